@@ -1,0 +1,243 @@
+//! Questions between processes and their answers: leases, credit, spending, watermarks.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, KeyHash, LeaseId};
+use crate::ledger::CreditKind;
+use crate::money::Nanos;
+use crate::subject::Stream;
+
+/// A question: who answers, by which name, with what.
+pub trait Question: Serialize + DeserializeOwned + Send {
+    /// The last part of the subject it is asked on.
+    const NAME: &'static str;
+    /// Who answers.
+    const TO: Answers;
+    /// The answer.
+    type Answer: Serialize + DeserializeOwned + Send;
+}
+
+/// Who answers questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// The ledger process.
+    Ledger,
+    /// The projector process.
+    Projector,
+}
+
+impl Answers {
+    /// The word in subjects.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Projector => "projector",
+        }
+    }
+}
+
+/// Opens, extends, renews, shrinks or closes a lease. States totals, so that a repeated or late question does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskLease {
+    /// The lease; made by the gateway.
+    pub lease: LeaseId,
+    /// Whose credit.
+    pub account: AccountId,
+    /// The key whose limit it counts against; absent for keys without a limit.
+    pub key: Option<KeyHash>,
+    /// The newest revision of that key the gateway knows; the ledger waits until it knows it too.
+    pub key_revision: u64,
+    /// The gateway: its source.
+    pub holder: String,
+    /// The least that helps now, nano-USD; 0 when nobody waits.
+    pub needed_nanos: Nanos,
+    /// What would last for a few seconds, nano-USD.
+    pub wanted_nanos: Nanos,
+    /// What the gateway gave back of this lease so far, nano-USD, in total.
+    pub returned_nanos: Nanos,
+    /// Nothing more will be taken from it.
+    pub closing: bool,
+}
+
+/// The state of a lease after the question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseAnswer {
+    /// All that was ever granted to this lease, nano-USD.
+    pub granted_nanos: Nanos,
+    /// How long it may be used, counted from the moment the question was sent.
+    pub ttl_ms: u64,
+    /// When the key's window ends, microseconds since 1970; no hold is taken from this lease after it.
+    pub window_ends_at_us: Option<i64>,
+    /// Whether it is of use.
+    pub standing: LeaseStanding,
+}
+
+/// Whether a lease is of use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "standing")]
+pub enum LeaseStanding {
+    /// It has what was needed.
+    Open,
+    /// It lives, but what was needed could not be added.
+    Denied(Denial),
+    /// It is closed, frozen or unknown: open another one.
+    Gone,
+    /// The ledger has not read the key's or account's newest revision yet: ask again.
+    Behind,
+}
+
+/// Why there is no money for a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// Which bound is hit.
+    pub source: LimitSource,
+    /// The bound, nano-USD: the account's credit, or the key's limit.
+    pub limit_nanos: Nanos,
+    /// Spent against it, nano-USD.
+    pub spent_nanos: Nanos,
+    /// Held by requests in flight and by leases, nano-USD.
+    pub held_nanos: Nanos,
+    /// When the bound starts over, microseconds since 1970.
+    pub resets_at_us: Option<i64>,
+}
+
+/// Which bound a denial is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// The account's credit.
+    Credits,
+    /// The key's limit.
+    KeyLimit,
+    /// The money exists, but requests in flight hold it.
+    InFlightBudget,
+}
+
+impl LimitSource {
+    /// The word in error bodies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credits => "credits",
+            Self::KeyLimit => "key_limit",
+            Self::InFlightBudget => "in_flight_budget",
+        }
+    }
+}
+
+impl Question for AskLease {
+    const NAME: &'static str = "lease";
+    const TO: Answers = Answers::Ledger;
+    type Answer = LeaseAnswer;
+}
+
+/// Posts credit once per id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostCredit {
+    /// The command's id; the same id is applied once.
+    pub id: String,
+    /// Whose credit.
+    pub account: AccountId,
+    /// Why.
+    pub kind: CreditKind,
+    /// How much, nano-USD; negative only for adjustments.
+    pub amount_nanos: Nanos,
+    /// For people.
+    pub description: String,
+}
+
+/// What became of a credit command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum CreditAnswer {
+    /// Applied, now or before.
+    Posted {
+        /// The transaction's id.
+        transaction: String,
+        /// The account's balance after it, nano-USD.
+        balance_nanos: Nanos,
+    },
+    /// The ledger has not read that account's creation.
+    UnknownAccount,
+    /// A negative adjustment is larger than what is available.
+    Insufficient,
+    /// That id was used before with other content.
+    Conflict,
+}
+
+impl Question for PostCredit {
+    const NAME: &'static str = "credit";
+    const TO: Answers = Answers::Ledger;
+    type Answer = CreditAnswer;
+}
+
+/// What keys of one account have spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskKeySpend {
+    /// The account.
+    pub account: AccountId,
+    /// Its keys.
+    pub keys: Vec<KeyHash>,
+}
+
+/// Spending of one key, nano-USD, in the running windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySpend {
+    /// Ever.
+    pub total: Nanos,
+    /// Since 00:00 UTC.
+    pub daily: Nanos,
+    /// Since Monday 00:00 UTC.
+    pub weekly: Nanos,
+    /// Since the 1st 00:00 UTC.
+    pub monthly: Nanos,
+}
+
+impl Question for AskKeySpend {
+    const NAME: &'static str = "key_spend";
+    const TO: Answers = Answers::Ledger;
+    type Answer = BTreeMap<KeyHash, KeySpend>;
+}
+
+/// How many accounts there are; zero means a first start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountAccounts {}
+
+impl Question for CountAccounts {
+    const NAME: &'static str = "count_accounts";
+    const TO: Answers = Answers::Ledger;
+    type Answer = u64;
+}
+
+/// Up to where a reader has everything of one source.
+pub type Watermarks = BTreeMap<Stream, u64>;
+
+/// Asks the ledger for its watermarks of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskLedgerWatermarks {
+    /// The source.
+    pub source: String,
+}
+
+impl Question for AskLedgerWatermarks {
+    const NAME: &'static str = "watermarks";
+    const TO: Answers = Answers::Ledger;
+    type Answer = Watermarks;
+}
+
+/// Asks the projector for its watermarks of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskProjectorWatermarks {
+    /// The source.
+    pub source: String,
+}
+
+impl Question for AskProjectorWatermarks {
+    const NAME: &'static str = "watermarks";
+    const TO: Answers = Answers::Projector;
+    type Answer = Watermarks;
+}

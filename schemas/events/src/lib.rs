@@ -1,0 +1,23 @@
+//! The words that the processes share: money, ids, usage, events, questions and subject names. No I/O.
+
+pub mod clock;
+pub mod ids;
+pub mod money;
+pub mod usage;
+pub mod envelope;
+pub mod payload;
+pub mod request;
+pub mod usage_recorded;
+pub mod control;
+pub mod ledger;
+pub mod subject;
+pub mod ask;
+pub mod caller;
+pub mod schema;
+
+pub use clock::{Clock, SystemClock};
+pub use envelope::{Draft, Envelope, Source};
+pub use ids::{AccountId, Ids, KeyHash, LeaseId, RequestId};
+pub use money::Nanos;
+pub use payload::Payload;
+pub use usage::{CostStatus, Provenance, Tokens, UnitPrices};

@@ -1,0 +1,109 @@
+//! JSON Schemas of every event, an AsyncAPI document of the public families, and golden events.
+//!
+//! All three are generated from the types and checked in under `schemas/events/{json,golden}`; a test regenerates them and fails
+//! on a difference. To accept a change, run it with `UPDATE_SCHEMAS=1`.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use crate::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use crate::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
+use crate::payload::Payload;
+use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
+use crate::subject::Stream;
+use crate::usage_recorded::UsageRecorded;
+
+/// A generated schema: the file's name, the event type, its stream and the schema of the whole event.
+#[derive(Debug)]
+pub struct EventSchema {
+    /// Such as `usage.recorded.v1.json`.
+    pub file: &'static str,
+    /// Such as `arouter.usage.recorded.v1`.
+    pub kind: &'static str,
+    /// Where it travels.
+    pub stream: Stream,
+    /// JSON Schema 2020-12.
+    pub schema: Value,
+}
+
+/// The schemas of all events.
+#[must_use]
+pub fn all() -> Vec<EventSchema> {
+    vec![
+        event::<RequestStarted>(),
+        event::<RequestProgress>(),
+        event::<RequestFinished>(),
+        event::<RequestRefused>(),
+        event::<UsageRecorded>(),
+        event::<KeyCreated>(),
+        event::<KeyUpdated>(),
+        event::<KeyDisabled>(),
+        event::<KeyDeleted>(),
+        event::<AccountCreated>(),
+        event::<CreditPosted>(),
+        event::<LeaseGranted>(),
+        event::<LeaseClosed>(),
+    ]
+}
+
+fn event<P: Payload + JsonSchema>() -> EventSchema {
+    let data = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<P>();
+    let mut data = data.to_value();
+    let definitions = data.as_object_mut().and_then(|object| {
+        object.remove("$schema");
+        object.remove("$defs")
+    });
+    let text = || json!({"type": "string", "minLength": 1});
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": P::KIND,
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "account", "sequence", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": {"type": "string", "format": "uuid"},
+            "source": {"type": "string", "pattern": "^/(gateway|ledger)/"},
+            "type": {"const": P::KIND},
+            "subject": text(),
+            "time": {"type": "string", "format": "date-time"},
+            "datacontenttype": {"const": "application/json"},
+            "dataschema": {"const": P::SCHEMA},
+            "account": text(),
+            "sequence": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+            "traceparent": text(),
+            "data": data,
+        },
+    });
+    if let (Some(definitions), Some(object)) = (definitions, schema.as_object_mut()) {
+        object.insert("$defs".into(), definitions);
+    }
+    EventSchema { file: P::SCHEMA, kind: P::KIND, stream: P::STREAM, schema }
+}
+
+/// An AsyncAPI 3.0 document of the public families: request, usage and key lifecycle.
+#[must_use]
+pub fn asyncapi() -> Value {
+    let mut messages = serde_json::Map::new();
+    let mut channels = serde_json::Map::new();
+    for stream in [Stream::Requests, Stream::Usage, Stream::Control] {
+        let mut of_channel = serde_json::Map::new();
+        for schema in all().into_iter().filter(|schema| schema.stream == stream) {
+            let name = schema.kind.replace('.', "_");
+            messages.insert(
+                name.clone(),
+                json!({"name": schema.kind, "contentType": "application/cloudevents+json", "payload": {"$ref": format!("json/{}", schema.file)}}),
+            );
+            of_channel.insert(name.clone(), json!({"$ref": format!("#/components/messages/{name}")}));
+        }
+        let description = format!("JetStream stream {} with the subjects {}", stream.name(), stream.subjects().join(", "));
+        let channel = json!({"address": stream.subjects()[0], "description": description, "messages": of_channel});
+        channels.insert(stream.name().to_lowercase(), channel);
+    }
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {"title": "ARouter events", "version": "1", "license": {"name": "Apache-2.0"}},
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "components": {"messages": messages},
+    })
+}

@@ -1,0 +1,169 @@
+//! What a request used, in disjoint classes, and what a unit of each class costs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Token counts by class. The classes are disjoint: a token is counted in exactly one; sums are derived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Tokens {
+    /// Prompt tokens that no cache served.
+    pub input: u64,
+    /// Prompt tokens read from the provider's cache.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_read: u64,
+    /// Prompt tokens written to a cache that lives 5 minutes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_write_5m: u64,
+    /// Prompt tokens written to a cache that lives an hour.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_write_1h: u64,
+    /// Completion tokens other than the classes below.
+    pub output: u64,
+    /// Completion tokens spent on reasoning.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reasoning: u64,
+    /// Audio tokens in the prompt.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_input: u64,
+    /// Audio tokens in the completion.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_output: u64,
+    /// Image tokens in the prompt.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub image_input: u64,
+    /// Image tokens in the completion.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub image_output: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Tokens {
+    /// Tokens that fill the context: what APIs call `prompt_tokens`.
+    #[must_use]
+    pub const fn prompt(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write())
+            .saturating_add(self.audio_input)
+            .saturating_add(self.image_input)
+    }
+
+    /// Tokens that the model made: what APIs call `completion_tokens`.
+    #[must_use]
+    pub const fn completion(&self) -> u64 {
+        self.output.saturating_add(self.reasoning).saturating_add(self.audio_output).saturating_add(self.image_output)
+    }
+
+    /// Tokens written to a cache of any lifetime.
+    #[must_use]
+    pub const fn cache_write(&self) -> u64 {
+        self.cache_write_5m.saturating_add(self.cache_write_1h)
+    }
+
+    /// Prompt and completion.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.prompt().saturating_add(self.completion())
+    }
+}
+
+/// Prices in pico-USD (10⁻¹² USD) per token of each class and per request, with every default already resolved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct UnitPrices {
+    /// Per prompt token that no cache served.
+    pub input: i64,
+    /// Per prompt token read from a cache.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub cache_read: i64,
+    /// Per prompt token written to the 5-minute cache.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub cache_write_5m: i64,
+    /// Per prompt token written to the 1-hour cache.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub cache_write_1h: i64,
+    /// Per completion token.
+    pub output: i64,
+    /// Per reasoning token.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub reasoning: i64,
+    /// Per audio token in.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub audio_input: i64,
+    /// Per audio token out.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub audio_output: i64,
+    /// Per image token in.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub image_input: i64,
+    /// Per image token out.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub image_output: i64,
+    /// Per request.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub request: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_nothing(price: &i64) -> bool {
+    *price == 0
+}
+
+/// Where token counts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Provenance {
+    /// The provider said so.
+    Reported,
+    /// Counted by the gateway from what it relayed.
+    Measured,
+    /// Derived without seeing the answer.
+    Estimated,
+    /// Nobody knows; shown as unknown, never as zero.
+    Unknown,
+}
+
+impl Provenance {
+    /// The word that events, tables and answers use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Measured => "measured",
+            Self::Estimated => "estimated",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What kind of cost a request has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CostStatus {
+    /// Tokens times prices.
+    Priced,
+    /// The operator marked the model free.
+    Free,
+    /// Not charged, though it has a price: the provider failed, or gave nothing.
+    Waived,
+    /// No usage or price is known.
+    Unknown,
+}
+
+impl CostStatus {
+    /// The word that events, tables and answers use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Priced => "priced",
+            Self::Free => "free",
+            Self::Waived => "waived",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `usage.recorded`: what one request used and costs. The ledger posts it; the whole charge is in it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{KeyHash, LeaseId, RequestId};
+use crate::money::Nanos;
+use crate::payload::payload;
+use crate::request::{Format, Outcome};
+use crate::usage::{CostStatus, Provenance, Tokens, UnitPrices};
+
+/// What a request used, at which prices, and what it costs. One for each request that was sent to a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageRecorded {
+    /// The request.
+    pub request: RequestId,
+    /// The credential.
+    pub key: KeyHash,
+    /// The lease that pays.
+    pub lease: LeaseId,
+    /// The model that answered, such as `openai/gpt-5.4`.
+    pub model: String,
+    /// The provider's slug.
+    pub provider: String,
+    /// The end user as the caller named it, at most 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user: Option<String>,
+    /// The calling application's name (`X-Title`) or URL (`HTTP-Referer`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<String>,
+    /// The format of the client's request.
+    pub format: Format,
+    /// Whether the answer was a stream.
+    pub streamed: bool,
+    /// How the request ended.
+    pub outcome: Outcome,
+    /// Token counts.
+    pub tokens: Tokens,
+    /// Where the counts come from.
+    pub provenance: Provenance,
+    /// The price list's version.
+    pub price_version: String,
+    /// The prices applied, pico-USD per unit.
+    pub unit_prices: UnitPrices,
+    /// What kind of cost it is.
+    pub cost_status: CostStatus,
+    /// The charge, nano-USD: at most the hold.
+    pub cost_nanos: Nanos,
+    /// What the provider's count would cost beyond the hold, nano-USD; never charged.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub beyond_hold_nanos: Nanos,
+    /// When the request was admitted, microseconds since 1970.
+    pub admitted_at_us: i64,
+    /// From admission to the end, microseconds.
+    pub latency_us: u64,
+    /// From admission to the first piece of the answer, microseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ttft_us: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(amount: &Nanos) -> bool {
+    *amount == Nanos::ZERO
+}
+
+payload!(UsageRecorded, Usage, "usage", "recorded", "v1");

@@ -1,0 +1,161 @@
+//! The public contract in git: schemas, AsyncAPI document and golden events are what the types say.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use events::control::{Account, AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
+use events::ids::KeyKind;
+use events::ledger::{CreditKind, CreditPosted, LeaseClosed, LeaseGranted};
+use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted};
+use events::usage_recorded::UsageRecorded;
+use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, envelope::RawEnvelope, schema};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+/// Compares with the file in git, or writes it when `UPDATE_SCHEMAS` is set.
+fn same(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let stored = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(stored, text, "{} differs: a contract change? then run with UPDATE_SCHEMAS=1", path.display());
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{}\n", serde_json::to_string_pretty(value).unwrap())
+}
+
+#[test]
+fn schemas_in_git_are_those_of_the_types() {
+    for event in schema::all() {
+        same(&folder().join("json").join(event.file), &pretty(&event.schema));
+    }
+    same(&folder().join("asyncapi.json"), &pretty(&schema::asyncapi()));
+    assert_eq!(fs::read_dir(folder().join("json")).unwrap().count(), schema::all().len(), "a schema without a type");
+}
+
+fn golden<P: Payload + PartialEq + std::fmt::Debug>(payload: &P) {
+    let draft = Draft {
+        id: uuid::Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001),
+        time_us: 1_767_225_600_000_001,
+        account: "acc_00000000000000000000000000000001",
+        subject: "gen-1767225600-000000000000000000000001",
+        traceparent: None,
+        payload,
+    };
+    let mut bytes = Vec::new();
+    draft.write(&Source::gateway("node-1", "boot-1"), 7, &mut bytes).unwrap();
+    let path = folder().join("golden").join(P::SCHEMA);
+    same(&path, &pretty(&serde_json::from_slice(&bytes).unwrap()));
+    let stored = fs::read(&path).unwrap();
+    let read = RawEnvelope::parse(&stored).unwrap();
+    assert_eq!(read.sequence_number().unwrap(), 7);
+    assert_eq!(&read.payload::<P>().unwrap(), payload);
+}
+
+fn key() -> Key {
+    Key {
+        hash: "ab".repeat(32).into(),
+        account: "acc_00000000000000000000000000000001".into(),
+        kind: KeyKind::Regular,
+        name: "first".into(),
+        label: "lr_live_abcd...wxyz".into(),
+        disabled: false,
+        limit_nanos: Some(Nanos(100_000_000_000)),
+        limit_reset: Some(LimitReset::Monthly),
+        allowed_models: Some(vec!["openai/*".into()]),
+        allowed_providers: None,
+        expires_at_us: None,
+        created_at_us: 1_767_225_600_000_000,
+        updated_at_us: None,
+        revision: 1,
+    }
+}
+
+#[test]
+fn golden_requests_still_read() {
+    golden(&RequestStarted {
+        request: "gen-1767225600-000000000000000000000001".into(),
+        account: "acc_00000000000000000000000000000001".into(),
+        key: key().hash,
+        lease: "01920000-0000-7000-8000-000000000002".into(),
+        hold_nanos: Nanos(1_000_000),
+        model: "openai/gpt-5.4".into(),
+        format: Format::Chat,
+        streamed: true,
+        admitted_at_us: 1_767_225_600_000_000,
+    });
+    golden(&RequestProgress {
+        request: "gen-1767225600-000000000000000000000001".into(),
+        lease: "01920000-0000-7000-8000-000000000002".into(),
+        cost_nanos: Nanos(1_000),
+        completion_tokens: 12,
+    });
+    golden(&RequestFinished {
+        request: "gen-1767225600-000000000000000000000001".into(),
+        key: key().hash,
+        model: "openai/gpt-5.4".into(),
+        outcome: Outcome::Finished,
+        status: Some(200),
+        finish_reason: Some("stop".into()),
+        admitted_at_us: 1_767_225_600_000_000,
+        latency_us: 120_000,
+        ttft_us: Some(40_000),
+        attempts: vec![Attempt { provider: "openai".into(), model: "openai/gpt-5.4".into(), status: Some(200), error: None, duration_us: 119_000 }],
+    });
+    golden(&RequestRefused {
+        request: "gen-1767225600-000000000000000000000001".into(),
+        key: key().hash,
+        model: "openai/gpt-5.4".into(),
+        status: 402,
+        code: "insufficient_credits".into(),
+        refused_at_us: 1_767_225_600_000_000,
+    });
+}
+
+#[test]
+fn golden_usage_still_reads() {
+    golden(&UsageRecorded {
+        request: "gen-1767225600-000000000000000000000001".into(),
+        key: key().hash,
+        lease: "01920000-0000-7000-8000-000000000002".into(),
+        model: "openai/gpt-5.4".into(),
+        provider: "openai".into(),
+        user: Some("user-7".into()),
+        app: None,
+        format: Format::Chat,
+        streamed: true,
+        outcome: Outcome::Finished,
+        tokens: Tokens { input: 500, cache_read: 100, output: 180, reasoning: 20, ..Tokens::default() },
+        provenance: Provenance::Reported,
+        price_version: "2026-01-01".into(),
+        unit_prices: UnitPrices { input: 2_500_000, cache_read: 250_000, output: 15_000_000, reasoning: 15_000_000, ..UnitPrices::default() },
+        cost_status: CostStatus::Priced,
+        cost_nanos: Nanos(4_275_000),
+        beyond_hold_nanos: Nanos::ZERO,
+        admitted_at_us: 1_767_225_600_000_000,
+        latency_us: 120_000,
+        ttft_us: Some(40_000),
+    });
+}
+
+#[test]
+fn golden_control_still_reads() {
+    golden(&KeyCreated { key: key() });
+    golden(&KeyUpdated { key: Key { revision: 2, updated_at_us: Some(1), ..key() } });
+    golden(&KeyDisabled { key: Key { revision: 3, disabled: true, ..key() } });
+    golden(&KeyDeleted { key: Key { revision: 4, ..key() } });
+    golden(&AccountCreated { account: Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1 } });
+}
+
+#[test]
+fn golden_ledger_facts_still_read() {
+    let (lease, account) = ("01920000-0000-7000-8000-000000000002", key().account);
+    golden(&CreditPosted { id: "c1".into(), account: account.clone(), kind: CreditKind::Grant, amount_nanos: Nanos(1), description: "first".into() });
+    golden(&LeaseGranted { lease: lease.into(), account: account.clone(), key: None, amount_nanos: Nanos(1), granted_nanos: Nanos(1) });
+    golden(&LeaseClosed { lease: lease.into(), account, granted_nanos: Nanos(3), consumed_nanos: Nanos(1), returned_nanos: Nanos(2) });
+}
