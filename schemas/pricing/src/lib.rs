@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Prices: versioned lists, the quote before a request and the cost after it. No I/O, no floats.
+
+pub mod catalog;
+pub mod import;
+pub mod price;
+pub mod quote;
+
+pub use catalog::{Catalog, CatalogError, ModelEntry};
+pub use price::{ModelPrices, PriceError, ServiceTier};
+pub use quote::{Quote, cost};

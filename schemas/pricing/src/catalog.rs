@@ -1,0 +1,91 @@
+//! A price list: models with their provider, sizes, capabilities and prices, and the one that ships with the gateway.
+
+use serde::{Deserialize, Serialize};
+
+use crate::price::PriceRow;
+
+const BUILT_IN: &str = include_str!("../catalog/catalog.json");
+
+/// A versioned list of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// Named on every charge that the list priced.
+    pub version: String,
+    /// Where the facts come from.
+    pub source: String,
+    /// In the order of their ids.
+    pub models: Vec<ModelEntry>,
+}
+
+/// A model as a price list knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// What clients ask for: `author/slug`.
+    pub id: String,
+    /// The provider's slug.
+    pub provider: String,
+    /// The provider's own name for it.
+    pub upstream_model: String,
+    /// Prompt and completion tokens together.
+    pub context_length: u64,
+    /// Completion tokens at the most.
+    pub max_output_tokens: u64,
+    /// Optional request parameters and inputs it takes, such as `tools` or `vision`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// The base price first.
+    pub prices: Vec<PriceRow>,
+}
+
+/// The list is no list.
+#[derive(Debug, thiserror::Error)]
+#[error("price list: {0}")]
+pub struct CatalogError(#[from] serde_json::Error);
+
+impl Catalog {
+    /// Reads a list in our own format.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The list that ships with the gateway.
+    ///
+    /// # Errors
+    /// Never, while the test below passes.
+    pub fn built_in() -> Result<Self, CatalogError> {
+        Self::parse(BUILT_IN)
+    }
+
+    /// The list as it is stored: one model a line, so that a change of prices reads well in a diff.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let models: Vec<String> = self.models.iter().filter_map(|model| serde_json::to_string(model).ok()).collect();
+        format!("{{\"version\":{},\"source\":{},\"models\":[\n{}\n]}}\n", quoted(&self.version), quoted(&self.source), models.join(",\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+    use crate::price::ModelPrices;
+
+    #[test]
+    fn the_built_in_list_reads_and_every_price_holds() {
+        let catalog = Catalog::built_in().unwrap();
+        for provider in ["openai", "anthropic", "google", "deepseek", "x-ai", "mistralai", "groq", "together", "fireworks", "deepinfra", "novita"] {
+            assert!(catalog.models.iter().filter(|model| model.provider == provider).count() >= 5, "{provider}");
+        }
+        for model in &catalog.models {
+            assert!(ModelPrices::try_new(&model.prices).is_ok(), "{}", model.id);
+            assert!(model.max_output_tokens > 0 && model.context_length > 0, "{}", model.id);
+        }
+        assert_eq!(Catalog::parse(&catalog.to_text()).unwrap(), catalog);
+    }
+}

@@ -1,0 +1,98 @@
+//! The upper bound before a request and the exact cost after it: integers, `i128` inside, rounded once, half up.
+
+use events::usage::{Tokens, UnitPrices};
+use events::Nanos;
+
+use crate::price::{ModelPrices, ServiceTier};
+
+/// Pico-USD per nano-USD.
+const PICOS_PER_NANO: i128 = 1_000;
+
+/// The most a request can cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// For the prompt and the request itself, in pico-USD.
+    fixed_picos: i128,
+    /// For each completion token, in pico-USD.
+    per_output_picos: i128,
+    /// Completion tokens at the most, over all choices.
+    pub output_tokens_max: u64,
+}
+
+impl Quote {
+    /// The bound for a prompt of at most `prompt_tokens_max` tokens and an answer of at most `output_tokens_max`.
+    #[must_use]
+    pub fn new(prices: &ModelPrices, tier: ServiceTier, prompt_tokens_max: u64, output_tokens_max: u64) -> Self {
+        let mut quote = Self { fixed_picos: 0, per_output_picos: 0, output_tokens_max };
+        for row in prices.possible(prompt_tokens_max, tier) {
+            let fixed = i128::from(prompt_tokens_max) * i128::from(dearest_input(row)) + i128::from(row.request);
+            quote.fixed_picos = quote.fixed_picos.max(fixed);
+            quote.per_output_picos = quote.per_output_picos.max(i128::from(dearest_output(row)));
+        }
+        quote
+    }
+
+    /// The whole bound.
+    #[must_use]
+    pub fn most(&self) -> Nanos {
+        self.with_output(self.output_tokens_max)
+    }
+
+    /// The bound with at most that many completion tokens.
+    #[must_use]
+    pub fn with_output(&self, output_tokens: u64) -> Nanos {
+        rounded_up(self.fixed_picos + i128::from(output_tokens) * self.per_output_picos)
+    }
+
+    /// How many completion tokens an amount is enough for, at most the request's own bound; `None` when not even one.
+    #[must_use]
+    pub fn output_for(&self, amount: Nanos) -> Option<u64> {
+        let left = i128::from(amount.0) * PICOS_PER_NANO - self.fixed_picos;
+        if left < self.per_output_picos {
+            return None;
+        }
+        if self.per_output_picos == 0 {
+            return Some(self.output_tokens_max);
+        }
+        let tokens = u64::try_from(left / self.per_output_picos).unwrap_or(u64::MAX);
+        Some(tokens.min(self.output_tokens_max))
+    }
+}
+
+fn dearest_input(prices: &UnitPrices) -> i64 {
+    [prices.input, prices.cache_read, prices.cache_write_5m, prices.cache_write_1h, prices.audio_input, prices.image_input]
+        .into_iter()
+        .fold(0, i64::max)
+}
+
+fn dearest_output(prices: &UnitPrices) -> i64 {
+    [prices.output, prices.reasoning, prices.audio_output, prices.image_output].into_iter().fold(0, i64::max)
+}
+
+/// The cost of what was used at these prices.
+#[must_use]
+pub fn cost(tokens: &Tokens, prices: &UnitPrices) -> Nanos {
+    let classes = [
+        (tokens.input, prices.input),
+        (tokens.cache_read, prices.cache_read),
+        (tokens.cache_write_5m, prices.cache_write_5m),
+        (tokens.cache_write_1h, prices.cache_write_1h),
+        (tokens.output, prices.output),
+        (tokens.reasoning, prices.reasoning),
+        (tokens.audio_input, prices.audio_input),
+        (tokens.audio_output, prices.audio_output),
+        (tokens.image_input, prices.image_input),
+        (tokens.image_output, prices.image_output),
+        (1, prices.request),
+    ];
+    let picos = classes.into_iter().fold(0_i128, |sum, (count, price)| sum.saturating_add(i128::from(count) * i128::from(price)));
+    nanos(picos.saturating_add(PICOS_PER_NANO / 2) / PICOS_PER_NANO)
+}
+
+fn rounded_up(picos: i128) -> Nanos {
+    nanos((picos + PICOS_PER_NANO - 1) / PICOS_PER_NANO)
+}
+
+fn nanos(value: i128) -> Nanos {
+    Nanos(i64::try_from(value).unwrap_or(i64::MAX))
+}
