@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Wire formats: what clients and providers say over HTTP. No I/O.
+//!
+//! Only the fields that the gateway acts on are typed; everything else passes through byte for byte.
+
+pub mod fields;
+pub mod sse;
+pub mod openai;

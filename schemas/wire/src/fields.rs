@@ -1,0 +1,176 @@
+//! The top level of a JSON object with its values left as they were written, so that a few can be replaced and the rest passed on.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON object's members in order; values are raw text.
+#[derive(Debug, Clone)]
+pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut members = Vec::with_capacity(map.size_hint().unwrap_or(12));
+                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    members.push((name, value));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Members).map(Self)
+    }
+}
+
+/// A member's name, borrowed unless it holds escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text).map(Self)
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON object.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The raw value of a member; of the last one when it stands there twice.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(member, _)| member == name).map(|(_, value)| *value)
+    }
+
+    /// The value of a member, `None` when absent or null.
+    ///
+    /// # Errors
+    /// When it is there and is no `T`.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
+        self.get(name).map_or(Ok(None), |raw| serde_json::from_str(raw.get()))
+    }
+
+    /// A name that stands there twice.
+    #[must_use]
+    pub fn repeated(&self) -> Option<&str> {
+        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+
+    /// Writes the object with some members replaced (in place, or appended when absent) or left out.
+    pub fn write(&self, edits: &[(&str, Edit<'_>)], into: &mut Vec<u8>) {
+        into.push(b'{');
+        let start = into.len();
+        for (name, value) in &self.0 {
+            match edits.iter().find(|(edited, _)| edited == name) {
+                None => member(into, start, name, value.get()),
+                Some((_, Edit::Put(text))) => member(into, start, name, text),
+                Some((_, Edit::Drop)) => {}
+            }
+        }
+        for (name, edit) in edits {
+            match edit {
+                Edit::Put(text) if self.get(name).is_none() => member(into, start, name, text),
+                Edit::Put(_) | Edit::Drop => {}
+            }
+        }
+        into.push(b'}');
+    }
+}
+
+/// What to do with a member.
+#[derive(Debug, Clone, Copy)]
+pub enum Edit<'a> {
+    /// Give it this raw JSON value.
+    Put(&'a str),
+    /// Leave it out.
+    Drop,
+}
+
+fn member(into: &mut Vec<u8>, start: usize, name: &str, value: &str) {
+    if into.len() > start {
+        into.push(b',');
+    }
+    quote(name, into);
+    into.push(b':');
+    into.extend_from_slice(value.as_bytes());
+}
+
+/// Appends a text as a JSON string.
+pub fn quote(text: &str, into: &mut Vec<u8>) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        into.push(b'"');
+        into.extend_from_slice(text.as_bytes());
+        into.push(b'"');
+    } else {
+        into.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+/// A text as a JSON string.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len() + 2);
+    quote(text, &mut bytes);
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn keeps_foreign_bytes_and_replaces_ours() {
+        let text = br#"{"a" : 1.0e0,"model":"x","z":{"k": [1,  2]},"gone":1}"#;
+        let fields = Fields::parse(text).unwrap();
+        let mut out = Vec::new();
+        fields.write(&[("model", Edit::Put("\"y\"")), ("gone", Edit::Drop), ("absent", Edit::Drop), ("new", Edit::Put("true"))], &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"a":1.0e0,"model":"y","z":{"k": [1,  2]},"new":true}"#);
+    }
+
+    #[test]
+    fn finds_a_member_that_stands_there_twice() {
+        assert_eq!(Fields::parse(br#"{"a":1,"b":2,"a":3}"#).unwrap().repeated(), Some("a"));
+        assert_eq!(Fields::parse(br#"{"a":1,"b":2}"#).unwrap().repeated(), None);
+        assert_eq!(Fields::parse(br#"{"model":1,"mod\u0065l":2}"#).unwrap().repeated(), Some("model"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_object() {
+        for bytes in [&b"[]"[..], b"1", b"", b"{", b"\xff", b"{\"a\":\"\xff\"}"] {
+            assert!(Fields::parse(bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Error bodies on OpenAI-like routes and management routes.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// `{"error": {…}}` with the superset of fields that OpenAI's and OpenRouter's clients read.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Inner<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: &'a str,
+    param: Option<&'a str>,
+    metadata: &'a Value,
+}
+
+impl<'a> ErrorBody<'a> {
+    /// The body; `metadata` is an object.
+    #[must_use]
+    pub const fn new(message: &'a str, kind: &'a str, code: &'a str, param: Option<&'a str>, metadata: &'a Value) -> Self {
+        Self { error: Inner { message, kind, code, param, metadata } }
+    }
+
+    /// As JSON text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The inner object as JSON text, for a frame of a stream.
+    #[must_use]
+    pub fn inner_text(&self) -> String {
+        serde_json::to_string(&self.error).unwrap_or_default()
+    }
+}

@@ -1,0 +1,134 @@
+//! Server-sent events: the parser of a provider's stream. Source: WHATWG HTML, section 9.2.
+
+use bytes::{Bytes, BytesMut};
+
+/// A frame that does not end within this many bytes is an attack or a mistake.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Splits bytes, as they come, into the data of each event; comments and other fields are dropped.
+#[derive(Debug, Default)]
+pub struct Parser {
+    buffer: BytesMut,
+    /// How far the buffer is known to hold no end of line.
+    scanned: usize,
+    /// Data lines of the event that is not complete.
+    data: Option<BytesMut>,
+}
+
+/// The frame is larger than [`FRAME_BYTES_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an SSE frame of more than {FRAME_BYTES_MAX} bytes")]
+pub struct FrameTooLarge;
+
+impl Parser {
+    /// Adds bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The data of the next whole event, without the line end.
+    ///
+    /// # Errors
+    /// When an event grows past [`FRAME_BYTES_MAX`].
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
+        while let Some(line) = self.next_line() {
+            if line.is_empty() {
+                if let Some(data) = self.data.take() {
+                    return Ok(Some(data.freeze()));
+                }
+                continue;
+            }
+            let Some(value) = line.strip_prefix(b"data:") else { continue };
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match &mut self.data {
+                None => self.data = Some(BytesMut::from(value)),
+                Some(data) => {
+                    data.extend_from_slice(b"\n");
+                    data.extend_from_slice(value);
+                }
+            }
+        }
+        let pending = self.buffer.len() + self.data.as_ref().map_or(0, BytesMut::len);
+        if pending > FRAME_BYTES_MAX { Err(FrameTooLarge) } else { Ok(None) }
+    }
+
+    /// The data of an event that the provider did not end with a blank line before closing.
+    pub fn finish(&mut self) -> Option<Bytes> {
+        self.buffer.extend_from_slice(b"\n\n");
+        self.next_frame().ok().flatten()
+    }
+
+    /// The next line without its end, `\n`, `\r\n` or `\r`.
+    fn next_line(&mut self) -> Option<BytesMut> {
+        let found = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n' || *byte == b'\r');
+        let Some(end) = found.map(|offset| self.scanned + offset) else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let mut skip = 1;
+        if self.buffer[end] == b'\r' {
+            match self.buffer.get(end + 1) {
+                Some(b'\n') => skip = 2,
+                Some(_) => {}
+                None => {
+                    self.scanned = end;
+                    return None;
+                }
+            }
+        }
+        let line = self.buffer.split_to(end);
+        drop(self.buffer.split_to(skip));
+        self.scanned = 0;
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frames(chunks: &[&[u8]]) -> Vec<String> {
+        let mut parser = Parser::default();
+        let mut all = Vec::new();
+        for chunk in chunks {
+            parser.push(chunk);
+            while let Some(frame) = parser.next_frame().unwrap() {
+                all.push(String::from_utf8(frame.to_vec()).unwrap());
+            }
+        }
+        all.extend(parser.finish().map(|frame| String::from_utf8(frame.to_vec()).unwrap()));
+        all
+    }
+
+    const STREAM: &[u8] = b": hello\r\n\r\ndata: {\"a\":1}\n\nevent: x\ndata:one\ndata: two\n\nid: 3\r\ndata: last\r\n\r\ndata: [DONE]";
+
+    #[test]
+    fn reads_comments_joined_lines_and_all_line_ends() {
+        assert_eq!(frames(&[STREAM]), ["{\"a\":1}", "one\ntwo", "last", "[DONE]"]);
+    }
+
+    #[test]
+    fn a_frame_without_end_is_refused() {
+        let mut parser = Parser::default();
+        parser.push(&vec![b'a'; FRAME_BYTES_MAX + 1]);
+        assert_eq!(parser.next_frame(), Err(FrameTooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_do_not_matter(cut in 0..STREAM.len(), second in 0..STREAM.len()) {
+            let (low, high) = (cut.min(second), cut.max(second));
+            prop_assert_eq!(frames(&[&STREAM[..low], &STREAM[low..high], &STREAM[high..]]), frames(&[STREAM]));
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut parser = Parser::default();
+            parser.push(&bytes);
+            while let Ok(Some(_)) = parser.next_frame() {}
+        }
+    }
+}
