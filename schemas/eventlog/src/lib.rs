@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The event log: append, read from a checkpoint, ask and answer. The only crate that speaks NATS.
+
+pub mod connect;
+pub mod streams;
+pub mod append;
+pub mod tail;
+pub mod ask;
+pub mod store;
+pub mod sources;
+pub mod consume;
+
+pub use append::Outgoing;
+pub use ask::{AskError, Asker, Answerer};
+pub use consume::{Event, Fold, Reader, Rejected};
+pub use connect::{Log, LogError};
+pub use store::{Store, StoreError};
+pub use tail::{Checkpoint, Record, Tail, TailError};

@@ -55,6 +55,8 @@ pub struct AskLease {
     pub holder: String,
     /// The least that helps now, nano-USD; 0 when nobody waits.
     pub needed_nanos: Nanos,
+    /// What those who wait asked for in full, nano-USD; when less is left they get that.
+    pub preferred_nanos: Nanos,
     /// What would last for a few seconds, nano-USD.
     pub wanted_nanos: Nanos,
     /// What the gateway gave back of this lease so far, nano-USD, in total.
@@ -72,6 +74,8 @@ pub struct LeaseAnswer {
     pub ttl_ms: u64,
     /// When the key's window ends, microseconds since 1970; no hold is taken from this lease after it.
     pub window_ends_at_us: Option<i64>,
+    /// What the account has left to lend, nano-USD.
+    pub available_nanos: Nanos,
     /// Whether it is of use.
     pub standing: LeaseStanding,
 }
@@ -133,6 +137,22 @@ impl Question for AskLease {
     const NAME: &'static str = "lease";
     const TO: Answers = Answers::Ledger;
     type Answer = LeaseAnswer;
+}
+
+/// Says that a source will never record usage again beyond a sequence: what its leases still hold after that goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseSource {
+    /// The source, whose boot is over.
+    pub source: String,
+    /// Its last sequence in the stream `USAGE`; 0 when it recorded none.
+    pub last_usage: u64,
+}
+
+impl Question for CloseSource {
+    const NAME: &'static str = "close_source";
+    const TO: Answers = Answers::Ledger;
+    /// Whether everything is posted and given back; ask again when not.
+    type Answer = bool;
 }
 
 /// Posts credit once per id.

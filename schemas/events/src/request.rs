@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
+use crate::usage::{Tokens, UnitPrices};
 
 /// The wire format a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +31,12 @@ pub struct RequestStarted {
     pub hold_nanos: Nanos,
     /// The first candidate, such as `openai/gpt-5.4`.
     pub model: String,
+    /// The end user as the caller named it, at most 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user: Option<String>,
+    /// The calling application's name or URL.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<String>,
     /// The format of the client's request.
     pub format: Format,
     /// Whether the answer is a stream.
@@ -43,12 +50,18 @@ pub struct RequestStarted {
 pub struct RequestProgress {
     /// The request.
     pub request: RequestId,
-    /// The lease of its hold.
-    pub lease: LeaseId,
+    /// The model that answers.
+    pub model: String,
+    /// The provider's slug.
+    pub provider: String,
+    /// What was relayed so far, counted by the gateway.
+    pub tokens: Tokens,
+    /// The price list's version.
+    pub price_version: String,
+    /// The prices that apply, pico-USD per unit.
+    pub unit_prices: UnitPrices,
     /// Cost of what was relayed so far, nano-USD, at most the hold.
     pub cost_nanos: Nanos,
-    /// Completion tokens relayed so far, counted by the gateway.
-    pub completion_tokens: u64,
 }
 
 /// How a request ended.

@@ -85,15 +85,20 @@ fn golden_requests_still_read() {
         lease: "01920000-0000-7000-8000-000000000002".into(),
         hold_nanos: Nanos(1_000_000),
         model: "openai/gpt-5.4".into(),
+        user: None,
+        app: Some("demo".into()),
         format: Format::Chat,
         streamed: true,
         admitted_at_us: 1_767_225_600_000_000,
     });
     golden(&RequestProgress {
         request: "gen-1767225600-000000000000000000000001".into(),
-        lease: "01920000-0000-7000-8000-000000000002".into(),
-        cost_nanos: Nanos(1_000),
-        completion_tokens: 12,
+        model: "openai/gpt-5.4".into(),
+        provider: "openai".into(),
+        tokens: Tokens { input: 5, output: 12, ..Tokens::default() },
+        price_version: "2026-01-01".into(),
+        unit_prices: UnitPrices { input: 2_500_000, output: 15_000_000, ..UnitPrices::default() },
+        cost_nanos: Nanos(192_500),
     });
     golden(&RequestFinished {
         request: "gen-1767225600-000000000000000000000001".into(),

@@ -1,0 +1,117 @@
+//! The connection to NATS: it comes back by itself, and says so to whoever must check what the server still has.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, Event, jetstream};
+use tokio::sync::watch;
+
+/// How long a request to the server may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Oldest server that has what the log needs (write errors freeze a stream instead of going on).
+const SERVER_MIN: (u64, u64) = (2, 14);
+
+/// A connection to the log.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) client: async_nats::Client,
+    pub(crate) jetstream: jetstream::Context,
+    connects: watch::Receiver<u64>,
+}
+
+/// Why the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No connection.
+    #[error("cannot connect to NATS at {url}: {cause}; start a nats-server there, or correct [nats] url")]
+    Connect {
+        /// Where.
+        url: String,
+        /// Why.
+        cause: async_nats::ConnectError,
+    },
+    /// A server that lacks what the log needs.
+    #[error("nats-server {found} at {url} is too old: the log needs 2.14 or later; upgrade it")]
+    TooOld {
+        /// Where.
+        url: String,
+        /// Its version.
+        found: String,
+    },
+    /// A stream exists with settings that could lose events.
+    #[error("the NATS stream {stream} has {what}; change it, or remove the stream if it is not needed")]
+    Stream {
+        /// Its name.
+        stream: &'static str,
+        /// The setting.
+        what: String,
+    },
+    /// The server refused or did not answer.
+    #[error("NATS: {0}; is JetStream enabled there?")]
+    Server(String),
+}
+
+impl LogError {
+    pub(crate) fn server(error: impl fmt::Display) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl Log {
+    /// Connects; later interruptions heal by themselves.
+    ///
+    /// # Errors
+    /// When no server answers at the address, or one that is too old.
+    pub async fn connect(url: &str, name: &str) -> Result<Self, LogError> {
+        let (connected, connects) = watch::channel(0_u64);
+        let client = ConnectOptions::new()
+            .name(name)
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .reconnect_delay_callback(|attempts| Duration::from_millis(u64::try_from(attempts).unwrap_or(20).min(20) * 50))
+            .subscription_capacity(65_536)
+            .event_callback(move |event| {
+                let connected = connected.clone();
+                async move {
+                    // The callback hears of every state; only a new connection may mean another store.
+                    if matches!(event, Event::Connected) {
+                        connected.send_modify(|count| *count += 1);
+                    }
+                    tracing::info!(%event, "NATS connection: {event}");
+                }
+            })
+            .connect(url)
+            .await
+            .map_err(|cause| LogError::Connect { url: url.to_owned(), cause })?;
+        let found = client.server_info().version;
+        if version(&found) < SERVER_MIN {
+            return Err(LogError::TooOld { url: url.to_owned(), found });
+        }
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(REQUEST_TIMEOUT);
+        Ok(Self { client, jetstream, connects })
+    }
+
+    /// Counts the connections; a change means that what the server stores must be checked again.
+    #[must_use]
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        self.connects.clone()
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Sends what is queued and closes.
+    pub async fn close(&self) {
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(%error, "NATS was gone before it could be closed");
+        }
+    }
+}
+
+fn version(text: &str) -> (u64, u64) {
+    let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

@@ -1,0 +1,216 @@
+//! The one way a reader turns events into rows: batch, effect, sources and checkpoint in one transaction, for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::clock::Clock;
+use events::envelope::RawEnvelope;
+use events::subject::Stream;
+use sqlx::{Any, AnyConnection, Row};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::{Log, LogError};
+use crate::sources::Sources;
+use crate::store::Store;
+use crate::tail::{Checkpoint, Record, Tail, TailError};
+
+/// Events in one transaction.
+pub const BATCH_MAX: usize = 500;
+/// How long a transaction waits for more events.
+const LINGER: Duration = Duration::from_millis(15);
+/// How long to wait after a failure before trying again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// An event with its envelope read.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// As it came.
+    pub record: &'a Record,
+    /// Its envelope.
+    pub envelope: RawEnvelope<'a>,
+}
+
+/// An event that cannot be applied, and why.
+#[derive(Debug)]
+pub struct Rejected<'a> {
+    /// As it came.
+    pub record: &'a Record,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// What a reader makes of events.
+pub trait Fold: Send + Sync {
+    /// Applies events; what cannot be applied is given back and set aside. Called again with the same events after a failure.
+    fn apply<'e>(
+        &self,
+        connection: &mut AnyConnection,
+        events: &'e [Event<'e>],
+    ) -> impl Future<Output = Result<Vec<Rejected<'e>>, sqlx::Error>> + Send;
+}
+
+/// A reader of one stream.
+pub struct Reader<F> {
+    /// Where to read.
+    pub log: Log,
+    /// Where to write.
+    pub store: Store,
+    /// Which stream.
+    pub stream: Stream,
+    /// What to make of it.
+    pub fold: F,
+    /// The time, for what is set aside.
+    pub clock: Arc<dyn Clock>,
+    /// Told the sequence after each commit.
+    pub progress: watch::Sender<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("another process moved the checkpoint")]
+    Fenced,
+}
+
+impl<F: Fold> Reader<F> {
+    /// Reads until `stop`; whatever fails is tried again from the checkpoint.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.read(&stop).await {
+                Ok(()) => return,
+                Err(Stop::Tail(TailError::Reconnected)) => {}
+                Err(error) => {
+                    tracing::warn!(stream = self.stream.name(), %error, "reading {} stopped and starts again: {error}", self.stream.name());
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(RETRY) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&self, stop: &CancellationToken) -> Result<(), Stop> {
+        let mut checkpoint = load(&self.store, self.stream).await?;
+        let mut sources = Sources::load(&self.store.reads, self.stream).await?;
+        let mut tail = self.log.tail(self.stream, checkpoint.as_ref()).await?;
+        if tail.restarted {
+            tracing::warn!(stream = self.stream.name(), "{} is not what it was (rolled back or made anew): reading it again from its start", self.stream.name());
+        }
+        if let Some(checkpoint) = &checkpoint {
+            self.progress.send_replace(checkpoint.sequence);
+        }
+        while !stop.is_cancelled() {
+            let batch = next(&mut tail, stop).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let next = self.commit(&batch, checkpoint.as_ref(), &mut sources, &tail.identity).await?;
+            self.progress.send_replace(next.sequence);
+            checkpoint = Some(next);
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, batch: &[Record], from: Option<&Checkpoint>, sources: &mut Sources, identity: &str) -> Result<Checkpoint, Stop> {
+        let mut read = Vec::with_capacity(batch.len());
+        let mut rejected = Vec::new();
+        for record in batch {
+            match RawEnvelope::parse(&record.payload).and_then(|envelope| Ok((envelope.sequence_number()?, envelope))) {
+                Ok((sequence, envelope)) => {
+                    sources.note(envelope.source, sequence);
+                    read.push(Event { record, envelope });
+                }
+                Err(error) => rejected.push(Rejected { record, reason: error.to_string() }),
+            }
+        }
+        let mut transaction = self.store.begin().await?;
+        rejected.extend(self.fold.apply(&mut transaction, &read).await?);
+        for rejected in rejected {
+            tracing::error!(stream = self.stream.name(), sequence = rejected.record.sequence, reason = rejected.reason, "an event is set aside: {}", rejected.reason);
+            set_aside(&mut transaction, self.stream, &rejected, self.clock.now_us()).await?;
+        }
+        sources.save(&mut transaction, self.stream).await?;
+        let last = batch.last().map_or((0, String::new()), |record| (record.sequence, record.id.clone()));
+        let next = Checkpoint { identity: identity.to_owned(), sequence: last.0, event_id: last.1 };
+        if !advance(&mut transaction, self.stream, from, &next).await? {
+            return Err(Stop::Fenced);
+        }
+        transaction.commit().await?;
+        Ok(next)
+    }
+}
+
+/// The next batch, or an empty one when it is time to stop. A batch that is being written is never given up half way.
+async fn next(tail: &mut Tail, stop: &CancellationToken) -> Result<Vec<Record>, TailError> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(Vec::new()),
+        batch = tail.next_batch(BATCH_MAX, LINGER) => batch,
+    }
+}
+
+async fn load(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1").bind(stream.name()).fetch_optional(&store.reads).await?;
+    row.map(|row| {
+        Ok(Checkpoint {
+            identity: row.try_get("identity")?,
+            sequence: u64::try_from(row.try_get::<i64, _>("sequence")?).unwrap_or_default(),
+            event_id: row.try_get("event_id")?,
+        })
+    })
+    .transpose()
+}
+
+/// Moves the checkpoint from where this reader left it; false when another one has moved it.
+async fn advance(connection: &mut AnyConnection, stream: Stream, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<bool, sqlx::Error> {
+    let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
+    let done = match from {
+        None => {
+            sqlx::query::<Any>("INSERT INTO checkpoints (stream, identity, sequence, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT (stream) DO NOTHING")
+                .bind(stream.name())
+                .bind(to.identity.clone())
+                .bind(number(to.sequence))
+                .bind(to.event_id.clone())
+                .execute(connection)
+                .await?
+        }
+        Some(from) => {
+            sqlx::query::<Any>(
+                "UPDATE checkpoints SET identity = $1, sequence = $2, event_id = $3
+                 WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
+            )
+            .bind(to.identity.clone())
+            .bind(number(to.sequence))
+            .bind(to.event_id.clone())
+            .bind(stream.name())
+            .bind(from.identity.clone())
+            .bind(number(from.sequence))
+            .bind(from.event_id.clone())
+            .execute(connection)
+            .await?
+        }
+    };
+    Ok(done.rows_affected() == 1)
+}
+
+async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
+    sqlx::query::<Any>(
+        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (stream, sequence, event_id) DO NOTHING",
+    )
+    .bind(stream.name())
+    .bind(i64::try_from(rejected.record.sequence).unwrap_or(i64::MAX))
+    .bind(rejected.record.id.clone())
+    .bind(rejected.reason.clone())
+    .bind(String::from_utf8_lossy(&rejected.record.payload).into_owned())
+    .bind(now_us)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

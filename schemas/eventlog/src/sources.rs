@@ -1,0 +1,139 @@
+//! Up to where every event of each source has been read: the proof that nothing is missing, and what gateways wait for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::ask::Watermarks;
+use events::subject::Stream;
+use sqlx::{Any, AnyConnection, AnyPool, Row};
+
+/// What has been read of one source in one stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Everything up to here.
+    pub watermark: u64,
+    /// Ranges beyond a gap: first and last.
+    beyond: BTreeMap<u64, u64>,
+}
+
+impl Seen {
+    /// Notes a sequence.
+    pub fn note(&mut self, sequence: u64) {
+        if sequence == self.watermark + 1 {
+            self.watermark = sequence;
+            while let Some(last) = self.beyond.remove(&(self.watermark + 1)) {
+                self.watermark = last;
+            }
+            return;
+        }
+        if sequence <= self.watermark || self.beyond.range(..=sequence).next_back().is_some_and(|(_, last)| *last >= sequence) {
+            return;
+        }
+        let last = self.beyond.remove(&(sequence + 1)).unwrap_or(sequence);
+        match self.beyond.range_mut(..sequence).next_back() {
+            Some((_, before)) if *before + 1 == sequence => *before = last,
+            _ => {
+                self.beyond.insert(sequence, last);
+            }
+        }
+    }
+
+    /// Whether something before what was read is missing.
+    #[must_use]
+    pub fn has_gap(&self) -> bool {
+        !self.beyond.is_empty()
+    }
+}
+
+/// What a reader of one stream has read, by source. Loaded once, then kept in step with the database.
+#[derive(Debug, Default)]
+pub struct Sources {
+    seen: BTreeMap<String, Seen>,
+    changed: BTreeSet<String>,
+}
+
+impl Sources {
+    /// Loads what the database has for a stream.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn load(pool: &AnyPool, stream: Stream) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE stream = $1").bind(stream.name()).fetch_all(pool).await?;
+        let mut seen = BTreeMap::new();
+        for row in rows {
+            let pairs: Vec<(u64, u64)> = serde_json::from_str(row.try_get::<&str, _>("beyond")?).unwrap_or_default();
+            let watermark = u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default();
+            seen.insert(row.try_get("source")?, Seen { watermark, beyond: pairs.into_iter().collect() });
+        }
+        Ok(Self { seen, changed: BTreeSet::new() })
+    }
+
+    /// Notes an event of a source.
+    pub fn note(&mut self, source: &str, sequence: u64) {
+        if let Some(seen) = self.seen.get_mut(source) {
+            seen.note(sequence);
+        } else {
+            self.seen.entry(source.to_owned()).or_default().note(sequence);
+        }
+        if !self.changed.contains(source) {
+            self.changed.insert(source.to_owned());
+        }
+    }
+
+    /// Writes what changed.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn save(&mut self, connection: &mut AnyConnection, stream: Stream) -> Result<(), sqlx::Error> {
+        for source in std::mem::take(&mut self.changed) {
+            let Some(seen) = self.seen.get(&source) else { continue };
+            let pairs: Vec<(u64, u64)> = seen.beyond.iter().map(|(first, last)| (*first, *last)).collect();
+            sqlx::query::<Any>(
+                "INSERT INTO sources (source, stream, watermark, beyond) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (source, stream) DO UPDATE SET watermark = excluded.watermark, beyond = excluded.beyond",
+            )
+            .bind(source)
+            .bind(stream.name())
+            .bind(i64::try_from(seen.watermark).unwrap_or(i64::MAX))
+            .bind(serde_json::to_string(&pairs).unwrap_or_default())
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The watermarks of a source in every stream the reader follows.
+///
+/// # Errors
+/// When the database is away.
+pub async fn watermarks(pool: &AnyPool, source: &str) -> Result<Watermarks, sqlx::Error> {
+    let rows = sqlx::query::<Any>("SELECT stream, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;
+    let mut marks = Watermarks::new();
+    for row in rows {
+        let name: String = row.try_get("stream")?;
+        let watermark = u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default();
+        if let Some(stream) = Stream::ALL.into_iter().find(|stream| stream.name() == name) {
+            marks.insert(stream, watermark);
+        }
+    }
+    Ok(marks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_holds_the_watermark_until_it_is_filled() {
+        let mut seen = Seen::default();
+        for sequence in [1, 2, 5, 4, 7, 5, 2] {
+            seen.note(sequence);
+        }
+        assert_eq!((seen.watermark, seen.has_gap()), (2, true));
+        assert_eq!(seen.beyond, BTreeMap::from([(4, 5), (7, 7)]));
+        seen.note(3);
+        assert_eq!(seen.watermark, 5);
+        seen.note(6);
+        assert_eq!((seen.watermark, seen.has_gap()), (7, false));
+    }
+}

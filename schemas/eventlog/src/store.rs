@@ -1,0 +1,142 @@
+//! A reader's database: SQLite or PostgreSQL behind one SQL text, one writer, and the tables that every reader has.
+
+use std::time::Duration;
+
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyPool, SqlSafeStr, Transaction};
+
+/// Connections for reading.
+const READERS: u32 = 8;
+/// How long to wait for a connection before saying that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A database of one reader.
+#[derive(Clone)]
+pub struct Store {
+    /// For reading.
+    pub reads: AnyPool,
+    writes: AnyPool,
+    begin: &'static str,
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It does not open.
+    #[error("cannot open the database {url}: {cause}")]
+    Open {
+        /// Where, without a password.
+        url: String,
+        /// Why.
+        cause: sqlx::Error,
+    },
+    /// Its tables are not what this version needs.
+    #[error("cannot bring the tables of {url} up to date: {cause}")]
+    Migrate {
+        /// Where, without a password.
+        url: String,
+        /// Why.
+        cause: sqlx::migrate::MigrateError,
+    },
+}
+
+/// A step of a reader's tables: number, name, SQL.
+pub type Step = (i64, &'static str, &'static str);
+
+/// The tables that every reader has: positions, sources, and what could not be applied.
+const OWN: Step = (1, "reader", include_str!("../migrations/0001_reader.sql"));
+
+impl Store {
+    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Steps number from 2.
+    ///
+    /// # Errors
+    /// When it does not open, or its tables cannot be brought up to date.
+    pub async fn open(url: &str, steps: &[Step]) -> Result<Self, StoreError> {
+        install_default_drivers();
+        let shown = without_password(url);
+        let sqlite = url.starts_with("sqlite:");
+        let address = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
+        let options = |connections| {
+            AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if sqlite {
+                        // Full: a checkpoint that is committed must not be forgotten, gateways drop what lies below it.
+                        sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -65536;")
+                            .execute(connection)
+                            .await?;
+                    }
+                    Ok(())
+                })
+            })
+        };
+        let open = |cause| StoreError::Open { url: shown.clone(), cause };
+        let writes = options(1).connect(&address).await.map_err(open)?;
+        let migrations = std::iter::once(&OWN).chain(steps).map(|(number, name, sql)| {
+            Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        });
+        Migrator::with_migrations(migrations.collect()).run(&writes).await.map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
+        let reads = options(READERS).connect(&address).await.map_err(open)?;
+        Ok(Self { reads, writes, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
+    }
+
+    /// Begins a transaction of the one writer.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.writes.begin_with(self.begin).await
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.writes.close().await;
+        self.reads.close().await;
+    }
+}
+
+/// `($1,$2),($3,$4)`: placeholders for `rows` rows of `columns` values, counting from 1.
+#[must_use]
+pub fn placeholders(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * (columns * 5 + 3));
+    let mut number = 0;
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ",(" });
+        for column in 0..columns {
+            number += 1;
+            if column > 0 {
+                text.push(',');
+            }
+            text.push('$');
+            text.push_str(&number.to_string());
+        }
+        text.push(')');
+    }
+    text
+}
+
+fn without_password(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(start), Some(at)) if at > start => {
+            let user = url[start + 3..at].split(':').next().unwrap_or_default();
+            format!("{}://{user}@{}", &url[..start], &url[at + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(without_password("postgres://u:secret@h:5/d"), "postgres://u@h:5/d");
+        assert_eq!(without_password("sqlite:///a/b.db"), "sqlite:///a/b.db");
+    }
+
+    #[test]
+    fn placeholders_count_on() {
+        assert_eq!(placeholders(2, 3), "($1,$2,$3),($4,$5,$6)");
+    }
+}

@@ -1,0 +1,168 @@
+//! Ordered reading from a checkpoint that lives in the reader's database.
+//!
+//! A sequence alone is no checkpoint: after the server loses a tail it gives the same numbers out again. So a checkpoint names the
+//! stream's identity and the event at its sequence, and both are checked on every connection. When they do not hold, reading starts
+//! again from the first event; ids make that harmless.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull};
+use bytes::Bytes;
+use events::subject::Stream;
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::connect::{Log, LogError};
+
+/// How long the server keeps a reader that does not come back.
+const INACTIVE: Duration = Duration::from_secs(60);
+/// How often a quiet server says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A verified position in a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Which incarnation of the stream: the time it was made.
+    pub identity: String,
+    /// The last event that was applied.
+    pub sequence: u64,
+    /// Its id.
+    pub event_id: String,
+}
+
+/// An event as it was read.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// Its message id; empty when a foreign publisher set none.
+    pub id: String,
+    /// The event.
+    pub payload: Bytes,
+}
+
+/// Why reading stopped: open the tail again.
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    /// The connection was made anew: the checkpoint must be verified again.
+    #[error("reconnected")]
+    Reconnected,
+    /// A message was lost on the way.
+    #[error("a gap in the delivery")]
+    Gap,
+    /// The server or the connection failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// A reader of one stream.
+pub struct Tail {
+    messages: pull::Stream,
+    connects: watch::Receiver<u64>,
+    connection: u64,
+    delivered: u64,
+    /// Which incarnation of the stream is read.
+    pub identity: String,
+    /// Whether the checkpoint did not hold, so that reading starts over.
+    pub restarted: bool,
+}
+
+impl Log {
+    /// Opens a stream after a checkpoint, or at its first event when the checkpoint does not hold.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub async fn tail(&self, stream: Stream, checkpoint: Option<&Checkpoint>) -> Result<Tail, LogError> {
+        let connects = self.connects();
+        let connection = *connects.borrow();
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let info = handle.get_info().await.map_err(LogError::server)?;
+        let identity = info.created.to_string();
+        let holds = match checkpoint {
+            None => false,
+            Some(checkpoint) if checkpoint.identity != identity || checkpoint.sequence > info.state.last_sequence => false,
+            Some(checkpoint) if checkpoint.sequence < info.state.first_sequence => true,
+            Some(checkpoint) => match handle.get_raw_message(checkpoint.sequence).await {
+                Ok(message) => message_id(&message.headers) == checkpoint.event_id,
+                Err(error) => return Err(LogError::server(error)),
+            },
+        };
+        let deliver_policy = match checkpoint {
+            Some(checkpoint) if holds => DeliverPolicy::ByStartSequence { start_sequence: checkpoint.sequence + 1 },
+            _ => DeliverPolicy::All,
+        };
+        let consumer: PullConsumer = handle
+            .create_consumer(pull::Config {
+                deliver_policy,
+                ack_policy: AckPolicy::None,
+                replay_policy: ReplayPolicy::Instant,
+                inactive_threshold: INACTIVE,
+                memory_storage: true,
+                num_replicas: 1,
+                ..pull::Config::default()
+            })
+            .await
+            .map_err(LogError::server)?;
+        let messages = consumer.stream().max_messages_per_batch(2_000).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
+        Ok(Tail { messages, connects, connection, delivered: 0, identity, restarted: checkpoint.is_some() && !holds })
+    }
+
+    /// The last sequence that a stream holds.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub async fn last_sequence(&self, stream: Stream) -> Result<u64, LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        Ok(handle.get_info().await.map_err(LogError::server)?.state.last_sequence)
+    }
+}
+
+impl Tail {
+    /// The next events: waits for one, then takes what comes within `linger`, at most `max`.
+    ///
+    /// # Errors
+    /// When reading must start again from the checkpoint.
+    pub async fn next_batch(&mut self, max: usize, linger: Duration) -> Result<Vec<Record>, TailError> {
+        let mut batch = Vec::with_capacity(max.min(64));
+        let first = tokio::select! {
+            message = self.messages.next() => message,
+            changed = self.connects.changed() => {
+                return Err(if changed.is_ok() { TailError::Reconnected } else { LogError::server("closed").into() });
+            }
+        };
+        batch.push(self.record(first)?);
+        let deadline = Instant::now() + linger;
+        while batch.len() < max {
+            // What is here already is taken even when the time is over.
+            let next = match timeout(Duration::ZERO, self.messages.next()).await {
+                Ok(message) => message,
+                Err(_) => match timeout_at(deadline, self.messages.next()).await {
+                    Ok(message) => message,
+                    Err(_) => break,
+                },
+            };
+            batch.push(self.record(next)?);
+        }
+        if *self.connects.borrow() != self.connection {
+            return Err(TailError::Reconnected);
+        }
+        Ok(batch)
+    }
+
+    fn record(&mut self, message: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>) -> Result<Record, TailError> {
+        let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
+        let info = message.info().map_err(LogError::server)?;
+        let (sequence, delivery) = (info.stream_sequence, info.consumer_sequence);
+        if delivery != self.delivered + 1 {
+            return Err(TailError::Gap);
+        }
+        self.delivered = delivery;
+        let id = message.headers.as_ref().map(message_id).unwrap_or_default();
+        Ok(Record { sequence, id, payload: message.message.payload })
+    }
+}
+
+fn message_id(headers: &async_nats::HeaderMap) -> String {
+    headers.get("Nats-Msg-Id").map(|value| value.as_str().to_owned()).unwrap_or_default()
+}
