@@ -62,8 +62,21 @@ pub struct Reader<F> {
     pub fold: F,
     /// The time, for what is set aside.
     pub clock: Arc<dyn Clock>,
-    /// Told the sequence after each commit.
-    pub progress: watch::Sender<u64>,
+    /// Told after each commit, and when there is nothing more to read.
+    pub progress: watch::Sender<Progress>,
+}
+
+/// How far a reader is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last event applied: its place in the stream.
+    pub sequence: u64,
+    /// Its id.
+    pub event_id: String,
+    /// When it was applied, microseconds since 1970.
+    pub applied_at_us: i64,
+    /// Whether everything that the log has was read.
+    pub is_waiting: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,15 +117,26 @@ impl<F: Fold> Reader<F> {
             tracing::warn!(stream = self.stream.name(), "{} is not what it was (rolled back or made anew): reading it again from its start", self.stream.name());
         }
         if let Some(checkpoint) = &checkpoint {
-            self.progress.send_replace(checkpoint.sequence);
+            self.progress.send_modify(|progress| {
+                progress.sequence = checkpoint.sequence;
+                progress.event_id.clone_from(&checkpoint.event_id);
+            });
         }
+        let end = self.log.last_sequence(self.stream).await?;
         while !stop.is_cancelled() {
+            let at = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence);
+            self.progress.send_modify(|progress| progress.is_waiting = at >= end);
             let batch = next(&mut tail, stop).await?;
             if batch.is_empty() {
                 return Ok(());
             }
             let next = self.commit(&batch, checkpoint.as_ref(), &mut sources, &tail.identity).await?;
-            self.progress.send_replace(next.sequence);
+            self.progress.send_replace(Progress {
+                sequence: next.sequence,
+                event_id: next.event_id.clone(),
+                applied_at_us: self.clock.now_us(),
+                is_waiting: batch.len() < BATCH_MAX && next.sequence >= end,
+            });
             checkpoint = Some(next);
         }
         Ok(())

@@ -11,7 +11,7 @@ pub mod consume;
 
 pub use append::Outgoing;
 pub use ask::{AskError, Asker, Answerer};
-pub use consume::{Event, Fold, Reader, Rejected};
+pub use consume::{Event, Fold, Progress, Reader, Rejected};
 pub use connect::{Log, LogError};
 pub use store::{Store, StoreError};
 pub use tail::{Checkpoint, Record, Tail, TailError};

@@ -102,6 +102,19 @@ impl Sources {
     }
 }
 
+/// The watermark of a source in one stream, as a transaction sees it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn watermark(connection: &mut AnyConnection, source: &str, stream: Stream) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT watermark FROM sources WHERE source = $1 AND stream = $2")
+        .bind(source.to_owned())
+        .bind(stream.name())
+        .fetch_optional(connection)
+        .await?;
+    row.map_or(Ok(0), |row| Ok(u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default()))
+}
+
 /// The watermarks of a source in every stream the reader follows.
 ///
 /// # Errors

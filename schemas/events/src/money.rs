@@ -71,6 +71,14 @@ impl Nanos {
         scaled(text, 9).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
     }
 
+    /// The amount in USD with exactly 9 decimals, for tables.
+    #[must_use]
+    pub fn to_decimals(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let (units, per_usd) = (self.0.unsigned_abs(), NANOS_PER_USD.unsigned_abs());
+        format!("{sign}{}.{:09}", units / per_usd, units % per_usd)
+    }
+
     /// The amount in USD as an exact JSON number with at most 9 decimals.
     #[must_use]
     pub fn to_json(self) -> Box<RawValue> {
@@ -177,6 +185,7 @@ mod tests {
         }
         assert_eq!(Nanos(1).to_string(), "0.000000001");
         assert_eq!(Nanos(-1_500_000_000).to_string(), "-1.5");
+        assert_eq!(Nanos(-1_500_000_000).to_decimals(), "-1.500000000");
     }
 
     #[test]

@@ -1,0 +1,118 @@
+//! An account's money as a value: each method is one kind of movement and keeps `available + held + spent = bought`.
+
+use events::Nanos;
+
+/// An account's money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: String,
+    /// Counts its movements.
+    pub version: i64,
+    /// Free to be lent.
+    pub available: Nanos,
+    /// Lent to gateways.
+    pub held: Nanos,
+    /// Charged.
+    pub spent: Nanos,
+    /// Came in, corrections included.
+    pub bought: Nanos,
+}
+
+/// How a charge was paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paid {
+    /// From what the lease held.
+    pub from_held: Nanos,
+    /// From free credit, because the lease was settled before.
+    pub from_available: Nanos,
+    /// By nobody: booked as the operator's loss.
+    pub overdraft: Nanos,
+}
+
+impl Account {
+    /// What a person calls the balance: everything not yet spent.
+    #[must_use]
+    pub const fn balance(&self) -> Nanos {
+        self.available.saturating_add(self.held)
+    }
+
+    /// Moves free credit into a lease; at most what is available.
+    pub fn lend(&mut self, amount: Nanos) {
+        debug_assert!(amount <= self.available && amount >= Nanos::ZERO);
+        self.available = self.available.saturating_sub(amount);
+        self.held = self.held.saturating_add(amount);
+        self.version += 1;
+    }
+
+    /// Moves unused credit of a lease back.
+    pub fn take_back(&mut self, amount: Nanos) {
+        debug_assert!(amount <= self.held && amount >= Nanos::ZERO);
+        self.held = self.held.saturating_sub(amount);
+        self.available = self.available.saturating_add(amount);
+        self.version += 1;
+    }
+
+    /// Charges a cost of which the lease covers `covered`.
+    pub fn charge(&mut self, cost: Nanos, covered: Nanos) -> Paid {
+        let from_held = covered.min(cost);
+        let late = cost.saturating_sub(from_held);
+        let from_available = late.min(self.available);
+        let overdraft = late.saturating_sub(from_available);
+        self.held = self.held.saturating_sub(from_held);
+        self.available = self.available.saturating_sub(from_available);
+        self.spent = self.spent.saturating_add(from_held).saturating_add(from_available);
+        self.version += 1;
+        Paid { from_held, from_available, overdraft }
+    }
+
+    /// Adds credit, or takes away what is available; false when there is less.
+    #[must_use]
+    pub fn credit(&mut self, amount: Nanos) -> bool {
+        let (Some(available), Some(bought)) = (self.available.checked_add(amount), self.bought.checked_add(amount)) else {
+            return false;
+        };
+        if available < Nanos::ZERO {
+            return false;
+        }
+        self.available = available;
+        self.bought = bought;
+        self.version += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account { id: "a".into(), version: 0, available: Nanos(100), held: Nanos(0), spent: Nanos(0), bought: Nanos(100) }
+    }
+
+    #[test]
+    fn money_only_moves() {
+        let mut account = account();
+        account.lend(Nanos(60));
+        account.take_back(Nanos(10));
+        let paid = account.charge(Nanos(50), Nanos(50));
+        assert_eq!(paid, Paid { from_held: Nanos(50), from_available: Nanos(0), overdraft: Nanos(0) });
+        assert_eq!((account.available, account.held, account.spent), (Nanos(50), Nanos(0), Nanos(50)));
+    }
+
+    #[test]
+    fn a_late_charge_never_makes_credit_negative() {
+        let mut account = account();
+        let paid = account.charge(Nanos(130), Nanos(0));
+        assert_eq!(paid, Paid { from_held: Nanos(0), from_available: Nanos(100), overdraft: Nanos(30) });
+        assert_eq!(account.available.0 + account.held.0 + account.spent.0, account.bought.0);
+    }
+
+    #[test]
+    fn a_correction_takes_no_more_than_is_available() {
+        let mut account = account();
+        assert!(!account.credit(Nanos(-101)));
+        assert!(account.credit(Nanos(-100)));
+        assert_eq!(account.balance(), Nanos(0));
+    }
+}

@@ -1,0 +1,48 @@
+//! The reader of `CONTROL`: accounts come into being and keys get their limits. The highest revision wins, in any order.
+
+use eventlog::{Event, Fold, Rejected};
+use events::Payload;
+use events::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use sqlx::AnyConnection;
+
+use crate::{account, key};
+
+/// Notes accounts and keys.
+pub struct NoteControl;
+
+impl Fold for NoteControl {
+    async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
+        let mut rejected = Vec::new();
+        for event in events {
+            match change(event) {
+                Ok(Change::Account(created)) => {
+                    let account = created.account;
+                    let revision = i64::try_from(account.revision).unwrap_or(i64::MAX);
+                    account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
+                }
+                Ok(Change::Key(key)) => key::repo::upsert(connection, &key).await?,
+                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
+            }
+        }
+        Ok(rejected)
+    }
+}
+
+enum Change {
+    Account(AccountCreated),
+    Key(Box<events::control::Key>),
+}
+
+fn change(event: &Event<'_>) -> Result<Change, String> {
+    let envelope = &event.envelope;
+    let key = |key| Ok(Change::Key(Box::new(key)));
+    let read = match envelope.kind {
+        AccountCreated::KIND => envelope.payload().map(Change::Account),
+        KeyCreated::KIND => envelope.payload::<KeyCreated>().and_then(|event| key(event.key)),
+        KeyUpdated::KIND => envelope.payload::<KeyUpdated>().and_then(|event| key(event.key)),
+        KeyDisabled::KIND => envelope.payload::<KeyDisabled>().and_then(|event| key(event.key)),
+        KeyDeleted::KIND => envelope.payload::<KeyDeleted>().and_then(|event| key(event.key)),
+        other => return Err(format!("unknown type {other}")),
+    };
+    read.map_err(|error| error.to_string())
+}

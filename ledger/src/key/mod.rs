@@ -1,0 +1,6 @@
+//! Keys as far as money goes: limits, windows, spending.
+
+pub mod windows;
+pub mod repo;
+
+pub use windows::Period;

@@ -1,0 +1,123 @@
+//! Keys' limits and windows in the database.
+
+use std::collections::BTreeMap;
+
+use events::Nanos;
+use events::ask::KeySpend;
+use events::control::{Key, LimitReset};
+use sqlx::{Any, AnyConnection, AnyPool, Row};
+
+use super::Period;
+
+/// What the ledger knows of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// The most it may spend in a window.
+    pub limit: Option<Nanos>,
+    /// The window.
+    pub period: Period,
+    /// Counts its changes.
+    pub revision: u64,
+}
+
+/// One window of one key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Charged in it.
+    pub spent: Nanos,
+    /// Lent in it.
+    pub held: Nanos,
+}
+
+/// Which window: key, period, start.
+pub type WindowId = (String, Period, i64);
+
+/// The key of that hash, when it belongs to that account.
+///
+/// # Errors
+/// When the database is away.
+pub async fn find(connection: &mut AnyConnection, hash: &str, account: &str) -> Result<Option<KeyRow>, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT limit_nanos, limit_reset, revision FROM keys WHERE hash = $1 AND account = $2")
+        .bind(hash.to_owned())
+        .bind(account.to_owned())
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| {
+        let reset: Option<String> = row.try_get("limit_reset")?;
+        Ok(KeyRow {
+            limit: row.try_get::<Option<i64>, _>("limit_nanos")?.map(Nanos),
+            period: reset.map_or(Period::Lifetime, |word| Period::named(&word)),
+            revision: u64::try_from(row.try_get::<i64, _>("revision")?).unwrap_or_default(),
+        })
+    })
+    .transpose()
+}
+
+/// Notes a key's newest state.
+///
+/// # Errors
+/// When the database is away.
+pub async fn upsert(connection: &mut AnyConnection, key: &Key) -> Result<(), sqlx::Error> {
+    let reset: Option<LimitReset> = key.limit_reset;
+    sqlx::query::<Any>(
+        "INSERT INTO keys (hash, account, limit_nanos, limit_reset, revision) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (hash) DO UPDATE SET limit_nanos = excluded.limit_nanos, limit_reset = excluded.limit_reset, revision = excluded.revision
+         WHERE keys.revision < excluded.revision",
+    )
+    .bind(key.hash.to_string())
+    .bind(key.account.to_string())
+    .bind(key.limit_nanos.map(|limit| limit.0))
+    .bind(reset.map(|reset| Period::of(Some(reset)).as_str()))
+    .bind(i64::try_from(key.revision).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A window, empty when nothing was spent in it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Window, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT spent_nanos, held_nanos FROM key_windows WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3")
+        .bind(id.0.clone())
+        .bind(id.1.as_str())
+        .bind(id.2)
+        .fetch_optional(connection)
+        .await?;
+    row.map_or(Ok(Window::default()), |row| Ok(Window { spent: Nanos(row.try_get("spent_nanos")?), held: Nanos(row.try_get("held_nanos")?) }))
+}
+
+/// Adds to a window; negative amounts take away.
+///
+/// # Errors
+/// When the database is away, or more would be given back than was lent.
+pub async fn add(connection: &mut AnyConnection, id: &WindowId, spent: Nanos, held: Nanos) -> Result<(), sqlx::Error> {
+    let update = "UPDATE key_windows SET spent_nanos = spent_nanos + $4, held_nanos = held_nanos + $5 WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3";
+    let insert = "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos) VALUES ($1, $2, $3, $4, $5)";
+    for sql in [update, insert] {
+        let query = sqlx::query::<Any>(sql).bind(id.0.clone()).bind(id.1.as_str()).bind(id.2).bind(spent.0).bind(held.0);
+        if query.execute(&mut *connection).await?.rows_affected() == 1 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What keys have spent in the windows around a time.
+///
+/// # Errors
+/// When the database is away.
+pub async fn spending(pool: &AnyPool, keys: &[events::KeyHash], now_us: i64) -> Result<BTreeMap<events::KeyHash, KeySpend>, sqlx::Error> {
+    let mut all = BTreeMap::new();
+    let mut connection = pool.acquire().await?;
+    for key in keys {
+        let mut of = [Nanos::ZERO; Period::ALL.len()];
+        for (period, spent) in Period::ALL.into_iter().zip(&mut of) {
+            *spent = window(&mut connection, &(key.to_string(), period, period.start_us(now_us))).await?.spent;
+        }
+        let [daily, weekly, monthly, total] = of;
+        all.insert(key.clone(), KeySpend { total, daily, weekly, monthly });
+    }
+    Ok(all)
+}

@@ -1,0 +1,141 @@
+//! A lease as a value: granted = consumed + returned + remaining, closed once.
+
+use events::Nanos;
+
+use crate::key::Period;
+use crate::key::repo::WindowId;
+
+/// Where a lease is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The gateway takes holds from it.
+    Open,
+    /// The gateway takes no more; usage that it reported is on its way.
+    Closing,
+    /// The gateway vanished; what remains waits for late usage.
+    Frozen,
+    /// Settled.
+    Closed,
+}
+
+impl State {
+    /// The word in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Frozen => "frozen",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The state of that word; anything unknown is closed, which lends nothing.
+    #[must_use]
+    pub fn named(word: &str) -> Self {
+        [Self::Open, Self::Closing, Self::Frozen].into_iter().find(|state| state.as_str() == word).unwrap_or(Self::Closed)
+    }
+}
+
+/// A slice of an account's credit lent to one gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its id, made by the gateway.
+    pub id: String,
+    /// Whose credit.
+    pub account: String,
+    /// The window of the key whose limit it counts against.
+    pub window: Option<WindowId>,
+    /// The gateway's source.
+    pub holder: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// All that was ever lent.
+    pub granted: Nanos,
+    /// What usage took.
+    pub consumed: Nanos,
+    /// What went back.
+    pub returned: Nanos,
+    /// When it freezes, or a frozen one is settled; microseconds since 1970.
+    pub expires_at_us: i64,
+}
+
+impl Lease {
+    /// What is still held for it.
+    #[must_use]
+    pub const fn remaining(&self) -> Nanos {
+        self.granted.saturating_sub(self.consumed).saturating_sub(self.returned)
+    }
+
+    /// Takes a cost from what remains; gives back how much it covered.
+    pub fn consume(&mut self, cost: Nanos) -> Nanos {
+        let covered = cost.min(self.remaining());
+        self.consumed = self.consumed.saturating_add(covered);
+        self.close_if_settled();
+        covered
+    }
+
+    /// Takes back up to a total that the gateway names; gives back what that adds now.
+    pub fn give_back(&mut self, returned_total: Nanos) -> Nanos {
+        let more = returned_total.saturating_sub(self.returned).max(Nanos::ZERO).min(self.remaining());
+        self.returned = self.returned.saturating_add(more);
+        self.close_if_settled();
+        more
+    }
+
+    /// Takes back all that remains and closes; gives back what that adds now.
+    pub fn settle(&mut self) -> Nanos {
+        let rest = self.remaining();
+        self.returned = self.returned.saturating_add(rest);
+        self.state = State::Closed;
+        rest
+    }
+
+    /// The gateway takes no more from it.
+    pub fn stop(&mut self) {
+        if self.state != State::Closed {
+            self.state = State::Closing;
+            self.close_if_settled();
+        }
+    }
+
+    fn close_if_settled(&mut self) {
+        if self.state == State::Closing && self.remaining() == Nanos::ZERO {
+            self.state = State::Closed;
+        }
+    }
+
+    /// The period of the window, for the table.
+    #[must_use]
+    pub fn period(&self) -> Option<Period> {
+        self.window.as_ref().map(|(_, period, _)| *period)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> Lease {
+        Lease { id: "l".into(), account: "a".into(), window: None, holder: "g".into(), state: State::Open, granted: Nanos(100), consumed: Nanos(0), returned: Nanos(0), expires_at_us: 0 }
+    }
+
+    #[test]
+    fn never_gives_more_than_was_granted() {
+        let mut lease = lease();
+        assert_eq!(lease.consume(Nanos(70)), Nanos(70));
+        assert_eq!(lease.give_back(Nanos(50)), Nanos(30));
+        assert_eq!(lease.give_back(Nanos(50)), Nanos(0));
+        assert_eq!(lease.consume(Nanos(1)), Nanos(0));
+    }
+
+    #[test]
+    fn closes_when_the_last_usage_arrives() {
+        let mut lease = lease();
+        lease.give_back(Nanos(60));
+        lease.stop();
+        assert_eq!(lease.state, State::Closing);
+        lease.consume(Nanos(40));
+        assert_eq!(lease.state, State::Closed);
+    }
+}

@@ -1,0 +1,96 @@
+//! Leases in the database. They are written under their account's version, so they need none of their own.
+
+use events::Nanos;
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+
+use super::{Lease, State};
+use crate::key::Period;
+
+const COLUMNS: &str = "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, expires_at_us";
+
+fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
+    let key: Option<String> = row.try_get("key_hash")?;
+    let period: Option<String> = row.try_get("period")?;
+    let starts: i64 = row.try_get("window_starts_at_us")?;
+    Ok(Lease {
+        id: row.try_get("id")?,
+        account: row.try_get("account")?,
+        window: key.zip(period).map(|(key, period)| (key, Period::named(&period), starts)),
+        holder: row.try_get("holder")?,
+        state: State::named(row.try_get("state")?),
+        granted: Nanos(row.try_get("granted_nanos")?),
+        consumed: Nanos(row.try_get("consumed_nanos")?),
+        returned: Nanos(row.try_get("returned_nanos")?),
+        expires_at_us: row.try_get("expires_at_us")?,
+    })
+}
+
+/// The lease of that id.
+///
+/// # Errors
+/// When the database is away.
+pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Lease>, sqlx::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM leases WHERE id = $1");
+    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id.to_owned()).fetch_optional(connection).await?;
+    row.as_ref().map(lease).transpose()
+}
+
+/// Leases of one holder that are not closed.
+///
+/// # Errors
+/// When the database is away.
+pub async fn of_holder(connection: &mut AnyConnection, holder: &str) -> Result<Vec<Lease>, sqlx::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM leases WHERE holder = $1 AND state <> 'closed' ORDER BY id");
+    let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(holder.to_owned()).fetch_all(connection).await?;
+    rows.iter().map(lease).collect()
+}
+
+/// Leases whose time is over, oldest first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> Result<Vec<Lease>, sqlx::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM leases WHERE state IN ('open', 'closing', 'frozen') AND expires_at_us < $1 ORDER BY expires_at_us LIMIT $2");
+    let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(now_us).bind(most).fetch_all(connection).await?;
+    rows.iter().map(lease).collect()
+}
+
+/// How many gateways hold open leases of an account.
+///
+/// # Errors
+/// When the database is away.
+pub async fn holders(connection: &mut AnyConnection, account: &str) -> Result<i64, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT COUNT(DISTINCT holder) AS holders FROM leases WHERE account = $1 AND state = 'open'")
+        .bind(account.to_owned())
+        .fetch_one(connection)
+        .await?;
+    row.try_get("holders")
+}
+
+/// Writes a lease, new or known.
+///
+/// # Errors
+/// When the database is away.
+pub async fn save(connection: &mut AnyConnection, lease: &Lease) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "INSERT INTO leases ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, granted_nanos = excluded.granted_nanos,
+         consumed_nanos = excluded.consumed_nanos, returned_nanos = excluded.returned_nanos, expires_at_us = excluded.expires_at_us"
+    );
+    sqlx::query::<Any>(AssertSqlSafe(sql))
+        .bind(lease.id.clone())
+        .bind(lease.account.clone())
+        .bind(lease.window.as_ref().map(|(key, _, _)| key.clone()))
+        .bind(lease.period().map(Period::as_str))
+        .bind(lease.window.as_ref().map_or(0, |(_, _, starts)| *starts))
+        .bind(lease.holder.clone())
+        .bind(lease.state.as_str())
+        .bind(lease.granted.0)
+        .bind(lease.consumed.0)
+        .bind(lease.returned.0)
+        .bind(lease.expires_at_us)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

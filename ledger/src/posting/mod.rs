@@ -1,0 +1,6 @@
+//! Posting: every `usage.recorded` becomes one charge, whatever the order and however often it arrives.
+
+pub mod fold;
+pub mod batch;
+
+pub use fold::PostUsage;

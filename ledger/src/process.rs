@@ -1,0 +1,100 @@
+//! The ledger as a process: its database, its readers, its answers and its sweeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use eventlog::{Fold, Log, Progress, Reader, Store, StoreError};
+use events::caller::InternalSecret;
+use events::ids::Ids;
+use events::subject::Stream;
+use events::Clock;
+use reading::Http;
+use sqlx::Any;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answers::Answers;
+use crate::control::NoteControl;
+use crate::posting::PostUsage;
+use crate::{STEPS, lease, outbox, router};
+
+/// How often leases are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the ledger keeps its books.
+#[derive(Debug, Clone)]
+pub struct LedgerConfig {
+    /// `sqlite://PATH` or `postgres://…`.
+    pub database_url: String,
+    /// The name in the source of its events.
+    pub node: String,
+}
+
+/// The ledger.
+pub struct Ledger {
+    /// Its database.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn Ids>,
+    posted: watch::Sender<Progress>,
+}
+
+impl Ledger {
+    /// Opens the books.
+    ///
+    /// # Errors
+    /// When the database does not open or cannot be brought up to date.
+    pub async fn open(config: &LedgerConfig, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<Self>, StoreError> {
+        let store = Store::open(&config.database_url, STEPS).await?;
+        let outbox = sqlx::query::<Any>("INSERT INTO outbox_state (one, node, written, published) VALUES (1, $1, 0, 0) ON CONFLICT (one) DO NOTHING");
+        let opened = async {
+            let mut transaction = store.begin().await?;
+            outbox.bind(config.node.clone()).execute(&mut *transaction).await?;
+            transaction.commit().await
+        };
+        opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
+        Ok(Arc::new(Self { store, clock, ids, posted: watch::Sender::new(Progress::default()) }))
+    }
+
+    /// Starts reading, relaying and sweeping.
+    pub fn start(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
+        tasks.spawn(self.reader(log, Stream::Usage, PostUsage(Arc::clone(self)), self.posted.clone()).run(stop.clone()));
+        tasks.spawn(self.reader(log, Stream::Control, NoteControl, watch::Sender::new(Progress::default())).run(stop.clone()));
+        let (ledger, log_of_relay, stopped) = (Arc::clone(self), log.clone(), stop.clone());
+        tasks.spawn(async move { outbox::relay(&ledger, &log_of_relay, stopped).await });
+        let (ledger, stopped) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move { sweep(&ledger, stopped).await });
+    }
+
+    fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
+        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress }
+    }
+
+    /// Who answers questions for it.
+    #[must_use]
+    pub fn answers(self: &Arc<Self>) -> Arc<Answers> {
+        Arc::new(Answers(Arc::clone(self)))
+    }
+
+    /// Its read routes.
+    #[must_use]
+    pub fn router(&self, secret: InternalSecret) -> Router {
+        router::router(Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.posted.subscribe() })
+    }
+}
+
+async fn sweep(ledger: &Ledger, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if let Err(error) = lease::settle::sweep(ledger).await {
+            tracing::warn!(%error, "leases were not looked at: {error}");
+        }
+    }
+}

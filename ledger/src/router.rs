@@ -1,0 +1,15 @@
+//! The ledger's read routes. They expect a caller that the gateway vouches for.
+
+use axum::Router;
+use axum::routing::get;
+use reading::Http;
+
+use crate::{account, transaction};
+
+/// All of them.
+pub fn router(http: Http) -> Router {
+    Router::new()
+        .route("/api/v1/balance", get(account::balance::balance))
+        .route("/api/v1/transactions", get(transaction::list::list))
+        .with_state(http)
+}

@@ -1,0 +1,3 @@
+//! Transactions as people read them.
+
+pub mod list;

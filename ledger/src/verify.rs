@@ -1,0 +1,82 @@
+//! The proofs that the books are right: each is one statement, and none of them trusts a running total.
+
+use eventlog::Store;
+use sqlx::{Any, Row};
+
+/// A proof and how it came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What must hold.
+    pub name: &'static str,
+    /// How many rows were looked at.
+    pub looked_at: i64,
+    /// Rows that break it, at most ten.
+    pub broken: Vec<String>,
+}
+
+/// Each selects `looked_at` once, and one `broken` text for each row that breaks the rule.
+const CHECKS: [(&str, &str, &str); 9] = [
+    (
+        "the legs of every transaction sum to zero",
+        "SELECT COUNT(*) FROM entries",
+        "SELECT transaction_id AS broken FROM entries GROUP BY transaction_id HAVING SUM(amount_nanos) <> 0 LIMIT 10",
+    ),
+    (
+        "every account's available, held and spent credit is what was bought",
+        "SELECT COUNT(*) FROM accounts",
+        "SELECT id AS broken FROM accounts WHERE available_nanos + held_nanos + spent_nanos <> bought_nanos OR available_nanos < 0 OR held_nanos < 0 LIMIT 10",
+    ),
+    (
+        "every account's available credit is the fold of its book",
+        "SELECT COUNT(*) FROM accounts",
+        "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT book, SUM(amount_nanos) AS total FROM entries GROUP BY book) f ON f.book = 'credit:' || a.id
+         WHERE a.available_nanos <> COALESCE(f.total, 0) LIMIT 10",
+    ),
+    (
+        "every account's held credit is the fold of its book and the sum of its leases",
+        "SELECT COUNT(*) FROM leases",
+        "SELECT a.id AS broken FROM accounts a
+         LEFT JOIN (SELECT book, SUM(amount_nanos) AS total FROM entries GROUP BY book) f ON f.book = 'held:' || a.id
+         LEFT JOIN (SELECT account, SUM(granted_nanos - consumed_nanos - returned_nanos) AS total FROM leases GROUP BY account) l ON l.account = a.id
+         WHERE a.held_nanos <> COALESCE(f.total, 0) OR a.held_nanos <> COALESCE(l.total, 0) LIMIT 10",
+    ),
+    (
+        "every account's spent credit is the sum of its usage transactions",
+        "SELECT COUNT(*) FROM transactions WHERE kind = 'usage'",
+        "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT account, SUM(amount_nanos) AS total FROM transactions WHERE kind = 'usage' GROUP BY account) t ON t.account = a.id
+         WHERE a.spent_nanos <> -COALESCE(t.total, 0) LIMIT 10",
+    ),
+    (
+        "every account's history is gapless",
+        "SELECT COUNT(*) FROM transactions",
+        "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT account, COUNT(*) AS moves, MAX(version) AS last FROM transactions GROUP BY account) t ON t.account = a.id
+         WHERE a.version <> COALESCE(t.moves, 0) OR a.version <> COALESCE(t.last, 0) LIMIT 10",
+    ),
+    (
+        "every request is charged at most once",
+        "SELECT COUNT(*) FROM transactions WHERE request IS NOT NULL",
+        "SELECT request AS broken FROM transactions WHERE request IS NOT NULL GROUP BY request HAVING COUNT(*) > 1 LIMIT 10",
+    ),
+    (
+        "every source of usage is gapless",
+        "SELECT COUNT(*) FROM sources",
+        "SELECT source || ' after ' || stream || ' ' || CAST(watermark AS TEXT) AS broken FROM sources WHERE beyond <> '[]' LIMIT 10",
+    ),
+    ("no event was set aside", "SELECT COUNT(*) FROM quarantine", "SELECT event_id || ': ' || reason AS broken FROM quarantine LIMIT 10"),
+];
+
+/// Runs all proofs on one state of the books.
+///
+/// # Errors
+/// When the database is away.
+pub async fn checks(store: &Store) -> Result<Vec<Check>, sqlx::Error> {
+    let mut transaction = store.begin().await?;
+    let mut results = Vec::new();
+    for (name, count, select) in CHECKS {
+        let looked_at = sqlx::query::<Any>(count).fetch_one(&mut *transaction).await?.try_get(0)?;
+        let rows = sqlx::query::<Any>(select).fetch_all(&mut *transaction).await?;
+        let broken = rows.iter().map(|row| row.try_get("broken")).collect::<Result<_, _>>()?;
+        results.push(Check { name, looked_at, broken });
+    }
+    Ok(results)
+}
