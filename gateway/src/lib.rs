@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The gateway: HTTP in, HTTP out to providers; keys, limits, routing, streaming, metering, spool; management commands.
+
+pub mod config;
+pub mod request;
+pub mod auth;
+pub mod route;
+pub mod admission;
+pub mod attempt;
+pub mod stream;
+pub mod meter;
+pub mod spool;
+pub mod error;
+pub mod edge;
+pub mod admin;
+pub mod models;
+pub mod forward;
+pub mod health;
+pub mod router;
+pub mod serve;
+pub mod process;
+
+pub use config::GatewayConfig;
+pub use process::{Gateway, Neighbours};

@@ -70,7 +70,7 @@ const CHECKS: [(&str, &str, &str); 9] = [
 /// # Errors
 /// When the database is away.
 pub async fn checks(store: &Store) -> Result<Vec<Check>, sqlx::Error> {
-    let mut transaction = store.begin().await?;
+    let mut transaction = store.snapshot().await?;
     let mut results = Vec::new();
     for (name, count, select) in CHECKS {
         let looked_at = sqlx::query::<Any>(count).fetch_one(&mut *transaction).await?.try_get(0)?;

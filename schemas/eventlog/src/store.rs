@@ -18,6 +18,7 @@ pub struct Store {
     pub reads: AnyPool,
     writes: AnyPool,
     begin: &'static str,
+    snapshot: &'static str,
 }
 
 /// Why the database cannot be used.
@@ -77,7 +78,7 @@ impl Store {
         });
         Migrator::with_migrations(migrations.collect()).run(&writes).await.map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
         let reads = options(READERS).connect(&address).await.map_err(open)?;
-        Ok(Self { reads, writes, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
+        Ok(Self { reads, writes, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, snapshot: if sqlite { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ" } })
     }
 
     /// Begins a transaction of the one writer.
@@ -86,6 +87,14 @@ impl Store {
     /// When the database is away.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.writes.begin_with(self.begin).await
+    }
+
+    /// Begins a transaction that reads one state of everything and keeps nobody from writing.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn snapshot(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.reads.begin_with(self.snapshot).await
     }
 
     /// Closes all connections.

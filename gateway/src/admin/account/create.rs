@@ -1,0 +1,36 @@
+//! `POST /api/v1/admin/accounts`: makes an account with its first two keys; for the operator.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use events::control::{Account, AccountCreated};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::admin::Admin;
+use crate::admin::body::read;
+use crate::admin::key::object;
+use crate::error::GatewayError;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateAccountBody {
+    name: String,
+}
+
+/// 201 with `{data: {id, name}, management_key}`.
+///
+/// # Errors
+/// 400 for a bad body, 401 without the operator's token, 503 when nothing can be recorded.
+pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+    let (parts, body) = request.into_parts();
+    admin.operator(&parts.headers)?;
+    let body: CreateAccountBody = read(&parts.headers, body, &admin.server).await?;
+    let account = Account { id: admin.ids.account(&*admin.clock), name: object::name(body.name)?, created_at_us: admin.clock.now_us(), revision: 1 };
+    admin.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
+    let key = serde_json::from_value(json!({"name": "management", "key_type": "management"})).map_err(|_| GatewayError::Internal)?;
+    let created = serde_json::to_value(admin.create_key(&account.id, key).await?).map_err(|_| GatewayError::Internal)?;
+    let body = json!({"data": {"id": account.id, "name": account.name}, "management_key": created["key"]});
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}

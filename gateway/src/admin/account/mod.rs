@@ -1,0 +1,3 @@
+//! Accounts, made by the operator.
+
+pub mod create;

@@ -1,0 +1,3 @@
+//! Credit, posted by the operator.
+
+pub mod post;

@@ -1,0 +1,108 @@
+//! `POST /api/v1/keys`: makes a key; its secret is in this answer and nowhere else.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use events::ask::KeySpend;
+use events::clock::parse_rfc3339;
+use events::control::{Key, KeyCreated, LimitReset};
+use events::ids::{KeyKind, label};
+use events::{AccountId, KeyHash};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::object::{self, KeyBody};
+use crate::admin::Admin;
+use crate::admin::body::{present, read, wrong};
+use crate::error::GatewayError;
+
+/// What a new key shall be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKeyBody {
+    name: String,
+    #[serde(default, deserialize_with = "present")]
+    limit: Option<Option<Box<RawValue>>>,
+    #[serde(default, deserialize_with = "present")]
+    limit_usd: Option<Option<Box<RawValue>>>,
+    #[serde(default, deserialize_with = "present")]
+    spending_limit: Option<Option<Box<RawValue>>>,
+    #[serde(default, deserialize_with = "object::reset")]
+    limit_reset: Option<Option<LimitReset>>,
+    #[serde(default)]
+    allowed_providers: Option<Vec<String>>,
+    #[serde(default)]
+    allowed_models: Option<Vec<String>>,
+    #[serde(default)]
+    expires_at: Option<String>,
+    #[serde(default)]
+    key_type: Option<KeyType>,
+}
+
+/// The kind of key, in the API's words.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyType {
+    /// For models.
+    Regular,
+    /// For managing keys.
+    Management,
+}
+
+/// A new key with its secret, shown once.
+#[derive(Debug, Serialize)]
+pub struct CreatedBody {
+    data: KeyBody,
+    key: String,
+}
+
+/// 201 with `{data, key}`.
+///
+/// # Errors
+/// 400 for a bad body, 401 and 403 for the wrong credential, 503 when nothing can be recorded.
+pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+    let (parts, body) = request.into_parts();
+    let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
+    let body: CreateKeyBody = read(&parts.headers, body, &admin.server).await?;
+    let created = admin.create_key(&caller.key.account, body).await?;
+    Ok((StatusCode::CREATED, Json(created)).into_response())
+}
+
+impl Admin {
+    /// Makes a key of an account.
+    ///
+    /// # Errors
+    /// 400 for a bad body, 503 when nothing can be recorded.
+    pub async fn create_key(&self, account: &AccountId, body: CreateKeyBody) -> Result<CreatedBody, GatewayError> {
+        let limit = object::limit([("limit", &body.limit), ("limit_usd", &body.limit_usd), ("spending_limit", &body.spending_limit)])?;
+        let now_us = self.clock.now_us();
+        let expires_at_us = body.expires_at.map(|text| parse_rfc3339(&text).ok_or_else(|| wrong("expires_at", "it must be a time such as 2026-12-31T00:00:00Z"))).transpose()?;
+        if expires_at_us.is_some_and(|expires| expires <= now_us) {
+            return Err(wrong("expires_at", "it must lie in the future"));
+        }
+        let kind = match body.key_type {
+            None | Some(KeyType::Regular) => KeyKind::Regular,
+            Some(KeyType::Management) => KeyKind::Management,
+        };
+        let secret = self.ids.secret(kind);
+        let key = Key {
+            hash: KeyHash::of_secret(&secret),
+            account: account.clone(),
+            kind,
+            name: object::name(body.name)?,
+            label: label(&secret),
+            disabled: false,
+            limit_nanos: limit.flatten(),
+            limit_reset: body.limit_reset.flatten(),
+            allowed_models: body.allowed_models,
+            allowed_providers: body.allowed_providers,
+            expires_at_us,
+            created_at_us: now_us,
+            updated_at_us: None,
+            revision: 1,
+        };
+        self.record(account.as_str(), key.hash.as_str(), &KeyCreated { key: key.clone() }).await?;
+        Ok(CreatedBody { data: KeyBody::new(&key, &KeySpend::default()), key: secret })
+    }
+}

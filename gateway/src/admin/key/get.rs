@@ -1,0 +1,34 @@
+//! `GET /api/v1/keys/{hash}`: one key.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use events::{AccountId, KeyHash};
+use serde_json::json;
+use std::sync::Arc;
+
+use crate::admin::Admin;
+use crate::auth::KeyEntry;
+use crate::error::GatewayError;
+
+/// `{data: key}`.
+///
+/// # Errors
+/// 401 and 403 for the wrong credential, 404 for a key that is not the account's, 503 when the ledger does not answer.
+pub async fn get(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
+    let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
+    let entry = admin.key_of(&caller.key.account, hash)?;
+    let data = admin.bodies(&[&entry.key]).await?.pop();
+    Ok(Json(json!({"data": data})).into_response())
+}
+
+impl Admin {
+    /// A key of an account.
+    ///
+    /// # Errors
+    /// 404 when there is none, or it is another account's.
+    pub fn key_of(&self, account: &AccountId, hash: String) -> Result<Arc<KeyEntry>, GatewayError> {
+        let entry = self.directory.find(&KeyHash::from(hash)).filter(|entry| entry.key.account == *account);
+        entry.ok_or_else(|| GatewayError::NotFound("No key of this account has that hash.".to_owned()))
+    }
+}

@@ -1,0 +1,46 @@
+//! `GET /api/v1/keys`: the account's keys, oldest first.
+
+use axum::Json;
+use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use events::control::Key;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::admin::Admin;
+use crate::admin::body::wrong;
+use crate::error::GatewayError;
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1_000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ListQuery {
+    page_size: Option<usize>,
+    page_token: Option<String>,
+    offset: Option<usize>,
+    include_disabled: Option<bool>,
+}
+
+/// `{data: [key], next_page_token}`; disabled keys only with `include_disabled=true`.
+///
+/// # Errors
+/// 400 for a bad query, 401 and 403 for the wrong credential, 503 when the ledger does not answer.
+pub async fn list(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+    let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
+    let Query(query) = Query::<ListQuery>::try_from_uri(request.uri()).map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
+    let size = query.page_size.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&size) {
+        return Err(wrong("page_size", "it must be a whole number from 1 to 1000"));
+    }
+    let from = match query.page_token {
+        Some(token) => token.parse().map_err(|_| wrong("page_token", "use the next_page_token of an earlier answer"))?,
+        None => query.offset.unwrap_or(0),
+    };
+    let entries = admin.directory.keys_of(&caller.key.account);
+    let shown: Vec<&Key> = entries.iter().map(|entry| &entry.key).filter(|key| !key.disabled || query.include_disabled.unwrap_or(false)).collect();
+    let page: Vec<&Key> = shown.iter().skip(from).take(size).copied().collect();
+    let next = (from + page.len() < shown.len()).then(|| (from + page.len()).to_string());
+    Ok(Json(json!({"data": admin.bodies(&page).await?, "next_page_token": next})).into_response())
+}

@@ -1,0 +1,9 @@
+//! Keys: made, listed, changed, deleted with a management key; each key sees its own state.
+
+pub mod object;
+pub mod create;
+pub mod list;
+pub mod get;
+pub mod update;
+pub mod delete;
+pub mod own;

@@ -1,0 +1,140 @@
+//! A key as the API shows it, and the fields that create and update share.
+
+use events::Nanos;
+use events::ask::{AskKeySpend, KeySpend};
+use events::clock::rfc3339;
+use events::control::{Key, LimitReset};
+use events::ids::KeyKind;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::admin::body::{usd, wrong};
+use crate::admin::{ASK_TIMEOUT, Admin};
+use crate::error::GatewayError;
+
+/// Characters of a name at the most.
+const NAME_CHARS_MAX: usize = 256;
+
+/// A key as the API shows it; amounts in USD.
+#[derive(Debug, Serialize)]
+pub struct KeyBody {
+    hash: String,
+    name: String,
+    label: String,
+    key_type: &'static str,
+    disabled: bool,
+    #[serde(serialize_with = "events::money::as_usd_or_null")]
+    limit: Option<Nanos>,
+    #[serde(serialize_with = "events::money::as_usd_or_null")]
+    limit_remaining: Option<Nanos>,
+    limit_reset: Option<LimitReset>,
+    allowed_providers: Option<Vec<String>>,
+    allowed_models: Option<Vec<String>>,
+    #[serde(serialize_with = "events::money::as_usd")]
+    usage: Nanos,
+    #[serde(serialize_with = "events::money::as_usd")]
+    usage_daily: Nanos,
+    #[serde(serialize_with = "events::money::as_usd")]
+    usage_weekly: Nanos,
+    #[serde(serialize_with = "events::money::as_usd")]
+    usage_monthly: Nanos,
+    created_at: String,
+    updated_at: Option<String>,
+    expires_at: Option<String>,
+}
+
+/// What is left of a key's limit in the running window.
+#[must_use]
+pub fn remaining(key: &Key, spend: &KeySpend) -> Option<Nanos> {
+    let spent = match key.limit_reset {
+        Some(LimitReset::Daily) => spend.daily,
+        Some(LimitReset::Weekly) => spend.weekly,
+        Some(LimitReset::Monthly) => spend.monthly,
+        None => spend.total,
+    };
+    key.limit_nanos.map(|limit| limit.saturating_sub(spent).max(Nanos::ZERO))
+}
+
+impl KeyBody {
+    /// The body of a key that has spent so much.
+    #[must_use]
+    pub fn new(key: &Key, spend: &KeySpend) -> Self {
+        Self {
+            hash: key.hash.to_string(),
+            name: key.name.clone(),
+            label: key.label.clone(),
+            key_type: match key.kind {
+                KeyKind::Regular => "regular",
+                KeyKind::Management => "management",
+            },
+            disabled: key.disabled,
+            limit: key.limit_nanos,
+            limit_remaining: remaining(key, spend),
+            limit_reset: key.limit_reset,
+            allowed_providers: key.allowed_providers.clone(),
+            allowed_models: key.allowed_models.clone(),
+            usage: spend.total,
+            usage_daily: spend.daily,
+            usage_weekly: spend.weekly,
+            usage_monthly: spend.monthly,
+            created_at: rfc3339(key.created_at_us),
+            updated_at: key.updated_at_us.map(rfc3339),
+            expires_at: key.expires_at_us.map(rfc3339),
+        }
+    }
+}
+
+impl Admin {
+    /// The bodies of keys of one account, with what they have spent.
+    ///
+    /// # Errors
+    /// 503 when the ledger does not answer.
+    pub async fn bodies(&self, keys: &[&Key]) -> Result<Vec<KeyBody>, GatewayError> {
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        let ask = AskKeySpend { account: first.account.clone(), keys: keys.iter().map(|key| key.hash.clone()).collect() };
+        let spending = self.ledger.ask(&ask, ASK_TIMEOUT).await?;
+        Ok(keys.iter().map(|key| KeyBody::new(key, &spending.get(&key.hash).copied().unwrap_or_default())).collect())
+    }
+}
+
+/// `daily|weekly|monthly`, or `"never"` for none.
+///
+/// # Errors
+/// When it is another word.
+pub fn reset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<LimitReset>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        Daily,
+        Weekly,
+        Monthly,
+        Never,
+    }
+    Ok(Some(match Option::<Word>::deserialize(deserializer)? {
+        None | Some(Word::Never) => None,
+        Some(Word::Daily) => Some(LimitReset::Daily),
+        Some(Word::Weekly) => Some(LimitReset::Weekly),
+        Some(Word::Monthly) => Some(LimitReset::Monthly),
+    }))
+}
+
+/// The limit, which has three names as input.
+///
+/// # Errors
+/// 400 when several are given, or the amount is none.
+pub fn limit(given: [(&'static str, &Option<Option<Box<RawValue>>>); 3]) -> Result<Option<Option<Nanos>>, GatewayError> {
+    let mut found = given.into_iter().filter_map(|(field, value)| value.as_ref().map(|value| (field, value)));
+    let Some((field, value)) = found.next() else { return Ok(None) };
+    if let Some((other, _)) = found.next() {
+        return Err(wrong(other, &format!("'{field}' says the same; give one of them")));
+    }
+    value.as_ref().map(|raw| usd(field, raw)).transpose().map(Some)
+}
+
+/// A name of 1 to 256 characters.
+///
+/// # Errors
+/// 400 when it is another.
+pub fn name(name: String) -> Result<String, GatewayError> {
+    if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) { Ok(name) } else { Err(wrong("name", "it must have 1 to 256 characters")) }
+}

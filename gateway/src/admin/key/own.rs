@@ -1,0 +1,28 @@
+//! `GET /api/v1/key`: what a key may know of itself.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use events::ids::KeyKind;
+use serde_json::{Value, json};
+
+use crate::admin::Admin;
+use crate::error::GatewayError;
+
+/// `{data: {label, limit, limit_remaining, limit_reset, usage…, is_free_tier, is_management_key, rate_limit}}`.
+///
+/// # Errors
+/// 401 for the wrong credential, 503 when the ledger does not answer.
+pub async fn own(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+    let caller = admin.directory.identify(request.headers(), request.uri().query(), admin.clock.now_us())?;
+    let body = admin.bodies(&[&caller.key]).await?.pop().ok_or(GatewayError::Internal)?;
+    let mut data = serde_json::to_value(body).map_err(|_| GatewayError::Internal)?;
+    if let Value::Object(fields) = &mut data {
+        let is_management = caller.key.kind == KeyKind::Management;
+        fields.insert("is_management_key".to_owned(), is_management.into());
+        fields.insert("is_provisioning_key".to_owned(), is_management.into());
+        fields.insert("is_free_tier".to_owned(), false.into());
+        fields.insert("include_byok_in_limit".to_owned(), false.into());
+    }
+    Ok(Json(json!({"data": data})).into_response())
+}

@@ -1,0 +1,245 @@
+//! A request that was admitted: it owns its hold and its place in the spool, and gives exactly one terminal event, even when dropped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use events::clock::Clock;
+use events::ids::Ids;
+use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted};
+use events::usage_recorded::UsageRecorded;
+use events::{CostStatus, Draft, Nanos, Provenance, RequestId, Tokens, UnitPrices};
+use pricing::ServiceTier;
+
+use super::slice::Hold;
+use crate::meter::Measured;
+use crate::route::Model;
+use crate::spool::Place;
+
+/// A request that was admitted.
+pub struct Admitted {
+    started: RequestStarted,
+    /// Taken when the end is recorded.
+    open: Option<(Hold, Place)>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    since: Instant,
+    ttft_us: Option<u64>,
+    /// Every try so far.
+    attempts: Vec<Attempt>,
+    /// The model that is being asked, once one is.
+    asked: Option<Arc<Model>>,
+}
+
+/// Who answered, and in which tier.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The model.
+    pub model: Arc<Model>,
+    /// The tier that prices apply for.
+    pub tier: ServiceTier,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub struct End {
+    /// Which way.
+    pub outcome: Outcome,
+    /// The HTTP status that the client got.
+    pub status: Option<u16>,
+    /// The provider's finish reason.
+    pub finish_reason: Option<String>,
+    /// Who answered; none when nobody did.
+    pub served: Option<Served>,
+    /// What was used.
+    pub measured: Measured,
+}
+
+/// What a request is charged.
+#[derive(Debug, Clone, Copy)]
+pub struct Charge {
+    /// What was used.
+    pub tokens: Tokens,
+    /// What kind of cost it is.
+    pub status: CostStatus,
+    /// The charge.
+    pub cost: Nanos,
+    /// Beyond the hold; not charged.
+    pub beyond: Nanos,
+    /// From admission to the end.
+    pub latency_us: u64,
+    /// From admission to the first piece.
+    pub ttft_us: Option<u64>,
+}
+
+impl Admitted {
+    /// A request whose start is recorded.
+    #[must_use]
+    pub fn new(started: RequestStarted, hold: Hold, place: Place, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { started, open: Some((hold, place)), clock, ids, since: Instant::now(), ttft_us: None, attempts: Vec::new(), asked: None }
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn request(&self) -> &RequestId {
+        &self.started.request
+    }
+
+    /// What is set aside.
+    #[must_use]
+    pub fn hold(&self) -> Nanos {
+        self.started.hold_nanos
+    }
+
+    /// When it was admitted, microseconds since 1970.
+    #[must_use]
+    pub const fn admitted_at_us(&self) -> i64 {
+        self.started.admitted_at_us
+    }
+
+    /// A provider is about to be asked: from here on the request may have cost something.
+    pub fn ask(&mut self, model: &Arc<Model>) {
+        self.asked = Some(Arc::clone(model));
+    }
+
+    /// A provider was tried.
+    pub fn tried(&mut self, attempt: Attempt) {
+        self.attempts.push(attempt);
+    }
+
+    /// The first piece of the answer is here.
+    pub fn first_piece(&mut self) {
+        self.ttft_us = Some(micros(self.since));
+    }
+
+    /// What these tokens cost at a model, within the hold: cost and what lies beyond.
+    #[must_use]
+    pub fn cost(&self, served: &Served, tokens: &Tokens) -> (Nanos, Nanos) {
+        let prices = served.model.prices.at(tokens.prompt(), served.tier);
+        let cost = pricing::cost(tokens, prices);
+        let charged = cost.min(self.hold());
+        (charged, cost.saturating_sub(charged))
+    }
+
+    /// Records that a stream still runs, with what it has cost so far.
+    pub fn progress(&self, served: &Served, tokens: Tokens) {
+        let Some((_, place)) = &self.open else { return };
+        let progress = RequestProgress {
+            request: self.started.request.clone(),
+            model: served.model.id.clone(),
+            provider: served.model.provider.slug.clone(),
+            tokens,
+            price_version: served.model.price_version.clone(),
+            unit_prices: *served.model.prices.at(tokens.prompt(), served.tier),
+            cost_nanos: self.cost(served, &tokens).0,
+        };
+        if let Err(error) = place.spool().append(|batch| batch.push(&self.draft(&progress))) {
+            tracing::warn!(%error, "the progress of a stream is not recorded: {error}");
+        }
+    }
+
+    /// Records the end and settles the hold. The events are on disk when this returns.
+    pub fn finish(mut self, end: &End) -> Charge {
+        self.end(end)
+    }
+
+    fn end(&mut self, end: &End) -> Charge {
+        let latency_us = micros(self.since);
+        let (status, (cost, beyond)) = self.charged(end);
+        let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
+        let Some((hold, place)) = self.open.take() else { return charge };
+        let finished = self.finished(end, latency_us);
+        let usage = self.asked.is_some().then(|| self.usage(end, &charge));
+        let written = place.end(|batch| {
+            // The end comes last: after a torn write, what has no end is settled again, and what is charged already is not.
+            if let Some(usage) = &usage {
+                batch.push(&self.draft(usage));
+            }
+            batch.push(&self.draft(&finished));
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, request = %self.started.request, cost_nanos = cost.0, "the end of request {} could not be recorded: {error}", self.started.request);
+        }
+        hold.settle(cost);
+        charge
+    }
+
+    fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {
+        let nothing = (Nanos::ZERO, Nanos::ZERO);
+        let Some(served) = &end.served else { return (CostStatus::Waived, nothing) };
+        if served.model.free {
+            return (CostStatus::Free, nothing);
+        }
+        match (end.outcome, end.measured.provenance) {
+            // A provider that failed is paid only what it says itself.
+            (Outcome::Failed, Provenance::Measured | Provenance::Estimated | Provenance::Unknown) => (CostStatus::Waived, nothing),
+            (_, Provenance::Unknown) => (CostStatus::Waived, nothing),
+            (Outcome::Finished | Outcome::Cancelled | Outcome::Aborted | Outcome::Failed, _) => (CostStatus::Priced, self.cost(served, &end.measured.tokens)),
+        }
+    }
+
+    fn finished(&mut self, end: &End, latency_us: u64) -> RequestFinished {
+        RequestFinished {
+            request: self.started.request.clone(),
+            key: self.started.key.clone(),
+            model: end.served.as_ref().map_or_else(|| self.started.model.clone(), |served| served.model.id.clone()),
+            outcome: end.outcome,
+            status: end.status,
+            finish_reason: end.finish_reason.clone(),
+            admitted_at_us: self.started.admitted_at_us,
+            latency_us,
+            ttft_us: self.ttft_us,
+            attempts: std::mem::take(&mut self.attempts),
+        }
+    }
+
+    fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
+        let model = end.served.as_ref().map(|served| &served.model).or(self.asked.as_ref());
+        UsageRecorded {
+            request: self.started.request.clone(),
+            key: self.started.key.clone(),
+            lease: self.started.lease.clone(),
+            model: model.map_or_else(|| self.started.model.clone(), |model| model.id.clone()),
+            provider: model.map_or_else(String::new, |model| model.provider.slug.clone()),
+            user: self.started.user.clone(),
+            app: self.started.app.clone(),
+            format: self.started.format,
+            streamed: self.started.streamed,
+            outcome: end.outcome,
+            tokens: end.measured.tokens,
+            provenance: end.measured.provenance,
+            price_version: model.map_or_else(String::new, |model| model.price_version.clone()),
+            unit_prices: end.served.as_ref().map_or_else(UnitPrices::default, |served| *served.model.prices.at(end.measured.tokens.prompt(), served.tier)),
+            cost_status: charge.status,
+            cost_nanos: charge.cost,
+            beyond_hold_nanos: charge.beyond,
+            admitted_at_us: self.started.admitted_at_us,
+            latency_us: charge.latency_us,
+            ttft_us: charge.ttft_us,
+        }
+    }
+
+    fn draft<'a, P>(&'a self, payload: &'a P) -> Draft<'a, P> {
+        Draft {
+            id: self.ids.uuid(&*self.clock),
+            time_us: self.clock.now_us(),
+            account: self.started.account.as_str(),
+            subject: self.started.request.as_str(),
+            traceparent: None,
+            payload,
+        }
+    }
+}
+
+impl Drop for Admitted {
+    /// Dropped without an end: the client left, or it was never sent.
+    fn drop(&mut self) {
+        if self.open.is_some() {
+            let outcome = if self.asked.is_some() { Outcome::Cancelled } else { Outcome::Aborted };
+            self.end(&End { outcome, status: None, finish_reason: None, served: None, measured: Measured::UNKNOWN });
+        }
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

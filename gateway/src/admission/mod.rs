@@ -1,0 +1,124 @@
+//! Admission: no request goes on without money set aside for it and a place in the spool.
+
+pub mod slice;
+pub mod purse;
+pub mod keeper;
+pub mod admitted;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use events::clock::Clock;
+use events::control::Key;
+use events::ids::Ids;
+use events::request::{Format, RequestStarted};
+use events::{Draft, RequestId};
+use eventlog::Asker;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::SpoolMode;
+use crate::error::GatewayError;
+use crate::route::Plan;
+use crate::spool::Spool;
+pub use admitted::{Admitted, Charge, End, Served};
+pub use purse::{Purse, Scope};
+
+/// What admits requests.
+pub struct Admission {
+    /// Records starts and ends.
+    pub spool: Arc<Spool>,
+    /// When the end is on disk.
+    pub mode: SpoolMode,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn Ids>,
+    /// Who lends credit.
+    pub ledger: Asker,
+    /// Runs the keepers of purses.
+    pub tasks: TaskTracker,
+    /// Ends them.
+    pub stop: CancellationToken,
+    /// One for each account, and for each key with a limit.
+    pub purses: Mutex<HashMap<Scope, Arc<Purse>>>,
+}
+
+/// What is known of a request when it asks to be admitted.
+#[derive(Debug)]
+pub struct Intent<'a> {
+    /// Its id.
+    pub request: RequestId,
+    /// The credential.
+    pub key: &'a Key,
+    /// What it will try.
+    pub plan: &'a Plan,
+    /// Whether the answer is a stream.
+    pub streamed: bool,
+    /// The end user.
+    pub user: Option<String>,
+    /// The calling application.
+    pub app: Option<String>,
+}
+
+impl Admission {
+    /// Sets money aside, takes a place in the spool and records the start.
+    ///
+    /// # Errors
+    /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
+    pub async fn admit(&self, intent: Intent<'_>) -> Result<Admitted, GatewayError> {
+        let mut place = self.spool.reserve().map_err(|error| {
+            tracing::error!(%error, "a request is refused: {error}");
+            GatewayError::SpoolFull
+        })?;
+        let purse = self.purse(intent.key);
+        let now_us = self.clock.now_us();
+        let hold = match purse.hold_now(intent.plan.most(), now_us) {
+            Some(hold) => hold,
+            None => purse.hold(intent.plan.least(), intent.plan.most()).await?,
+        };
+        let started = RequestStarted {
+            request: intent.request.clone(),
+            account: intent.key.account.clone(),
+            key: intent.key.hash.clone(),
+            lease: hold.lease().clone(),
+            hold_nanos: hold.amount(),
+            model: intent.plan.candidates.first().map(|candidate| candidate.model.id.clone()).unwrap_or_default(),
+            user: intent.user,
+            app: intent.app,
+            format: Format::Chat,
+            streamed: intent.streamed,
+            admitted_at_us: now_us,
+        };
+        let draft = Draft {
+            id: self.ids.uuid(&*self.clock),
+            time_us: now_us,
+            account: started.account.as_str(),
+            subject: started.request.as_str(),
+            traceparent: None,
+            payload: &started,
+        };
+        let position = place.start(&draft).map_err(|error| {
+            tracing::error!(%error, "a request is refused: {error}");
+            GatewayError::SpoolFull
+        })?;
+        if self.mode == SpoolMode::Strict {
+            self.spool.synced(position).await;
+        }
+        Ok(Admitted::new(started, hold, place, Arc::clone(&self.clock), Arc::clone(&self.ids)))
+    }
+
+    /// The purse that pays for a key: its own when it has a limit, else its account's.
+    fn purse(&self, key: &Key) -> Arc<Purse> {
+        let scope = Scope { account: key.account.clone(), key: key.limit_nanos.map(|_| (key.hash.clone(), key.revision)) };
+        let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(purse) = purses.get(&scope) {
+            return Arc::clone(purse);
+        }
+        let purse = Arc::new(Purse::new(scope.clone()));
+        purses.insert(scope, Arc::clone(&purse));
+        let keeper = keeper::Keeper::new(Arc::clone(&purse), self.ledger.clone(), self.spool.source.0.clone(), Arc::clone(&self.clock), Arc::clone(&self.ids));
+        self.tasks.spawn(keeper.run(self.stop.clone()));
+        purse
+    }
+}

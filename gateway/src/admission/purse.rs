@@ -1,0 +1,144 @@
+//! A purse: the slice that an account's (or a limited key's) requests are paid from, and those who wait for it to be filled.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use events::ask::Denial;
+use events::{AccountId, KeyHash, Nanos};
+use tokio::sync::{Notify, oneshot};
+
+use super::slice::{Hold, Slice};
+use crate::error::GatewayError;
+
+/// How long a denial is believed without asking again.
+const DENIAL_LASTS: Duration = Duration::from_millis(250);
+/// Requests that may wait for one purse.
+const WAITING_MAX: usize = 10_000;
+
+/// Whose purse: an account's, or one key's when it has a limit (with the revision the ledger must know).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The account.
+    pub account: AccountId,
+    /// The key, and its revision.
+    pub key: Option<(KeyHash, u64)>,
+}
+
+/// A purse.
+#[derive(Debug)]
+pub struct Purse {
+    /// Whose.
+    pub scope: Scope,
+    current: RwLock<Option<Arc<Slice>>>,
+    waiting: Mutex<VecDeque<Waiter>>,
+    denied: Mutex<Option<(Instant, Nanos, Denial)>>,
+    /// Wakes the keeper.
+    pub wake: Notify,
+    /// Below this much free money the keeper is woken.
+    pub low_water: AtomicI64,
+    /// Counts holds, so that the keeper sees whether it is used.
+    pub holds: AtomicU64,
+}
+
+/// A request that waits for money.
+#[derive(Debug)]
+pub struct Waiter {
+    /// The least it can go on with.
+    pub least: Nanos,
+    /// What it asked for in full.
+    pub most: Nanos,
+    /// Told the outcome.
+    pub answer: oneshot::Sender<Result<Hold, Denied>>,
+}
+
+/// Why a waiting request gets nothing.
+#[derive(Debug, Clone)]
+pub enum Denied {
+    /// There is no money.
+    Money(Denial),
+    /// The ledger does not answer.
+    Away,
+}
+
+impl Purse {
+    /// An empty purse.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            current: RwLock::new(None),
+            waiting: Mutex::new(VecDeque::new()),
+            denied: Mutex::new(None),
+            wake: Notify::new(),
+            low_water: AtomicI64::new(0),
+            holds: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a hold from what is here, without waiting.
+    #[must_use]
+    pub fn hold_now(&self, amount: Nanos, now_us: i64) -> Option<Hold> {
+        let slice = self.slice()?;
+        let hold = slice.hold(amount, now_us)?;
+        self.holds.fetch_add(1, Ordering::Relaxed);
+        if slice.free().0 < self.low_water.load(Ordering::Relaxed) {
+            self.wake.notify_one();
+        }
+        Some(hold)
+    }
+
+    /// Waits until the keeper has money for a hold between `least` and `most`, or knows that there is none.
+    ///
+    /// # Errors
+    /// 402 when there is none, 503 when the ledger does not answer.
+    pub async fn hold(&self, least: Nanos, most: Nanos) -> Result<Hold, GatewayError> {
+        if let Some(denial) = self.denied_before(least) {
+            return Err(GatewayError::PaymentRequired { denial: Box::new(denial), needed: least });
+        }
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut waiting = self.waiting();
+            if waiting.len() >= WAITING_MAX {
+                return Err(GatewayError::LedgerUnavailable);
+            }
+            waiting.push_back(Waiter { least, most, answer });
+        }
+        self.wake.notify_one();
+        match answered.await {
+            Ok(Ok(hold)) => {
+                self.holds.fetch_add(1, Ordering::Relaxed);
+                Ok(hold)
+            }
+            Ok(Err(Denied::Money(denial))) => Err(GatewayError::PaymentRequired { denial: Box::new(denial), needed: least }),
+            Ok(Err(Denied::Away)) | Err(_) => Err(GatewayError::LedgerUnavailable),
+        }
+    }
+
+    /// The slice that holds are taken from.
+    #[must_use]
+    pub fn slice(&self) -> Option<Arc<Slice>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another slice in its place.
+    pub fn replace(&self, slice: Option<Arc<Slice>>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = slice;
+    }
+
+    /// Those who wait.
+    pub fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that there was no money for this much.
+    pub fn remember(&self, least: Nanos, denial: Denial) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), least, denial));
+    }
+
+    fn denied_before(&self, least: Nanos) -> Option<Denial> {
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.as_ref().filter(|(at, amount, _)| at.elapsed() < DENIAL_LASTS && least >= *amount).map(|(_, _, denial)| denial.clone())
+    }
+}

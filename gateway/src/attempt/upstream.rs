@@ -1,0 +1,260 @@
+//! One call to one provider: send, wait, and read far enough to know that it is an answer.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
+use wire::openai::response::{ChatResponse, Frame};
+use wire::sse::Parser;
+
+use crate::config::UpstreamConfig;
+use crate::meter::Meter;
+use crate::route::Provider;
+
+/// Bytes of a provider's error that are kept.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// The client for all providers.
+pub struct Upstream {
+    client: reqwest::Client,
+    config: UpstreamConfig,
+}
+
+/// A provider's answer.
+pub enum Answer {
+    /// All of it.
+    Whole {
+        /// The body, which is a chat completion.
+        body: Bytes,
+        /// What it says.
+        meter: Meter,
+    },
+    /// A stream that has said its first piece.
+    Stream(Box<Incoming>),
+}
+
+/// A stream that is being read.
+pub struct Incoming {
+    response: reqwest::Response,
+    parser: Parser,
+    idle: Duration,
+    /// Frames that are read already.
+    pub ready: Vec<Bytes>,
+    /// What was said so far.
+    pub meter: Meter,
+    ended: bool,
+}
+
+/// Why a provider gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It refused the request itself: nobody else is asked.
+    #[error("it refused the request with status {status}")]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// Its body.
+        body: Bytes,
+    },
+    /// It refused our credential: an alarm for the operator.
+    #[error("it refused our credential with status {0}; correct its api_key")]
+    Credential(StatusCode),
+    /// It failed or is overloaded.
+    #[error("it answered with status {0}")]
+    Status(StatusCode),
+    /// It said so within the stream.
+    #[error("it reported: {0}")]
+    Reported(String),
+    /// No connection.
+    #[error("no connection to it")]
+    Connect,
+    /// The connection ended before the answer did.
+    #[error("the connection ended before its answer did")]
+    Cut,
+    /// Nothing came in time.
+    #[error("it did not answer in time")]
+    Timeout,
+    /// What came is no chat completion.
+    #[error("its answer is not a chat completion")]
+    Malformed,
+    /// What came is too large.
+    #[error("its answer is too large")]
+    TooLarge,
+}
+
+impl Failure {
+    /// One word for the attempt's record.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Credential(_) => "credential",
+            Self::Status(_) => "status",
+            Self::Reported(_) => "reported",
+            Self::Connect => "connect",
+            Self::Cut => "cut",
+            Self::Timeout => "timeout",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// The provider's status, when it gave one.
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } | Self::Credential(status) | Self::Status(status) => Some(*status),
+            Self::Reported(_) | Self::Malformed | Self::TooLarge => Some(StatusCode::OK),
+            Self::Connect | Self::Cut | Self::Timeout => None,
+        }
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::Timeout
+        } else if error.is_connect() {
+            Self::Connect
+        } else {
+            Self::Cut
+        }
+    }
+}
+
+impl Upstream {
+    /// A client that keeps connections and goes straight to providers.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn try_new(config: UpstreamConfig) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
+            .pool_max_idle_per_host(1_024)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { client, config })
+    }
+
+    async fn post(&self, provider: &Provider, body: Vec<u8>) -> Result<reqwest::Response, Failure> {
+        let mut request = self.client.post(provider.chat_url.clone()).header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        if let Some(authorization) = &provider.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.clone());
+        }
+        let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
+        let response = tokio::time::timeout(wait, request.send()).await.map_err(|_| Failure::Timeout)??;
+        let status = response.status();
+        match status {
+            StatusCode::OK => Ok(response),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                tracing::error!(provider = provider.slug, status = status.as_u16(), "{} refuses our credential: correct its api_key", provider.slug);
+                Err(Failure::Credential(status))
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(Failure::Status(status)),
+            status if status.is_client_error() => {
+                let body = self.read(response, ERROR_BYTES_MAX).await.unwrap_or_default();
+                Err(Failure::Refused { status, body })
+            }
+            status => Err(Failure::Status(status)),
+        }
+    }
+
+    /// Asks for a whole answer.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn whole(&self, provider: &Provider, body: Vec<u8>, prompt_bytes: Option<u64>) -> Result<Answer, Failure> {
+        let response = self.post(provider, body).await?;
+        let body = self.read(response, self.config.body_bytes_max).await?;
+        let mut meter = Meter::new(prompt_bytes.unwrap_or_default());
+        let answer = ChatResponse::parse(&body).map_err(|_| Failure::Malformed)?;
+        meter.note(&answer.said, answer.usage, answer.service_tier);
+        Ok(Answer::Whole { body, meter })
+    }
+
+    async fn read(&self, mut response: reqwest::Response, most: usize) -> Result<Bytes, Failure> {
+        let idle = Duration::from_millis(self.config.idle_timeout_ms);
+        let mut next = async || tokio::time::timeout(idle, response.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(Failure::from);
+        let Some(first) = next().await? else { return Ok(Bytes::new()) };
+        let mut all: Option<BytesMut> = None;
+        while let Some(piece) = next().await? {
+            let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
+            if all.len() + piece.len() > most {
+                return Err(Failure::TooLarge);
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.map_or(first, BytesMut::freeze))
+    }
+
+    /// Asks for a stream and reads it up to its first piece, so that anything before that can still go to another provider.
+    ///
+    /// # Errors
+    /// When no piece comes.
+    pub async fn stream(&self, provider: &Provider, body: Vec<u8>, prompt_bytes: Option<u64>) -> Result<Answer, Failure> {
+        let response = self.post(provider, body).await?;
+        let mut incoming = Incoming {
+            response,
+            parser: Parser::default(),
+            idle: Duration::from_millis(self.config.idle_timeout_ms),
+            ready: Vec::new(),
+            meter: Meter::new(prompt_bytes.unwrap_or_default()),
+            ended: false,
+        };
+        loop {
+            let Some(frames) = incoming.next().await? else {
+                return Err(Failure::Cut);
+            };
+            let mut has_begun = false;
+            for frame in &frames {
+                match Frame::parse(frame).map_err(|_| Failure::Malformed)? {
+                    Frame::Chunk(chunk) => has_begun |= chunk.said.text_bytes > 0 || chunk.said.finish_reason.is_some(),
+                    Frame::Error(message) => return Err(Failure::Reported(message)),
+                    Frame::Done => has_begun = true,
+                }
+            }
+            incoming.ready.extend(frames);
+            if has_begun {
+                return Ok(Answer::Stream(Box::new(incoming)));
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// What was said; the provider's connection is closed.
+    #[must_use]
+    pub fn close(self) -> Meter {
+        self.meter
+    }
+
+    /// The frames that come next, together as they came; `None` at the end.
+    ///
+    /// # Errors
+    /// When the stream breaks, stalls or is no stream.
+    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Failure> {
+        loop {
+            let mut frames = Vec::new();
+            while let Some(frame) = self.parser.next_frame().map_err(|_| Failure::TooLarge)? {
+                frames.push(frame);
+            }
+            if !frames.is_empty() {
+                return Ok(Some(frames));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match tokio::time::timeout(self.idle, self.response.chunk()).await.map_err(|_| Failure::Timeout)?? {
+                Some(bytes) => self.parser.push(&bytes),
+                None => {
+                    self.ended = true;
+                    if let Some(frame) = self.parser.finish() {
+                        return Ok(Some(vec![frame]));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Who calls: one credential, from whichever place its SDK puts it, looked up in memory.
+
+pub mod directory;
+pub mod follow;
+
+use std::sync::Arc;
+
+use events::ids::KeyKind;
+use http::HeaderMap;
+
+use crate::error::GatewayError;
+pub use directory::{Directory, KeyEntry};
+
+/// The credential of a call.
+///
+/// # Errors
+/// 401 when there is none, or several that differ.
+pub fn credential<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<&'a str, GatewayError> {
+    let bearer = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let api_key = headers.get("x-api-key").and_then(|value| value.to_str().ok());
+    let in_query = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("key=")));
+    let mut given = [bearer, api_key, in_query].into_iter().flatten().filter(|credential| !credential.is_empty());
+    let first = given.next().ok_or(GatewayError::Unauthenticated)?;
+    if given.any(|other| other != first) {
+        return Err(GatewayError::Unauthenticated);
+    }
+    Ok(first)
+}
+
+impl Directory {
+    /// The key of a call, if it may be used now.
+    ///
+    /// # Errors
+    /// 401 with one message for missing, unknown, deleted, expired and disabled keys.
+    pub fn identify(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
+        let secret = credential(headers, query)?;
+        let entry = self.find_secret(secret).ok_or(GatewayError::Unauthenticated)?;
+        let expired = entry.key.expires_at_us.is_some_and(|expires| expires <= now_us);
+        if entry.key.disabled || expired { Err(GatewayError::Unauthenticated) } else { Ok(entry) }
+    }
+
+    /// A key that may ask models.
+    ///
+    /// # Errors
+    /// 401 as above; 403 for a management key.
+    pub fn identify_inference(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
+        let entry = self.identify(headers, query, now_us)?;
+        match entry.key.kind {
+            KeyKind::Regular => Ok(entry),
+            KeyKind::Management => Err(GatewayError::Forbidden("a management key cannot call models; use an API key (lr_live_...)".to_owned())),
+        }
+    }
+
+    /// A key that may manage keys.
+    ///
+    /// # Errors
+    /// 401 as above; 403 for an inference key.
+    pub fn identify_management(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
+        let entry = self.identify(headers, query, now_us)?;
+        match entry.key.kind {
+            KeyKind::Management => Ok(entry),
+            KeyKind::Regular => Err(GatewayError::Forbidden("an API key cannot manage keys; use a management key (lr_mgmt_...)".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn each_place_works_and_differing_ones_are_refused() {
+        assert_eq!(credential(&headers(&[("authorization", "Bearer k")]), None).unwrap(), "k");
+        assert_eq!(credential(&headers(&[("x-api-key", "k")]), Some("alt=sse&key=k")).unwrap(), "k");
+        assert!(credential(&headers(&[("authorization", "Bearer k"), ("x-api-key", "other")]), None).is_err());
+        assert!(credential(&headers(&[("authorization", "Bearer k")]), Some("key=other")).is_err());
+        assert!(credential(&headers(&[("authorization", "Basic k")]), None).is_err());
+    }
+}

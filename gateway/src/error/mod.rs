@@ -1,0 +1,225 @@
+//! Every way a call can fail: one exhaustive match gives status, type and code; one function renders the body.
+
+use axum::response::{IntoResponse, Response};
+use events::ask::{Denial, LimitSource};
+use events::clock::rfc3339;
+use events::{Nanos, RequestId};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use wire::openai::error::ErrorBody;
+use wire::openai::request::RequestError;
+
+/// Why a call fails.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No credential, or one that may not be used: nobody can tell which.
+    #[error("Missing or invalid API key.")]
+    Unauthenticated,
+    /// The credential may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The body is not what this route takes.
+    #[error("{message}")]
+    BadRequest {
+        /// What is wrong and what would be right.
+        message: String,
+        /// The field.
+        param: Option<&'static str>,
+    },
+    /// Nobody serves a model of that name.
+    #[error("The model '{0}' does not exist; GET /v1/models lists those that do.")]
+    UnknownModel(String),
+    /// The body is too large.
+    #[error("The request body is larger than {0} bytes.")]
+    BodyTooLarge(usize),
+    /// The body came too slowly.
+    #[error("The request body did not arrive in time.")]
+    BodyTimeout,
+    /// No money for it.
+    #[error("{}", payment_message(denial))]
+    PaymentRequired {
+        /// Which bound is hit.
+        denial: Box<Denial>,
+        /// What the request would need, nano-USD.
+        needed: Nanos,
+    },
+    /// The ledger does not answer and no lease is warm.
+    #[error("The ledger does not answer, so no credit can be set aside; try again shortly.")]
+    LedgerUnavailable,
+    /// The spool takes nothing more.
+    #[error("Requests cannot be recorded safely right now, so none is sent; the operator must free the spool.")]
+    SpoolFull,
+    /// The provider refused the request itself.
+    #[error("{message}")]
+    UpstreamRefused {
+        /// The provider's status.
+        status: StatusCode,
+        /// The provider's message.
+        message: String,
+        /// Its slug.
+        provider: String,
+        /// Its body.
+        raw: Value,
+    },
+    /// No provider gave an answer.
+    #[error("The provider failed: {0}.")]
+    Upstream(String),
+    /// No provider answered in time.
+    #[error("The provider did not answer in time.")]
+    UpstreamTimeout,
+    /// There is no such thing, or it is another account's.
+    #[error("{0}")]
+    NotFound(String),
+    /// It contradicts what was done before.
+    #[error("{0}")]
+    Conflict(String),
+    /// The method is not for this address.
+    #[error("Method not allowed.")]
+    MethodNotAllowed,
+    /// A mistake of ours.
+    #[error("The gateway made a mistake; its log says more.")]
+    Internal,
+}
+
+fn payment_message(denial: &Denial) -> &'static str {
+    match denial.source {
+        LimitSource::Credits => "Insufficient credits: add credit to the account, or lower max_tokens.",
+        LimitSource::KeyLimit => "This key's spending limit is reached: raise it, wait until it resets, or lower max_tokens.",
+        LimitSource::InFlightBudget => "The remaining credit is held by requests in flight: retry when they have ended.",
+    }
+}
+
+impl From<RequestError> for GatewayError {
+    fn from(error: RequestError) -> Self {
+        let param = match &error {
+            RequestError::Field { field, .. } => Some(*field),
+            RequestError::NotJson(_) | RequestError::Repeated(_) => None,
+        };
+        Self::BadRequest { message: error.to_string(), param }
+    }
+}
+
+/// How an error is shown.
+struct Shown {
+    status: StatusCode,
+    kind: &'static str,
+    code: &'static str,
+}
+
+const fn shown(status: StatusCode, kind: &'static str, code: &'static str) -> Shown {
+    Shown { status, kind, code }
+}
+
+impl GatewayError {
+    fn shown(&self) -> Shown {
+        match self {
+            Self::Unauthenticated => shown(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
+            Self::Forbidden(_) => shown(StatusCode::FORBIDDEN, "permission_error", "permission_denied"),
+            Self::BadRequest { .. } => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request"),
+            Self::UnknownModel(_) => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "model_not_found"),
+            Self::BodyTooLarge(_) => shown(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "request_too_large"),
+            Self::BodyTimeout => shown(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "request_timeout"),
+            Self::PaymentRequired { denial, .. } => shown(
+                StatusCode::PAYMENT_REQUIRED,
+                "payment_required",
+                match denial.source {
+                    LimitSource::Credits => "insufficient_credits",
+                    LimitSource::KeyLimit => "key_limit",
+                    LimitSource::InFlightBudget => "in_flight_budget",
+                },
+            ),
+            Self::LedgerUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable"),
+            Self::SpoolFull => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "spool_full"),
+            Self::UpstreamRefused { status, .. } => shown(*status, refused_kind(*status), "upstream_refused"),
+            Self::Upstream(_) => shown(StatusCode::BAD_GATEWAY, "upstream_error", "upstream_error"),
+            Self::UpstreamTimeout => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "upstream_timeout"),
+            Self::NotFound(_) => shown(StatusCode::NOT_FOUND, "not_found_error", "not_found"),
+            Self::Conflict(_) => shown(StatusCode::CONFLICT, "conflict_error", "conflict"),
+            Self::MethodNotAllowed => shown(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed"),
+            Self::Internal => shown(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.shown().status
+    }
+
+    /// The code in the body.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.shown().code
+    }
+
+    fn metadata(&self) -> Value {
+        match self {
+            Self::PaymentRequired { denial, needed } => json!({
+                "limit_source": denial.source.as_str(),
+                "limit_usd": denial.limit_nanos.to_json(),
+                "spend_usd": denial.spent_nanos.to_json(),
+                "held_usd": denial.held_nanos.to_json(),
+                "needed_usd": needed.to_json(),
+                "resets_at": denial.resets_at_us.map(rfc3339),
+            }),
+            Self::UpstreamRefused { provider, raw, .. } => json!({"provider_name": provider, "raw": raw}),
+            Self::Unauthenticated
+            | Self::Forbidden(_)
+            | Self::BadRequest { .. }
+            | Self::UnknownModel(_)
+            | Self::BodyTooLarge(_)
+            | Self::BodyTimeout
+            | Self::LedgerUnavailable
+            | Self::SpoolFull
+            | Self::Upstream(_)
+            | Self::UpstreamTimeout
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::MethodNotAllowed
+            | Self::Internal => json!({}),
+        }
+    }
+
+    /// The error object, for a frame of a stream.
+    #[must_use]
+    pub fn inner_text(&self) -> String {
+        let Shown { kind, code, .. } = self.shown();
+        ErrorBody::new(&self.to_string(), kind, code, None, &self.metadata()).inner_text()
+    }
+
+    /// The answer on OpenAI-like routes and management routes.
+    #[must_use]
+    pub fn into_openai(self, request: Option<&RequestId>) -> Response {
+        let Shown { status, kind, code } = self.shown();
+        let param = match &self {
+            Self::BadRequest { param, .. } => *param,
+            Self::UnknownModel(_) => Some("model"),
+            _ => None,
+        };
+        let body = ErrorBody::new(&self.to_string(), kind, code, param, &self.metadata()).to_text();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let headers = response.headers_mut();
+        if matches!(code, "in_flight_budget" | "ledger_unavailable" | "spool_full") {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(Ok(id)) = request.map(|request| HeaderValue::from_str(request.as_str())) {
+            headers.insert("x-generation-id", id);
+        }
+        response
+    }
+}
+
+fn refused_kind(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::CONFLICT => "conflict_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        _ => "invalid_request_error",
+    }
+}
+
+impl IntoResponse for GatewayError {
+    fn into_response(self) -> Response {
+        self.into_openai(None)
+    }
+}

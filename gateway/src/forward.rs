@@ -1,0 +1,96 @@
+//! Reads of the ledger and the projector: the gateway says who calls, they answer. In this process, or over HTTP when they live apart.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use events::caller::{CALLER_HEADER, Caller, InternalSecret};
+use events::clock::Clock;
+use http::HeaderValue;
+use reqwest::Url;
+use tower::ServiceExt;
+
+use crate::auth::Directory;
+use crate::error::GatewayError;
+
+/// Where reads are answered.
+#[derive(Clone)]
+pub enum Reads {
+    /// In this process.
+    Local(Router),
+    /// At this address.
+    Remote(Url, reqwest::Client),
+}
+
+/// Forwards reads of one process.
+#[derive(Clone)]
+pub struct Forward {
+    /// Who calls.
+    pub directory: Arc<Directory>,
+    /// Where to.
+    pub reads: Reads,
+    /// How the gateway vouches for the caller.
+    pub secret: InternalSecret,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Identifies the caller and passes the read on under its canonical path.
+///
+/// # Errors
+/// 401 for the wrong credential, 503 when the process does not answer.
+pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Result<Response, GatewayError> {
+    let now_us = forward.clock.now_us();
+    let caller = forward.directory.identify(request.headers(), request.uri().query(), now_us)?;
+    let signed = Caller { account: caller.key.account.clone(), key: caller.key.hash.clone(), kind: caller.key.kind };
+    let signature = HeaderValue::from_str(&forward.secret.sign(signed, now_us)).map_err(|_| GatewayError::Internal)?;
+    let target = target(request.uri());
+    match &forward.reads {
+        Reads::Local(router) => {
+            *request.uri_mut() = target.parse().map_err(|_| GatewayError::Internal)?;
+            request.headers_mut().insert(CALLER_HEADER, signature);
+            router.clone().oneshot(request).await.map_err(|never| match never {})
+        }
+        Reads::Remote(base, client) => {
+            let url = base.join(&target).map_err(|_| GatewayError::Internal)?;
+            let answer = client.get(url).header(CALLER_HEADER, signature).send().await.map_err(|error| {
+                tracing::warn!(%error, "a read was not answered: {error}");
+                GatewayError::LedgerUnavailable
+            })?;
+            let mut response = Response::builder().status(answer.status());
+            for name in ["content-type", "x-as-of", "x-next-cursor"] {
+                if let Some(value) = answer.headers().get(name) {
+                    response = response.header(name, value);
+                }
+            }
+            response.body(Body::from_stream(answer.bytes_stream())).map_err(|_| GatewayError::Internal)
+        }
+    }
+}
+
+/// `/v1/balance?key=…&limit=1` as `/api/v1/balance?limit=1`: the canonical path, without the credential.
+fn target(uri: &http::Uri) -> String {
+    let path = uri.path();
+    let path = match path {
+        "/v1/billing/transactions" | "/api/v1/billing/transactions" => "/api/v1/transactions".to_owned(),
+        _ if path.starts_with("/api/") => path.to_owned(),
+        _ => format!("/api{path}"),
+    };
+    let query: Vec<&str> = uri.query().map(|query| query.split('&').filter(|pair| !pair.starts_with("key=") && !pair.is_empty()).collect()).unwrap_or_default();
+    if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_lead_to_the_canonical_path_and_credentials_stay_here() {
+        let of = |text: &str| text.parse().map(|uri| target(&uri)).unwrap_or_default();
+        assert_eq!(of("/v1/balance?key=secret"), "/api/v1/balance");
+        assert_eq!(of("/v1/billing/transactions?limit=1&key=secret&type=usage"), "/api/v1/transactions?limit=1&type=usage");
+        assert_eq!(of("/api/v1/activity?period=1d"), "/api/v1/activity?period=1d");
+    }
+}

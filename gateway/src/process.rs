@@ -1,0 +1,230 @@
+//! The gateway as a process: recover, build the stages, serve, drain.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use eventlog::{Asker, Log};
+use events::caller::InternalSecret;
+use events::clock::Clock;
+use events::ids::Ids;
+use events::Source;
+use pricing::Catalog;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::Admin;
+use crate::admission::Admission;
+use crate::attempt::upstream::Upstream;
+use crate::auth::{Directory, follow};
+use crate::config::GatewayConfig;
+use crate::forward::{Forward, Reads};
+use crate::health::Health;
+use crate::request::Stages;
+use crate::route::{RouteError, Routes};
+use crate::router::{Parts, router};
+use crate::spool::publish::Publisher;
+use crate::spool::sync::Syncer;
+use crate::spool::{Spool, SpoolError, recover};
+use crate::serve;
+
+/// How long a stopping gateway waits for NATS to take what is in the spool; what it does not take is sent at the next start.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The other processes.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// The log.
+    pub log: Log,
+    /// Questions to the ledger.
+    pub ledger: Asker,
+    /// Questions to the projector.
+    pub projector: Asker,
+    /// Reads of the ledger.
+    pub ledger_reads: Reads,
+    /// Reads of the projector.
+    pub projector_reads: Reads,
+    /// How the gateway vouches for callers.
+    pub secret: InternalSecret,
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {cause}; stop what uses that port, or choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {folder}: {cause}; make it writable, or choose another with --data")]
+    Data {
+        /// The folder.
+        folder: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Providers or models are configured wrongly.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The catalogue cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] pricing::CatalogError),
+    /// TLS cannot be set up.
+    #[error("no HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Management, for the first start.
+    pub admin: Admin,
+    config: GatewayConfig,
+    syncers: Vec<Syncer>,
+    streams: TaskTracker,
+    cut: CancellationToken,
+    serving: TaskTracker,
+    keepers: TaskTracker,
+    shipping: TaskTracker,
+    stop_serving: CancellationToken,
+    stop_keepers: CancellationToken,
+    stop_shipping: CancellationToken,
+    give_up: CancellationToken,
+}
+
+impl Gateway {
+    /// Starts: what earlier boots left is shipped and settled, then requests are served.
+    ///
+    /// # Errors
+    /// When the address, the folder or the configuration cannot be used.
+    pub async fn start(config: GatewayConfig, neighbours: Neighbours, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, StartError> {
+        let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
+        let listener = serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
+        let data = |cause| StartError::Data { folder: config.data.display().to_string(), cause };
+        let address = listener.local_addr().map_err(data)?;
+        let folder = config.data.join("spool");
+        std::fs::create_dir_all(&folder).map_err(data)?;
+        let old = recover::recover(&folder, &config.node, &config.spool, &*clock, &*ids)?;
+        let boot = ids.uuid(&*clock).to_string();
+        let spool = Spool::create(folder.join(&boot), Source::gateway(&config.node, &boot), config.spool.clone())?;
+        let directory = Arc::new(Directory::load(&config.data).map_err(data)?);
+        let tracker = TaskTracker::new;
+        let server = Arc::new(config.server.clone());
+        let admin = Admin {
+            directory: Arc::clone(&directory),
+            spool: Arc::clone(&spool),
+            ledger: neighbours.ledger.clone(),
+            server: Arc::clone(&server),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            operator_token: config.operator_token.as_str().into(),
+            data: config.data.clone(),
+        };
+        let gateway = Self {
+            address,
+            admin: admin.clone(),
+            syncers: syncers(&spool, &old, &config).map_err(data)?,
+            config,
+            streams: tracker(),
+            cut: CancellationToken::new(),
+            serving: tracker(),
+            keepers: tracker(),
+            shipping: tracker(),
+            stop_serving: CancellationToken::new(),
+            stop_keepers: CancellationToken::new(),
+            stop_shipping: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+        };
+        gateway.ship(&neighbours, &spool, old, &directory);
+        let stages = gateway.stages(&neighbours, routes, spool.clone(), &server, &admin)?;
+        let forward = |reads: &Reads| Forward { directory: Arc::clone(&directory), reads: reads.clone(), secret: neighbours.secret.clone(), clock: Arc::clone(&clock) };
+        let parts = Parts {
+            stages,
+            admin,
+            ledger: forward(&neighbours.ledger_reads),
+            projector: forward(&neighbours.projector_reads),
+            health: Health { log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), spool },
+        };
+        let head_timeout = Duration::from_millis(server.read_timeout_ms);
+        gateway.serving.spawn(serve::serve(listener, router(parts), head_timeout, gateway.stop_serving.clone()));
+        Ok(gateway)
+    }
+
+    fn ship(&self, neighbours: &Neighbours, spool: &Arc<Spool>, old: Vec<Arc<Spool>>, directory: &Arc<Directory>) {
+        let publisher = |spool: Arc<Spool>| Publisher { spool, log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), projector: neighbours.projector.clone() };
+        for spool in old {
+            self.shipping.spawn(publisher(spool).finish(self.stop_shipping.clone()));
+        }
+        self.shipping.spawn(publisher(Arc::clone(spool)).run(self.stop_shipping.clone(), self.give_up.clone()));
+        self.keepers.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.stop_keepers.clone()));
+        self.keepers.spawn(follow::snapshot(Arc::clone(directory), self.config.data.clone(), self.stop_keepers.clone()));
+    }
+
+    fn stages(&self, neighbours: &Neighbours, routes: Arc<Routes>, spool: Arc<Spool>, server: &Arc<crate::config::ServerConfig>, admin: &Admin) -> Result<Stages, StartError> {
+        let admission = Admission {
+            spool,
+            mode: self.config.spool.mode,
+            clock: Arc::clone(&admin.clock),
+            ids: Arc::clone(&admin.ids),
+            ledger: neighbours.ledger.clone(),
+            tasks: self.keepers.clone(),
+            stop: self.stop_keepers.clone(),
+            purses: Mutex::new(HashMap::new()),
+        };
+        Ok(Stages {
+            auth: Arc::clone(&admin.directory),
+            routes,
+            admission: Arc::new(admission),
+            attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
+            server: Arc::clone(server),
+            clock: Arc::clone(&admin.clock),
+            ids: Arc::clone(&admin.ids),
+            streams: self.streams.clone(),
+            cut: self.cut.clone(),
+        })
+    }
+
+    /// Takes no more requests, lets streams end until the deadline, cuts the rest, and ships what they recorded.
+    pub async fn stop(self) {
+        let drain = Duration::from_millis(self.config.server.drain_timeout_ms);
+        self.stop_serving.cancel();
+        self.streams.close();
+        self.serving.close();
+        if tokio::time::timeout(drain, self.serving.wait()).await.is_err() {
+            tracing::warn!("streams that did not end in time are cut");
+            self.cut.cancel();
+            self.streams.wait().await;
+            if tokio::time::timeout(Duration::from_secs(1), self.serving.wait()).await.is_err() {
+                tracing::warn!("connections that did not end in time are closed");
+            }
+        }
+        self.streams.wait().await;
+        self.stop_keepers.cancel();
+        self.keepers.close();
+        self.keepers.wait().await;
+        self.stop_shipping.cancel();
+        self.shipping.close();
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.shipping.wait()).await.is_err() {
+            tracing::warn!("NATS did not take everything in time: the rest is sent at the next start");
+            self.give_up.cancel();
+            self.shipping.wait().await;
+        }
+        self.syncers.into_iter().for_each(Syncer::stop);
+    }
+}
+
+fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig) -> std::io::Result<Vec<Syncer>> {
+    let every = Duration::from_millis(config.spool.sync_every_ms);
+    // What recovery wrote is synced once, now.
+    old.iter().try_for_each(|spool| spool.sync())?;
+    Ok(vec![Syncer::start(Arc::clone(spool), every)?])
+}

@@ -1,0 +1,150 @@
+//! One chat request, stage by stage.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use events::clock::Clock;
+use events::ids::Ids;
+use events::request::{Outcome, RequestRefused};
+use events::{Draft, RequestId};
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::fields::quoted;
+use wire::openai::request::ChatRequest;
+use wire::openai::response::ChatResponse;
+
+use crate::admission::{Admission, Admitted, End, Intent, Served};
+use crate::attempt::Reply;
+use crate::attempt::upstream::{Answer, Upstream};
+use crate::auth::{Directory, KeyEntry};
+use crate::config::ServerConfig;
+use crate::edge;
+use crate::error::GatewayError;
+use crate::meter::{Measured, Meter};
+use crate::route::Routes;
+use crate::stream::{PIECES_WAITING, Relay, usage};
+
+/// Characters of an application's name that are kept.
+const APP_CHARS_MAX: usize = 256;
+
+/// The stages, in order.
+#[derive(Clone)]
+pub struct Stages {
+    /// Who calls.
+    pub auth: Arc<Directory>,
+    /// Which models.
+    pub routes: Arc<Routes>,
+    /// With which money.
+    pub admission: Arc<Admission>,
+    /// By which provider.
+    pub attempts: Arc<Upstream>,
+    /// Bounds of a request.
+    pub server: Arc<ServerConfig>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn Ids>,
+    /// Runs the relays of streams.
+    pub streams: TaskTracker,
+    /// Ends streams when the gateway must stop.
+    pub cut: CancellationToken,
+}
+
+/// `POST /v1/chat/completions`: an OpenAI chat completion, whole or streamed.
+pub async fn chat(State(stages): State<Stages>, request: axum::extract::Request) -> Response {
+    let id = stages.ids.request(&*stages.clock);
+    let (parts, body) = request.into_parts();
+    let mut response = match stages.run(&id, &parts, body).await {
+        Ok(response) => response,
+        Err(error) => error.into_openai(None),
+    };
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
+    }
+    response
+}
+
+impl Stages {
+    async fn run(&self, id: &RequestId, parts: &Parts, body: Body) -> Result<Response, GatewayError> {
+        let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us())?;
+        let body = edge::read_body(&parts.headers, body, &self.server).await?;
+        let chat = ChatRequest::parse(&body)?;
+        let admitted = self.admit(id, &caller, &parts.headers, &chat).await;
+        let (plan, mut admitted) = admitted.inspect_err(|error| self.refused(id, &caller, &chat, error))?;
+        match self.attempts.send(&plan, &chat, &mut admitted).await {
+            Ok(Reply { answer: Answer::Whole { body, meter }, served }) => whole(admitted, served, &meter, &body),
+            Ok(Reply { answer: Answer::Stream(incoming), served }) => Ok(self.streamed(admitted, served, *incoming)),
+            Err(error) => {
+                let end = End { outcome: Outcome::Failed, status: Some(error.status().as_u16()), finish_reason: None, served: None, measured: Measured::UNKNOWN };
+                admitted.finish(&end);
+                Err(error)
+            }
+        }
+    }
+
+    async fn admit(&self, id: &RequestId, caller: &KeyEntry, headers: &HeaderMap, chat: &ChatRequest<'_>) -> Result<(crate::route::Plan, Admitted), GatewayError> {
+        let plan = self.routes.plan(&caller.key, chat)?;
+        let intent = Intent { request: id.clone(), key: &caller.key, plan: &plan, streamed: chat.stream, user: chat.user.clone(), app: app(headers) };
+        let admitted = self.admission.admit(intent).await?;
+        Ok((plan, admitted))
+    }
+
+    /// The stream runs in a task of its own: it outlives the connection, to be recorded.
+    fn streamed(&self, admitted: Admitted, served: Served, incoming: crate::attempt::upstream::Incoming) -> Response {
+        let (client, pieces) = mpsc::channel(PIECES_WAITING);
+        let relay = Relay { admitted, served, incoming, client, cut: self.cut.clone() };
+        self.streams.spawn(relay.run());
+        let body = stream::unfold(pieces, async |mut pieces| pieces.recv().await.map(|piece| (Ok::<Bytes, std::convert::Infallible>(piece), pieces)));
+        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+        (StatusCode::OK, headers, Body::from_stream(body)).into_response()
+    }
+
+    /// A refusal for lack of money or rights is an event too; it reached no provider.
+    fn refused(&self, id: &RequestId, caller: &KeyEntry, chat: &ChatRequest<'_>, error: &GatewayError) {
+        if !matches!(error, GatewayError::PaymentRequired { .. } | GatewayError::Forbidden(_)) {
+            return;
+        }
+        let now_us = self.clock.now_us();
+        let refused = RequestRefused {
+            request: id.clone(),
+            key: caller.key.hash.clone(),
+            model: chat.models.first().cloned().unwrap_or_default(),
+            status: error.status().as_u16(),
+            code: error.code().to_owned(),
+            refused_at_us: now_us,
+        };
+        let draft = Draft { id: self.ids.uuid(&*self.clock), time_us: now_us, account: caller.key.account.as_str(), subject: id.as_str(), traceparent: None, payload: &refused };
+        if let Err(error) = self.admission.spool.append(|batch| batch.push(&draft)) {
+            tracing::warn!(%error, "a refusal is not recorded: {error}");
+        }
+    }
+}
+
+/// A whole answer: recorded, then given to the client.
+fn whole(admitted: Admitted, served: Served, meter: &Meter, body: &Bytes) -> Result<Response, GatewayError> {
+    let answer = ChatResponse::parse(body).map_err(|_| GatewayError::Internal)?;
+    let id = quoted(admitted.request().as_str());
+    let model = served.model.id_json.clone();
+    let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
+    let end = End {
+        outcome: Outcome::Finished,
+        status: Some(200),
+        finish_reason: meter.finish_reason.clone(),
+        served: Some(Served { tier, ..served }),
+        measured: meter.measured(),
+    };
+    let charge = admitted.finish(&end);
+    let body = answer.client_body(&id, &model, &usage(&charge));
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The calling application: its title, else its address.
+fn app(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+    text("x-title").or_else(|| text("http-referer")).or_else(|| text("referer")).map(|app| app.chars().take(APP_CHARS_MAX).collect())
+}

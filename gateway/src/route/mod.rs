@@ -1,0 +1,9 @@
+//! Which models there are, who serves them, and in which order a request tries them.
+
+pub mod names;
+pub mod known;
+pub mod table;
+pub mod plan;
+
+pub use plan::{Candidate, Plan};
+pub use table::{Model, Provider, RouteError, Routes};

@@ -1,0 +1,94 @@
+//! The order in which one request tries models, and what it can cost at the most.
+
+use std::sync::Arc;
+
+use events::Nanos;
+use events::control::Key;
+use pricing::{Quote, ServiceTier};
+use wire::openai::request::ChatRequest;
+
+use super::table::{Model, Routes};
+use super::names;
+use crate::error::GatewayError;
+
+/// A model to try.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The model.
+    pub model: Arc<Model>,
+    /// What the request can cost there at the most.
+    pub quote: Quote,
+}
+
+/// What a request will try.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// In order; at least one.
+    pub candidates: Vec<Candidate>,
+    /// The tier that was asked for.
+    pub tier: ServiceTier,
+    /// Whether the caller bounded the answer; if so, it is not cut to what is affordable.
+    pub is_capped: bool,
+    /// How many answers are asked for.
+    pub choices: u64,
+}
+
+impl Routes {
+    /// The plan of a request, within what its key may use.
+    ///
+    /// # Errors
+    /// 400 for an unknown model, 403 for one that the key may not use.
+    pub fn plan(&self, key: &Key, chat: &ChatRequest<'_>) -> Result<Plan, GatewayError> {
+        let tier = ServiceTier::named(chat.service_tier.as_deref());
+        let mut candidates = Vec::with_capacity(chat.models.len());
+        for name in &chat.models {
+            let model = self.find(name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
+            check_allowed(key, model)?;
+            let prompt_max = chat.prompt_tokens_max.map_or(model.context_length, |tokens| tokens.min(model.context_length));
+            let output_max = chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1)).saturating_mul(chat.choices);
+            candidates.push(Candidate { model: Arc::clone(model), quote: Quote::new(&model.prices, tier, prompt_max, output_max) });
+        }
+        Ok(Plan { candidates, tier, is_capped: chat.output_tokens_max.is_some(), choices: chat.choices })
+    }
+}
+
+impl Plan {
+    /// What must be set aside for the whole request: the dearest candidate's bound.
+    #[must_use]
+    pub fn most(&self) -> Nanos {
+        self.candidates.iter().map(|candidate| candidate.quote.most()).max().unwrap_or(Nanos::ZERO)
+    }
+
+    /// The least that the request can go on with: the same when the caller bounded the answer, else one token of each choice.
+    #[must_use]
+    pub fn least(&self) -> Nanos {
+        if self.is_capped {
+            return self.most();
+        }
+        self.candidates.iter().map(|candidate| candidate.quote.with_output(self.choices)).max().unwrap_or(Nanos::ZERO)
+    }
+}
+
+impl Candidate {
+    /// The cap on each choice that a hold is enough for, when it is less than what the request may emit anyway.
+    #[must_use]
+    pub fn cap(&self, hold: Nanos, choices: u64) -> Option<u64> {
+        if self.quote.most() <= hold {
+            return None;
+        }
+        let tokens = self.quote.output_for(hold).unwrap_or(choices);
+        Some((tokens / choices.max(1)).max(1))
+    }
+}
+
+fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
+    let name = names::canonical(&model.id);
+    if key.allowed_models.as_ref().is_some_and(|allowed| !allowed.iter().any(|pattern| names::allows(pattern, &name))) {
+        return Err(GatewayError::Forbidden(format!("model '{}' is not allowed for this API key", model.id)));
+    }
+    let provider = &model.provider.slug;
+    if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
+        return Err(GatewayError::Forbidden(format!("provider '{provider}' is not allowed for this API key")));
+    }
+    Ok(())
+}

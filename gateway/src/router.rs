@@ -1,0 +1,69 @@
+//! All routes of the gateway, grouped by who calls them.
+
+use std::sync::Arc;
+
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::admin::Admin;
+use crate::admin::{account, credit, key};
+use crate::edge;
+use crate::error::GatewayError;
+use crate::forward::{Forward, forward};
+use crate::health::{Health, ready};
+use crate::models;
+use crate::request::{Stages, chat};
+
+/// What the routes need.
+pub struct Parts {
+    /// For models.
+    pub stages: Stages,
+    /// For management.
+    pub admin: Admin,
+    /// Reads of the ledger.
+    pub ledger: Forward,
+    /// Reads of the projector.
+    pub projector: Forward,
+    /// Whether requests can be served.
+    pub health: Health,
+}
+
+/// The whole router. Every management route also answers at `/v1/…`, and inference at `/api/v1/…`.
+pub fn router(parts: Parts) -> Router {
+    let (ids, clock) = (Arc::clone(&parts.stages.ids), Arc::clone(&parts.stages.clock));
+    let mut inference = Router::new();
+    let mut admin = Router::new();
+    let mut ledger = Router::new();
+    let mut projector = Router::new();
+    for prefix in ["/v1", "/api/v1"] {
+        let at = |path: &str| format!("{prefix}{path}");
+        inference = inference.route(&at("/chat/completions"), post(chat)).route(&at("/models"), get(models::list));
+        admin = admin
+            .route(&at("/key"), get(key::own::own))
+            .route(&at("/keys"), post(key::create::create).get(key::list::list))
+            .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete));
+        ledger = ledger.route(&at("/balance"), get(forward)).route(&at("/transactions"), get(forward)).route(&at("/billing/transactions"), get(forward));
+        projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
+    }
+    let operator = Router::new().route("/api/v1/admin/accounts", post(account::create::create)).route("/api/v1/admin/credit", post(credit::post::post));
+    Router::new()
+        .merge(inference.with_state(parts.stages))
+        .merge(admin.merge(operator).with_state(parts.admin))
+        .merge(ledger.with_state(parts.ledger))
+        .merge(projector.with_state(parts.projector))
+        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
+        .merge(Router::new().route("/readyz", get(ready)).with_state(parts.health))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
+        .layer(middleware::from_fn(move |request, next| edge::request_id(Arc::clone(&ids), Arc::clone(&clock), request, next)))
+}
+
+async fn nowhere(uri: http::Uri) -> Response {
+    let error = GatewayError::NotFound(format!("There is nothing at {}.", uri.path()));
+    debug_assert_eq!(error.status(), StatusCode::NOT_FOUND);
+    error.into_response()
+}

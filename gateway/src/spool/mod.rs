@@ -1,0 +1,13 @@
+//! The spool: what happened, on disk before anybody is told, until the ledger and the projector have it.
+//!
+//! One folder for each boot, files of a fixed size that are allocated before they are needed, so that recording the end of an
+//! admitted request cannot fail for lack of space.
+
+pub mod record;
+pub mod segment;
+pub mod writer;
+pub mod sync;
+pub mod recover;
+pub mod publish;
+
+pub use writer::{Place, Spool, SpoolError};

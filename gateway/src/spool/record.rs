@@ -1,0 +1,145 @@
+//! A record: length, checksum, then stream, sequence, event id, subject and event.
+//!
+//! Little endian: `length u32 · crc32 u32 · stream u8 · sequence u64 · id [16] · subject length u16 · subject · event`; `length`
+//! counts what follows the checksum. A length of zero ends a file that was allocated longer than it is filled.
+
+use events::subject::Stream;
+use uuid::Uuid;
+
+/// Bytes before the body.
+pub const HEAD: usize = 8;
+/// Bytes of a record at the most.
+pub const RECORD_MAX: usize = 64 * 1024;
+const FIXED: usize = 1 + 8 + 16 + 2;
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Where it travels.
+    pub stream: Stream,
+    /// Its place in its source and stream.
+    pub sequence: u64,
+    /// The event's id.
+    pub id: Uuid,
+    /// Where it is published.
+    pub subject: &'a str,
+    /// The event.
+    pub event: &'a [u8],
+    /// Bytes on disk.
+    pub size: usize,
+}
+
+/// What stands at an offset.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// A record.
+    Record(Record<'a>),
+    /// Nothing more was written.
+    End,
+    /// Bytes that are no record: a torn write, or damage. When its length can be believed, so many bytes belong to it.
+    Damaged(Option<usize>),
+}
+
+/// Appends a record whose event is written by `event`; nothing is appended when that fails or the record is too large.
+pub fn write(into: &mut Vec<u8>, stream: Stream, sequence: u64, id: Uuid, subject: &str, event: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    let start = into.len();
+    into.extend_from_slice(&[0; HEAD]);
+    into.push(u8::try_from(stream.index()).unwrap_or(u8::MAX));
+    into.extend_from_slice(&sequence.to_le_bytes());
+    into.extend_from_slice(id.as_bytes());
+    into.extend_from_slice(&u16::try_from(subject.len()).unwrap_or(u16::MAX).to_le_bytes());
+    into.extend_from_slice(subject.as_bytes());
+    let written = event(into);
+    let body = into.len() - start - HEAD;
+    if !written || body > RECORD_MAX - HEAD || subject.len() > usize::from(u16::MAX) {
+        into.truncate(start);
+        return false;
+    }
+    let length = u32::try_from(body).unwrap_or(u32::MAX).to_le_bytes();
+    let checksum = crc32fast::hash(&into[start + HEAD..]).to_le_bytes();
+    into[start..start + 4].copy_from_slice(&length);
+    into[start + 4..start + HEAD].copy_from_slice(&checksum);
+    true
+}
+
+/// Reads what stands at the beginning of `bytes`, which reach to the end of the file or hold at least [`RECORD_MAX`].
+#[must_use]
+pub fn read(bytes: &[u8]) -> Found<'_> {
+    let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+    let (Some(length), Some(checksum)) = (word(0), word(4)) else {
+        return Found::End;
+    };
+    if length == 0 {
+        return Found::End;
+    }
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if !(FIXED..=RECORD_MAX - HEAD).contains(&length) {
+        return Found::Damaged(None);
+    }
+    let Some(body) = bytes.get(HEAD..HEAD + length) else {
+        return Found::Damaged(None);
+    };
+    if crc32fast::hash(body) != checksum {
+        return Found::Damaged(Some(HEAD + length));
+    }
+    parse(body).map_or(Found::Damaged(Some(HEAD + length)), Found::Record)
+}
+
+fn parse(body: &[u8]) -> Option<Record<'_>> {
+    let (stream, rest) = body.split_first()?;
+    let (sequence, rest) = rest.split_first_chunk::<8>()?;
+    let (id, rest) = rest.split_first_chunk::<16>()?;
+    let (subject_len, rest) = rest.split_first_chunk::<2>()?;
+    let (subject, event) = rest.split_at_checked(usize::from(u16::from_le_bytes(*subject_len)))?;
+    Some(Record {
+        stream: *Stream::ALL.get(usize::from(*stream))?,
+        sequence: u64::from_le_bytes(*sequence),
+        id: Uuid::from_bytes(*id),
+        subject: std::str::from_utf8(subject).ok()?,
+        event,
+        size: HEAD + body.len(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        assert!(write(&mut bytes, Stream::Usage, 7, Uuid::from_u128(9), "a.b", |into| {
+            into.extend_from_slice(b"{}");
+            true
+        }));
+        bytes
+    }
+
+    #[test]
+    fn reads_what_it_wrote_and_stops_at_zeros() {
+        let mut bytes = one();
+        let size = bytes.len();
+        bytes.extend_from_slice(&[0; 32]);
+        let Found::Record(record) = read(&bytes) else { unreachable!("a record") };
+        assert_eq!((record.stream, record.sequence, record.subject, record.event, record.size), (Stream::Usage, 7, "a.b", &b"{}"[..], size));
+        assert_eq!(read(&bytes[size..]), Found::End);
+    }
+
+    proptest! {
+        #[test]
+        fn every_flipped_bit_and_every_torn_tail_is_found(bit in 0_usize..8 * 42, cut in 1_usize..42) {
+            let bytes = one();
+            prop_assume!(bit < bytes.len() * 8 && cut < bytes.len());
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!matches!(read(&flipped), Found::Record(_)));
+            prop_assert!(!matches!(read(&bytes[..cut]), Found::Record(_)));
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _found = read(&bytes);
+        }
+    }
+}

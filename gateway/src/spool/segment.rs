@@ -1,0 +1,122 @@
+//! One file of the spool: allocated whole, filled from the front, deleted when everybody has what is in it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use events::subject::Stream;
+
+/// The first bytes of every segment.
+const MAGIC: &[u8; 8] = b"ARSPOOL1";
+/// Magic, the last sequence of each stream before this segment, checksum.
+pub const HEADER: u64 = 8 + 8 * 4 + 4;
+
+/// The last sequence of each stream, in the order of [`Stream::ALL`].
+pub type Sequences = [u64; Stream::ALL.len()];
+
+/// One file of the spool.
+#[derive(Debug)]
+pub struct Segment {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The file.
+    pub file: File,
+    /// How far it is filled.
+    filled: AtomicU64,
+    /// The last sequence of each stream in it or before it.
+    last: [AtomicU64; Stream::ALL.len()],
+    /// Requests that started in it and have not ended: it is kept for them.
+    open_requests: AtomicUsize,
+}
+
+impl Segment {
+    /// Makes a file of that size, allocated on the disk.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written.
+    pub fn create(folder: &Path, number: u64, bytes: u64, before: Sequences) -> io::Result<Arc<Self>> {
+        let path = folder.join(format!("{number:08}.seg"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        if let Err(error) = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            // A half allocated file must not be taken for a segment.
+            std::fs::remove_file(&path)?;
+            return Err(error.into());
+        }
+        let mut header = MAGIC.to_vec();
+        for sequence in before {
+            header.extend_from_slice(&sequence.to_le_bytes());
+        }
+        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        file.write_all_at(&header, 0)?;
+        Ok(Self::new(path, file, before))
+    }
+
+    /// Opens a file of an earlier boot; `None` when it is no segment.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(path: &Path) -> io::Result<Option<Arc<Self>>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut header = [0; 44];
+        if file.read_exact_at(&mut header, 0).is_err() {
+            return Ok(None);
+        }
+        let (body, checksum) = header.split_at(40);
+        if !body.starts_with(MAGIC) || crc32fast::hash(body).to_le_bytes() != checksum {
+            return Ok(None);
+        }
+        let mut before = Sequences::default();
+        for (sequence, bytes) in before.iter_mut().zip(body[8..].chunks_exact(8)) {
+            *sequence = bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
+        }
+        Ok(Some(Self::new(path.to_owned(), file, before)))
+    }
+
+    fn new(path: PathBuf, file: File, before: Sequences) -> Arc<Self> {
+        Arc::new(Self { path, file, filled: AtomicU64::new(HEADER), last: before.map(AtomicU64::new), open_requests: AtomicUsize::new(0) })
+    }
+
+    /// How far it is filled.
+    #[must_use]
+    pub fn filled(&self) -> u64 {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// Notes that it is filled up to there, with these last sequences.
+    pub fn fill(&self, to: u64, last: &Sequences) {
+        for (stored, sequence) in self.last.iter().zip(last) {
+            stored.store(*sequence, Ordering::Relaxed);
+        }
+        self.filled.store(to, Ordering::Release);
+    }
+
+    /// The last sequences in it or before it.
+    #[must_use]
+    pub fn last(&self) -> Sequences {
+        std::array::from_fn(|index| self.last[index].load(Ordering::Relaxed))
+    }
+
+    /// A request started (1) or ended (-1) that has its start in here.
+    pub fn count_open(&self, change: isize) {
+        self.open_requests.fetch_add(usize::from_ne_bytes(change.to_ne_bytes()), Ordering::AcqRel);
+    }
+
+    /// Whether a request that started in it is still running.
+    #[must_use]
+    pub fn has_open(&self) -> bool {
+        self.open_requests.load(Ordering::Acquire) > 0
+    }
+
+    /// Reads from an offset into a buffer, at most up to where it is filled.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&self, offset: u64, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        let left = usize::try_from(self.filled().saturating_sub(offset)).unwrap_or(usize::MAX);
+        buffer.resize(left.min(most), 0);
+        self.file.read_exact_at(buffer, offset)
+    }
+}
