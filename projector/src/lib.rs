@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The projector: reports. Each projection is a table and a fold over a set of events, so that order, duplicates and rebuilds do
+//! not change a byte. Nothing that allows or refuses a request reads it.
+
+pub mod projections;
+pub mod exports;
+pub mod answers;
+pub mod router;
+pub mod process;
+
+pub use process::{Projector, ProjectorConfig};
+
+use eventlog::store::Step;
+
+/// The projector's tables.
+pub const STEPS: &[Step] = &[(2, "projections", include_str!("../migrations/0002_projections.sql"))];

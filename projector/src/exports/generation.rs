@@ -1,0 +1,64 @@
+//! `GET /api/v1/generation?id=gen-…`: one request.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use events::clock::rfc3339;
+use events::{Nanos, Tokens, UnitPrices};
+use reading::{Http, Query, ReadError, Signed};
+use serde::Deserialize;
+use serde_json::json;
+use sqlx::{Any, Row};
+
+/// The query.
+#[derive(Debug, Deserialize)]
+pub struct GenerationQuery {
+    id: String,
+}
+
+/// `{id, model, provider, created_at, latency_ms, usage, …, as_of}`; money in USD.
+///
+/// # Errors
+/// 404 when it is unknown, not here yet, or another account's.
+pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query: Query<GenerationQuery>) -> Result<Response, ReadError> {
+    let as_of = http.as_of();
+    let sql = "SELECT request, key_hash, model, provider, end_user, app, outcome, finish_reason, streamed, admitted_at_us, latency_us, ttft_us,
+               tokens, unit_prices, provenance, cost_status, cost_nanos FROM generations WHERE request = $1 AND account = $2";
+    let row = sqlx::query::<Any>(sql).bind(query.0.id).bind(caller.account.to_string()).fetch_optional(&http.store.reads).await?;
+    let row = row.ok_or(ReadError::NotFound("No request of this account has that id, or it has not ended yet."))?;
+    let tokens: Tokens = serde_json::from_str(row.try_get("tokens")?).unwrap_or_default();
+    let prices: UnitPrices = serde_json::from_str(row.try_get("unit_prices")?).unwrap_or_default();
+    let cost = Nanos(row.try_get("cost_nanos")?);
+    let cost_status: String = row.try_get("cost_status")?;
+    let known = cost_status != "unknown";
+    let ms = |us: i64| us / 1_000;
+    let text = |name| row.try_get::<String, _>(name).map(|text| Some(text).filter(|text| !text.is_empty()));
+    let body = json!({
+        "id": row.try_get::<String, _>("request")?,
+        "model": row.try_get::<String, _>("model")?,
+        "provider": row.try_get::<String, _>("provider")?,
+        "created_at": rfc3339(row.try_get("admitted_at_us")?),
+        "latency_ms": ms(row.try_get("latency_us")?),
+        "ttft_ms": row.try_get::<Option<i64>, _>("ttft_us")?.map(ms),
+        "outcome": row.try_get::<String, _>("outcome")?,
+        "finish_reason": row.try_get::<Option<String>, _>("finish_reason")?,
+        "streamed": row.try_get::<i64, _>("streamed")? == 1,
+        "key_hash": row.try_get::<String, _>("key_hash")?,
+        "user": text("end_user")?,
+        "app": text("app")?,
+        "usage": {
+            "prompt_tokens": tokens.prompt(),
+            "completion_tokens": tokens.completion(),
+            "total_tokens": tokens.total(),
+            "cost": known.then(|| cost.to_json()),
+            "cost_status": cost_status,
+            "provenance": row.try_get::<String, _>("provenance")?,
+            "is_byok": false,
+            "prompt_tokens_details": {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write()},
+            "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
+        },
+        "unit_prices_pico_usd": prices,
+        "as_of": as_of,
+    });
+    Ok(Json(body).into_response())
+}

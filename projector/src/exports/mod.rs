@@ -1,0 +1,5 @@
+//! What people read: one request, and activity over time as JSON or CSV.
+
+pub mod generation;
+pub mod activity;
+pub mod period;

@@ -1,0 +1,52 @@
+//! What people call their keys, for reports. The highest revision wins, in any order.
+
+use eventlog::{Event, Fold, Rejected};
+use events::Payload;
+use events::control::{AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use sqlx::{Any, AnyConnection};
+
+/// The fold of `CONTROL`.
+pub struct KeyNames;
+
+impl Fold for KeyNames {
+    async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
+        let mut rejected = Vec::new();
+        for event in events {
+            match key(event) {
+                Ok(Some(key)) => put(connection, &key).await?,
+                Ok(None) => {}
+                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
+            }
+        }
+        Ok(rejected)
+    }
+}
+
+fn key(event: &Event<'_>) -> Result<Option<Key>, String> {
+    let envelope = &event.envelope;
+    let read = match envelope.kind {
+        AccountCreated::KIND => return Ok(None),
+        KeyCreated::KIND => envelope.payload::<KeyCreated>().map(|event| event.key),
+        KeyUpdated::KIND => envelope.payload::<KeyUpdated>().map(|event| event.key),
+        KeyDisabled::KIND => envelope.payload::<KeyDisabled>().map(|event| event.key),
+        KeyDeleted::KIND => envelope.payload::<KeyDeleted>().map(|event| event.key),
+        other => return Err(format!("unknown type {other}")),
+    };
+    read.map(Some).map_err(|error| error.to_string())
+}
+
+async fn put(connection: &mut AnyConnection, key: &Key) -> Result<(), sqlx::Error> {
+    sqlx::query::<Any>(
+        "INSERT INTO key_names (hash, account, name, label, revision) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (hash) DO UPDATE SET name = excluded.name, label = excluded.label, revision = excluded.revision
+         WHERE key_names.revision < excluded.revision",
+    )
+    .bind(key.hash.to_string())
+    .bind(key.account.to_string())
+    .bind(key.name.clone())
+    .bind(key.label.clone())
+    .bind(i64::try_from(key.revision).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

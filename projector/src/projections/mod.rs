@@ -1,0 +1,4 @@
+//! Projections: one file each.
+
+pub mod generations;
+pub mod keys;

@@ -1,0 +1,12 @@
+//! The projector's read routes. They expect a caller that the gateway vouches for.
+
+use axum::Router;
+use axum::routing::get;
+use reading::Http;
+
+use crate::exports::{activity, generation};
+
+/// All of them.
+pub fn router(http: Http) -> Router {
+    Router::new().route("/api/v1/generation", get(generation::generation)).route("/api/v1/activity", get(activity::activity)).with_state(http)
+}
