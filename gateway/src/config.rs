@@ -21,7 +21,12 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), body_bytes_max: 10 * 1024 * 1024, read_timeout_ms: 30_000, drain_timeout_ms: 25_000 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            body_bytes_max: 10 * 1024 * 1024,
+            read_timeout_ms: 30_000,
+            drain_timeout_ms: 25_000,
+        }
     }
 }
 

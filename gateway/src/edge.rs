@@ -35,7 +35,12 @@ pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig) -
 }
 
 /// Every answer carries `X-Request-Id`: the caller's when it is 1 to 128 visible ASCII characters, else a new one.
-pub async fn request_id(ids: std::sync::Arc<dyn events::ids::Ids>, clock: std::sync::Arc<dyn events::Clock>, request: Request, next: Next) -> Response {
+pub async fn request_id(
+    ids: std::sync::Arc<dyn events::ids::Ids>,
+    clock: std::sync::Arc<dyn events::Clock>,
+    request: Request,
+    next: Next,
+) -> Response {
     let given = request.headers().get(&REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)

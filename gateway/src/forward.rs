@@ -78,7 +78,10 @@ fn target(uri: &http::Uri) -> String {
         _ if path.starts_with("/api/") => path.to_owned(),
         _ => format!("/api{path}"),
     };
-    let query: Vec<&str> = uri.query().map(|query| query.split('&').filter(|pair| !pair.starts_with("key=") && !pair.is_empty()).collect()).unwrap_or_default();
+    let query: Vec<&str> = uri
+        .query()
+        .map(|query| query.split('&').filter(|pair| !pair.starts_with("key=") && !pair.is_empty()).collect())
+        .unwrap_or_default();
     if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
 }
 

@@ -26,23 +26,34 @@ struct ModelsQuery {
 /// 401 for the wrong credential.
 pub async fn list(State(stages): State<Stages>, request: Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
-    let Query(query) = Query::<ModelsQuery>::try_from_uri(request.uri()).map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
+    let Query(query) = Query::<ModelsQuery>::try_from_uri(request.uri())
+        .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let wanted: Vec<&str> = query.supported_parameters.as_deref().map(|list| list.split(',').collect()).unwrap_or_default();
     let text = query.output_modalities.as_deref().is_none_or(|list| list.split(',').any(|modality| matches!(modality, "text" | "all")));
     let allowed = |model: &Model| {
         let name = names::canonical(&model.id);
         let by_model = caller.key.allowed_models.as_ref().is_none_or(|allowed| allowed.iter().any(|pattern| names::allows(pattern, &name)));
-        let by_provider = caller.key.allowed_providers.as_ref().is_none_or(|allowed| allowed.iter().any(|slug| names::author_of(slug) == model.provider.slug));
+        let by_provider = caller
+            .key
+            .allowed_providers
+            .as_ref()
+            .is_none_or(|allowed| allowed.iter().any(|slug| names::author_of(slug) == model.provider.slug));
         by_model && by_provider
     };
-    let able = |model: &Model| wanted.iter().all(|word| PARAMETERS.contains(word) || model.capabilities.iter().any(|capability| capability == word));
+    let able = |model: &Model| {
+        wanted.iter().all(|word| PARAMETERS.contains(word) || model.capabilities.iter().any(|capability| capability == word))
+    };
     let data: Vec<Value> = stages.routes.all().filter(|model| text && allowed(model) && able(model)).map(|model| object(model)).collect();
     Ok(Json(json!({"object": "list", "data": data})).into_response())
 }
 
 fn object(model: &Model) -> Value {
     let has = |word: &str| model.capabilities.iter().any(|capability| capability == word);
-    let inputs: Vec<&str> = [("text", true), ("image", has("vision")), ("audio", has("audio_input")), ("file", has("pdf_input"))].into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+    let inputs: Vec<&str> = [("text", true), ("image", has("vision")), ("audio", has("audio_input")), ("file", has("pdf_input"))]
+        .into_iter()
+        .filter(|(_, has)| *has)
+        .map(|(name, _)| name)
+        .collect();
     let parameters: Vec<&str> = PARAMETERS.into_iter().chain(model.capabilities.iter().map(String::as_str)).collect();
     let prices = &model.shown_prices;
     json!({

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eventlog::{Asker, Log};
+use events::Source;
 use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
-use events::Source;
 use pricing::Catalog;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,10 +24,10 @@ use crate::health::Health;
 use crate::request::Stages;
 use crate::route::{RouteError, Routes};
 use crate::router::{Parts, router};
+use crate::serve;
 use crate::spool::publish::Publisher;
 use crate::spool::sync::Syncer;
 use crate::spool::{Spool, SpoolError, recover};
-use crate::serve;
 
 /// How long a stopping gateway waits for NATS to take what is in the spool; what it does not take is sent at the next start.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,9 +106,15 @@ impl Gateway {
     ///
     /// # Errors
     /// When the address, the folder or the configuration cannot be used.
-    pub async fn start(config: GatewayConfig, neighbours: Neighbours, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: GatewayConfig,
+        neighbours: Neighbours,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Self, StartError> {
         let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
-        let listener = serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
+        let listener =
+            serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
         let data = |cause| StartError::Data { folder: config.data.display().to_string(), cause };
         let address = listener.local_addr().map_err(data)?;
         let folder = config.data.join("spool");
@@ -146,7 +152,12 @@ impl Gateway {
         };
         gateway.ship(&neighbours, &spool, old, &directory);
         let stages = gateway.stages(&neighbours, routes, spool.clone(), &server, &admin)?;
-        let forward = |reads: &Reads| Forward { directory: Arc::clone(&directory), reads: reads.clone(), secret: neighbours.secret.clone(), clock: Arc::clone(&clock) };
+        let forward = |reads: &Reads| Forward {
+            directory: Arc::clone(&directory),
+            reads: reads.clone(),
+            secret: neighbours.secret.clone(),
+            clock: Arc::clone(&clock),
+        };
         let parts = Parts {
             stages,
             admin,
@@ -160,7 +171,12 @@ impl Gateway {
     }
 
     fn ship(&self, neighbours: &Neighbours, spool: &Arc<Spool>, old: Vec<Arc<Spool>>, directory: &Arc<Directory>) {
-        let publisher = |spool: Arc<Spool>| Publisher { spool, log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), projector: neighbours.projector.clone() };
+        let publisher = |spool: Arc<Spool>| Publisher {
+            spool,
+            log: neighbours.log.clone(),
+            ledger: neighbours.ledger.clone(),
+            projector: neighbours.projector.clone(),
+        };
         for spool in old {
             self.shipping.spawn(publisher(spool).finish(self.stop_shipping.clone()));
         }
@@ -169,7 +185,14 @@ impl Gateway {
         self.keepers.spawn(follow::snapshot(Arc::clone(directory), self.config.data.clone(), self.stop_keepers.clone()));
     }
 
-    fn stages(&self, neighbours: &Neighbours, routes: Arc<Routes>, spool: Arc<Spool>, server: &Arc<crate::config::ServerConfig>, admin: &Admin) -> Result<Stages, StartError> {
+    fn stages(
+        &self,
+        neighbours: &Neighbours,
+        routes: Arc<Routes>,
+        spool: Arc<Spool>,
+        server: &Arc<crate::config::ServerConfig>,
+        admin: &Admin,
+    ) -> Result<Stages, StartError> {
         let admission = Admission {
             spool,
             mode: self.config.spool.mode,

@@ -80,16 +80,35 @@ impl Stages {
             Ok(Reply { answer: Answer::Whole { body, meter }, served }) => whole(admitted, served, &meter, &body),
             Ok(Reply { answer: Answer::Stream(incoming), served }) => Ok(self.streamed(admitted, served, *incoming)),
             Err(error) => {
-                let end = End { outcome: Outcome::Failed, status: Some(error.status().as_u16()), finish_reason: None, served: None, measured: Measured::UNKNOWN };
+                let end = End {
+                    outcome: Outcome::Failed,
+                    status: Some(error.status().as_u16()),
+                    finish_reason: None,
+                    served: None,
+                    measured: Measured::UNKNOWN,
+                };
                 admitted.finish(&end);
                 Err(error)
             }
         }
     }
 
-    async fn admit(&self, id: &RequestId, caller: &KeyEntry, headers: &HeaderMap, chat: &ChatRequest<'_>) -> Result<(crate::route::Plan, Admitted), GatewayError> {
+    async fn admit(
+        &self,
+        id: &RequestId,
+        caller: &KeyEntry,
+        headers: &HeaderMap,
+        chat: &ChatRequest<'_>,
+    ) -> Result<(crate::route::Plan, Admitted), GatewayError> {
         let plan = self.routes.plan(&caller.key, chat)?;
-        let intent = Intent { request: id.clone(), key: &caller.key, plan: &plan, streamed: chat.stream, user: chat.user.clone(), app: app(headers) };
+        let intent = Intent {
+            request: id.clone(),
+            key: &caller.key,
+            plan: &plan,
+            streamed: chat.stream,
+            user: chat.user.clone(),
+            app: app(headers),
+        };
         let admitted = self.admission.admit(intent).await?;
         Ok((plan, admitted))
     }
@@ -99,7 +118,9 @@ impl Stages {
         let (client, pieces) = mpsc::channel(PIECES_WAITING);
         let relay = Relay { admitted, served, incoming, client, cut: self.cut.clone() };
         self.streams.spawn(relay.run());
-        let body = stream::unfold(pieces, async |mut pieces| pieces.recv().await.map(|piece| (Ok::<Bytes, std::convert::Infallible>(piece), pieces)));
+        let body = stream::unfold(pieces, async |mut pieces| {
+            pieces.recv().await.map(|piece| (Ok::<Bytes, std::convert::Infallible>(piece), pieces))
+        });
         let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
         (StatusCode::OK, headers, Body::from_stream(body)).into_response()
     }
@@ -118,7 +139,14 @@ impl Stages {
             code: error.code().to_owned(),
             refused_at_us: now_us,
         };
-        let draft = Draft { id: self.ids.uuid(&*self.clock), time_us: now_us, account: caller.key.account.as_str(), subject: id.as_str(), traceparent: None, payload: &refused };
+        let draft = Draft {
+            id: self.ids.uuid(&*self.clock),
+            time_us: now_us,
+            account: caller.key.account.as_str(),
+            subject: id.as_str(),
+            traceparent: None,
+            payload: &refused,
+        };
         if let Err(error) = self.admission.spool.append(|batch| batch.push(&draft)) {
             tracing::warn!(%error, "a refusal is not recorded: {error}");
         }

@@ -46,10 +46,15 @@ pub fn router(parts: Parts) -> Router {
             .route(&at("/key"), get(key::own::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
             .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete));
-        ledger = ledger.route(&at("/balance"), get(forward)).route(&at("/transactions"), get(forward)).route(&at("/billing/transactions"), get(forward));
+        ledger = ledger
+            .route(&at("/balance"), get(forward))
+            .route(&at("/transactions"), get(forward))
+            .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
     }
-    let operator = Router::new().route("/api/v1/admin/accounts", post(account::create::create)).route("/api/v1/admin/credit", post(credit::post::post));
+    let operator = Router::new()
+        .route("/api/v1/admin/accounts", post(account::create::create))
+        .route("/api/v1/admin/credit", post(credit::post::post));
     Router::new()
         .merge(inference.with_state(parts.stages))
         .merge(admin.merge(operator).with_state(parts.admin))

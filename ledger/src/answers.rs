@@ -24,11 +24,22 @@ impl Answerer for Answers {
                 AskLease::NAME => answer(question, async |ask: AskLease| again(|| lease::ask::ask(ledger, &ask)).await).await,
                 PostCredit::NAME => answer(question, async |command: PostCredit| again(|| credit::post(ledger, &command)).await).await,
                 CloseSource::NAME => {
-                    answer(question, async |ask: CloseSource| again(|| lease::settle::close_source(ledger, &ask.source, ask.last_usage)).await).await
+                    answer(question, async |ask: CloseSource| {
+                        again(|| lease::settle::close_source(ledger, &ask.source, ask.last_usage)).await
+                    })
+                    .await
                 }
-                AskKeySpend::NAME => answer(question, async |ask: AskKeySpend| said(key::repo::spending(&ledger.store.reads, &ask.keys, ledger.clock.now_us()).await)).await,
+                AskKeySpend::NAME => {
+                    answer(question, async |ask: AskKeySpend| {
+                        said(key::repo::spending(&ledger.store.reads, &ask.keys, ledger.clock.now_us()).await)
+                    })
+                    .await
+                }
                 AskLedgerWatermarks::NAME => {
-                    answer(question, async |ask: AskLedgerWatermarks| said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await)).await
+                    answer(question, async |ask: AskLedgerWatermarks| {
+                        said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await)
+                    })
+                    .await
                 }
                 CountAccounts::NAME => answer(question, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
                 other => Err(format!("no such question: {other}")),

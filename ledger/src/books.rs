@@ -120,7 +120,14 @@ pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Re
     }
     let legs: Vec<(&str, i64, &str, i64)> = movements
         .iter()
-        .flat_map(|movement| movement.legs.iter().filter(|(_, amount)| *amount != Nanos::ZERO).zip(0..).map(|((book, amount), leg)| (movement.id.as_str(), leg, book.as_str(), amount.0)))
+        .flat_map(|movement| {
+            movement
+                .legs
+                .iter()
+                .filter(|(_, amount)| *amount != Nanos::ZERO)
+                .zip(0..)
+                .map(|((book, amount), leg)| (movement.id.as_str(), leg, book.as_str(), amount.0))
+        })
         .collect();
     for chunk in legs.chunks(ROWS_MAX * 2) {
         let sql = format!("INSERT INTO entries (transaction_id, leg, book, amount_nanos) VALUES {}", placeholders(chunk.len(), 4));

@@ -19,8 +19,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// When the database is away.
-pub async fn write<P: Payload>(connection: &mut AnyConnection, ledger: &Ledger, account: &str, about: &str, payload: &P) -> Result<(), sqlx::Error> {
-    let row = sqlx::query::<Any>("UPDATE outbox_state SET written = written + 1 WHERE one = 1 RETURNING written, node").fetch_one(&mut *connection).await?;
+pub async fn write<P: Payload>(
+    connection: &mut AnyConnection,
+    ledger: &Ledger,
+    account: &str,
+    about: &str,
+    payload: &P,
+) -> Result<(), sqlx::Error> {
+    let row = sqlx::query::<Any>("UPDATE outbox_state SET written = written + 1 WHERE one = 1 RETURNING written, node")
+        .fetch_one(&mut *connection)
+        .await?;
     let sequence: i64 = row.try_get("written")?;
     let source = Source(format!("/ledger/{}", row.try_get::<String, _>("node")?));
     let id = ledger.ids.uuid(&*ledger.clock);
@@ -82,7 +90,10 @@ async fn rewind(ledger: &Ledger, log: &Log) -> Result<(), RelayError> {
     let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last).fetch_optional(&ledger.store.reads).await?;
     let has = row.map_or(Ok(0), |row| row.try_get::<i64, _>("sequence"))?;
     let mut transaction = ledger.store.begin().await?;
-    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published > $1").bind(has).execute(&mut *transaction).await?;
+    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published > $1")
+        .bind(has)
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -101,11 +112,18 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
     };
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
-        events.push(Outgoing { subject: row.try_get("subject")?, id: row.try_get("event_id")?, payload: row.try_get::<String, _>("payload")?.into() });
+        events.push(Outgoing {
+            subject: row.try_get("subject")?,
+            id: row.try_get("event_id")?,
+            payload: row.try_get::<String, _>("payload")?.into(),
+        });
     }
     log.append(events).await?;
     let mut transaction = ledger.store.begin().await?;
-    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published < $1").bind(last).execute(&mut *transaction).await?;
+    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published < $1")
+        .bind(last)
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(true)
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use axum::Router;
 use eventlog::{Fold, Log, Progress, Reader, Store, StoreError};
+use events::Clock;
 use events::caller::InternalSecret;
 use events::ids::Ids;
 use events::subject::Stream;
-use events::Clock;
 use reading::Http;
 use sqlx::Any;
 use tokio::sync::watch;
@@ -50,7 +50,9 @@ impl Ledger {
     /// When the database does not open or cannot be brought up to date.
     pub async fn open(config: &LedgerConfig, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<Self>, StoreError> {
         let store = Store::open(&config.database_url, STEPS).await?;
-        let outbox = sqlx::query::<Any>("INSERT INTO outbox_state (one, node, written, published) VALUES (1, $1, 0, 0) ON CONFLICT (one) DO NOTHING");
+        let outbox = sqlx::query::<Any>(
+            "INSERT INTO outbox_state (one, node, written, published) VALUES (1, $1, 0, 0) ON CONFLICT (one) DO NOTHING",
+        );
         let opened = async {
             let mut transaction = store.begin().await?;
             outbox.bind(config.node.clone()).execute(&mut *transaction).await?;

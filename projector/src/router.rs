@@ -8,5 +8,8 @@ use crate::exports::{activity, generation};
 
 /// All of them.
 pub fn router(http: Http) -> Router {
-    Router::new().route("/api/v1/generation", get(generation::generation)).route("/api/v1/activity", get(activity::activity)).with_state(http)
+    Router::new()
+        .route("/api/v1/generation", get(generation::generation))
+        .route("/api/v1/activity", get(activity::activity))
+        .with_state(http)
 }

@@ -173,7 +173,9 @@ impl Admitted {
             // A provider that failed is paid only what it says itself.
             (Outcome::Failed, Provenance::Measured | Provenance::Estimated | Provenance::Unknown) => (CostStatus::Waived, nothing),
             (_, Provenance::Unknown) => (CostStatus::Waived, nothing),
-            (Outcome::Finished | Outcome::Cancelled | Outcome::Aborted | Outcome::Failed, _) => (CostStatus::Priced, self.cost(served, &end.measured.tokens)),
+            (Outcome::Finished | Outcome::Cancelled | Outcome::Aborted | Outcome::Failed, _) => {
+                (CostStatus::Priced, self.cost(served, &end.measured.tokens))
+            }
         }
     }
 
@@ -208,7 +210,10 @@ impl Admitted {
             tokens: end.measured.tokens,
             provenance: end.measured.provenance,
             price_version: model.map_or_else(String::new, |model| model.price_version.clone()),
-            unit_prices: end.served.as_ref().map_or_else(UnitPrices::default, |served| *served.model.prices.at(end.measured.tokens.prompt(), served.tier)),
+            unit_prices: end
+                .served
+                .as_ref()
+                .map_or_else(UnitPrices::default, |served| *served.model.prices.at(end.measured.tokens.prompt(), served.tier)),
             cost_status: charge.status,
             cost_nanos: charge.cost,
             beyond_hold_nanos: charge.beyond,

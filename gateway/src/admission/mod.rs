@@ -8,12 +8,12 @@ pub mod admitted;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use eventlog::Asker;
 use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
 use events::request::{Format, RequestStarted};
 use events::{Draft, RequestId};
-use eventlog::Asker;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -117,7 +117,13 @@ impl Admission {
         }
         let purse = Arc::new(Purse::new(scope.clone()));
         purses.insert(scope, Arc::clone(&purse));
-        let keeper = keeper::Keeper::new(Arc::clone(&purse), self.ledger.clone(), self.spool.source.0.clone(), Arc::clone(&self.clock), Arc::clone(&self.ids));
+        let keeper = keeper::Keeper::new(
+            Arc::clone(&purse),
+            self.ledger.clone(),
+            self.spool.source.0.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.ids),
+        );
         self.tasks.spawn(keeper.run(self.stop.clone()));
         purse
     }

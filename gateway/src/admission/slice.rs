@@ -159,7 +159,9 @@ mod tests {
     fn racing_holds_never_take_more_than_was_granted() {
         let slice = slice(1_000);
         let taken: usize = std::thread::scope(|scope| {
-            let racers: Vec<_> = (0..8).map(|_| scope.spawn(|| (0..1_000).filter_map(|_| slice.hold(Nanos(7), 0)).map(|hold| hold.settle(Nanos(7))).count())).collect();
+            let racers: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| (0..1_000).filter_map(|_| slice.hold(Nanos(7), 0)).map(|hold| hold.settle(Nanos(7))).count()))
+                .collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).sum()
         });
         assert_eq!(taken, 1_000 / 7);

@@ -34,7 +34,11 @@ impl Upstream {
             admitted.ask(model);
             let since = Instant::now();
             let body = chat.upstream_body(&model.upstream_model, cap(candidate, plan, admitted), model.provider.cap_field);
-            let result = if chat.stream { self.stream(&model.provider, body, chat.prompt_tokens_max).await } else { self.whole(&model.provider, body, chat.prompt_tokens_max).await };
+            let result = if chat.stream {
+                self.stream(&model.provider, body, chat.prompt_tokens_max).await
+            } else {
+                self.whole(&model.provider, body, chat.prompt_tokens_max).await
+            };
             let (status, failure) = match &result {
                 Ok(_) => (Some(StatusCode::OK), None),
                 Err(failure) => (failure.status(), Some(failure.word())),
@@ -53,7 +57,13 @@ impl Upstream {
                 }
                 Err(Failure::Refused { status, body }) => return Err(refused(status, &body, &model.provider.slug)),
                 Err(failure) => {
-                    tracing::warn!(provider = model.provider.slug, model = model.id, failure = failure.word(), "{} failed: {failure}", model.provider.slug);
+                    tracing::warn!(
+                        provider = model.provider.slug,
+                        model = model.id,
+                        failure = failure.word(),
+                        "{} failed: {failure}",
+                        model.provider.slug
+                    );
                     last = failure.into();
                 }
             }
@@ -79,7 +89,13 @@ impl From<Failure> for GatewayError {
         match failure {
             Failure::Refused { status, body } => refused(status, &body, ""),
             Failure::Timeout => Self::UpstreamTimeout,
-            Failure::Connect | Failure::Cut | Failure::Malformed | Failure::TooLarge | Failure::Credential(_) | Failure::Status(_) | Failure::Reported(_) => Self::Upstream(failure.to_string()),
+            Failure::Connect
+            | Failure::Cut
+            | Failure::Malformed
+            | Failure::TooLarge
+            | Failure::Credential(_)
+            | Failure::Status(_)
+            | Failure::Reported(_) => Self::Upstream(failure.to_string()),
         }
     }
 }

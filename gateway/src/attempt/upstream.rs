@@ -139,7 +139,11 @@ impl Upstream {
     }
 
     async fn post(&self, provider: &Provider, body: Vec<u8>) -> Result<reqwest::Response, Failure> {
-        let mut request = self.client.post(provider.chat_url.clone()).header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        let mut request = self
+            .client
+            .post(provider.chat_url.clone())
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body);
         if let Some(authorization) = &provider.authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
@@ -149,7 +153,12 @@ impl Upstream {
         match status {
             StatusCode::OK => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                tracing::error!(provider = provider.slug, status = status.as_u16(), "{} refuses our credential: correct its api_key", provider.slug);
+                tracing::error!(
+                    provider = provider.slug,
+                    status = status.as_u16(),
+                    "{} refuses our credential: correct its api_key",
+                    provider.slug
+                );
                 Err(Failure::Credential(status))
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(Failure::Status(status)),

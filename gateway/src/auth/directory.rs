@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use eventlog::Checkpoint;
 use events::control::{Account, Key};
@@ -24,6 +24,8 @@ pub struct KeyEntry {
 pub struct Directory {
     state: RwLock<State>,
     changed: tokio::sync::Notify,
+    /// One snapshot is written at a time.
+    saving: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -59,7 +61,8 @@ impl Directory {
         for account in snapshot.accounts {
             directory.put_account(account);
         }
-        directory.write().checkpoint = snapshot.checkpoint.map(|(identity, sequence, event_id)| Checkpoint { identity, sequence, event_id });
+        directory.write().checkpoint =
+            snapshot.checkpoint.map(|(identity, sequence, event_id)| Checkpoint { identity, sequence, event_id });
         Ok(directory)
     }
 
@@ -68,6 +71,7 @@ impl Directory {
     /// # Errors
     /// When the disk fails or is full.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = {
             let state = self.read();
             Snapshot {
@@ -139,10 +143,17 @@ impl Directory {
         self.read().keys.get(hash).filter(|entry| !entry.deleted).cloned()
     }
 
+    /// Whether a key of that hash exists or did.
+    #[must_use]
+    pub fn knows(&self, hash: &KeyHash) -> bool {
+        self.read().keys.contains_key(hash)
+    }
+
     /// An account's keys, oldest first.
     #[must_use]
     pub fn keys_of(&self, account: &AccountId) -> Vec<Arc<KeyEntry>> {
-        let mut keys: Vec<Arc<KeyEntry>> = self.read().keys.values().filter(|entry| entry.key.account == *account && !entry.deleted).cloned().collect();
+        let mut keys: Vec<Arc<KeyEntry>> =
+            self.read().keys.values().filter(|entry| entry.key.account == *account && !entry.deleted).cloned().collect();
         keys.sort_by(|one, other| (one.key.created_at_us, &one.key.hash).cmp(&(other.key.created_at_us, &other.key.hash)));
         keys
     }

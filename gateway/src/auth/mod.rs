@@ -50,7 +50,9 @@ impl Directory {
         let entry = self.identify(headers, query, now_us)?;
         match entry.key.kind {
             KeyKind::Regular => Ok(entry),
-            KeyKind::Management => Err(GatewayError::Forbidden("a management key cannot call models; use an API key (lr_live_...)".to_owned())),
+            KeyKind::Management => {
+                Err(GatewayError::Forbidden("a management key cannot call models; use an API key (lr_live_...)".to_owned()))
+            }
         }
     }
 
@@ -62,7 +64,9 @@ impl Directory {
         let entry = self.identify(headers, query, now_us)?;
         match entry.key.kind {
             KeyKind::Management => Ok(entry),
-            KeyKind::Regular => Err(GatewayError::Forbidden("an API key cannot manage keys; use a management key (lr_mgmt_...)".to_owned())),
+            KeyKind::Regular => {
+                Err(GatewayError::Forbidden("an API key cannot manage keys; use a management key (lr_mgmt_...)".to_owned()))
+            }
         }
     }
 }

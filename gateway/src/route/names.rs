@@ -1,8 +1,14 @@
 //! Model names: authors have aliases, case does not matter, `.` and `-` between digits are the same, bare names are OpenAI's.
 
 /// Other names of authors and providers, and ours.
-const ALIASES: [(&str, &str); 6] =
-    [("xai", "x-ai"), ("mistral", "mistralai"), ("gemini", "google"), ("together_ai", "together"), ("fireworks_ai", "fireworks"), ("openai-compatible", "openai")];
+const ALIASES: [(&str, &str); 6] = [
+    ("xai", "x-ai"),
+    ("mistral", "mistralai"),
+    ("gemini", "google"),
+    ("together_ai", "together"),
+    ("fireworks_ai", "fireworks"),
+    ("openai-compatible", "openai"),
+];
 
 /// The form in which names are compared.
 #[must_use]
@@ -23,7 +29,9 @@ pub fn author_of(author: &str) -> String {
 fn dotted(slug: &str) -> String {
     let bytes = slug.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
-    slug.char_indices().map(|(at, letter)| if letter == '-' && is_digit(at.checked_sub(1)) && is_digit(at.checked_add(1)) { '.' } else { letter }).collect()
+    slug.char_indices()
+        .map(|(at, letter)| if letter == '-' && is_digit(at.checked_sub(1)) && is_digit(at.checked_add(1)) { '.' } else { letter })
+        .collect()
 }
 
 /// Whether a key's pattern allows a model: `author/slug`, `author/*`, or a bare slug of any author. Both are canonical but for that.
@@ -59,7 +67,14 @@ mod tests {
     #[test]
     fn patterns() {
         let model = canonical("anthropic/claude-sonnet-4.6");
-        for (pattern, allowed) in [("anthropic/*", true), ("claude-sonnet-4-6", true), ("*", true), ("openai/*", false), ("anthropic/claude", false), ("claude-*", true)] {
+        for (pattern, allowed) in [
+            ("anthropic/*", true),
+            ("claude-sonnet-4-6", true),
+            ("*", true),
+            ("openai/*", false),
+            ("anthropic/claude", false),
+            ("claude-*", true),
+        ] {
             assert_eq!(allows(pattern, &model), allowed, "{pattern}");
         }
     }

@@ -7,8 +7,8 @@ use events::control::Key;
 use pricing::{Quote, ServiceTier};
 use wire::openai::request::ChatRequest;
 
-use super::table::{Model, Routes};
 use super::names;
+use super::table::{Model, Routes};
 use crate::error::GatewayError;
 
 /// A model to try.
@@ -45,7 +45,8 @@ impl Routes {
             let model = self.find(name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
             check_allowed(key, model)?;
             let prompt_max = chat.prompt_tokens_max.map_or(model.context_length, |tokens| tokens.min(model.context_length));
-            let output_max = chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1)).saturating_mul(chat.choices);
+            let output_max =
+                chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1)).saturating_mul(chat.choices);
             candidates.push(Candidate { model: Arc::clone(model), quote: Quote::new(&model.prices, tier, prompt_max, output_max) });
         }
         Ok(Plan { candidates, tier, is_capped: chat.output_tokens_max.is_some(), choices: chat.choices })

@@ -159,7 +159,8 @@ impl Routes {
         }
         for config in models {
             let slug = names::author_of(&config.provider);
-            let provider = by_slug.get(&slug).ok_or_else(|| RouteError::NoProvider { model: config.id.clone(), provider: config.provider.clone() })?;
+            let provider =
+                by_slug.get(&slug).ok_or_else(|| RouteError::NoProvider { model: config.id.clone(), provider: config.provider.clone() })?;
             routes.add(configured(config, provider)?);
         }
         Ok(routes)
@@ -196,7 +197,11 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Model, R
         None if config.free => Ok("0".to_owned()),
         None => Err(RouteError::NoPrice(config.id.clone())),
     };
-    let row = PriceRow { prompt: price(&config.prompt_usd_per_mtok)?, completion: price(&config.completion_usd_per_mtok)?, ..PriceRow::default() };
+    let row = PriceRow {
+        prompt: price(&config.prompt_usd_per_mtok)?,
+        completion: price(&config.completion_usd_per_mtok)?,
+        ..PriceRow::default()
+    };
     let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: config.id.clone(), cause })?;
     let id = if config.id.contains('/') { config.id.clone() } else { format!("{}/{}", provider.slug, config.id) };
     let slug = id.split_once('/').map_or(id.as_str(), |(_, slug)| slug).to_owned();

@@ -193,7 +193,11 @@ fn parse(chunk: &[u8], taken: &Sequences) -> (Vec<Outgoing>, usize) {
     while events.len() < BATCH {
         let Found::Record(record) = read(&chunk[offset..]) else { break };
         if record.sequence > taken[record.stream.index()] {
-            events.push(Outgoing { subject: record.subject.to_owned(), id: record.id.to_string(), payload: Bytes::copy_from_slice(record.event) });
+            events.push(Outgoing {
+                subject: record.subject.to_owned(),
+                id: record.id.to_string(),
+                payload: Bytes::copy_from_slice(record.event),
+            });
         }
         offset += record.size;
     }

@@ -122,7 +122,10 @@ mod tests {
         let size = bytes.len();
         bytes.extend_from_slice(&[0; 32]);
         let Found::Record(record) = read(&bytes) else { unreachable!("a record") };
-        assert_eq!((record.stream, record.sequence, record.subject, record.event, record.size), (Stream::Usage, 7, "a.b", &b"{}"[..], size));
+        assert_eq!(
+            (record.stream, record.sequence, record.subject, record.event, record.size),
+            (Stream::Usage, 7, "a.b", &b"{}"[..], size)
+        );
         assert_eq!(read(&bytes[size..]), Found::End);
     }
 

@@ -31,7 +31,8 @@ struct Unfinished {
 /// When a folder cannot be read or written.
 pub fn recover(folder: &Path, node: &str, config: &SpoolConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<Vec<Arc<Spool>>, SpoolError> {
     let mut spools = Vec::new();
-    let mut boots: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_dir()).collect();
+    let mut boots: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_dir()).collect();
     boots.sort();
     for boot in boots {
         let name = boot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -52,7 +53,9 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
                 scan(&segment, &mut sequences, &mut unfinished)?;
                 segments.push_back(segment);
             }
-            None => tracing::warn!(path = %path.display(), "{} is no whole segment of the spool: the gateway died while making it", path.display()),
+            None => {
+                tracing::warn!(path = %path.display(), "{} is no whole segment of the spool: the gateway died while making it", path.display())
+            }
         }
     }
     let spool = Spool::resume(folder, source, config.clone(), segments, sequences)?;
@@ -61,7 +64,11 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
         settle(&spool, &request, clock, ids)?;
     }
     if count > 0 {
-        tracing::warn!(source = spool.source.0, count, "{count} requests of an earlier boot never ended and are settled by what they had relayed");
+        tracing::warn!(
+            source = spool.source.0,
+            count,
+            "{count} requests of an earlier boot never ended and are settled by what they had relayed"
+        );
     }
     Ok(spool)
 }

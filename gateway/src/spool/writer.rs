@@ -69,7 +69,8 @@ impl Batch<'_> {
         let index = P::STREAM.index();
         let sequence = self.sequences[index] + 1;
         let subject = subject::<P>(draft.account, draft.subject);
-        let written = record::write(self.bytes, P::STREAM, sequence, draft.id, &subject, |into| draft.write(self.source, sequence, into).is_ok());
+        let written =
+            record::write(self.bytes, P::STREAM, sequence, draft.id, &subject, |into| draft.write(self.source, sequence, into).is_ok());
         if written {
             self.sequences[index] = sequence;
         } else {
@@ -92,11 +93,25 @@ impl Spool {
     ///
     /// # Errors
     /// When the folder cannot be written or the disk is full.
-    pub fn resume(folder: PathBuf, source: Source, config: SpoolConfig, mut segments: VecDeque<Arc<Segment>>, sequences: Sequences) -> Result<Arc<Self>, SpoolError> {
+    pub fn resume(
+        folder: PathBuf,
+        source: Source,
+        config: SpoolConfig,
+        mut segments: VecDeque<Arc<Segment>>,
+        sequences: Sequences,
+    ) -> Result<Arc<Self>, SpoolError> {
         let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
         segments.push_back(Segment::create(&folder, next_number, config.segment_bytes, sequences).map_err(full)?);
-        let state = State { segments, spare: None, next_number: next_number + 1, sequences, reserved: 0, bytes_written: 0, scratch: Vec::new() };
-        Ok(Arc::new(Self { source, folder, config, state: Mutex::new(state), written: watch::Sender::new(0), synced: watch::Sender::new(0) }))
+        let state =
+            State { segments, spare: None, next_number: next_number + 1, sequences, reserved: 0, bytes_written: 0, scratch: Vec::new() };
+        Ok(Arc::new(Self {
+            source,
+            folder,
+            config,
+            state: Mutex::new(state),
+            written: watch::Sender::new(0),
+            synced: watch::Sender::new(0),
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -126,7 +141,9 @@ impl Spool {
 
     /// Free bytes beyond what is reserved must not fall below `bytes`; allocates the next file when they would.
     fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), SpoolError> {
-        let usable = |segment: &Segment| self.config.segment_bytes.saturating_sub(segment.filled()).saturating_sub(u64::try_from(RECORD_MAX).unwrap_or_default());
+        let usable = |segment: &Segment| {
+            self.config.segment_bytes.saturating_sub(segment.filled()).saturating_sub(u64::try_from(RECORD_MAX).unwrap_or_default())
+        };
         let free = state.segments.back().map_or(0, |segment| usable(segment)) + state.spare.as_ref().map_or(0, |segment| usable(segment));
         if free >= state.reserved + bytes {
             return Ok(());
@@ -134,7 +151,9 @@ impl Spool {
         let files = u64::try_from(state.segments.len() + usize::from(state.spare.is_some())).unwrap_or_default();
         if state.spare.is_some() || (files + 1) * self.config.segment_bytes > self.config.bytes_max {
             let megabytes = self.config.bytes_max / 1_048_576;
-            return Err(SpoolError::Full(format!("{files} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?")));
+            return Err(SpoolError::Full(format!(
+                "{files} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?"
+            )));
         }
         let spare = Segment::create(&self.folder, state.next_number, self.config.segment_bytes, state.sequences).map_err(full)?;
         state.next_number += 1;

@@ -171,4 +171,3 @@ pub fn usage(charge: &Charge) -> String {
     let timing = Timing { latency_us: Some(charge.latency_us), ttft_us: charge.ttft_us };
     UsageBody::new(&charge.tokens, charge.status, charge.cost, timing).to_text()
 }
-

@@ -79,13 +79,16 @@ pub async fn upsert(connection: &mut AnyConnection, key: &Key) -> Result<(), sql
 /// # Errors
 /// When the database is away.
 pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Window, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT spent_nanos, held_nanos FROM key_windows WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3")
-        .bind(id.0.clone())
-        .bind(id.1.as_str())
-        .bind(id.2)
-        .fetch_optional(connection)
-        .await?;
-    row.map_or(Ok(Window::default()), |row| Ok(Window { spent: Nanos(row.try_get("spent_nanos")?), held: Nanos(row.try_get("held_nanos")?) }))
+    let row =
+        sqlx::query::<Any>("SELECT spent_nanos, held_nanos FROM key_windows WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3")
+            .bind(id.0.clone())
+            .bind(id.1.as_str())
+            .bind(id.2)
+            .fetch_optional(connection)
+            .await?;
+    row.map_or(Ok(Window::default()), |row| {
+        Ok(Window { spent: Nanos(row.try_get("spent_nanos")?), held: Nanos(row.try_get("held_nanos")?) })
+    })
 }
 
 /// Adds to a window; negative amounts take away.

@@ -93,9 +93,18 @@ mod tests {
     fn windows_turn_at_utc_midnight_monday_and_the_first() {
         let time = parse_rfc3339("2026-03-01T23:59:59.999999Z").unwrap(); // a Sunday
         let text = |us: i64| rfc3339(us)[..10].to_owned();
-        assert_eq!((text(Period::Daily.start_us(time)), text(Period::Daily.end_us(time).unwrap())), ("2026-03-01".into(), "2026-03-02".into()));
-        assert_eq!((text(Period::Weekly.start_us(time)), text(Period::Weekly.end_us(time).unwrap())), ("2026-02-23".into(), "2026-03-02".into()));
-        assert_eq!((text(Period::Monthly.start_us(time)), text(Period::Monthly.end_us(time).unwrap())), ("2026-03-01".into(), "2026-04-01".into()));
+        assert_eq!(
+            (text(Period::Daily.start_us(time)), text(Period::Daily.end_us(time).unwrap())),
+            ("2026-03-01".into(), "2026-03-02".into())
+        );
+        assert_eq!(
+            (text(Period::Weekly.start_us(time)), text(Period::Weekly.end_us(time).unwrap())),
+            ("2026-02-23".into(), "2026-03-02".into())
+        );
+        assert_eq!(
+            (text(Period::Monthly.start_us(time)), text(Period::Monthly.end_us(time).unwrap())),
+            ("2026-03-01".into(), "2026-04-01".into())
+        );
         assert_eq!((Period::Lifetime.start_us(time), Period::Lifetime.end_us(time)), (0, None));
     }
 }

@@ -87,7 +87,13 @@ async fn within(connection: &mut AnyConnection, ledger: &Ledger, ask: &AskLease)
 }
 
 /// Lends what is asked for, as far as account and key allow.
-async fn grant(connection: &mut AnyConnection, ledger: &Ledger, ask: &AskLease, mut lease: Lease, bound: Option<KeyBound>) -> Result<LeaseAnswer, sqlx::Error> {
+async fn grant(
+    connection: &mut AnyConnection,
+    ledger: &Ledger,
+    ask: &AskLease,
+    mut lease: Lease,
+    bound: Option<KeyBound>,
+) -> Result<LeaseAnswer, sqlx::Error> {
     let mut account = account::repo::find(connection, &lease.account).await?.ok_or(sqlx::Error::RowNotFound)?;
     let holders = repo::holders(connection, &account.id).await?.max(1);
     let ends_at_us = bound.and_then(|bound| bound.ends_at_us);
@@ -124,7 +130,8 @@ async fn grant(connection: &mut AnyConnection, ledger: &Ledger, ask: &AskLease, 
 /// headroom beyond that is at most half of an equal share, so that no gateway sits on the last of the credit.
 fn decide(account: &Account, bound: Option<KeyBound>, holders: i64, ask: &AskLease) -> (Nanos, Option<Denial>) {
     let used = |window: Window| window.spent.saturating_add(window.held);
-    let room = bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
+    let room =
+        bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
     if room < ask.needed_nanos {
         return (Nanos::ZERO, Some(denial(account, bound, ask.needed_nanos)));
     }
@@ -138,7 +145,13 @@ fn denial(account: &Account, bound: Option<KeyBound>, needed: Nanos) -> Denial {
         let free = bound.limit.saturating_sub(bound.window.spent);
         if free.saturating_sub(bound.window.held) < needed {
             let source = if free >= needed { LimitSource::InFlightBudget } else { LimitSource::KeyLimit };
-            return Denial { source, limit_nanos: bound.limit, spent_nanos: bound.window.spent, held_nanos: bound.window.held, resets_at_us: bound.ends_at_us };
+            return Denial {
+                source,
+                limit_nanos: bound.limit,
+                spent_nanos: bound.window.spent,
+                held_nanos: bound.window.held,
+                resets_at_us: bound.ends_at_us,
+            };
         }
     }
     let source = if account.balance() >= needed { LimitSource::InFlightBudget } else { LimitSource::Credits };
@@ -181,7 +194,14 @@ mod tests {
     use super::*;
 
     fn account(available: i64, held: i64) -> Account {
-        Account { id: "a".into(), version: 0, available: Nanos(available), held: Nanos(held), spent: Nanos(0), bought: Nanos(available + held) }
+        Account {
+            id: "a".into(),
+            version: 0,
+            available: Nanos(available),
+            held: Nanos(held),
+            spent: Nanos(0),
+            bought: Nanos(available + held),
+        }
     }
 
     fn ask(needed: i64, preferred: i64, wanted: i64) -> AskLease {
@@ -213,7 +233,8 @@ mod tests {
         let source = |(amount, denial): (Nanos, Option<Denial>)| (amount, denial.map(|denial| denial.source));
         assert_eq!(source(decide(&account(10, 0), None, 1, &ask(11, 11, 0))), (Nanos(0), Some(LimitSource::Credits)));
         assert_eq!(source(decide(&account(10, 90), None, 1, &ask(11, 11, 0))), (Nanos(0), Some(LimitSource::InFlightBudget)));
-        let bound = |spent, held| Some(KeyBound { limit: Nanos(50), window: Window { spent: Nanos(spent), held: Nanos(held) }, ends_at_us: None });
+        let bound =
+            |spent, held| Some(KeyBound { limit: Nanos(50), window: Window { spent: Nanos(spent), held: Nanos(held) }, ends_at_us: None });
         assert_eq!(source(decide(&account(100, 0), bound(45, 0), 1, &ask(6, 6, 0))), (Nanos(0), Some(LimitSource::KeyLimit)));
         assert_eq!(source(decide(&account(100, 0), bound(40, 5), 1, &ask(6, 6, 0))), (Nanos(0), Some(LimitSource::InFlightBudget)));
         assert_eq!(source(decide(&account(100, 0), bound(40, 5), 1, &ask(5, 100, 0))), (Nanos(5), None));

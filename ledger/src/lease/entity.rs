@@ -117,7 +117,17 @@ mod tests {
     use super::*;
 
     fn lease() -> Lease {
-        Lease { id: "l".into(), account: "a".into(), window: None, holder: "g".into(), state: State::Open, granted: Nanos(100), consumed: Nanos(0), returned: Nanos(0), expires_at_us: 0 }
+        Lease {
+            id: "l".into(),
+            account: "a".into(),
+            window: None,
+            holder: "g".into(),
+            state: State::Open,
+            granted: Nanos(100),
+            consumed: Nanos(0),
+            returned: Nanos(0),
+            expires_at_us: 0,
+        }
     }
 
     #[test]

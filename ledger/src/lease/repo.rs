@@ -7,7 +7,8 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use super::{Lease, State};
 use crate::key::Period;
 
-const COLUMNS: &str = "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, expires_at_us";
+const COLUMNS: &str =
+    "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, expires_at_us";
 
 fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
     let key: Option<String> = row.try_get("key_hash")?;
@@ -51,7 +52,9 @@ pub async fn of_holder(connection: &mut AnyConnection, holder: &str) -> Result<V
 /// # Errors
 /// When the database is away.
 pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> Result<Vec<Lease>, sqlx::Error> {
-    let sql = format!("SELECT {COLUMNS} FROM leases WHERE state IN ('open', 'closing', 'frozen') AND expires_at_us < $1 ORDER BY expires_at_us LIMIT $2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM leases WHERE state IN ('open', 'closing', 'frozen') AND expires_at_us < $1 ORDER BY expires_at_us LIMIT $2"
+    );
     let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(now_us).bind(most).fetch_all(connection).await?;
     rows.iter().map(lease).collect()
 }

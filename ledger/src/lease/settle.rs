@@ -96,10 +96,22 @@ pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     for mut lease in repo::expired(&mut transaction, now_us, SWEEP_MAX).await? {
         if lease.state == State::Frozen {
             let back = lease.settle();
-            tracing::warn!(lease = lease.id, account = lease.account, returned_nanos = back.0, "lease {} was frozen long enough: {back} USD go back", lease.id);
+            tracing::warn!(
+                lease = lease.id,
+                account = lease.account,
+                returned_nanos = back.0,
+                "lease {} was frozen long enough: {back} USD go back",
+                lease.id
+            );
             book(&mut transaction, ledger, &lease, back).await?;
         } else {
-            tracing::warn!(lease = lease.id, account = lease.account, holder = lease.holder, "lease {} ran out and is frozen: its gateway vanished", lease.id);
+            tracing::warn!(
+                lease = lease.id,
+                account = lease.account,
+                holder = lease.holder,
+                "lease {} ran out and is frozen: its gateway vanished",
+                lease.id
+            );
             lease.state = State::Frozen;
             lease.expires_at_us = now_us + FROZEN_US;
             repo::save(&mut transaction, &lease).await?;

@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
+use reading::{AsOf, Http, Query, ReadError, Signed, table};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row};
-use reading::{AsOf, Http, Query, ReadError, Signed, table};
 
 const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 1_000;
@@ -74,12 +74,16 @@ impl Filter {
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(ReadError::bad("limit", "it must be a whole number from 1 to 1000"));
         }
-        let before = query.cursor.map_or(Ok(i64::MAX), |cursor| cursor.parse().map_err(|_| ReadError::bad("cursor", "use the next_cursor of an earlier answer")))?;
+        let before = query.cursor.map_or(Ok(i64::MAX), |cursor| {
+            cursor.parse().map_err(|_| ReadError::bad("cursor", "use the next_cursor of an earlier answer"))
+        })?;
         if query.kind.as_deref().is_some_and(|kind| !KINDS.contains(&kind)) {
             return Err(ReadError::bad("type", "it must be one of usage, credit, refund, fee, expiry, adjustment, grant"));
         }
         let time = |field, text: Option<String>, default| {
-            text.map_or(Ok(default), |text| parse_rfc3339(&text).ok_or_else(|| ReadError::bad(field, "it must be a time such as 2026-01-31T00:00:00Z")))
+            text.map_or(Ok(default), |text| {
+                parse_rfc3339(&text).ok_or_else(|| ReadError::bad(field, "it must be a time such as 2026-01-31T00:00:00Z"))
+            })
         };
         let csv = match query.format.as_deref() {
             None | Some("json") => false,

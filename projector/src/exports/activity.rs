@@ -150,12 +150,22 @@ fn add(to: &mut Sums, more: &Sums) {
 
 fn as_csv(rows: &[RowBody], as_of: &AsOf) -> Result<Response, ReadError> {
     let header = [
-        "period_start", "period_end", "group", "spend_usd", "byok_spend_est_usd", "requests", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens",
+        "period_start",
+        "period_end",
+        "group",
+        "spend_usd",
+        "byok_spend_est_usd",
+        "requests",
+        "prompt_tokens",
+        "completion_tokens",
+        "reasoning_tokens",
+        "cached_tokens",
         "total_tokens",
     ];
     let cells = rows.iter().map(|row| {
         let sums = &row.sums;
-        let counts = [sums.requests, sums.prompt_tokens, sums.completion_tokens, sums.reasoning_tokens, sums.cached_tokens, sums.total_tokens];
+        let counts =
+            [sums.requests, sums.prompt_tokens, sums.completion_tokens, sums.reasoning_tokens, sums.cached_tokens, sums.total_tokens];
         let mut cells = vec![row.period_start.clone(), row.period_end.clone(), table::safe(&row.group).into_owned()];
         cells.extend([sums.spend_usd.to_decimals(), sums.byok_spend_est_usd.to_decimals()]);
         cells.extend(counts.map(|count| count.to_string()));

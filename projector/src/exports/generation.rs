@@ -22,7 +22,8 @@ pub struct GenerationQuery {
 /// 404 when it is unknown, not here yet, or another account's.
 pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query: Query<GenerationQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
-    let sql = "SELECT request, key_hash, model, provider, end_user, app, outcome, finish_reason, streamed, admitted_at_us, latency_us, ttft_us,
+    let sql =
+        "SELECT request, key_hash, model, provider, end_user, app, outcome, finish_reason, streamed, admitted_at_us, latency_us, ttft_us,
                tokens, unit_prices, provenance, cost_status, cost_nanos FROM generations WHERE request = $1 AND account = $2";
     let row = sqlx::query::<Any>(sql).bind(query.0.id).bind(caller.account.to_string()).fetch_optional(&http.store.reads).await?;
     let row = row.ok_or(ReadError::NotFound("No request of this account has that id, or it has not ended yet."))?;

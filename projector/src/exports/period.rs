@@ -56,7 +56,9 @@ impl Period {
     /// 400 for another word, a time that is none, or more buckets than a report has.
     pub fn try_new(period: Option<&str>, from: Option<&str>, to: Option<&str>, now_us: i64) -> Result<Self, ReadError> {
         let now = at(now_us);
-        let time = |field, text: &str| parse_rfc3339(text).map(at).ok_or_else(|| ReadError::bad(field, "it must be a time such as 2026-01-31T00:00:00Z"));
+        let time = |field, text: &str| {
+            parse_rfc3339(text).map(at).ok_or_else(|| ReadError::bad(field, "it must be a time such as 2026-01-31T00:00:00Z"))
+        };
         let (start, end, bucket) = match (period, from) {
             (Some(_), Some(_)) => return Err(ReadError::bad("period", "give either period, or from and to")),
             (None, Some(from)) => {

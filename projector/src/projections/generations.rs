@@ -10,14 +10,51 @@ use events::usage_recorded::UsageRecorded;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
 const COLUMNS: [&str; 25] = [
-    "request", "account", "key_hash", "model", "provider", "end_user", "app", "outcome", "finish_reason", "status", "streamed", "admitted_at_us", "latency_us",
-    "ttft_us", "tokens", "unit_prices", "provenance", "cost_status", "cost_nanos", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens",
-    "has_usage", "has_end",
+    "request",
+    "account",
+    "key_hash",
+    "model",
+    "provider",
+    "end_user",
+    "app",
+    "outcome",
+    "finish_reason",
+    "status",
+    "streamed",
+    "admitted_at_us",
+    "latency_us",
+    "ttft_us",
+    "tokens",
+    "unit_prices",
+    "provenance",
+    "cost_status",
+    "cost_nanos",
+    "prompt_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cached_tokens",
+    "has_usage",
+    "has_end",
 ];
 /// Columns that only usage knows; an end leaves them alone.
 const OF_USAGE: [&str; 17] = [
-    "account", "key_hash", "model", "provider", "end_user", "app", "streamed", "tokens", "unit_prices", "provenance", "cost_status", "cost_nanos", "prompt_tokens",
-    "completion_tokens", "reasoning_tokens", "cached_tokens", "has_usage",
+    "account",
+    "key_hash",
+    "model",
+    "provider",
+    "end_user",
+    "app",
+    "streamed",
+    "tokens",
+    "unit_prices",
+    "provenance",
+    "cost_status",
+    "cost_nanos",
+    "prompt_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cached_tokens",
+    "has_usage",
 ];
 /// Columns that only the end knows; usage leaves them alone.
 const OF_END: [&str; 3] = ["finish_reason", "status", "has_end"];
@@ -47,7 +84,8 @@ impl Fold for Generations {
         let rows: Vec<(String, Row)> = rows.into_iter().collect();
         // A row of each kind of statement: usage alone, end alone, both.
         for (with_usage, with_end) in [(true, true), (true, false), (false, true)] {
-            let same: Vec<&(String, Row)> = rows.iter().filter(|(_, row)| row.usage.is_some() == with_usage && row.end.is_some() == with_end).collect();
+            let same: Vec<&(String, Row)> =
+                rows.iter().filter(|(_, row)| row.usage.is_some() == with_usage && row.end.is_some() == with_end).collect();
             for chunk in same.chunks(ROWS_MAX) {
                 write(connection, chunk, with_usage, with_end).await?;
             }

@@ -30,7 +30,10 @@ pub trait Answerer: Send + Sync {
 ///
 /// # Errors
 /// When the question is malformed, or `answer` says so.
-pub async fn answer<Q: Question, F: Future<Output = Result<Q::Answer, String>>>(question: &[u8], answer: impl FnOnce(Q) -> F) -> Result<Box<RawValue>, String> {
+pub async fn answer<Q: Question, F: Future<Output = Result<Q::Answer, String>>>(
+    question: &[u8],
+    answer: impl FnOnce(Q) -> F,
+) -> Result<Box<RawValue>, String> {
     let question = serde_json::from_slice(question).map_err(|error| format!("malformed question: {error}"))?;
     let answer = answer(question).await?;
     serde_json::value::to_raw_value(&answer).map_err(|error| error.to_string())
@@ -77,10 +80,13 @@ impl Asker {
         let who = Q::TO.as_str();
         let bytes = serde_json::to_vec(question).map_err(|error| AskError::Refused(who, error.to_string()))?;
         let reply = match self {
-            Self::Local(answerer) => tokio::time::timeout(within, answerer.answer(Q::NAME, &bytes)).await.map_err(|_| AskError::Away(who))?,
+            Self::Local(answerer) => {
+                tokio::time::timeout(within, answerer.answer(Q::NAME, &bytes)).await.map_err(|_| AskError::Away(who))?
+            }
             Self::Remote(log) => {
                 let request = log.client.request(subject(Q::TO, Q::NAME), bytes.into());
-                let message = tokio::time::timeout(within, request).await.map_err(|_| AskError::Away(who))?.map_err(|_| AskError::Away(who))?;
+                let message =
+                    tokio::time::timeout(within, request).await.map_err(|_| AskError::Away(who))?.map_err(|_| AskError::Away(who))?;
                 let reply: Reply = serde_json::from_slice(&message.payload).map_err(|error| AskError::Refused(who, error.to_string()))?;
                 reply.ok.ok_or_else(|| reply.error.unwrap_or_default())
             }

@@ -94,7 +94,9 @@ impl Log {
     /// Counts the connections; a change means that what the server stores must be checked again.
     #[must_use]
     pub fn connects(&self) -> watch::Receiver<u64> {
-        self.connects.clone()
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
+        connects
     }
 
     /// Whether there is a connection now.

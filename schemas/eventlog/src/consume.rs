@@ -114,7 +114,11 @@ impl<F: Fold> Reader<F> {
         let mut sources = Sources::load(&self.store.reads, self.stream).await?;
         let mut tail = self.log.tail(self.stream, checkpoint.as_ref()).await?;
         if tail.restarted {
-            tracing::warn!(stream = self.stream.name(), "{} is not what it was (rolled back or made anew): reading it again from its start", self.stream.name());
+            tracing::warn!(
+                stream = self.stream.name(),
+                "{} is not what it was (rolled back or made anew): reading it again from its start",
+                self.stream.name()
+            );
         }
         if let Some(checkpoint) = &checkpoint {
             self.progress.send_modify(|progress| {
@@ -157,7 +161,13 @@ impl<F: Fold> Reader<F> {
         let mut transaction = self.store.begin().await?;
         rejected.extend(self.fold.apply(&mut transaction, &read).await?);
         for rejected in rejected {
-            tracing::error!(stream = self.stream.name(), sequence = rejected.record.sequence, reason = rejected.reason, "an event is set aside: {}", rejected.reason);
+            tracing::error!(
+                stream = self.stream.name(),
+                sequence = rejected.record.sequence,
+                reason = rejected.reason,
+                "an event is set aside: {}",
+                rejected.reason
+            );
             set_aside(&mut transaction, self.stream, &rejected, self.clock.now_us()).await?;
         }
         sources.save(&mut transaction, self.stream).await?;
@@ -180,7 +190,10 @@ async fn next(tail: &mut Tail, stop: &CancellationToken) -> Result<Vec<Record>, 
 }
 
 async fn load(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1").bind(stream.name()).fetch_optional(&store.reads).await?;
+    let row = sqlx::query::<Any>("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1")
+        .bind(stream.name())
+        .fetch_optional(&store.reads)
+        .await?;
     row.map(|row| {
         Ok(Checkpoint {
             identity: row.try_get("identity")?,
@@ -194,32 +207,33 @@ async fn load(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx:
 /// Moves the checkpoint from where this reader left it; false when another one has moved it.
 async fn advance(connection: &mut AnyConnection, stream: Stream, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<bool, sqlx::Error> {
     let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
-    let done = match from {
-        None => {
-            sqlx::query::<Any>("INSERT INTO checkpoints (stream, identity, sequence, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT (stream) DO NOTHING")
-                .bind(stream.name())
-                .bind(to.identity.clone())
-                .bind(number(to.sequence))
-                .bind(to.event_id.clone())
-                .execute(connection)
-                .await?
-        }
-        Some(from) => {
-            sqlx::query::<Any>(
-                "UPDATE checkpoints SET identity = $1, sequence = $2, event_id = $3
-                 WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
+    let done =
+        match from {
+            None => sqlx::query::<Any>(
+                "INSERT INTO checkpoints (stream, identity, sequence, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT (stream) DO NOTHING",
             )
+            .bind(stream.name())
             .bind(to.identity.clone())
             .bind(number(to.sequence))
             .bind(to.event_id.clone())
-            .bind(stream.name())
-            .bind(from.identity.clone())
-            .bind(number(from.sequence))
-            .bind(from.event_id.clone())
             .execute(connection)
-            .await?
-        }
-    };
+            .await?,
+            Some(from) => {
+                sqlx::query::<Any>(
+                    "UPDATE checkpoints SET identity = $1, sequence = $2, event_id = $3
+                 WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
+                )
+                .bind(to.identity.clone())
+                .bind(number(to.sequence))
+                .bind(to.event_id.clone())
+                .bind(stream.name())
+                .bind(from.identity.clone())
+                .bind(number(from.sequence))
+                .bind(from.event_id.clone())
+                .execute(connection)
+                .await?
+            }
+        };
     Ok(done.rows_affected() == 1)
 }
 

@@ -10,8 +10,8 @@ pub mod sources;
 pub mod consume;
 
 pub use append::Outgoing;
-pub use ask::{AskError, Asker, Answerer};
-pub use consume::{Event, Fold, Progress, Reader, Rejected};
+pub use ask::{Answerer, AskError, Asker};
 pub use connect::{Log, LogError};
+pub use consume::{Event, Fold, Progress, Reader, Rejected};
 pub use store::{Store, StoreError};
 pub use tail::{Checkpoint, Record, Tail, TailError};

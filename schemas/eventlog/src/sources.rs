@@ -57,7 +57,10 @@ impl Sources {
     /// # Errors
     /// When the database is away.
     pub async fn load(pool: &AnyPool, stream: Stream) -> Result<Self, sqlx::Error> {
-        let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE stream = $1").bind(stream.name()).fetch_all(pool).await?;
+        let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE stream = $1")
+            .bind(stream.name())
+            .fetch_all(pool)
+            .await?;
         let mut seen = BTreeMap::new();
         for row in rows {
             let pairs: Vec<(u64, u64)> = serde_json::from_str(row.try_get::<&str, _>("beyond")?).unwrap_or_default();
@@ -120,7 +123,8 @@ pub async fn watermark(connection: &mut AnyConnection, source: &str, stream: Str
 /// # Errors
 /// When the database is away.
 pub async fn watermarks(pool: &AnyPool, source: &str) -> Result<Watermarks, sqlx::Error> {
-    let rows = sqlx::query::<Any>("SELECT stream, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;
+    let rows =
+        sqlx::query::<Any>("SELECT stream, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;
     let mut marks = Watermarks::new();
     for row in rows {
         let name: String = row.try_get("stream")?;

@@ -63,9 +63,11 @@ impl Store {
                 Box::pin(async move {
                     if sqlite {
                         // Full: a checkpoint that is committed must not be forgotten, gateways drop what lies below it.
-                        sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -65536;")
-                            .execute(connection)
-                            .await?;
+                        sqlx::raw_sql(
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -65536;",
+                        )
+                        .execute(connection)
+                        .await?;
                     }
                     Ok(())
                 })
@@ -73,12 +75,20 @@ impl Store {
         };
         let open = |cause| StoreError::Open { url: shown.clone(), cause };
         let writes = options(1).connect(&address).await.map_err(open)?;
-        let migrations = std::iter::once(&OWN).chain(steps).map(|(number, name, sql)| {
-            Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
-        });
-        Migrator::with_migrations(migrations.collect()).run(&writes).await.map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
+        let migrations = std::iter::once(&OWN)
+            .chain(steps)
+            .map(|(number, name, sql)| Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false));
+        Migrator::with_migrations(migrations.collect())
+            .run(&writes)
+            .await
+            .map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
         let reads = options(READERS).connect(&address).await.map_err(open)?;
-        Ok(Self { reads, writes, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, snapshot: if sqlite { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ" } })
+        Ok(Self {
+            reads,
+            writes,
+            begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" },
+            snapshot: if sqlite { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ" },
+        })
     }
 
     /// Begins a transaction of the one writer.

@@ -106,16 +106,10 @@ pub fn scaled(text: &str, places: i32) -> Result<i128, MoneyError> {
     }
     let mut value: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
-        value = value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(i128::from(digit - b'0')))
-            .ok_or(MoneyError::OutOfRange)?;
+        value = value.checked_mul(10).and_then(|value| value.checked_add(i128::from(digit - b'0'))).ok_or(MoneyError::OutOfRange)?;
     }
     let fraction_len = i32::try_from(fraction.len()).map_err(|_| MoneyError::OutOfRange)?;
-    let shift = exponent
-        .checked_add(places)
-        .and_then(|shift| shift.checked_sub(fraction_len))
-        .ok_or(MoneyError::OutOfRange)?;
+    let shift = exponent.checked_add(places).and_then(|shift| shift.checked_sub(fraction_len)).ok_or(MoneyError::OutOfRange)?;
     let value = shifted(value, shift)?;
     Ok(if negative { -value } else { value })
 }
@@ -180,7 +174,9 @@ mod tests {
 
     #[test]
     fn reads_and_prints_decimals() {
-        for (text, nanos) in [("0.05", 50_000_000), ("10", 10_000_000_000), ("-1.5", -1_500_000_000), ("5e-2", 50_000_000), ("1E1", 10_000_000_000)] {
+        for (text, nanos) in
+            [("0.05", 50_000_000), ("10", 10_000_000_000), ("-1.5", -1_500_000_000), ("5e-2", 50_000_000), ("1E1", 10_000_000_000)]
+        {
             assert_eq!(Nanos::from_usd(text), Ok(Nanos(nanos)), "{text}");
         }
         assert_eq!(Nanos(1).to_string(), "0.000000001");

@@ -110,7 +110,13 @@ fn golden_requests_still_read() {
         admitted_at_us: 1_767_225_600_000_000,
         latency_us: 120_000,
         ttft_us: Some(40_000),
-        attempts: vec![Attempt { provider: "openai".into(), model: "openai/gpt-5.4".into(), status: Some(200), error: None, duration_us: 119_000 }],
+        attempts: vec![Attempt {
+            provider: "openai".into(),
+            model: "openai/gpt-5.4".into(),
+            status: Some(200),
+            error: None,
+            duration_us: 119_000,
+        }],
     });
     golden(&RequestRefused {
         request: "gen-1767225600-000000000000000000000001".into(),
@@ -138,7 +144,13 @@ fn golden_usage_still_reads() {
         tokens: Tokens { input: 500, cache_read: 100, output: 180, reasoning: 20, ..Tokens::default() },
         provenance: Provenance::Reported,
         price_version: "2026-01-01".into(),
-        unit_prices: UnitPrices { input: 2_500_000, cache_read: 250_000, output: 15_000_000, reasoning: 15_000_000, ..UnitPrices::default() },
+        unit_prices: UnitPrices {
+            input: 2_500_000,
+            cache_read: 250_000,
+            output: 15_000_000,
+            reasoning: 15_000_000,
+            ..UnitPrices::default()
+        },
         cost_status: CostStatus::Priced,
         cost_nanos: Nanos(4_275_000),
         beyond_hold_nanos: Nanos::ZERO,
@@ -160,7 +172,13 @@ fn golden_control_still_reads() {
 #[test]
 fn golden_ledger_facts_still_read() {
     let (lease, account) = ("01920000-0000-7000-8000-000000000002", key().account);
-    golden(&CreditPosted { id: "c1".into(), account: account.clone(), kind: CreditKind::Grant, amount_nanos: Nanos(1), description: "first".into() });
+    golden(&CreditPosted {
+        id: "c1".into(),
+        account: account.clone(),
+        kind: CreditKind::Grant,
+        amount_nanos: Nanos(1),
+        description: "first".into(),
+    });
     golden(&LeaseGranted { lease: lease.into(), account: account.clone(), key: None, amount_nanos: Nanos(1), granted_nanos: Nanos(1) });
     golden(&LeaseClosed { lease: lease.into(), account, granted_nanos: Nanos(3), consumed_nanos: Nanos(1), returned_nanos: Nanos(2) });
 }

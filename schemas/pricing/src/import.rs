@@ -38,8 +38,13 @@ const CAPABILITIES: [(&str, &str); 7] = [
 ];
 
 /// Prompt sizes above which some provider charges other prices.
-const THRESHOLDS: [(u64, &str); 5] =
-    [(0, ""), (100_000, "_above_100k_tokens"), (128_000, "_above_128k_tokens"), (200_000, "_above_200k_tokens"), (272_000, "_above_272k_tokens")];
+const THRESHOLDS: [(u64, &str); 5] = [
+    (0, ""),
+    (100_000, "_above_100k_tokens"),
+    (128_000, "_above_128k_tokens"),
+    (200_000, "_above_200k_tokens"),
+    (272_000, "_above_272k_tokens"),
+];
 
 const TIERS: [(ServiceTier, &str); 3] = [(ServiceTier::Default, ""), (ServiceTier::Flex, "_flex"), (ServiceTier::Priority, "_priority")];
 
@@ -127,7 +132,15 @@ fn entry(name: &str, row: &Row<'_>) -> Result<Option<ModelEntry>, &'static str> 
     let context_length = row.count("max_input_tokens").or_else(|| row.count("max_tokens")).unwrap_or(CONTEXT_DEFAULT);
     let max_output_tokens = row.count("max_output_tokens").or_else(|| row.count("max_tokens")).unwrap_or(context_length);
     let capabilities = CAPABILITIES.iter().filter(|(flag, _)| row.is_true(flag)).map(|(_, word)| (*word).to_owned()).collect();
-    Ok(Some(ModelEntry { id: format!("{slug}/{upstream_model}"), provider: slug.to_owned(), upstream_model, context_length, max_output_tokens, capabilities, prices }))
+    Ok(Some(ModelEntry {
+        id: format!("{slug}/{upstream_model}"),
+        provider: slug.to_owned(),
+        upstream_model,
+        context_length,
+        max_output_tokens,
+        capabilities,
+        prices,
+    }))
 }
 
 fn prices(row: &Row<'_>) -> Vec<PriceRow> {
@@ -183,7 +196,15 @@ mod tests {
 
     #[test]
     fn decimals_are_exact_and_artefacts_are_rounded() {
-        for (number, text) in [("5e-07", Some("0.0000005")), ("1.5e-06", Some("0.0000015")), ("0", Some("0")), ("0.00002", Some("0.00002")), ("9.999999999999999e-08", Some("0.0000001")), ("null", None), ("-1", None)] {
+        for (number, text) in [
+            ("5e-07", Some("0.0000005")),
+            ("1.5e-06", Some("0.0000015")),
+            ("0", Some("0")),
+            ("0.00002", Some("0.00002")),
+            ("9.999999999999999e-08", Some("0.0000001")),
+            ("null", None),
+            ("-1", None),
+        ] {
             assert_eq!(decimal(number).as_deref(), text, "{number}");
         }
     }

@@ -182,7 +182,8 @@ impl ModelPrices {
 
     /// The rows that a prompt of at most that many tokens may be charged by.
     pub(crate) fn possible(&self, prompt_tokens_max: u64, tier: ServiceTier) -> impl Iterator<Item = &UnitPrices> {
-        let rows = self.rows.iter().filter(move |(above, of, _)| prompt_tokens_max > *above && (*of == tier || *of == ServiceTier::Default));
+        let rows =
+            self.rows.iter().filter(move |(above, of, _)| prompt_tokens_max > *above && (*of == tier || *of == ServiceTier::Default));
         std::iter::once(&self.base).chain(rows.map(|(_, _, prices)| prices))
     }
 }

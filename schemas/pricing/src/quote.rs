@@ -1,7 +1,7 @@
 //! The upper bound before a request and the exact cost after it: integers, `i128` inside, rounded once, half up.
 
-use events::usage::{Tokens, UnitPrices};
 use events::Nanos;
+use events::usage::{Tokens, UnitPrices};
 
 use crate::price::{ModelPrices, ServiceTier};
 

@@ -59,7 +59,8 @@ fn exact(tokens: &Tokens, prices: &UnitPrices) -> BigInt {
         (1, prices.request),
     ];
     let usd_per_pico = BigRational::new(BigInt::from(1), BigInt::from(10).pow(12));
-    let usd: BigRational = classes.iter().map(|(count, pico)| BigRational::from(BigInt::from(*count) * BigInt::from(*pico)) * &usd_per_pico).sum();
+    let usd: BigRational =
+        classes.iter().map(|(count, pico)| BigRational::from(BigInt::from(*count) * BigInt::from(*pico)) * &usd_per_pico).sum();
     let half = BigRational::new(BigInt::from(1), BigInt::from(2));
     (usd * BigRational::from(BigInt::from(10).pow(9)) + half).floor().to_integer()
 }

@@ -17,7 +17,12 @@ pub fn safe(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// When a row cannot be written.
-pub fn respond(header: &[&str], rows: impl Iterator<Item = Vec<String>>, as_of: &AsOf, next_cursor: Option<&str>) -> Result<Response, ReadError> {
+pub fn respond(
+    header: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+    as_of: &AsOf,
+    next_cursor: Option<&str>,
+) -> Result<Response, ReadError> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     writer.write_record(header).map_err(|_| ReadError::Internal)?;
     for row in rows {

@@ -27,7 +27,8 @@ pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Resp
     let (parts, body) = request.into_parts();
     admin.operator(&parts.headers)?;
     let body: CreateAccountBody = read(&parts.headers, body, &admin.server).await?;
-    let account = Account { id: admin.ids.account(&*admin.clock), name: object::name(body.name)?, created_at_us: admin.clock.now_us(), revision: 1 };
+    let account =
+        Account { id: admin.ids.account(&*admin.clock), name: object::name(body.name)?, created_at_us: admin.clock.now_us(), revision: 1 };
     admin.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
     let key = serde_json::from_value(json!({"name": "management", "key_type": "management"})).map_err(|_| GatewayError::Internal)?;
     let created = serde_json::to_value(admin.create_key(&account.id, key).await?).map_err(|_| GatewayError::Internal)?;

@@ -56,7 +56,8 @@ pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Respon
     };
     match admin.post_credit(&command).await? {
         CreditAnswer::Posted { transaction, balance_nanos } => {
-            Ok((StatusCode::CREATED, Json(json!({"data": {"id": format!("txn_{transaction}"), "balance": balance_nanos.to_json()}}))).into_response())
+            Ok((StatusCode::CREATED, Json(json!({"data": {"id": format!("txn_{transaction}"), "balance": balance_nanos.to_json()}})))
+                .into_response())
         }
         CreditAnswer::UnknownAccount => Err(GatewayError::NotFound("There is no such account.".to_owned())),
         CreditAnswer::Insufficient => Err(wrong("amount", "the account has less available than that")),

@@ -77,7 +77,10 @@ impl Admin {
     pub async fn create_key(&self, account: &AccountId, body: CreateKeyBody) -> Result<CreatedBody, GatewayError> {
         let limit = object::limit([("limit", &body.limit), ("limit_usd", &body.limit_usd), ("spending_limit", &body.spending_limit)])?;
         let now_us = self.clock.now_us();
-        let expires_at_us = body.expires_at.map(|text| parse_rfc3339(&text).ok_or_else(|| wrong("expires_at", "it must be a time such as 2026-12-31T00:00:00Z"))).transpose()?;
+        let expires_at_us = body
+            .expires_at
+            .map(|text| parse_rfc3339(&text).ok_or_else(|| wrong("expires_at", "it must be a time such as 2026-12-31T00:00:00Z")))
+            .transpose()?;
         if expires_at_us.is_some_and(|expires| expires <= now_us) {
             return Err(wrong("expires_at", "it must lie in the future"));
         }

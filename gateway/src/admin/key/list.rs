@@ -29,7 +29,8 @@ struct ListQuery {
 /// 400 for a bad query, 401 and 403 for the wrong credential, 503 when the ledger does not answer.
 pub async fn list(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
-    let Query(query) = Query::<ListQuery>::try_from_uri(request.uri()).map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
+    let Query(query) = Query::<ListQuery>::try_from_uri(request.uri())
+        .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let size = query.page_size.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&size) {
         return Err(wrong("page_size", "it must be a whole number from 1 to 1000"));
@@ -39,7 +40,8 @@ pub async fn list(State(admin): State<Admin>, request: Request) -> Result<Respon
         None => query.offset.unwrap_or(0),
     };
     let entries = admin.directory.keys_of(&caller.key.account);
-    let shown: Vec<&Key> = entries.iter().map(|entry| &entry.key).filter(|key| !key.disabled || query.include_disabled.unwrap_or(false)).collect();
+    let shown: Vec<&Key> =
+        entries.iter().map(|entry| &entry.key).filter(|key| !key.disabled || query.include_disabled.unwrap_or(false)).collect();
     let page: Vec<&Key> = shown.iter().skip(from).take(size).copied().collect();
     let next = (from + page.len() < shown.len()).then(|| (from + page.len()).to_string());
     Ok(Json(json!({"data": admin.bodies(&page).await?, "next_page_token": next})).into_response())

@@ -115,7 +115,8 @@ impl<'a> ChatRequest<'a> {
         if let Some(cap) = &cap {
             edits.push((self.cap_field.unwrap_or(cap_field), Edit::Put(cap)));
         }
-        let mut body = Vec::with_capacity(self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 128);
+        let mut body =
+            Vec::with_capacity(self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 128);
         self.fields.write(&edits, &mut body);
         body
     }
@@ -215,7 +216,10 @@ mod tests {
         let request = ChatRequest::parse(body).unwrap();
         assert_eq!(request.models, ["a/b", "c/d"]);
         let upstream = String::from_utf8(request.upstream_body("b", Some(7), "max_tokens")).unwrap();
-        assert_eq!(upstream, r#"{"model":"b","messages":[{"role":"user","content":"h\u00e9"}],"stream":true,"seed":1e3,"stream_options":{"include_usage":true},"max_tokens":7}"#);
+        assert_eq!(
+            upstream,
+            r#"{"model":"b","messages":[{"role":"user","content":"h\u00e9"}],"stream":true,"seed":1e3,"stream_options":{"include_usage":true},"max_tokens":7}"#
+        );
     }
 
     #[test]
@@ -223,7 +227,10 @@ mod tests {
         let body = br#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":9,"stream":true,"stream_options":{"include_usage":false,"x":1}}"#;
         let request = ChatRequest::parse(body).unwrap();
         let upstream = String::from_utf8(request.upstream_body("b", Some(5), "max_tokens")).unwrap();
-        assert_eq!(upstream, r#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":5,"stream":true,"stream_options":{"include_usage":true,"x":1}}"#);
+        assert_eq!(
+            upstream,
+            r#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":5,"stream":true,"stream_options":{"include_usage":true,"x":1}}"#
+        );
     }
 
     #[test]

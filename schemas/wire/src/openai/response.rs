@@ -80,7 +80,10 @@ fn said(fields: &Fields<'_>) -> Result<Said, NotACompletion> {
     let raw = fields.get("choices").ok_or(NotACompletion)?;
     let choices: Vec<Choice<'_>> = serde_json::from_str(raw.get()).map_err(|_| NotACompletion)?;
     let parts = choices.iter().filter_map(|choice| choice.message.as_ref().or(choice.delta.as_ref()));
-    Ok(Said { text_bytes: parts.map(Part::text_bytes).sum(), finish_reason: choices.iter().find_map(|choice| choice.finish_reason.clone()) })
+    Ok(Said {
+        text_bytes: parts.map(Part::text_bytes).sum(),
+        finish_reason: choices.iter().find_map(|choice| choice.finish_reason.clone()),
+    })
 }
 
 impl<'a> ChatResponse<'a> {
@@ -99,7 +102,9 @@ impl<'a> ChatResponse<'a> {
     /// The body for the client: our id, our model name and our usage; everything else as it came.
     #[must_use]
     pub fn client_body(&self, id: &str, model: &str, usage: &str) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + usage.len() + 128);
+        let mut body = Vec::with_capacity(
+            self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + usage.len() + 128,
+        );
         self.fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Put(usage))], &mut body);
         body
     }
@@ -185,7 +190,10 @@ impl Ending<'_> {
 
     /// A piece that carries an error, after which nothing more comes. `error` is JSON.
     pub fn error(&self, error: &str, into: &mut Vec<u8>) {
-        self.chunk(&format!("\"error\":{error},\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"\"}},\"finish_reason\":\"error\"}}]"), into);
+        self.chunk(
+            &format!("\"error\":{error},\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"\"}},\"finish_reason\":\"error\"}}]"),
+            into,
+        );
     }
 
     /// The usage, in a piece without choices. `usage` is JSON.
@@ -200,7 +208,8 @@ impl Ending<'_> {
 
     fn chunk(&self, rest: &str, into: &mut Vec<u8>) {
         let Self { id, model, created_s } = self;
-        let text = format!("data: {{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created_s},\"model\":{model},{rest}}}\n\n");
+        let text =
+            format!("data: {{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created_s},\"model\":{model},{rest}}}\n\n");
         into.extend_from_slice(text.as_bytes());
     }
 }
@@ -217,7 +226,10 @@ mod tests {
         assert_eq!(response.said, Said { text_bytes: 3, finish_reason: Some("stop".into()) });
         assert_eq!(response.usage.unwrap().input, 3);
         let text = String::from_utf8(response.client_body("\"gen-1\"", "\"a/m\"", "{}")).unwrap();
-        assert!(text.starts_with(r#"{"id":"gen-1","object":"chat.completion","model":"a/m","choices":"#) && text.ends_with(r#""usage":{},"x_groq":{"id":"r"}}"#));
+        assert!(
+            text.starts_with(r#"{"id":"gen-1","object":"chat.completion","model":"a/m","choices":"#)
+                && text.ends_with(r#""usage":{},"x_groq":{"id":"r"}}"#)
+        );
     }
 
     #[test]

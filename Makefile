@@ -1,0 +1,41 @@
+# One page: what can be done here.
+SHELL := /bin/bash
+export CARGO_TERM_COLOR ?= auto
+DATA ?= ./data
+
+.PHONY: up build tools test-tools bench-tools test check bench fmt schemas clean-data
+
+up: tools ## builds and starts everything on this machine
+	cargo build --release --locked -p arouter
+	./target/release/arouter up --data $(DATA) $(ARGS)
+
+build:
+	cargo build --locked --workspace
+
+tools: ## nats-server, when there is none
+	./deploy/tools/nats-server.sh
+
+test-tools: tools ## what the tests need besides: PostgreSQL
+	./deploy/tools/postgresql.sh
+
+bench-tools: tools ## what the benchmark needs besides: nginx
+	./deploy/tools/nginx.sh
+
+test: test-tools ## the whole test suite
+	cargo build --locked -p arouter
+	cargo test --locked --workspace
+
+check: ## formatting, lints, documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx in the same run
+	cargo build --release --locked -p arouter -p tests
+	./target/release/bench
+
+fmt:
+	cargo fmt --all
+
+schemas: ## accepts a change of the public contract
+	UPDATE_SCHEMAS=1 cargo test --locked -p events --test contract

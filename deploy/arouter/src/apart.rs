@@ -1,0 +1,148 @@
+//! `arouter gateway`, `arouter ledger`, `arouter projector`: each process alone, against a given NATS and database.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use eventlog::ask::Answerer;
+use eventlog::{Asker, Log};
+use events::ask::Answers;
+use events::caller::InternalSecret;
+use events::ids::{Ids, SystemIds};
+use events::{Clock, SystemClock};
+use gateway::forward::Reads;
+use gateway::serve;
+use gateway::{Gateway, Neighbours};
+use ledger::{Ledger, LedgerConfig};
+use projector::{Projector, ProjectorConfig};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::folder::{DataFolder, Running};
+use crate::up::{connect, gateway_config};
+use crate::{Settings, stop};
+
+/// What a process has when it runs apart.
+struct Apart {
+    config: Config,
+    nats_url: String,
+    log: Log,
+    secret: InternalSecret,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Apart {
+    async fn start(settings: &Settings) -> Result<Self> {
+        let config = Config::load(settings)?;
+        let nats_url = config
+            .nats
+            .url
+            .clone()
+            .context("set nats.url (or AROUTER_NATS__URL): a process of its own needs the NATS that the others use")?;
+        let secret = config
+            .internal
+            .secret
+            .clone()
+            .context("set internal.secret (or AROUTER_INTERNAL__SECRET): the same 32 characters or more for every process")?;
+        let log = connect(&nats_url, &config).await?;
+        let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
+        Ok(Self {
+            config,
+            nats_url,
+            log,
+            secret: InternalSecret(secret.into_bytes()),
+            clock,
+            ids,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Answers questions over NATS and reads over HTTP until a signal.
+    async fn answer(self, to: Answers, answerer: Arc<dyn Answerer>, router: Router, listen: SocketAddr) -> Result<()> {
+        let listener =
+            serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
+        println!("The {} is up at http://{}", to.as_str(), listener.local_addr()?);
+        self.tasks.spawn(serve::serve(listener, router, Duration::from_secs(30), self.stop.clone()));
+        let (log, stopped) = (self.log.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = log.serve(to, answerer, stopped).await {
+                tracing::error!(%error, "questions are not answered any more: {error}");
+            }
+        });
+        stop::signalled().await?;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.log.close().await;
+        Ok(())
+    }
+}
+
+/// The ledger alone.
+pub async fn ledger(settings: &Settings) -> Result<()> {
+    let apart = Apart::start(settings).await?;
+    let folder = DataFolder::open(&settings.data)?;
+    let config = LedgerConfig {
+        database_url: folder.database(apart.config.ledger.database_url.as_ref(), "ledger"),
+        node: apart.config.node.name.clone(),
+    };
+    let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
+    ledger.start(&apart.log, &apart.tasks, &apart.stop);
+    let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
+    let router = ledger.router(apart.secret.clone());
+    apart.answer(Answers::Ledger, ledger.answers(), router, listen).await?;
+    ledger.store.close().await;
+    Ok(())
+}
+
+/// The projector alone.
+pub async fn projector(settings: &Settings) -> Result<()> {
+    let apart = Apart::start(settings).await?;
+    let folder = DataFolder::open(&settings.data)?;
+    let config = ProjectorConfig { database_url: folder.database(apart.config.projector.database_url.as_ref(), "projector") };
+    let projector = Projector::open(&config, Arc::clone(&apart.clock)).await?;
+    projector.start(&apart.log, &apart.tasks, &apart.stop);
+    let listen = apart.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
+    let router = projector.router(apart.secret.clone());
+    apart.answer(Answers::Projector, projector.answers(), router, listen).await?;
+    projector.store.close().await;
+    Ok(())
+}
+
+/// The gateway alone.
+pub async fn gateway(settings: &Settings) -> Result<()> {
+    let apart = Apart::start(settings).await?;
+    let folder = DataFolder::open(&settings.data)?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let reads = |url: &Option<String>, default: &str| -> Result<Reads> {
+        let url = url.as_deref().unwrap_or(default);
+        Ok(Reads::Remote(url.parse().with_context(|| format!("{url} is no address"))?, client.clone()))
+    };
+    let neighbours = Neighbours {
+        log: apart.log.clone(),
+        ledger: Asker::Remote(apart.log.clone()),
+        projector: Asker::Remote(apart.log.clone()),
+        ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
+        projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
+        secret: apart.secret.clone(),
+    };
+    let config = gateway_config(&apart.config, &folder, &apart.ids, &apart.tasks, &apart.stop).await?;
+    let gateway = Gateway::start(config, neighbours, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
+    folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: apart.nats_url.clone() })?;
+    println!("The gateway is up at http://{}", gateway.address);
+    println!("Make an account with: arouter admin account create NAME --data {}", folder.path.display());
+    stop::signalled().await?;
+    gateway.stop().await;
+    apart.stop.cancel();
+    apart.tasks.close();
+    apart.tasks.wait().await;
+    apart.log.close().await;
+    Ok(())
+}

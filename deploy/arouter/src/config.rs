@@ -1,0 +1,247 @@
+//! Configuration: a TOML file, and every key also as environment variable `AROUTER_{SECTION}__{KEY}`. Alone here is the environment read.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use gateway::config::{ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::Settings;
+use crate::simulated::SimulatedConfig;
+
+const PREFIX: &str = "AROUTER_";
+/// Variables of ours that are no configuration keys.
+const OTHERS: [&str; 1] = ["AROUTER_LOG"];
+
+/// Everything that can be configured.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where requests come in.
+    pub server: ServerConfig,
+    /// This machine.
+    pub node: NodeConfig,
+    /// The first start.
+    pub bootstrap: BootstrapConfig,
+    /// The event log.
+    pub nats: NatsConfig,
+    /// The ledger.
+    pub ledger: ReaderConfig,
+    /// The projector.
+    pub projector: ReaderConfig,
+    /// The spool.
+    pub spool: SpoolConfig,
+    /// Calls to providers.
+    pub upstream: UpstreamConfig,
+    /// The built-in provider, used when no other is configured.
+    pub simulated: SimulatedConfig,
+    /// What the processes share.
+    pub internal: InternalConfig,
+    /// The operator.
+    pub operator: OperatorConfig,
+    /// Providers.
+    pub providers: Vec<ProviderConfig>,
+    /// Models beside the catalogue's.
+    pub models: Vec<ModelConfig>,
+}
+
+/// This machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Its name in events; each gateway needs another.
+    pub name: String,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { name: "node-1".to_owned() }
+    }
+}
+
+/// The first start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BootstrapConfig {
+    /// What the first account is given, USD.
+    pub credit_usd: Decimal,
+    /// Its name.
+    pub account_name: String,
+}
+
+impl Default for BootstrapConfig {
+    fn default() -> Self {
+        Self { credit_usd: Decimal("10".to_owned()), account_name: "main".to_owned() }
+    }
+}
+
+/// A decimal number, written as a number or as a string.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Value")]
+pub struct Decimal(pub String);
+
+impl From<Value> for Decimal {
+    fn from(value: Value) -> Self {
+        Self(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+}
+
+/// The event log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsConfig {
+    /// A server that runs already; `up` starts its own when absent.
+    pub url: Option<String>,
+    /// The program that `up` starts; default: from PATH or `.tools`.
+    pub binary: Option<PathBuf>,
+    /// The port of the server that `up` starts; 0 takes a free one.
+    pub port: u16,
+    /// Copies of each stream.
+    pub replicas: usize,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self { url: None, binary: None, port: 0, replicas: 1 }
+    }
+}
+
+/// The ledger or the projector.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReaderConfig {
+    /// `sqlite://PATH` or `postgres://…`; default: a file in the data folder.
+    pub database_url: Option<String>,
+    /// Where it answers reads when it runs apart.
+    pub listen: Option<SocketAddr>,
+    /// Where the gateway finds it when it runs apart, such as `http://10.0.0.5:8081`.
+    pub url: Option<String>,
+}
+
+/// What the processes share when they run apart.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InternalConfig {
+    /// By which the gateway vouches for callers; at least 32 characters.
+    pub secret: Option<String>,
+}
+
+/// The operator.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// Default: made at the first start, in `operator.token` in the data folder.
+    pub token: Option<String>,
+}
+
+impl Config {
+    /// Reads the file and the environment, and the credentials that providers name.
+    pub fn load(settings: &Settings) -> Result<Self> {
+        let mut table = match &settings.config {
+            None => Table::new(),
+            Some(path) => read(path)?,
+        };
+        for (name, value) in variables() {
+            put(&mut table, &name, value)?;
+        }
+        if let Some(listen) = &settings.listen {
+            section(&mut table, "server")?.insert("listen".to_owned(), Value::String(listen.clone()));
+        }
+        let mut config: Self =
+            table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("configuration: {}", explained(&error)))?;
+        for provider in &mut config.providers {
+            if let Some(name) = &provider.api_key_env {
+                let key =
+                    variable(name).with_context(|| format!("provider {}: the environment variable {name} is not set", provider.slug))?;
+                provider.api_key = Some(key);
+            }
+        }
+        if config.internal.secret.as_ref().is_some_and(|secret| secret.len() < 32) {
+            bail!("configuration: internal.secret must have at least 32 characters");
+        }
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> Result<Table> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    text.parse().with_context(|| format!("{} is not valid TOML", path.display()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variables() -> Vec<(String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__") && !OTHERS.contains(&name.as_str())).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The folders in which programs are looked for.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn program_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default()
+}
+
+/// `AROUTER_SERVER__LISTEN=…` as `server.listen`.
+fn put(table: &mut Table, name: &str, value: String) -> Result<()> {
+    let (in_section, key) = name[PREFIX.len()..].split_once("__").unwrap_or_default();
+    let value = match (value.parse::<i64>(), value.parse::<bool>()) {
+        (Ok(number), _) => Value::Integer(number),
+        (_, Ok(truth)) => Value::Boolean(truth),
+        _ => Value::String(value),
+    };
+    section(table, &in_section.to_lowercase())?.insert(key.to_lowercase(), value);
+    Ok(())
+}
+
+fn section<'a>(table: &'a mut Table, name: &str) -> Result<&'a mut Table> {
+    let section = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
+    section.as_table_mut().with_context(|| format!("configuration: {name} is not a section that environment variables can set"))
+}
+
+/// The error in one line, with the nearest known name for an unknown one.
+fn explained(error: &toml::de::Error) -> String {
+    let message = error.message().trim();
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match names.split_first() {
+        Some((unknown, known)) if message.starts_with("unknown field") => {
+            let nearest =
+                known.iter().max_by(|one, other| strsim::jaro_winkler(unknown, one).total_cmp(&strsim::jaro_winkler(unknown, other)));
+            nearest.map_or_else(|| message.to_owned(), |nearest| format!("unknown key `{unknown}`: did you mean `{nearest}`?"))
+        }
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let table: Table = "[server]\nlisten_on = \"x\"".parse().unwrap();
+        let error = table.try_into::<Config>().err().unwrap();
+        assert_eq!(explained(&error), "unknown key `listen_on`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn environment_variables_go_over_the_file() {
+        let mut table: Table = "[server]\nlisten = \"127.0.0.1:1\"".parse().unwrap();
+        put(&mut table, "AROUTER_SERVER__LISTEN", "127.0.0.1:2".to_owned()).unwrap();
+        put(&mut table, "AROUTER_SPOOL__BYTES_MAX", "5".to_owned()).unwrap();
+        let config: Config = table.try_into().unwrap();
+        assert_eq!((config.server.listen.port(), config.spool.bytes_max), (2, 5));
+    }
+
+    #[test]
+    fn the_example_file_reads() {
+        let table: Table = include_str!("../../arouter.example.toml").parse().unwrap();
+        let config: Config = table.try_into().unwrap();
+        assert_eq!(config.providers.len(), 2);
+    }
+}

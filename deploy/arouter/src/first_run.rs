@@ -1,0 +1,104 @@
+//! The first start: an account, two keys and some credit, written down before they are made, so that a crash in between repeats them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use events::ask::{CountAccounts, CreditAnswer, PostCredit};
+use events::control::{Account, AccountCreated, Key, KeyCreated};
+use events::ids::{KeyKind, label};
+use events::ledger::CreditKind;
+use events::{AccountId, KeyHash, Nanos};
+use gateway::admin::{ASK_TIMEOUT, Admin};
+use serde::{Deserialize, Serialize};
+
+use crate::config::BootstrapConfig;
+use crate::folder::write_secret;
+
+/// The file's name in the data folder.
+pub const FILE: &str = "first-run.json";
+
+/// What the first start made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FirstRun {
+    /// For OpenAI's SDKs.
+    pub base_url: String,
+    /// The account.
+    pub account: AccountId,
+    /// For models.
+    pub live_key: String,
+    /// For keys, transactions and exports.
+    pub management_key: String,
+}
+
+/// Makes the first account unless there is one; gives back what was made now.
+pub async fn bootstrap(admin: &Admin, config: &BootstrapConfig, data: &Path, address: SocketAddr) -> Result<Option<FirstRun>> {
+    let path = data.join(FILE);
+    let credit = Nanos::from_usd(&config.credit_usd.0).with_context(|| format!("bootstrap.credit_usd = {}", config.credit_usd.0))?;
+    let (first, is_new) = match std::fs::read(&path) {
+        Ok(bytes) => (serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged: delete it", path.display()))?, false),
+        Err(_) if admin.ledger.ask(&CountAccounts {}, ASK_TIMEOUT).await? > 0 => return Ok(None),
+        Err(_) => {
+            let first = FirstRun {
+                base_url: format!("http://{address}/v1"),
+                account: admin.ids.account(&*admin.clock),
+                live_key: admin.ids.secret(KeyKind::Regular),
+                management_key: admin.ids.secret(KeyKind::Management),
+            };
+            write_secret(&path, &serde_json::to_string_pretty(&first)?)?;
+            (first, true)
+        }
+    };
+    make(admin, &first, &config.account_name).await?;
+    let command = PostCredit {
+        id: format!("bootstrap-{}", first.account),
+        account: first.account.clone(),
+        kind: CreditKind::Grant,
+        amount_nanos: credit,
+        description: "first start".to_owned(),
+    };
+    if credit > Nanos::ZERO {
+        match admin.post_credit(&command).await? {
+            // A conflict: the configured amount changed after the first start. What was granted stays.
+            CreditAnswer::Posted { .. } | CreditAnswer::Conflict => {}
+            CreditAnswer::UnknownAccount | CreditAnswer::Insufficient => bail!("the ledger did not take the first credit: start again"),
+        }
+    }
+    Ok(is_new.then_some(first))
+}
+
+/// Makes what is not known yet. Each is the first revision: whatever was changed since is newer and stays.
+async fn make(admin: &Admin, first: &FirstRun, name: &str) -> Result<()> {
+    let now_us = admin.clock.now_us();
+    let id = first.account.as_str();
+    if !admin.directory.has_account(&first.account) {
+        let account = Account { id: first.account.clone(), name: name.to_owned(), created_at_us: now_us, revision: 1 };
+        admin.record(id, id, &AccountCreated { account }).await?;
+    }
+    for (secret, kind, name) in
+        [(&first.live_key, KeyKind::Regular, "first key"), (&first.management_key, KeyKind::Management, "first management key")]
+    {
+        let hash = KeyHash::of_secret(secret);
+        if admin.directory.knows(&hash) {
+            continue;
+        }
+        let key = Key {
+            hash: hash.clone(),
+            account: first.account.clone(),
+            kind,
+            name: name.to_owned(),
+            label: label(secret),
+            disabled: false,
+            limit_nanos: None,
+            limit_reset: None,
+            allowed_models: None,
+            allowed_providers: None,
+            expires_at_us: None,
+            created_at_us: now_us,
+            updated_at_us: None,
+            revision: 1,
+        };
+        admin.record(id, hash.as_str(), &KeyCreated { key }).await?;
+    }
+    Ok(())
+}

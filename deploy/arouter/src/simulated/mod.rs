@@ -1,0 +1,75 @@
+//! The built-in provider: a real HTTP server on loopback that answers like OpenAI, so that a newcomer sees the product work.
+
+pub mod answer;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::Router;
+use axum::routing::post;
+use events::ids::Ids;
+use gateway::config::{ModelConfig, ProviderConfig, ProviderFormat};
+use gateway::serve;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How it behaves; `simulated/slow` and `simulated/flaky` have their own latency and rates.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimulatedConfig {
+    /// Until the first piece.
+    pub latency_ms: u64,
+    /// Pieces a second of a stream; 0 = at once.
+    pub tokens_per_second: u64,
+    /// Of a hundred answers, how many are errors.
+    pub error_percent: u8,
+    /// Of a hundred streams, how many break off.
+    pub cut_percent: u8,
+}
+
+impl Default for SimulatedConfig {
+    fn default() -> Self {
+        Self { latency_ms: 20, tokens_per_second: 200, error_percent: 0, cut_percent: 0 }
+    }
+}
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Simulated {
+    config: Arc<SimulatedConfig>,
+    ids: Arc<dyn Ids>,
+}
+
+/// Starts it; gives back its address.
+pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTracker, stop: CancellationToken) -> Result<SocketAddr> {
+    let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let address = listener.local_addr()?;
+    let router = Router::new().route("/v1/chat/completions", post(answer::chat)).with_state(Simulated { config: Arc::new(config), ids });
+    tasks.spawn(serve::serve(listener, router, Duration::from_secs(30), stop));
+    Ok(address)
+}
+
+/// The provider and its models, for the gateway's configuration.
+pub fn entries(address: SocketAddr) -> (ProviderConfig, Vec<ModelConfig>) {
+    let provider = ProviderConfig {
+        slug: "simulated".to_owned(),
+        format: ProviderFormat::Openai,
+        base_url: Some(format!("http://{address}/v1")),
+        api_key_env: None,
+        api_key: None,
+    };
+    let model = |name: &str| ModelConfig {
+        id: format!("simulated/{name}"),
+        provider: "simulated".to_owned(),
+        upstream_model: Some(name.to_owned()),
+        prompt_usd_per_mtok: Some("1".to_owned()),
+        completion_usd_per_mtok: Some("2".to_owned()),
+        free: false,
+        context_length: 128_000,
+        max_output_tokens: Some(4_096),
+    };
+    (provider, ["echo", "slow", "flaky"].map(model).to_vec())
+}

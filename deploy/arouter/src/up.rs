@@ -1,0 +1,148 @@
+//! `arouter up`: gateway, ledger and projector in this process, a supervised nats-server beside it, SQLite below.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use eventlog::{Asker, Log};
+use events::caller::InternalSecret;
+use events::ids::{Ids, SystemIds};
+use events::{Clock, SystemClock};
+use gateway::forward::Reads;
+use gateway::{Gateway, GatewayConfig, Neighbours};
+use ledger::{Ledger, LedgerConfig};
+use projector::{Projector, ProjectorConfig};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::first_run::{self, FirstRun};
+use crate::folder::{DataFolder, Running};
+use crate::nats::NatsServer;
+use crate::{Settings, simulated, stop};
+
+/// How long NATS may take to answer at the start.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn up(settings: &Settings) -> Result<()> {
+    let config = Config::load(settings)?;
+    let folder = DataFolder::open(&settings.data)?;
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
+    let (tasks, stop_readers, stop_nats) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    let supervisor = TaskTracker::new();
+    let nats_url = match &config.nats.url {
+        Some(url) => url.clone(),
+        None => {
+            let server = NatsServer::start(&config.nats, &folder.path).await?;
+            let url = server.url.clone();
+            supervisor.spawn(server.supervise(stop_nats.clone()));
+            url
+        }
+    };
+    let log = connect(&nats_url, &config).await?;
+    let ledger_config =
+        LedgerConfig { database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"), node: config.node.name.clone() };
+    let ledger = Ledger::open(&ledger_config, Arc::clone(&clock), Arc::clone(&ids)).await?;
+    let projector_config = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
+    let projector = Projector::open(&projector_config, Arc::clone(&clock)).await?;
+    ledger.start(&log, &tasks, &stop_readers);
+    projector.start(&log, &tasks, &stop_readers);
+    let mut random = vec![0_u8; 32];
+    ids.fill(&mut random);
+    let secret = InternalSecret(random);
+    let neighbours = Neighbours {
+        log: log.clone(),
+        ledger: Asker::Local(ledger.answers()),
+        projector: Asker::Local(projector.answers()),
+        ledger_reads: Reads::Local(ledger.router(secret.clone())),
+        projector_reads: Reads::Local(projector.router(secret.clone())),
+        secret,
+    };
+    let gateway_config = gateway_config(&config, &folder, &ids, &tasks, &stop_readers).await?;
+    let gateway = Gateway::start(gateway_config, neighbours, Arc::clone(&clock), ids).await?;
+    folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: nats_url.clone() })?;
+    let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, gateway.address).await?;
+    greet(&gateway, &nats_url, first.as_ref(), config.providers.is_empty());
+    stop::signalled().await?;
+    tracing::info!("stopping: no new requests, running ones may end");
+    gateway.stop().await;
+    stop_readers.cancel();
+    tasks.close();
+    tasks.wait().await;
+    log.close().await;
+    ledger.store.close().await;
+    projector.store.close().await;
+    stop_nats.cancel();
+    supervisor.close();
+    supervisor.wait().await;
+    Ok(())
+}
+
+/// Connects and makes the streams; a server that has just started may need a moment.
+pub async fn connect(url: &str, config: &Config) -> Result<Log> {
+    let attempt = async {
+        loop {
+            match Log::connect(url, "arouter").await {
+                Ok(log) => match log.prepare(config.nats.replicas).await {
+                    Ok(()) => return Ok(log),
+                    Err(error @ eventlog::LogError::Server(_)) => tracing::debug!(%error, "JetStream is not ready"),
+                    Err(error) => return Err(error),
+                },
+                Err(error @ eventlog::LogError::TooOld { .. }) => return Err(error),
+                Err(error) => tracing::debug!(%error, "NATS is not ready"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let log = tokio::time::timeout(CONNECT_PATIENCE, attempt).await;
+    Ok(log.with_context(|| format!("NATS with JetStream does not answer at {url}: start one there, or correct nats.url"))??)
+}
+
+/// The gateway's configuration; the built-in provider serves when no other is configured.
+pub async fn gateway_config(
+    config: &Config,
+    folder: &DataFolder,
+    ids: &Arc<dyn Ids>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<GatewayConfig> {
+    let (mut providers, mut models) = (config.providers.clone(), config.models.clone());
+    if providers.is_empty() {
+        let address = simulated::start(config.simulated.clone(), Arc::clone(ids), tasks, stop.clone()).await?;
+        let (provider, served) = simulated::entries(address);
+        providers.push(provider);
+        models.extend(served);
+    }
+    Ok(GatewayConfig {
+        node: config.node.name.clone(),
+        data: folder.path.clone(),
+        server: config.server.clone(),
+        spool: config.spool.clone(),
+        upstream: config.upstream.clone(),
+        providers,
+        models,
+        operator_token: folder.operator_token(config)?,
+    })
+}
+
+fn greet(gateway: &Gateway, nats_url: &str, first: Option<&FirstRun>, is_simulated: bool) {
+    println!("ARouter is up at http://{}", gateway.address);
+    println!("Events are at {nats_url}");
+    if is_simulated {
+        println!("No provider is configured: the built-in simulated/echo, simulated/slow and simulated/flaky answer.");
+    }
+    let Some(first) = first else { return };
+    println!(
+        "\nFirst start. These keys are shown once; they are also in {} in the data folder: keep them, then delete it.",
+        first_run::FILE
+    );
+    println!(
+        "  base_url        {}\n  account         {}\n  live_key        {}\n  management_key  {}",
+        first.base_url, first.account, first.live_key, first.management_key
+    );
+    println!("\nTry it:\n  curl {}/chat/completions \\", first.base_url);
+    println!("    -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \\", first.live_key);
+    println!("    -d '{{\"model\": \"simulated/echo\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello, books!\"}}]}}'");
+    println!("  curl {}/transactions -H 'Authorization: Bearer {}'", first.base_url.replace("/v1", "/api/v1"), first.live_key);
+}

@@ -1,0 +1,169 @@
+//! `arouter verify`: proves on live or stopped data that the books are right; a report and an exit code.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use eventlog::{Log, Store};
+use events::envelope::RawEnvelope;
+use events::subject::Stream;
+use ledger::verify::Check;
+use sqlx::{Any, Row};
+
+use crate::config::Config;
+use crate::{Settings, folder};
+
+/// How long the readers may take to come up to what the log has now.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs all proofs.
+pub async fn verify(settings: &Settings) -> Result<ExitCode> {
+    let config = Config::load(settings)?;
+    let data = settings.data.canonicalize().with_context(|| format!("there is no data folder {}", settings.data.display()))?;
+    let open = |configured: Option<String>, name| configured.unwrap_or_else(|| folder::database(&data, name));
+    let ledger = Store::open(&open(config.ledger.database_url.clone(), "ledger"), ledger::STEPS).await?;
+    let projector = Store::open(&open(config.projector.database_url.clone(), "projector"), projector::STEPS).await?;
+    let nats_url = config.nats.url.clone().or_else(|| folder::running(&data).map(|running| running.nats_url));
+    let log = match &nats_url {
+        Some(url) => Log::connect(url, "arouter-verify").await.ok(),
+        None => None,
+    };
+    let mut checks = Vec::new();
+    if let Some(log) = &log {
+        checks.push(caught_up(log, &ledger, &projector).await?);
+        checks.push(posted(log, &ledger).await?);
+    }
+    checks.extend(ledger::verify::checks(&ledger).await?);
+    checks.extend(of_projector(&projector).await?);
+    checks.push(totals(&ledger, &projector).await?);
+    let mut is_right = true;
+    for check in &checks {
+        let word = if check.broken.is_empty() { "ok    " } else { "BROKEN" };
+        println!("{word}  {} ({} looked at)", check.name, check.looked_at);
+        check.broken.iter().for_each(|row| println!("          {row}"));
+        is_right &= check.broken.is_empty();
+    }
+    if log.is_none() {
+        println!("note    NATS does not answer: the log itself was not compared");
+    }
+    println!("{}", if is_right { "The books are right." } else { "The books are NOT right." });
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits until both readers have what the log has now.
+async fn caught_up(log: &Log, ledger: &Store, projector: &Store) -> Result<Check> {
+    let mut broken = Vec::new();
+    let since = Instant::now();
+    for (store, name, stream) in
+        [(ledger, "ledger", Stream::Usage), (projector, "projector", Stream::Usage), (projector, "projector", Stream::Requests)]
+    {
+        let end = log.last_sequence(stream).await?;
+        loop {
+            let at = checkpoint(store, stream).await?;
+            if at >= end {
+                break;
+            }
+            if since.elapsed() > PATIENCE {
+                broken.push(format!("the {name} is at {at} of {end} in {}", stream.name()));
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(Check { name: "ledger and projector have read what the log has", looked_at: 3, broken })
+}
+
+async fn checkpoint(store: &Store, stream: Stream) -> Result<u64> {
+    let row =
+        sqlx::query::<Any>("SELECT sequence FROM checkpoints WHERE stream = $1").bind(stream.name()).fetch_optional(&store.reads).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>("sequence"))?.unsigned_abs())
+}
+
+/// Every usage event in the log has its posting.
+async fn posted(log: &Log, ledger: &Store) -> Result<Check> {
+    let end = log.last_sequence(Stream::Usage).await?;
+    let mut ids = BTreeSet::new();
+    if end > 0 {
+        let mut tail = log.tail(Stream::Usage, None).await?;
+        loop {
+            let batch = tail.next_batch(2_000, Duration::from_millis(5)).await?;
+            for record in &batch {
+                if let Ok(envelope) = RawEnvelope::parse(&record.payload) {
+                    ids.insert(envelope.id.to_owned());
+                }
+            }
+            if batch.last().is_none_or(|last| last.sequence >= end) {
+                break;
+            }
+        }
+    }
+    let rows = sqlx::query::<Any>("SELECT id FROM transactions WHERE kind = 'usage'").fetch_all(&ledger.reads).await?;
+    let known = rows.iter().map(|row| row.try_get("id")).collect::<Result<BTreeSet<String>, _>>()?;
+    let broken = ids.difference(&known).take(10).cloned().collect();
+    Ok(Check { name: "every usage event in the log is posted", looked_at: i64::try_from(ids.len()).unwrap_or(i64::MAX), broken })
+}
+
+async fn of_projector(projector: &Store) -> Result<Vec<Check>> {
+    let count = async |sql: &'static str| -> Result<i64> { Ok(sqlx::query::<Any>(sql).fetch_one(&projector.reads).await?.try_get(0)?) };
+    let texts = async |sql: &'static str| -> Result<Vec<String>> {
+        let rows = sqlx::query::<Any>(sql).fetch_all(&projector.reads).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    };
+    Ok(vec![
+        Check {
+            name: "every source of the projector is gapless",
+            looked_at: count("SELECT COUNT(*) FROM sources").await?,
+            broken: texts(
+                "SELECT source || ' after ' || stream || ' ' || CAST(watermark AS TEXT) FROM sources WHERE beyond <> '[]' LIMIT 10",
+            )
+            .await?,
+        },
+        Check {
+            name: "every request that was charged has its one end",
+            looked_at: count("SELECT COUNT(*) FROM generations").await?,
+            broken: texts("SELECT request FROM generations WHERE has_end = 0 LIMIT 10").await?,
+        },
+        Check {
+            name: "no event of the projector was set aside",
+            looked_at: count("SELECT COUNT(*) FROM quarantine").await?,
+            broken: texts("SELECT event_id || ': ' || reason FROM quarantine LIMIT 10").await?,
+        },
+    ])
+}
+
+/// Activity and books name the same sum for every account, request by request up to a moment that both have passed.
+async fn totals(ledger: &Store, projector: &Store) -> Result<Check> {
+    let books = sqlx::query::<Any>(
+        "SELECT t.account, CAST(SUM(e.amount_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions t
+         JOIN (SELECT transaction_id, SUM(amount_nanos) AS amount_nanos FROM entries WHERE book LIKE 'revenue:%' GROUP BY transaction_id) e ON e.transaction_id = t.id
+         WHERE t.kind = 'usage' GROUP BY t.account ORDER BY t.account",
+    );
+    let activity = sqlx::query::<Any>(
+        "SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account ORDER BY account",
+    );
+    let read = |rows: Vec<sqlx::any::AnyRow>| {
+        rows.iter()
+            .map(|row| Ok((row.try_get("account")?, row.try_get("total")?, row.try_get("requests")?)))
+            .collect::<Result<Vec<(String, i64, i64)>, sqlx::Error>>()
+    };
+    let since = Instant::now();
+    let (mut books, mut activity) = (read(books.fetch_all(&ledger.reads).await?)?, read(activity.fetch_all(&projector.reads).await?)?);
+    // Under load the two are read a moment apart: read again until they meet.
+    while books != activity && since.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        activity = read(
+            sqlx::query::<Any>("SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account ORDER BY account")
+                .fetch_all(&projector.reads)
+                .await?,
+        )?;
+        books.sort();
+    }
+    let broken = books
+        .iter()
+        .chain(&activity)
+        .filter(|row| !books.contains(row) || !activity.contains(row))
+        .map(|(account, total, requests)| format!("{account}: {total} nano-USD in {requests} requests"))
+        .collect();
+    Ok(Check { name: "activity equals the books to the nano", looked_at: i64::try_from(books.len()).unwrap_or(i64::MAX), broken })
+}
