@@ -83,7 +83,6 @@ impl Ledger {
     }
 
     /// Its read routes.
-    #[must_use]
     pub fn router(&self, secret: InternalSecret) -> Router {
         router::router(Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.posted.subscribe() })
     }

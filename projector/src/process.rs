@@ -60,7 +60,6 @@ impl Projector {
     }
 
     /// Its read routes.
-    #[must_use]
     pub fn router(&self, secret: InternalSecret) -> Router {
         router::router(Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.progress.subscribe() })
     }

@@ -127,8 +127,8 @@ pub async fn gateway(settings: &Settings) -> Result<()> {
     };
     let neighbours = Neighbours {
         log: apart.log.clone(),
-        ledger: Asker::Remote(apart.log.clone()),
-        projector: Asker::Remote(apart.log.clone()),
+        ledger: Asker::Remote(Box::new(apart.log.clone())),
+        projector: Asker::Remote(Box::new(apart.log.clone())),
         ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
         secret: apart.secret.clone(),

@@ -181,7 +181,6 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// The folders in which programs are looked for.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn program_folders() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default()
 }
@@ -219,7 +218,6 @@ fn explained(error: &toml::de::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
     #[test]

@@ -35,7 +35,7 @@ pub async fn doctor(settings: &Settings) -> Result<ExitCode> {
     let secret = settings.data.join(FILE);
     match std::fs::metadata(&secret) {
         Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-            say(false, format!("{} can be read by others: chmod 600 it", secret.display()))
+            say(false, format!("{} can be read by others: chmod 600 it", secret.display()));
         }
         Ok(_) => say(false, format!("{} still holds the first keys: keep them elsewhere, then delete it", secret.display())),
         Err(_) => say(true, "no first keys lie around".to_owned()),

@@ -31,14 +31,13 @@ pub async fn up(settings: &Settings) -> Result<()> {
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let (tasks, stop_readers, stop_nats) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let supervisor = TaskTracker::new();
-    let nats_url = match &config.nats.url {
-        Some(url) => url.clone(),
-        None => {
-            let server = NatsServer::start(&config.nats, &folder.path).await?;
-            let url = server.url.clone();
-            supervisor.spawn(server.supervise(stop_nats.clone()));
-            url
-        }
+    let nats_url = if let Some(url) = &config.nats.url {
+        url.clone()
+    } else {
+        let server = NatsServer::start(&config.nats, &folder.path).await?;
+        let url = server.url.clone();
+        supervisor.spawn(server.supervise(stop_nats.clone()));
+        url
     };
     let log = connect(&nats_url, &config).await?;
     let ledger_config =

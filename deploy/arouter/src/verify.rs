@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::{Settings, folder};
 
 /// How long the readers may take to come up to what the log has now.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs all proofs.
 pub async fn verify(settings: &Settings) -> Result<ExitCode> {

@@ -138,6 +138,7 @@ impl Admitted {
     }
 
     /// Records the end and settles the hold. The events are on disk when this returns.
+    #[expect(clippy::must_use_candidate, reason = "what is charged matters only to those who tell the client")]
     pub fn finish(mut self, end: &End) -> Charge {
         self.end(end)
     }
@@ -169,14 +170,12 @@ impl Admitted {
         if served.model.free {
             return (CostStatus::Free, nothing);
         }
-        match (end.outcome, end.measured.provenance) {
-            // A provider that failed is paid only what it says itself.
-            (Outcome::Failed, Provenance::Measured | Provenance::Estimated | Provenance::Unknown) => (CostStatus::Waived, nothing),
-            (_, Provenance::Unknown) => (CostStatus::Waived, nothing),
-            (Outcome::Finished | Outcome::Cancelled | Outcome::Aborted | Outcome::Failed, _) => {
-                (CostStatus::Priced, self.cost(served, &end.measured.tokens))
-            }
-        }
+        // A provider that failed is paid only what it says itself; what nobody knows is not charged.
+        let is_charged = match end.outcome {
+            Outcome::Failed => end.measured.provenance == Provenance::Reported,
+            Outcome::Finished | Outcome::Cancelled | Outcome::Aborted => end.measured.provenance != Provenance::Unknown,
+        };
+        if is_charged { (CostStatus::Priced, self.cost(served, &end.measured.tokens)) } else { (CostStatus::Waived, nothing) }
     }
 
     fn finished(&mut self, end: &End, latency_us: u64) -> RequestFinished {

@@ -133,11 +133,12 @@ impl Keeper {
                     self.hand_out();
                     self.deny(&denial);
                 }
-                Answered::Again if since.elapsed() < PATIENCE => tokio::time::sleep(RETRY).await,
-                Answered::Away if since.elapsed() < PATIENCE => tokio::time::sleep(RETRY).await,
+                Answered::Again | Answered::Away if since.elapsed() < PATIENCE => tokio::time::sleep(RETRY).await,
                 Answered::Again | Answered::Away => {
                     let waiting = std::mem::take(&mut *self.purse.waiting());
-                    waiting.into_iter().for_each(|waiter| answer(waiter, Err(Denied::Away)));
+                    for waiter in waiting {
+                        answer(waiter, Err(Denied::Away));
+                    }
                     return;
                 }
             }
@@ -169,7 +170,9 @@ impl Keeper {
         let (denied, kept): (Vec<Waiter>, Vec<Waiter>) = waiting.drain(..).partition(|waiter| waiter.least >= least);
         waiting.extend(kept);
         drop(waiting);
-        denied.into_iter().for_each(|waiter| answer(waiter, Err(Denied::Money(denial.clone()))));
+        for waiter in denied {
+            answer(waiter, Err(Denied::Money(denial.clone())));
+        }
     }
 
     /// With nobody waiting: fill up, give back what is too much, renew, or close what lies idle.

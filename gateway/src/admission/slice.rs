@@ -146,12 +146,11 @@ impl Hold {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
     fn slice(granted: i64) -> Arc<Slice> {
         let slice = Arc::new(Slice::new("l".into()));
-        slice.grant(Nanos(granted), Instant::now(), Duration::from_secs(60), None);
+        slice.grant(Nanos(granted), Instant::now(), Duration::from_mins(1), None);
         slice
     }
 
@@ -171,7 +170,7 @@ mod tests {
     #[test]
     fn a_repeated_grant_adds_nothing() {
         let slice = slice(100);
-        slice.grant(Nanos(100), Instant::now(), Duration::from_secs(60), None);
+        slice.grant(Nanos(100), Instant::now(), Duration::from_mins(1), None);
         assert_eq!(slice.free(), Nanos(100));
     }
 
@@ -189,9 +188,9 @@ mod tests {
     #[test]
     fn nothing_is_taken_after_its_time_or_its_window() {
         let slice = Arc::new(Slice::new("l".into()));
-        slice.grant(Nanos(10), Instant::now(), Duration::from_millis(1_000), None);
+        slice.grant(Nanos(10), Instant::now(), Duration::from_secs(1), None);
         assert!(slice.hold(Nanos(1), 0).is_none());
-        slice.grant(Nanos(10), Instant::now(), Duration::from_secs(60), Some(5));
+        slice.grant(Nanos(10), Instant::now(), Duration::from_mins(1), Some(5));
         assert!(slice.hold(Nanos(1), 5).is_none() && slice.hold(Nanos(1), 4).is_some());
     }
 }

@@ -255,14 +255,14 @@ impl Incoming {
             if self.ended {
                 return Ok(None);
             }
-            match tokio::time::timeout(self.idle, self.response.chunk()).await.map_err(|_| Failure::Timeout)?? {
-                Some(bytes) => self.parser.push(&bytes),
-                None => {
-                    self.ended = true;
-                    if let Some(frame) = self.parser.finish() {
-                        return Ok(Some(vec![frame]));
-                    }
-                }
+            let chunk = tokio::time::timeout(self.idle, self.response.chunk()).await.map_err(|_| Failure::Timeout)??;
+            if let Some(bytes) = chunk {
+                self.parser.push(&bytes);
+                continue;
+            }
+            self.ended = true;
+            if let Some(frame) = self.parser.finish() {
+                return Ok(Some(vec![frame]));
             }
         }
     }

@@ -191,11 +191,7 @@ impl GatewayError {
     #[must_use]
     pub fn into_openai(self, request: Option<&RequestId>) -> Response {
         let Shown { status, kind, code } = self.shown();
-        let param = match &self {
-            Self::BadRequest { param, .. } => *param,
-            Self::UnknownModel(_) => Some("model"),
-            _ => None,
-        };
+        let param = if let Self::BadRequest { param, .. } = &self { *param } else { None };
         let body = ErrorBody::new(&self.to_string(), kind, code, param, &self.metadata()).to_text();
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();

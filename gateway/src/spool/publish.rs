@@ -35,6 +35,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// When watermarks stand still for so long although everything is sent, it is sent again: something was lost on the way.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// Events that were read, and the segment and byte that they end at.
+type Read = (Vec<Outgoing>, Arc<Segment>, u64);
+
 /// Ships one spool.
 pub struct Publisher {
     /// The spool.
@@ -141,7 +144,7 @@ impl Publisher {
     }
 
     /// The next events, and where they end.
-    fn read(&self, cursor: &Cursor, taken: &Sequences) -> io::Result<Option<(Vec<Outgoing>, Arc<Segment>, u64)>> {
+    fn read(&self, cursor: &Cursor, taken: &Sequences) -> io::Result<Option<Read>> {
         let segments = self.spool.segments();
         let at = cursor.segment.as_ref().and_then(|current| segments.iter().position(|segment| Arc::ptr_eq(segment, current)));
         let (mut index, mut offset) = at.map_or((0, HEADER), |index| (index, cursor.offset));

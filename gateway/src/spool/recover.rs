@@ -54,7 +54,7 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
                 segments.push_back(segment);
             }
             None => {
-                tracing::warn!(path = %path.display(), "{} is no whole segment of the spool: the gateway died while making it", path.display())
+                tracing::warn!(path = %path.display(), "{} is no whole segment of the spool: the gateway died while making it", path.display());
             }
         }
     }

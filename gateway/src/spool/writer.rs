@@ -187,12 +187,11 @@ impl Spool {
         {
             return Ok(Arc::clone(current));
         }
-        let next = match state.spare.take() {
-            Some(spare) => spare,
-            None => {
-                state.next_number += 1;
-                Segment::create(&self.folder, state.next_number - 1, self.config.segment_bytes, state.sequences).map_err(full)?
-            }
+        let next = if let Some(spare) = state.spare.take() {
+            spare
+        } else {
+            state.next_number += 1;
+            Segment::create(&self.folder, state.next_number - 1, self.config.segment_bytes, state.sequences).map_err(full)?
         };
         state.segments.push_back(Arc::clone(&next));
         Ok(next)

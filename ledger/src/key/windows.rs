@@ -84,7 +84,6 @@ fn midnight_us(day: NaiveDate) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use events::clock::{parse_rfc3339, rfc3339};
 
     use super::*;

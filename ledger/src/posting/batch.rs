@@ -59,10 +59,10 @@ impl Batch {
             self.accounts.insert(charge.account.clone(), (account.version, account));
         }
         let lease = charge.usage.lease.as_str();
-        if !self.leases.contains_key(lease) {
-            if let Some(found) = lease::repo::find(connection, lease).await? {
-                self.leases.insert(lease.to_owned(), (found.state, found));
-            }
+        if !self.leases.contains_key(lease)
+            && let Some(found) = lease::repo::find(connection, lease).await?
+        {
+            self.leases.insert(lease.to_owned(), (found.state, found));
         }
         Ok(())
     }

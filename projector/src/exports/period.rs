@@ -114,7 +114,6 @@ fn width(length: Duration) -> Bucket {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
     #[test]

@@ -56,7 +56,7 @@ pub enum Asker {
     /// In this process.
     Local(Arc<dyn Answerer>),
     /// Behind NATS.
-    Remote(Log),
+    Remote(Box<Log>),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use events::subject::Stream;
 use crate::connect::{Log, LogError};
 
 /// How long the server remembers message ids: a noise filter, the database's unique key is the truth.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 impl Log {
     /// Makes every stream exist, and refuses one whose settings could lose events.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::connect::{Log, LogError};
 
 /// How long the server keeps a reader that does not come back.
-const INACTIVE: Duration = Duration::from_secs(60);
+const INACTIVE: Duration = Duration::from_mins(1);
 /// How often a quiet server says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 

@@ -72,7 +72,6 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
     use crate::price::ModelPrices;
 

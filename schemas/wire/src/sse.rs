@@ -85,7 +85,6 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use proptest::prelude::*;
 
     use super::*;

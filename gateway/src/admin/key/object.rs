@@ -46,13 +46,13 @@ pub struct KeyBody {
 /// What is left of a key's limit in the running window.
 #[must_use]
 pub fn remaining(key: &Key, spend: &KeySpend) -> Option<Nanos> {
-    let spent = match key.limit_reset {
+    let used = match key.limit_reset {
         Some(LimitReset::Daily) => spend.daily,
         Some(LimitReset::Weekly) => spend.weekly,
         Some(LimitReset::Monthly) => spend.monthly,
         None => spend.total,
     };
-    key.limit_nanos.map(|limit| limit.saturating_sub(spent).max(Nanos::ZERO))
+    key.limit_nanos.map(|limit| limit.saturating_sub(used).max(Nanos::ZERO))
 }
 
 impl KeyBody {

@@ -203,7 +203,6 @@ fn prompt_bound(fields: &Fields<'_>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
     fn message(body: &str) -> String {

@@ -124,7 +124,6 @@ impl UsageBody {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
     fn of(text: &str) -> Option<Tokens> {
