@@ -1,0 +1,258 @@
+//! The real binary as a child process on a temporary folder.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use reqwest::{Client, Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::postgres::Postgres;
+use crate::wait::until;
+
+/// Where the ledger and the projector keep their tables.
+pub enum Storage {
+    /// Files in the data folder.
+    Sqlite,
+    /// A server of the test's own.
+    Postgres(Postgres),
+}
+
+/// What the first start printed.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Keys {
+    /// The account.
+    pub account: String,
+    /// For models.
+    pub live_key: String,
+    /// For keys.
+    pub management_key: String,
+}
+
+/// `arouter up` on a folder of its own.
+pub struct Arouter {
+    child: Option<Child>,
+    folder: TempDir,
+    storage: Storage,
+    config: String,
+    /// Where it listens.
+    pub base: String,
+    /// The first account's keys.
+    pub keys: Keys,
+    /// For calls.
+    pub http: Client,
+}
+
+/// The program, beside the tests' own.
+#[must_use]
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.ancestors().find(|path| path.join("arouter").is_file()).expect("run `cargo build -p arouter` first");
+    folder.join("arouter")
+}
+
+/// The folder of the repository.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+impl Arouter {
+    /// Starts with this configuration beside the usual.
+    pub async fn start(storage: Storage, config: &str) -> Self {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::Builder::new().prefix("arouter").tempdir().unwrap();
+        let http = Client::builder().no_proxy().build().unwrap();
+        let keys = Keys { account: String::new(), live_key: String::new(), management_key: String::new() };
+        let mut arouter = Self { child: None, folder, storage, config: config.to_owned(), base: String::new(), keys, http };
+        arouter.launch().await;
+        let first = std::fs::read(arouter.data().join("first-run.json")).unwrap();
+        arouter.keys = serde_json::from_slice(&first).unwrap();
+        arouter
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The arguments and environment that every command on this folder gets.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Command {
+        let file = self.folder.path().join("arouter.toml");
+        std::fs::write(&file, &self.config).unwrap();
+        let mut command = Command::new(program());
+        command.arg(name).arg("--config").arg(file).arg("--data").arg(self.data()).current_dir(repository());
+        if let Storage::Postgres(postgres) = &self.storage {
+            command.env("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger")).env("AROUTER_PROJECTOR__DATABASE_URL", postgres.url("projector"));
+        }
+        command.env("AROUTER_SERVER__LISTEN", "127.0.0.1:0").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the process again on the same folder.
+    pub async fn launch(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let _gone = std::fs::remove_file(self.data().join("running.json"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("arouter.log")).unwrap();
+        let child = self.command("up").stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+        let data = self.data();
+        let running: Value = until("the start", || async {
+            let text = std::fs::read(data.join("running.json")).ok()?;
+            serde_json::from_slice(&text).ok()
+        })
+        .await;
+        self.base = running["base_url"].as_str().unwrap().trim_end_matches("/v1").to_owned();
+        let (http, ready) = (self.http.clone(), format!("{}/readyz", self.base));
+        until("readiness", || async { http.get(&ready).send().await.ok().filter(|answer| answer.status().is_success()) }).await;
+        let data = self.data();
+        until("the first keys", || async { data.join("first-run.json").exists().then_some(()) }).await;
+        if !self.keys.live_key.is_empty() {
+            return;
+        }
+        let first: Keys = serde_json::from_slice(&std::fs::read(self.data().join("first-run.json")).unwrap()).unwrap();
+        let balance = format!("{}/api/v1/balance", self.base);
+        until("the first credit", || async {
+            let answer = http.get(&balance).bearer_auth(&first.live_key).send().await.ok()?;
+            let body: Value = answer.json_value().await?;
+            (body["balance"].as_f64()? > 0.0 || self.config.contains("credit_usd = 0\n")).then_some(())
+        })
+        .await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)).expect("it runs");
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// The process id of its nats-server.
+    #[must_use]
+    pub fn nats_pid(&self) -> Option<Pid> {
+        std::fs::read_to_string(self.data().join("nats/nats.pid")).ok()?.trim().parse().ok().and_then(Pid::from_raw)
+    }
+
+    /// `kill -9` of the process and of its nats-server.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.kill_nats();
+        self.child.take().unwrap().wait().unwrap();
+    }
+
+    /// `kill -9` of its nats-server alone.
+    pub fn kill_nats(&self) {
+        if let Some(pid) = self.nats_pid() {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// SIGTERM, and waits for the end; it must be a clean one.
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.child.take().unwrap().wait().unwrap();
+        assert!(status.success(), "the process ended with {status}, signal {:?}: {}", status.signal(), self.log());
+    }
+
+    /// What it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("arouter.log")).unwrap_or_default()
+    }
+
+    /// Runs `arouter verify`; the books must be right.
+    pub fn verify(&self) {
+        let output = self.command("verify").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "verify: {text}\n{}", self.log());
+    }
+
+    /// Ends the boot, starts another, and waits until nothing of the old one is left: no spool, no money held. Then verifies.
+    pub async fn settle_and_verify(&mut self) {
+        if self.child.is_some() {
+            self.stop();
+        }
+        self.launch().await;
+        self.settled().await;
+        self.verify();
+    }
+
+    /// Waits until every earlier boot is taken over and no money is held.
+    pub async fn settled(&self) {
+        let spool = self.data().join("spool");
+        until("the spools of earlier boots", || async { (std::fs::read_dir(&spool).ok()?.count() == 1).then_some(()) }).await;
+        until("the money held", || async { (self.balance().await["held"] == json!(0)).then_some(()) }).await;
+    }
+
+    /// A call with a credential; gives back status and body.
+    pub async fn call(&self, method: Method, path: &str, key: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json_value().await.unwrap_or(Value::Null))
+    }
+
+    /// A chat request with the first key.
+    pub async fn chat(&self, body: Value) -> (StatusCode, Value) {
+        self.call(Method::POST, "/v1/chat/completions", &self.keys.live_key, Some(body)).await
+    }
+
+    /// A read with the first key.
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call(Method::GET, path, &self.keys.live_key, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    /// The balance.
+    pub async fn balance(&self) -> Value {
+        self.get("/api/v1/balance").await
+    }
+
+    /// Usage transactions, newest first, once there are so many.
+    pub async fn usage(&self, count: usize) -> Vec<Value> {
+        until("postings", || async {
+            let body = self.get("/api/v1/transactions?type=usage&limit=1000").await;
+            let rows = body["transactions"].as_array()?.clone();
+            assert!(rows.len() <= count, "{} postings instead of {count}", rows.len());
+            (rows.len() == count).then_some(rows)
+        })
+        .await
+    }
+}
+
+impl Drop for Arouter {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        } else {
+            self.kill_nats();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of arouter\n{}", self.log());
+        }
+    }
+}
+
+/// Reads a body as JSON.
+pub trait JsonValue {
+    /// The body, when it is JSON.
+    fn json_value(self) -> impl Future<Output = Option<Value>>;
+}
+
+impl JsonValue for reqwest::Response {
+    async fn json_value(self) -> Option<Value> {
+        serde_json::from_slice(&self.bytes().await.ok()?).ok()
+    }
+}
+
+/// An amount of the API in nano-USD, from its exact text.
+#[must_use]
+pub fn nanos(value: &Value) -> i64 {
+    events::Nanos::from_usd(&value.to_string()).unwrap_or_else(|error| panic!("{value}: {error}")).0
+}

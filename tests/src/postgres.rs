@@ -1,0 +1,93 @@
+//! A PostgreSQL server of the test's own. It refuses to run as root, so then it runs as the user `postgres`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A running server with one empty database per reader.
+pub struct Postgres {
+    child: Child,
+    folder: TempDir,
+    port: u16,
+}
+
+fn binary(name: &str) -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path().join("bin").join(name)).collect();
+    found.sort();
+    found.into_iter().rev().find(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name))
+}
+
+fn as_other_user(program: &Path) -> Command {
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+impl Postgres {
+    /// Starts a server; needs PostgreSQL's server binaries (`make test-tools` installs them).
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("arouter-pg").tempdir().unwrap();
+        if rustix::process::geteuid().is_root() {
+            let owned = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
+            assert!(owned.success(), "chown to postgres");
+        }
+        let data = folder.path().join("data");
+        let made = as_other_user(&binary("initdb")).args(["-A", "trust", "-U", "postgres", "-N", "-D"]).arg(&data).current_dir(folder.path()).stdout(Stdio::null()).status().unwrap();
+        assert!(made.success(), "initdb");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = as_other_user(&binary("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "unix_socket_directories="])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let postgres = Self { child, folder, port };
+        for name in ["ledger", "projector"] {
+            postgres.create(name);
+        }
+        postgres
+    }
+
+    fn create(&self, name: &str) {
+        let since = std::time::Instant::now();
+        loop {
+            let made = Command::new("psql")
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-c", &format!("CREATE DATABASE {name}")])
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            if made.success() {
+                return;
+            }
+            assert!(since.elapsed().as_secs() < 30, "PostgreSQL does not start in {}", self.folder.path().display());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
+    /// The address of a database.
+    #[must_use]
+    pub fn url(&self, name: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // The server's own process id: the child may be the program that changed the user.
+        let own = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).ok();
+        let own = own.and_then(|text| text.lines().next()?.trim().parse().ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = own {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+        }
+        let _ended = self.child.wait();
+    }
+}

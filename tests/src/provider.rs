@@ -1,0 +1,150 @@
+//! A provider that answers like OpenAI, or misbehaves in the way its model is named after, and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+
+/// What it was asked.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The body.
+    pub body: Value,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+/// A running provider.
+#[derive(Clone)]
+pub struct Provider {
+    /// Where it listens.
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// Models by name: what each does.
+pub const MODELS: [&str; 16] = [
+    "ok", "tools", "html", "half", "cut3", "endless", "error-500", "error-429", "error-400", "error-401", "in-band", "no-usage", "overrun", "slow", "paced", "empty",
+];
+
+impl Provider {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
+        let router = Router::new().route("/v1/chat/completions", post(chat)).with_state(provider.clone());
+        tokio::task::spawn(async move { axum::serve(listener, router).await });
+        provider
+    }
+
+    /// What it was asked so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// How often each `user` asked.
+    #[must_use]
+    pub fn users(&self) -> BTreeMap<String, u32> {
+        let mut users = BTreeMap::new();
+        for asked in self.asked() {
+            if let Some(user) = asked.body["user"].as_str() {
+                *users.entry(user.to_owned()).or_default() += 1;
+            }
+        }
+        users
+    }
+
+    /// The configuration that makes it the provider `test`; prices are 1 and 2 USD per million tokens.
+    #[must_use]
+    pub fn config(&self) -> String {
+        let mut text = format!("[[providers]]\nslug = \"test\"\nbase_url = \"http://{}/v1\"\napi_key = \"upstream-secret\"\n", self.address);
+        for model in MODELS {
+            text += &format!(
+                "[[models]]\nid = \"test/{model}\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 100000\nmax_output_tokens = 1000\n"
+            );
+        }
+        text
+    }
+}
+
+async fn chat(State(provider): State<Provider>, headers: HeaderMap, body: Bytes) -> Response {
+    let body: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
+    let model = body["model"].as_str().unwrap_or_default().to_owned();
+    let is_stream = body["stream"].as_bool().unwrap_or(false);
+    provider.asked.lock().unwrap().push(Asked { body: body.clone(), headers });
+    let error = |status: u16| (StatusCode::from_u16(status).unwrap(), axum::Json(json!({"error": {"message": "upstream says no", "type": "x"}}))).into_response();
+    match model.as_str() {
+        "error-500" => error(500),
+        "error-429" => error(429),
+        "error-400" => error(400),
+        "error-401" => error(401),
+        "html" => ([(header::CONTENT_TYPE, "text/html")], "<html><body>Bad Gateway</body></html>").into_response(),
+        "half" => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": \"x\", \"choices\": [{\"index\": 0, \"mess").into_response(),
+        "slow" => {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            whole(&body)
+        }
+        _ if is_stream => streamed(&model, &body),
+        _ => whole(&body),
+    }
+}
+
+fn usage(body: &Value) -> Value {
+    let completion = if body["model"] == "overrun" { 1_000_000 } else { body["max_tokens"].as_u64().unwrap_or(5).min(5) };
+    json!({"prompt_tokens": 10, "completion_tokens": completion, "total_tokens": 10 + completion})
+}
+
+fn whole(body: &Value) -> Response {
+    let message = if body["model"] == "tools" {
+        json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Oslo\"}"}}]})
+    } else {
+        json!({"role": "assistant", "content": "one two three four five"})
+    };
+    let mut answer = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "upstream-name", "system_fingerprint": "fp_1",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage(body)});
+    if body["model"] == "no-usage" {
+        answer.as_object_mut().unwrap().remove("usage");
+    }
+    axum::Json(answer).into_response()
+}
+
+fn streamed(model: &str, body: &Value) -> Response {
+    let chunk = |delta: Value, reason: Value| format!("data: {}\n\n", json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream-name", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}));
+    let say = |word: &str| chunk(json!({"content": word}), Value::Null);
+    let mut frames: Vec<String> = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+    match model {
+        "in-band" => frames = vec!["data: {\"error\": {\"message\": \"overloaded\"}}\n\n".to_owned()],
+        "empty" => frames.clear(),
+        "cut3" => frames.extend(["one ", "two ", "three"].map(say)),
+        "endless" => {
+            let body = Body::from_stream(stream::repeat_with(move || Ok::<_, std::io::Error>(Bytes::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"again and again \"},\"finish_reason\":null}]}\n\n"))));
+            return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
+        }
+        _ => {
+            frames.extend(["one ", "two ", "three ", "four ", "five"].map(say));
+            frames.push(chunk(json!({}), "stop".into()));
+            if model != "no-usage" {
+                frames.push(format!("data: {}\n\n", json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream-name", "choices": [], "usage": usage(body)})));
+            }
+            frames.push("data: [DONE]\n\n".to_owned());
+        }
+    }
+    let gap = Duration::from_millis(if model == "paced" { 150 } else { 0 });
+    let frames = stream::iter(frames).then(move |frame| async move {
+        if !gap.is_zero() {
+            tokio::time::sleep(gap).await;
+        }
+        Ok::<_, std::io::Error>(Bytes::from(frame))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(frames)).into_response()
+}
