@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::ServerConfig;
@@ -13,25 +15,42 @@ use crate::error::GatewayError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Reads a body.
+/// How many times the limit is read of a body that is too large.
+const DRAINED_TIMES: usize = 4;
+
+/// Reads a body. One that is too large is read a while longer and thrown away, so that its sender gets to read the answer.
 ///
 /// # Errors
 /// 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off.
 pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig) -> Result<Bytes, GatewayError> {
     let most = config.body_bytes_max;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > most) {
-        return Err(GatewayError::BodyTooLarge(most));
-    }
-    let read = tokio::time::timeout(Duration::from_millis(config.read_timeout_ms), to_bytes(body, most)).await;
-    let bytes = read.map_err(|_| GatewayError::BodyTimeout)?;
-    bytes.map_err(|error| {
-        if std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("length limit")) {
-            GatewayError::BodyTooLarge(most)
-        } else {
-            GatewayError::BadRequest { message: "The request body broke off.".to_owned(), param: None }
+    let read = read(body, announced.unwrap_or_default().min(most), most);
+    tokio::time::timeout(Duration::from_millis(config.read_timeout_ms), read).await.map_err(|_| GatewayError::BodyTimeout)?
+}
+
+async fn read(body: Body, expected: usize, most: usize) -> Result<Bytes, GatewayError> {
+    let mut pieces = body.into_data_stream();
+    let broken = |_| GatewayError::BadRequest { message: "The request body broke off.".to_owned(), param: None };
+    let first = match pieces.next().await.transpose().map_err(broken)? {
+        // Most bodies come in one piece.
+        Some(first) if first.len() == expected => return Ok(first),
+        Some(first) => first,
+        None => return Ok(Bytes::new()),
+    };
+    let mut all = BytesMut::with_capacity(expected);
+    all.extend_from_slice(&first);
+    let mut total = first.len();
+    while let Some(piece) = pieces.next().await.transpose().map_err(broken)? {
+        total = total.saturating_add(piece.len());
+        if total > most.saturating_mul(DRAINED_TIMES) {
+            break;
         }
-    })
+        if total <= most {
+            all.extend_from_slice(&piece);
+        }
+    }
+    if total > most { Err(GatewayError::BodyTooLarge(most)) } else { Ok(all.freeze()) }
 }
 
 /// Every answer carries `X-Request-Id`: the caller's when it is 1 to 128 visible ASCII characters, else a new one.

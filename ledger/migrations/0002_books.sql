@@ -46,6 +46,8 @@ CREATE TABLE leases (
     granted_nanos BIGINT NOT NULL,
     consumed_nanos BIGINT NOT NULL,
     returned_nanos BIGINT NOT NULL,
+    -- What the gateway says that ended requests have cost, posted or not: it tells what is in flight from what is on its way.
+    spent_nanos BIGINT NOT NULL,
     expires_at_us BIGINT NOT NULL,
     CONSTRAINT leases_not_overdrawn CHECK (granted_nanos >= consumed_nanos + returned_nanos)
 );

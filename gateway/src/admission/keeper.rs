@@ -8,7 +8,7 @@ use eventlog::{AskError, Asker};
 use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding};
 use events::clock::Clock;
 use events::ids::Ids;
-use events::{LeaseId, Nanos};
+use events::Nanos;
 use tokio_util::sync::CancellationToken;
 
 use super::purse::{Denied, Purse, Waiter};
@@ -210,7 +210,7 @@ impl Keeper {
         for slice in std::mem::take(&mut self.retiring) {
             let done = slice.held() <= Nanos::ZERO && {
                 let rest = Nanos(slice.granted().0 - slice.spent().0);
-                let question = self.question(slice.lease.clone(), rest, true, [Nanos::ZERO; 3]);
+                let question = self.question(&slice, rest, true, [Nanos::ZERO; 3]);
                 self.ledger.ask(&question, ASK_TIMEOUT).await.is_ok()
             };
             if !done {
@@ -219,17 +219,19 @@ impl Keeper {
         }
     }
 
-    fn question(&self, lease: LeaseId, returned: Nanos, closing: bool, [needed, preferred, wanted]: [Nanos; 3]) -> AskLease {
+    fn question(&self, slice: &Slice, returned: Nanos, closing: bool, [needed, preferred, wanted]: [Nanos; 3]) -> AskLease {
         AskLease {
-            lease,
+            lease: slice.lease.clone(),
             account: self.purse.scope.account.clone(),
             key: self.purse.scope.key.as_ref().map(|(hash, _)| hash.clone()),
             key_revision: self.purse.scope.key.as_ref().map_or(0, |(_, revision)| *revision),
             holder: self.holder.clone(),
+            free_nanos: slice.free(),
             needed_nanos: needed,
             preferred_nanos: preferred,
             wanted_nanos: wanted,
             returned_nanos: returned,
+            spent_nanos: slice.spent(),
             closing,
         }
     }
@@ -243,10 +245,8 @@ impl Keeper {
             self.retire(&old);
         }
         let slice = current.unwrap_or_else(|| Arc::new(Slice::new(self.ids.lease(&*self.clock))));
-        // What is free already counts for those who wait.
-        let missing = |amount: Nanos| Nanos(amount.0.saturating_sub(slice.free().0).max(0));
-        let headroom = missing(Nanos(self.target().saturating_add(most.0)));
-        let question = self.question(slice.lease.clone(), slice.returned(), closing, [missing(least), missing(most), headroom]);
+        let wanted = Nanos(self.target().saturating_add(most.0));
+        let question = self.question(&slice, slice.returned(), closing, [least, most, wanted]);
         let sent = Instant::now();
         match self.ledger.ask(&question, ASK_TIMEOUT).await {
             Ok(answer) => self.take(&slice, answer, sent),

@@ -37,6 +37,12 @@ impl Account {
         self.available.saturating_add(self.held)
     }
 
+    /// The same once what ended requests have cost is posted.
+    #[must_use]
+    pub fn after(&self, unposted: Nanos) -> Self {
+        Self { held: self.held.saturating_sub(unposted), spent: self.spent.saturating_add(unposted), ..self.clone() }
+    }
+
     /// Moves free credit into a lease; at most what is available.
     pub fn lend(&mut self, amount: Nanos) {
         debug_assert!(amount <= self.available && amount >= Nanos::ZERO);

@@ -60,10 +60,12 @@ async fn within(connection: &mut AnyConnection, ledger: &Ledger, ask: &AskLease)
             granted: Nanos::ZERO,
             consumed: Nanos::ZERO,
             returned: Nanos::ZERO,
+            spent: Nanos::ZERO,
             expires_at_us: 0,
         },
     };
     lease.expires_at_us = now_us + TTL_US;
+    lease.spent = lease.spent.max(ask.spent_nanos);
     let back = lease.give_back(ask.returned_nanos);
     if ask.closing {
         lease.stop();
@@ -97,7 +99,16 @@ async fn grant(
     let mut account = account::repo::find(connection, &lease.account).await?.ok_or(sqlx::Error::RowNotFound)?;
     let holders = repo::holders(connection, &account.id).await?.max(1);
     let ends_at_us = bound.and_then(|bound| bound.ends_at_us);
-    let (amount, denial) = decide(&account, bound, holders, ask);
+    let amount = decide(&account, bound, holders, ask);
+    let denial = match amount {
+        Some(_) => None,
+        None => {
+            let unposted = repo::unposted(connection, &account.id, None).await?;
+            let unposted_in_window = repo::unposted(connection, &account.id, lease.window.as_ref()).await?;
+            Some(denial(&account.after(unposted), bound.map(|bound| bound.after(unposted_in_window)), ask.needed_nanos))
+        }
+    };
+    let amount = amount.unwrap_or_default();
     if amount > Nanos::ZERO {
         let before = account.version;
         account.lend(amount);
@@ -126,20 +137,30 @@ async fn grant(
     })
 }
 
-/// How much to lend. Whoever waits gets what they asked for in full if it is there, else all that is left if that is enough to go on;
+/// How much to lend; `None` when not even the least is there. Whoever waits gets what they asked for in full if it is there, else all that is left if that is enough to go on;
 /// headroom beyond that is at most half of an equal share, so that no gateway sits on the last of the credit.
-fn decide(account: &Account, bound: Option<KeyBound>, holders: i64, ask: &AskLease) -> (Nanos, Option<Denial>) {
+fn decide(account: &Account, bound: Option<KeyBound>, holders: i64, ask: &AskLease) -> Option<Nanos> {
     let used = |window: Window| window.spent.saturating_add(window.held);
-    let room =
-        bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
-    if room < ask.needed_nanos {
-        return (Nanos::ZERO, Some(denial(account, bound, ask.needed_nanos)));
+    let room = bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
+    let missing = |amount: Nanos| amount.saturating_sub(ask.free_nanos).max(Nanos::ZERO);
+    let needed = missing(ask.needed_nanos);
+    if room < needed {
+        return None;
     }
     let share = Nanos(room.0 / (2 * holders));
-    let headroom = ask.wanted_nanos.min(share);
-    (ask.preferred_nanos.max(headroom).max(ask.needed_nanos).min(room), None)
+    let headroom = missing(ask.wanted_nanos).min(share);
+    Some(missing(ask.preferred_nanos).max(headroom).max(needed).min(room))
 }
 
+impl KeyBound {
+    /// The same once what is on its way is posted.
+    fn after(self, unposted: Nanos) -> Self {
+        let Window { spent, held } = self.window;
+        Self { window: Window { spent: spent.saturating_add(unposted), held: held.saturating_sub(unposted) }, ..self }
+    }
+}
+
+/// Why there is no money: what could ever be free is told from what never can.
 fn denial(account: &Account, bound: Option<KeyBound>, needed: Nanos) -> Denial {
     if let Some(bound) = bound {
         let free = bound.limit.saturating_sub(bound.window.spent);
@@ -211,32 +232,41 @@ mod tests {
             key: None,
             key_revision: 0,
             holder: "g".into(),
+            free_nanos: Nanos(0),
             needed_nanos: Nanos(needed),
             preferred_nanos: Nanos(preferred),
             wanted_nanos: Nanos(wanted),
             returned_nanos: Nanos(0),
+            spent_nanos: Nanos(0),
             closing: false,
         }
     }
 
     #[test]
     fn headroom_is_half_an_equal_share_and_a_waiting_request_comes_first() {
-        assert_eq!(decide(&account(100, 0), None, 1, &ask(1, 1, 1_000)).0, Nanos(50));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 1, 1_000)).0, Nanos(10));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 80, 1_000)).0, Nanos(80));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 800, 1_000)).0, Nanos(100));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(0, 0, 0)).0, Nanos(0));
+        assert_eq!(decide(&account(100, 0), None, 1, &ask(1, 1, 1_000)), Some(Nanos(50)));
+        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 1, 1_000)), Some(Nanos(10)));
+        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 80, 1_000)), Some(Nanos(80)));
+        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 800, 1_000)), Some(Nanos(100)));
+        assert_eq!(decide(&account(100, 0), None, 5, &ask(0, 0, 0)), Some(Nanos(0)));
+        assert_eq!(decide(&account(10, 0), None, 1, &ask(11, 11, 0)), None);
+        assert_eq!(decide(&account(10, 5), None, 1, &AskLease { free_nanos: Nanos(5), ..ask(11, 12, 0) }), Some(Nanos(7)));
+        assert_eq!(decide(&account(100, 0), bound(45, 0), 1, &ask(6, 6, 0)), None);
+        assert_eq!(decide(&account(100, 0), bound(40, 5), 1, &ask(5, 100, 0)), Some(Nanos(5)));
+    }
+
+    fn bound(spent: i64, held: i64) -> Option<KeyBound> {
+        Some(KeyBound { limit: Nanos(50), window: Window { spent: Nanos(spent), held: Nanos(held) }, ends_at_us: None })
     }
 
     #[test]
     fn the_three_denials_are_told_apart() {
-        let source = |(amount, denial): (Nanos, Option<Denial>)| (amount, denial.map(|denial| denial.source));
-        assert_eq!(source(decide(&account(10, 0), None, 1, &ask(11, 11, 0))), (Nanos(0), Some(LimitSource::Credits)));
-        assert_eq!(source(decide(&account(10, 90), None, 1, &ask(11, 11, 0))), (Nanos(0), Some(LimitSource::InFlightBudget)));
-        let bound =
-            |spent, held| Some(KeyBound { limit: Nanos(50), window: Window { spent: Nanos(spent), held: Nanos(held) }, ends_at_us: None });
-        assert_eq!(source(decide(&account(100, 0), bound(45, 0), 1, &ask(6, 6, 0))), (Nanos(0), Some(LimitSource::KeyLimit)));
-        assert_eq!(source(decide(&account(100, 0), bound(40, 5), 1, &ask(6, 6, 0))), (Nanos(0), Some(LimitSource::InFlightBudget)));
-        assert_eq!(source(decide(&account(100, 0), bound(40, 5), 1, &ask(5, 100, 0))), (Nanos(5), None));
+        let source = |account: &Account, bound, needed| denial(account, bound, Nanos(needed)).source;
+        assert_eq!(source(&account(10, 0), None, 11), LimitSource::Credits);
+        assert_eq!(source(&account(10, 90), None, 11), LimitSource::InFlightBudget);
+        assert_eq!(source(&account(10, 90).after(Nanos(90)), None, 11), LimitSource::Credits);
+        assert_eq!(source(&account(100, 0), bound(45, 0), 6), LimitSource::KeyLimit);
+        assert_eq!(source(&account(100, 0), bound(40, 5), 6), LimitSource::InFlightBudget);
+        assert_eq!(source(&account(100, 0), bound(40, 5).map(|bound| bound.after(Nanos(5))), 6), LimitSource::KeyLimit);
     }
 }

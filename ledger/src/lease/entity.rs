@@ -56,6 +56,8 @@ pub struct Lease {
     pub consumed: Nanos,
     /// What went back.
     pub returned: Nanos,
+    /// What the gateway says that ended requests have cost, posted or not.
+    pub spent: Nanos,
     /// When it freezes, or a frozen one is settled; microseconds since 1970.
     pub expires_at_us: i64,
 }
@@ -126,6 +128,7 @@ mod tests {
             granted: Nanos(100),
             consumed: Nanos(0),
             returned: Nanos(0),
+            spent: Nanos(0),
             expires_at_us: 0,
         }
     }

@@ -6,9 +6,10 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::{Lease, State};
 use crate::key::Period;
+use crate::key::repo::WindowId;
 
 const COLUMNS: &str =
-    "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, expires_at_us";
+    "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, spent_nanos, expires_at_us";
 
 fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
     let key: Option<String> = row.try_get("key_hash")?;
@@ -23,6 +24,7 @@ fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
         granted: Nanos(row.try_get("granted_nanos")?),
         consumed: Nanos(row.try_get("consumed_nanos")?),
         returned: Nanos(row.try_get("returned_nanos")?),
+        spent: Nanos(row.try_get("spent_nanos")?),
         expires_at_us: row.try_get("expires_at_us")?,
     })
 }
@@ -71,15 +73,36 @@ pub async fn holders(connection: &mut AnyConnection, account: &str) -> Result<i6
     row.try_get("holders")
 }
 
+/// What ended requests have cost that is not posted yet: of an account, or of one window of a key.
+///
+/// # Errors
+/// When the database is away.
+pub async fn unposted(connection: &mut AnyConnection, account: &str, window: Option<&WindowId>) -> Result<Nanos, sqlx::Error> {
+    let (key, period, starts) = window.map_or(("", "", 0), |(key, period, starts)| (key.as_str(), period.as_str(), *starts));
+    let row = sqlx::query::<Any>(
+        "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'closing' THEN granted_nanos - consumed_nanos - returned_nanos
+         WHEN spent_nanos > consumed_nanos THEN spent_nanos - consumed_nanos ELSE 0 END), 0) AS BIGINT) AS unposted
+         FROM leases WHERE account = $1 AND state IN ('open', 'closing', 'frozen')
+         AND ($2 = '' OR (key_hash = $2 AND period = $3 AND window_starts_at_us = $4))",
+    )
+    .bind(account.to_owned())
+    .bind(key.to_owned())
+    .bind(period.to_owned())
+    .bind(starts)
+    .fetch_one(connection)
+    .await?;
+    row.try_get("unposted").map(Nanos)
+}
+
 /// Writes a lease, new or known.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn save(connection: &mut AnyConnection, lease: &Lease) -> Result<(), sqlx::Error> {
     let sql = format!(
-        "INSERT INTO leases ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "INSERT INTO leases ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, granted_nanos = excluded.granted_nanos,
-         consumed_nanos = excluded.consumed_nanos, returned_nanos = excluded.returned_nanos, expires_at_us = excluded.expires_at_us"
+         consumed_nanos = excluded.consumed_nanos, returned_nanos = excluded.returned_nanos, spent_nanos = excluded.spent_nanos, expires_at_us = excluded.expires_at_us"
     );
     sqlx::query::<Any>(AssertSqlSafe(sql))
         .bind(lease.id.clone())
@@ -92,6 +115,7 @@ pub async fn save(connection: &mut AnyConnection, lease: &Lease) -> Result<(), s
         .bind(lease.granted.0)
         .bind(lease.consumed.0)
         .bind(lease.returned.0)
+        .bind(lease.spent.0)
         .bind(lease.expires_at_us)
         .execute(connection)
         .await?;

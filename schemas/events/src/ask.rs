@@ -53,6 +53,8 @@ pub struct AskLease {
     pub key_revision: u64,
     /// The gateway: its source.
     pub holder: String,
+    /// What is free in this lease already, nano-USD; the next three count it in.
+    pub free_nanos: Nanos,
     /// The least that helps now, nano-USD; 0 when nobody waits.
     pub needed_nanos: Nanos,
     /// What those who wait asked for in full, nano-USD; when less is left they get that.
@@ -61,6 +63,8 @@ pub struct AskLease {
     pub wanted_nanos: Nanos,
     /// What the gateway gave back of this lease so far, nano-USD, in total.
     pub returned_nanos: Nanos,
+    /// What requests that ended have cost of this lease so far, nano-USD, in total, posted or not.
+    pub spent_nanos: Nanos,
     /// Nothing more will be taken from it.
     pub closing: bool,
 }

@@ -1,2 +1,111 @@
-//! Placeholder.
-fn main() {}
+//! `make bench`: the same load, in turn within one run, against a static upstream, nginx as its reverse proxy, and ARouter with
+//! authentication, leases, metering, spool and publishing on. Figures are meant as ratios: the machine's own speed cancels out.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may stop at the first surprise")]
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures for people")]
+
+mod upstream;
+mod load;
+mod targets;
+
+use std::time::{Duration, Instant};
+
+use load::{Load, Request, Result, run};
+use targets::{Nginx, Ours, Target};
+
+/// How long each row runs; `BENCH_SECONDS` sets another length.
+const SECONDS: u64 = 5;
+/// How long requests are posted for; `BENCH_POSTED_SECONDS` sets another length.
+const POSTED_SECONDS: u64 = 60;
+/// Requests a second while everything is posted.
+const POSTED_RATE: f64 = 3_300.0;
+
+fn seconds(name: &str, default: u64) -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
+    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(set.unwrap_or(default))
+}
+
+fn main() {
+    let upstream = upstream::start();
+    let nginx = Nginx::start(upstream);
+    let ours = Ours::start(upstream);
+    let alone = Target::alone(upstream);
+    let targets = [&alone, &nginx.target, &ours.target];
+    let length = seconds("BENCH_SECONDS", SECONDS);
+    let idle = ours.target.memory_mb();
+
+    println!("{:<44} {:>12} {:>12} {:>12}   nginx = 1", "", "upstream", "nginx", "arouter");
+    let each = |load: &Load| -> Vec<(Result, f64)> { targets.iter().map(|target| measured(target, load)).collect() };
+
+    let warm = Load { connections: 32, rate: None, length: Duration::from_secs(1), request: Request::Plain };
+    each(&warm);
+    let plain = each(&Load { connections: 32, rate: None, length, request: Request::Plain });
+    row("plain, 32 connections: requests/s", &plain, |(result, _)| result.per_second());
+    row("  p50 ms", &plain, |(result, _)| result.ms(0.5));
+    row("  p99 ms", &plain, |(result, _)| result.ms(0.99));
+    row("  CPU us/request", &plain, |(_, cpu)| *cpu);
+    let one = each(&Load { connections: 1, rate: None, length, request: Request::Plain });
+    row("plain, 1 connection: p50 ms", &one, |(result, _)| result.ms(0.5));
+    row("  p99 ms", &one, |(result, _)| result.ms(0.99));
+    let fixed = each(&Load { connections: 32, rate: Some(500.0), length, request: Request::Plain });
+    row("plain, 500 requests/s: p50 ms", &fixed, |(result, _)| result.ms(0.5));
+    row("  p99 ms", &fixed, |(result, _)| result.ms(0.99));
+    let stream = each(&Load { connections: 1, rate: None, length, request: Request::Stream });
+    row("stream of 52 frames, 1 connection: p50 ms", &stream, |(result, _)| result.ms(0.5));
+    row("  first token p50 ms", &stream, |(result, _)| result.first_ms(0.5));
+    let streams = each(&Load { connections: 16, rate: None, length, request: Request::Stream });
+    row("streams, 16 connections: streams/s", &streams, |(result, _)| result.per_second());
+    row("  CPU us/stream", &streams, |(_, cpu)| *cpu);
+
+    println!("\n{:<58} {:>10}  target", "arouter", "");
+    let at = |rows: &[(Result, f64)], of: fn(&Result) -> f64| (of(&rows[0].0), of(&rows[1].0), of(&rows[2].0));
+    let (_, nginx_rps, our_rps) = at(&plain, Result::per_second);
+    verdict("requests/s as a part of nginx's", our_rps / nginx_rps, ">= 0.25 (aim 0.4)");
+    let added = |rows: &[(Result, f64)], of: fn(&Result) -> f64| of(&rows[2].0) - of(&rows[0].0);
+    verdict("added at one connection, p50 ms", added(&one, |result| result.ms(0.5)), "<= 0.25");
+    verdict("added at 500 requests/s, p99 ms", added(&fixed, |result| result.ms(0.99)), "<= 2");
+    verdict("added to a stream of 52 frames, p50 ms", added(&stream, |result| result.ms(0.5)), "<= 1");
+    verdict("added to the first token, p50 ms", added(&stream, |result| result.first_ms(0.5)), "<= 0.3");
+
+    let before = ours.target.memory_mb();
+    let paced = run(&ours.target.load_target(), &Load { connections: 1_000, rate: None, length: Duration::from_secs(2), request: Request::Paced });
+    verdict("1,000 paced streams: MB above the idle process", ours.peak_memory_mb() - idle, "<= 60");
+    println!("  (idle {idle:.0} MB, {before:.0} MB before, {} streams whole, first token p99 {:.0} ms)", paced.count(), paced.first_ms(0.99));
+    posted(&ours);
+}
+
+fn measured(target: &Target, load: &Load) -> (Result, f64) {
+    let cpu = target.cpu_us();
+    let result = run(&target.load_target(), load);
+    let used = (target.cpu_us() - cpu) / result.count().max(1) as f64;
+    assert!(result.failed == 0, "{}: {} answers were wrong", target.name, result.failed);
+    (result, used)
+}
+
+fn row(name: &str, rows: &[(Result, f64)], of: impl Fn(&(Result, f64)) -> f64) {
+    let values: Vec<f64> = rows.iter().map(of).collect();
+    let show = |value: f64| if value >= 1_000.0 { format!("{value:.0}") } else { format!("{value:.3}") };
+    println!("{name:<44} {:>12} {:>12} {:>12}   {:.2}", show(values[0]), show(values[1]), show(values[2]), values[2] / values[1]);
+}
+
+fn verdict(name: &str, value: f64, target: &str) {
+    println!("{name:<58} {value:>10.3}  {target}");
+}
+
+/// Requests at a fixed rate until all of them are in the books and in the activity.
+fn posted(ours: &Ours) {
+    let length = seconds("BENCH_POSTED_SECONDS", POSTED_SECONDS);
+    let before = ours.posted();
+    let since = Instant::now();
+    let result = run(&ours.target.load_target(), &Load { connections: 32, rate: Some(POSTED_RATE), length, request: Request::Plain });
+    assert!(result.failed == 0, "{} answers were wrong", result.failed);
+    let sent = since.elapsed();
+    let goal = before + result.count() as u64;
+    while ours.posted() < goal {
+        assert!(since.elapsed() < length * 4, "{} of {goal} are posted", ours.posted());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let all = since.elapsed();
+    verdict("posted in ledger and projector, requests/s", result.count() as f64 / all.as_secs_f64(), ">= 3000 for 60 s");
+    println!("  ({} requests in {:.1} s, all posted {:.1} s later, p99 {:.1} ms)", result.count(), sent.as_secs_f64(), (all - sent).as_secs_f64(), result.ms(0.99));
+}
