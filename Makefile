@@ -24,6 +24,7 @@ bench-tools: tools ## what the benchmark needs besides: nginx
 test: test-tools ## the whole test suite
 	cargo build --locked -p arouter
 	cargo test --locked --workspace
+	./tests/sdk/run.sh
 
 check: ## formatting, lints, documentation
 	cargo fmt --all --check

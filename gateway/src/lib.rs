@@ -17,6 +17,7 @@ pub mod forward;
 pub mod health;
 pub mod router;
 pub mod serve;
+pub mod workers;
 pub mod process;
 
 pub use config::GatewayConfig;

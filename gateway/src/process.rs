@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
 use pricing::Catalog;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +30,7 @@ use crate::serve;
 use crate::spool::publish::Publisher;
 use crate::spool::sync::Syncer;
 use crate::spool::{Spool, SpoolError, recover};
+use crate::workers::{Worker, Workers};
 
 /// How long a stopping gateway waits for NATS to take what is in the spool; what it does not take is sent at the next start.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +50,8 @@ pub struct Neighbours {
     pub projector_reads: Reads,
     /// How the gateway vouches for callers.
     pub secret: InternalSecret,
+    /// Runs what no request waits for.
+    pub back: Handle,
 }
 
 /// Why the gateway does not start.
@@ -115,7 +120,8 @@ impl Gateway {
         let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
         let listener =
             serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
-        let data = |cause| StartError::Data { folder: config.data.display().to_string(), cause };
+        let shown = config.data.display().to_string();
+        let data = |cause| StartError::Data { folder: shown.clone(), cause };
         let address = listener.local_addr().map_err(data)?;
         let folder = config.data.join("spool");
         std::fs::create_dir_all(&folder).map_err(data)?;
@@ -151,22 +157,28 @@ impl Gateway {
             give_up: CancellationToken::new(),
         };
         gateway.ship(&neighbours, &spool, old, &directory);
-        let stages = gateway.stages(&neighbours, routes, spool.clone(), &server, &admin)?;
         let forward = |reads: &Reads| Forward {
             directory: Arc::clone(&directory),
             reads: reads.clone(),
             secret: neighbours.secret.clone(),
             clock: Arc::clone(&clock),
         };
-        let parts = Parts {
-            stages,
-            admin,
-            ledger: forward(&neighbours.ledger_reads),
-            projector: forward(&neighbours.projector_reads),
-            health: Health { log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), spool },
-        };
-        let head_timeout = Duration::from_millis(server.read_timeout_ms);
-        gateway.serving.spawn(serve::serve(listener, router(parts), head_timeout, gateway.stop_serving.clone()));
+        let admission = gateway.admission(&neighbours, &spool);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let mut workers = Vec::with_capacity(cores);
+        for _ in 0..cores {
+            let parts = Parts {
+                stages: gateway.stages(&routes, &admission)?,
+                admin: admin.clone(),
+                ledger: forward(&neighbours.ledger_reads),
+                projector: forward(&neighbours.projector_reads),
+                health: Health { log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), spool: Arc::clone(&spool) },
+            };
+            let head_timeout = Duration::from_millis(server.read_timeout_ms);
+            let (streams, stop) = (gateway.streams.clone(), gateway.stop_serving.clone());
+            workers.push(Worker { router: router(parts), head_timeout, streams, stop });
+        }
+        gateway.serving.spawn(Workers::start(workers).map_err(data)?.accept(listener, gateway.stop_serving.clone()));
         Ok(gateway)
     }
 
@@ -178,39 +190,38 @@ impl Gateway {
             projector: neighbours.projector.clone(),
         };
         for spool in old {
-            self.shipping.spawn(publisher(spool).finish(self.stop_shipping.clone()));
+            self.shipping.spawn_on(publisher(spool).finish(self.stop_shipping.clone()), &neighbours.back);
         }
-        self.shipping.spawn(publisher(Arc::clone(spool)).run(self.stop_shipping.clone(), self.give_up.clone()));
+        let current = publisher(Arc::clone(spool)).run(self.stop_shipping.clone(), self.give_up.clone());
+        self.shipping.spawn_on(current, &neighbours.back);
         self.keepers.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.stop_keepers.clone()));
         self.keepers.spawn(follow::snapshot(Arc::clone(directory), self.config.data.clone(), self.stop_keepers.clone()));
     }
 
-    fn stages(
-        &self,
-        neighbours: &Neighbours,
-        routes: Arc<Routes>,
-        spool: Arc<Spool>,
-        server: &Arc<crate::config::ServerConfig>,
-        admin: &Admin,
-    ) -> Result<Stages, StartError> {
-        let admission = Admission {
-            spool,
+    fn admission(&self, neighbours: &Neighbours, spool: &Arc<Spool>) -> Arc<Admission> {
+        Arc::new(Admission {
+            spool: Arc::clone(spool),
             mode: self.config.spool.mode,
-            clock: Arc::clone(&admin.clock),
-            ids: Arc::clone(&admin.ids),
+            clock: Arc::clone(&self.admin.clock),
+            ids: Arc::clone(&self.admin.ids),
             ledger: neighbours.ledger.clone(),
             tasks: self.keepers.clone(),
+            keeps: Handle::current(),
             stop: self.stop_keepers.clone(),
             purses: Mutex::new(HashMap::new()),
-        };
+        })
+    }
+
+    /// The stages of one thread; only the client to providers is its own.
+    fn stages(&self, routes: &Arc<Routes>, admission: &Arc<Admission>) -> Result<Stages, StartError> {
         Ok(Stages {
-            auth: Arc::clone(&admin.directory),
-            routes,
-            admission: Arc::new(admission),
+            auth: Arc::clone(&self.admin.directory),
+            routes: Arc::clone(routes),
+            admission: Arc::clone(admission),
             attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
-            server: Arc::clone(server),
-            clock: Arc::clone(&admin.clock),
-            ids: Arc::clone(&admin.ids),
+            server: Arc::clone(&self.admin.server),
+            clock: Arc::clone(&self.admin.clock),
+            ids: Arc::clone(&self.admin.ids),
             streams: self.streams.clone(),
             cut: self.cut.clone(),
         })

@@ -41,7 +41,8 @@ pub async fn serve(listener: TcpListener, router: Router, head_timeout: Duration
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, head_timeout: Duration, stop: CancellationToken) {
+/// Serves one connection until it ends, or is idle after `stop`.
+pub(crate) async fn connection(stream: TcpStream, router: Router, head_timeout: Duration, stop: CancellationToken) {
     // Without this every short frame of a stream on a kept-alive connection waits for about 44 ms.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");

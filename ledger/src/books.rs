@@ -98,7 +98,7 @@ pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Re
     for chunk in movements.chunks(ROWS_MAX) {
         let sql = format!(
             "INSERT INTO transactions (id, content_hash, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease) VALUES {}",
-            placeholders(chunk.len(), 12)
+            placeholders(connection, chunk.len(), 12)
         );
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS_MAX);
         for movement in chunk {
@@ -130,7 +130,8 @@ pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Re
         })
         .collect();
     for chunk in legs.chunks(ROWS_MAX * 2) {
-        let sql = format!("INSERT INTO entries (transaction_id, leg, book, amount_nanos) VALUES {}", placeholders(chunk.len(), 4));
+        let sql =
+            format!("INSERT INTO entries (transaction_id, leg, book, amount_nanos) VALUES {}", placeholders(connection, chunk.len(), 4));
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS_MAX * 2);
         for (id, leg, book, amount) in chunk {
             query = query.bind((*id).to_owned()).bind(*leg).bind((*book).to_owned()).bind(*amount);

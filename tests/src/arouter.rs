@@ -87,7 +87,9 @@ impl Arouter {
         let mut command = Command::new(program());
         command.arg(name).arg("--config").arg(file).arg("--data").arg(self.data()).current_dir(repository());
         if let Storage::Postgres(postgres) = &self.storage {
-            command.env("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger")).env("AROUTER_PROJECTOR__DATABASE_URL", postgres.url("projector"));
+            command
+                .env("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger"))
+                .env("AROUTER_PROJECTOR__DATABASE_URL", postgres.url("projector"));
         }
         command.env("AROUTER_SERVER__LISTEN", "127.0.0.1:0").stdin(Stdio::null());
         command

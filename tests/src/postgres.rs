@@ -13,7 +13,12 @@ pub struct Postgres {
 }
 
 fn binary(name: &str) -> PathBuf {
-    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path().join("bin").join(name)).collect();
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin").join(name))
+        .collect();
     found.sort();
     found.into_iter().rev().find(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name))
 }
@@ -38,7 +43,13 @@ impl Postgres {
             assert!(owned.success(), "chown to postgres");
         }
         let data = folder.path().join("data");
-        let made = as_other_user(&binary("initdb")).args(["-A", "trust", "-U", "postgres", "-N", "-D"]).arg(&data).current_dir(folder.path()).stdout(Stdio::null()).status().unwrap();
+        let made = as_other_user(&binary("initdb"))
+            .args(["-A", "trust", "-U", "postgres", "-N", "-D"])
+            .arg(&data)
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
         assert!(made.success(), "initdb");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = as_other_user(&binary("postgres"))

@@ -33,7 +33,22 @@ pub struct Provider {
 
 /// Models by name: what each does.
 pub const MODELS: [&str; 16] = [
-    "ok", "tools", "html", "half", "cut3", "endless", "error-500", "error-429", "error-400", "error-401", "in-band", "no-usage", "overrun", "slow", "paced", "empty",
+    "ok",
+    "tools",
+    "html",
+    "half",
+    "cut3",
+    "endless",
+    "error-500",
+    "error-429",
+    "error-400",
+    "error-401",
+    "in-band",
+    "no-usage",
+    "overrun",
+    "slow",
+    "paced",
+    "empty",
 ];
 
 impl Provider {
@@ -67,7 +82,8 @@ impl Provider {
     /// The configuration that makes it the provider `test`; prices are 1 and 2 USD per million tokens.
     #[must_use]
     pub fn config(&self) -> String {
-        let mut text = format!("[[providers]]\nslug = \"test\"\nbase_url = \"http://{}/v1\"\napi_key = \"upstream-secret\"\n", self.address);
+        let mut text =
+            format!("[[providers]]\nslug = \"test\"\nbase_url = \"http://{}/v1\"\napi_key = \"upstream-secret\"\n", self.address);
         for model in MODELS {
             text += &format!(
                 "[[models]]\nid = \"test/{model}\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 100000\nmax_output_tokens = 1000\n"
@@ -82,7 +98,9 @@ async fn chat(State(provider): State<Provider>, headers: HeaderMap, body: Bytes)
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let is_stream = body["stream"].as_bool().unwrap_or(false);
     provider.asked.lock().unwrap().push(Asked { body: body.clone(), headers });
-    let error = |status: u16| (StatusCode::from_u16(status).unwrap(), axum::Json(json!({"error": {"message": "upstream says no", "type": "x"}}))).into_response();
+    let error = |status: u16| {
+        (StatusCode::from_u16(status).unwrap(), axum::Json(json!({"error": {"message": "upstream says no", "type": "x"}}))).into_response()
+    };
     match model.as_str() {
         "error-500" => error(500),
         "error-429" => error(429),
@@ -119,7 +137,12 @@ fn whole(body: &Value) -> Response {
 }
 
 fn streamed(model: &str, body: &Value) -> Response {
-    let chunk = |delta: Value, reason: Value| format!("data: {}\n\n", json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream-name", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}));
+    let chunk = |delta: Value, reason: Value| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream-name", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+        )
+    };
     let say = |word: &str| chunk(json!({"content": word}), Value::Null);
     let mut frames: Vec<String> = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
     match model {
@@ -127,7 +150,11 @@ fn streamed(model: &str, body: &Value) -> Response {
         "empty" => frames.clear(),
         "cut3" => frames.extend(["one ", "two ", "three"].map(say)),
         "endless" => {
-            let body = Body::from_stream(stream::repeat_with(move || Ok::<_, std::io::Error>(Bytes::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"again and again \"},\"finish_reason\":null}]}\n\n"))));
+            let body = Body::from_stream(stream::repeat_with(move || {
+                Ok::<_, std::io::Error>(Bytes::from(
+                    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"again and again \"},\"finish_reason\":null}]}\n\n",
+                ))
+            }));
             return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
         }
         _ => {

@@ -87,7 +87,12 @@ async fn nothing_is_lost_or_doubled(arouter: &Arouter, provider: &Provider, told
     let rows = read(&arouter.data().join("projector.db"), "SELECT end_user, COUNT(*) FROM generations GROUP BY end_user").await;
     let known: BTreeMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     for (user, times) in provider.users() {
-        assert_eq!((times, known.get(&user)), (1, Some(&1)), "{user} reached the provider {times} times and is known {:?} times", known.get(&user));
+        assert_eq!(
+            (times, known.get(&user)),
+            (1, Some(&1)),
+            "{user} reached the provider {times} times and is known {:?} times",
+            known.get(&user)
+        );
     }
 }
 

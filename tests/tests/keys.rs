@@ -28,7 +28,8 @@ async fn each_kind_of_key_does_its_own_part_only() {
         let (status, body) = arouter.call(Method::POST, "/v1/chat/completions", key, Some(ask())).await;
         assert_eq!((status, &body["error"]["type"]), (StatusCode::UNAUTHORIZED, &json!("authentication_error")));
     }
-    let (status, body) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(json!({"name": "x", "limt": 1}))).await;
+    let (status, body) =
+        arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(json!({"name": "x", "limt": 1}))).await;
     assert!(status == StatusCode::BAD_REQUEST && body["error"]["message"].as_str().is_some_and(|text| text.contains("limt")), "{body}");
     for path in ["/api/v1/balance", "/api/v1/transactions", "/api/v1/activity"] {
         let (status, _) = arouter.call(Method::GET, path, &arouter.keys.management_key, None).await;
@@ -74,7 +75,8 @@ async fn restrictions_and_revocation_act_at_once_and_survive_a_restart() {
     let (status, body) = arouter.call(Method::POST, "/v1/chat/completions", &key, Some(ask())).await;
     assert!(status == StatusCode::FORBIDDEN && body["error"]["message"].as_str().is_some_and(|text| text.contains("test/ok")), "{body}");
     let path = format!("/api/v1/keys/{hash}");
-    let (status, _) = arouter.call(Method::PATCH, &path, &arouter.keys.management_key, Some(json!({"allowed_models": null, "disabled": true}))).await;
+    let (status, _) =
+        arouter.call(Method::PATCH, &path, &arouter.keys.management_key, Some(json!({"allowed_models": null, "disabled": true}))).await;
     assert_eq!(status, StatusCode::OK);
     let (status, _) = arouter.call(Method::POST, "/v1/chat/completions", &key, Some(ask())).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
@@ -97,7 +99,13 @@ async fn the_operator_makes_accounts_and_posts_credit_once() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     let run = |args: &[&str]| {
-        let output = std::process::Command::new(tests::arouter::program()).arg("admin").args(args).arg("--data").arg(arouter.data()).output().expect("it runs");
+        let output = std::process::Command::new(tests::arouter::program())
+            .arg("admin")
+            .args(args)
+            .arg("--data")
+            .arg(arouter.data())
+            .output()
+            .expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
     };

@@ -15,7 +15,8 @@ async fn two_hundred_at_once(storage: Storage) {
     let mut arouter = Arouter::start(storage, &format!("[bootstrap]\ncredit_usd = 0.05\n{}", provider.config())).await;
     // 5 completion tokens at 2 USD and 10 prompt tokens at 1 USD per million cost 20,000 nano-USD; 470 of output are set aside.
     let body = json!({"model": "test/ok", "max_tokens": 470, "messages": [{"role": "user", "content": "a".repeat(20)}]});
-    let shared = Arc::new((arouter.http.clone(), format!("{}/v1/chat/completions", arouter.base), arouter.keys.live_key.clone(), body.to_string()));
+    let shared =
+        Arc::new((arouter.http.clone(), format!("{}/v1/chat/completions", arouter.base), arouter.keys.live_key.clone(), body.to_string()));
     let mut clients = JoinSet::new();
     for _ in 0..200 {
         let shared = Arc::clone(&shared);

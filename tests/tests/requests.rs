@@ -17,7 +17,14 @@ fn ask_stream(model: &str) -> Value {
 
 /// The data of each frame of a streamed answer.
 async fn frames(arouter: &Arouter, body: Value) -> Vec<String> {
-    let answer = arouter.http.post(format!("{}/v1/chat/completions", arouter.base)).bearer_auth(&arouter.keys.live_key).body(body.to_string()).send().await.expect("an answer");
+    let answer = arouter
+        .http
+        .post(format!("{}/v1/chat/completions", arouter.base))
+        .bearer_auth(&arouter.keys.live_key)
+        .body(body.to_string())
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let text = answer.text().await.expect("a whole stream");
@@ -88,15 +95,23 @@ async fn a_failing_candidate_gives_way_to_the_next() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     for failing in ["test/error-500", "test/error-429", "test/error-401", "test/html", "test/half"] {
-        let (status, body) = arouter.chat(json!({"models": [failing, "test/ok"], "route": "fallback", "messages": [{"role": "user", "content": "x"}]})).await;
+        let (status, body) = arouter
+            .chat(json!({"models": [failing, "test/ok"], "route": "fallback", "messages": [{"role": "user", "content": "x"}]}))
+            .await;
         assert_eq!((status, &body["model"]), (StatusCode::OK, &json!("test/ok")), "{failing}");
     }
     for failing in ["test/in-band", "test/empty"] {
-        let frames = frames(&arouter, json!({"models": [failing, "test/ok"], "stream": true, "messages": [{"role": "user", "content": "x"}]})).await;
+        let frames =
+            frames(&arouter, json!({"models": [failing, "test/ok"], "stream": true, "messages": [{"role": "user", "content": "x"}]})).await;
         assert!(frames[0].contains("\"test/ok\""), "{failing}: {}", frames[0]);
     }
-    let (status, body) = arouter.chat(json!({"models": ["test/error-400", "test/ok"], "messages": [{"role": "user", "content": "x"}]})).await;
-    assert_eq!((status, &body["error"]["metadata"]["provider_name"]), (StatusCode::BAD_REQUEST, &json!("test")), "a refusal of the request itself goes straight back");
+    let (status, body) =
+        arouter.chat(json!({"models": ["test/error-400", "test/ok"], "messages": [{"role": "user", "content": "x"}]})).await;
+    assert_eq!(
+        (status, &body["error"]["metadata"]["provider_name"]),
+        (StatusCode::BAD_REQUEST, &json!("test")),
+        "a refusal of the request itself goes straight back"
+    );
     arouter.settle_and_verify().await;
 }
 
@@ -104,8 +119,14 @@ async fn a_failing_candidate_gives_way_to_the_next() {
 async fn a_client_that_leaves_a_stream_pays_for_what_it_got() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let mut answer =
-        arouter.http.post(format!("{}/v1/chat/completions", arouter.base)).bearer_auth(&arouter.keys.live_key).body(ask_stream("test/paced").to_string()).send().await.expect("an answer");
+    let mut answer = arouter
+        .http
+        .post(format!("{}/v1/chat/completions", arouter.base))
+        .bearer_auth(&arouter.keys.live_key)
+        .body(ask_stream("test/paced").to_string())
+        .send()
+        .await
+        .expect("an answer");
     let first = answer.chunk().await.expect("a stream").expect("a piece");
     assert!(first.starts_with(b"data: "));
     drop(answer);
@@ -120,7 +141,8 @@ async fn tools_pass_through_and_missing_usage_is_measured() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]);
-    let (_, body) = arouter.chat(json!({"model": "test/tools", "tools": tools, "messages": [{"role": "user", "content": "weather?"}]})).await;
+    let (_, body) =
+        arouter.chat(json!({"model": "test/tools", "tools": tools, "messages": [{"role": "user", "content": "weather?"}]})).await;
     assert_eq!(body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], "{\"city\":\"Oslo\"}");
     assert_eq!(provider.asked()[0].body["tools"], tools);
     let (_, body) = arouter.chat(ask("test/no-usage")).await;
@@ -141,16 +163,38 @@ async fn models_are_listed_in_both_shapes_and_reads_have_aliases() {
     let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     let models = arouter.get("/v1/models").await;
     let model = models["data"].as_array().expect("a list").iter().find(|model| model["id"] == "test/ok").expect("the model").clone();
-    assert_eq!((&models["object"], &model["object"], &model["pricing"]["prompt"]), (&json!("list"), &json!("model"), &json!("0.000001000000")));
+    assert_eq!(
+        (&models["object"], &model["object"], &model["pricing"]["prompt"]),
+        (&json!("list"), &json!("model"), &json!("0.000001000000"))
+    );
     for path in ["/v1/balance", "/v1/transactions", "/v1/billing/transactions", "/v1/key", "/api/v1/models", "/v1/activity"] {
         arouter.get(path).await;
     }
-    let answer = arouter.http.get(format!("{}/v1/balance?key={}", arouter.base, arouter.keys.live_key)).header("x-request-id", "mine-1").send().await.expect("an answer");
+    let answer = arouter
+        .http
+        .get(format!("{}/v1/balance?key={}", arouter.base, arouter.keys.live_key))
+        .header("x-request-id", "mine-1")
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!((answer.status(), answer.headers()["x-request-id"].to_str().ok()), (StatusCode::OK, Some("mine-1")));
-    let csv = arouter.http.get(format!("{}/v1/transactions?format=csv", arouter.base)).bearer_auth(&arouter.keys.live_key).send().await.expect("an answer");
+    let csv = arouter
+        .http
+        .get(format!("{}/v1/transactions?format=csv", arouter.base))
+        .bearer_auth(&arouter.keys.live_key)
+        .send()
+        .await
+        .expect("an answer");
     assert!(csv.headers().contains_key("x-as-of"));
     let text = csv.text().await.expect("text");
-    assert!(text.starts_with("id,type,amount,currency,description,created_at,balance_after,generation_id,key_hash\r\n") && text.contains(",grant,10.000000000,USD,"), "{text}");
+    assert!(
+        text.starts_with("id,type,amount,currency,description,created_at,balance_after,generation_id,key_hash\r\n")
+            && text.contains(",grant,10.000000000,USD,"),
+        "{text}"
+    );
     let answer = arouter.http.get(format!("{}/nowhere", arouter.base)).send().await.expect("an answer");
-    assert_eq!((answer.status(), answer.json_value().await.expect("JSON")["error"]["type"].clone()), (StatusCode::NOT_FOUND, json!("not_found_error")));
+    assert_eq!(
+        (answer.status(), answer.json_value().await.expect("JSON")["error"]["type"].clone()),
+        (StatusCode::NOT_FOUND, json!("not_found_error"))
+    );
 }

@@ -17,6 +17,7 @@ use gateway::serve;
 use gateway::{Gateway, Neighbours};
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -117,7 +118,7 @@ pub async fn projector(settings: &Settings) -> Result<()> {
 }
 
 /// The gateway alone.
-pub async fn gateway(settings: &Settings) -> Result<()> {
+pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
     let apart = Apart::start(settings).await?;
     let folder = DataFolder::open(&settings.data)?;
     let client = reqwest::Client::builder().no_proxy().build()?;
@@ -132,6 +133,7 @@ pub async fn gateway(settings: &Settings) -> Result<()> {
         ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
         secret: apart.secret.clone(),
+        back,
     };
     let config = gateway_config(&apart.config, &folder, &apart.ids, &apart.tasks, &apart.stop).await?;
     let gateway = Gateway::start(config, neighbours, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;

@@ -19,10 +19,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use libmimalloc::MiMalloc;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How much lower the priority of background work is.
+const BACKGROUND_NICE: i32 = 5;
 
 #[derive(Parser)]
 #[command(name = "arouter", version, about = "A gateway to many LLM providers, with prepaid credit")]
@@ -72,12 +76,7 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(cli.command)));
-    match done {
+    match runtimes().map_err(Into::into).and_then(|(front, back)| front.block_on(run(cli.command, back.handle().clone()))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("arouter: {error:#}");
@@ -86,10 +85,23 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<ExitCode> {
+/// One runtime for requests, and one of lower priority for everything that no request waits for: shipping events, posting them,
+/// projecting them. Under load requests come first; what is behind them waits in the spool.
+fn runtimes() -> std::io::Result<(Runtime, Runtime)> {
+    let front = Builder::new_multi_thread().enable_all().build()?;
+    let lower = || {
+        if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+            tracing::debug!(%error, "the priority of background work stays as it is");
+        }
+    };
+    let back = Builder::new_multi_thread().enable_all().thread_name("background").on_thread_start(lower).build()?;
+    Ok((front, back))
+}
+
+async fn run(command: Command, back: Handle) -> Result<ExitCode> {
     match command {
-        Command::Up(settings) => up::up(&settings).await.map(|()| ExitCode::SUCCESS),
-        Command::Gateway(settings) => apart::gateway(&settings).await.map(|()| ExitCode::SUCCESS),
+        Command::Up(settings) => up::up(&settings, back).await.map(|()| ExitCode::SUCCESS),
+        Command::Gateway(settings) => apart::gateway(&settings, back).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(settings) => apart::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Projector(settings) => apart::projector(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),

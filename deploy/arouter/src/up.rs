@@ -12,6 +12,7 @@ use gateway::forward::Reads;
 use gateway::{Gateway, GatewayConfig, Neighbours};
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,57 +25,85 @@ use crate::{Settings, simulated, stop};
 /// How long NATS may take to answer at the start.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
+/// What runs in the background.
+struct Background {
+    nats_url: String,
+    log: Log,
+    ledger: Arc<Ledger>,
+    projector: Projector,
+    tasks: TaskTracker,
+    supervisor: TaskTracker,
+    stop_readers: CancellationToken,
+    stop_nats: CancellationToken,
+}
+
+impl Background {
+    /// Starts nats-server, the ledger and the projector. Whatever these start inherits the priority of the caller's thread.
+    async fn start(config: Config, folder: Arc<DataFolder>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self> {
+        let (tasks, supervisor) = (TaskTracker::new(), TaskTracker::new());
+        let (stop_readers, stop_nats) = (CancellationToken::new(), CancellationToken::new());
+        let nats_url = if let Some(url) = &config.nats.url {
+            url.clone()
+        } else {
+            let server = NatsServer::start(&config.nats, &folder.path).await?;
+            let url = server.url.clone();
+            supervisor.spawn(server.supervise(stop_nats.clone()));
+            url
+        };
+        let log = connect(&nats_url, &config).await?;
+        let ledger =
+            LedgerConfig { database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"), node: config.node.name.clone() };
+        let ledger = Ledger::open(&ledger, Arc::clone(&clock), ids).await?;
+        let projector = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
+        let projector = Projector::open(&projector, clock).await?;
+        ledger.start(&log, &tasks, &stop_readers);
+        projector.start(&log, &tasks, &stop_readers);
+        Ok(Self { nats_url, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })
+    }
+
+    async fn stop(self) {
+        self.stop_readers.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.log.close().await;
+        self.ledger.store.close().await;
+        self.projector.store.close().await;
+        self.stop_nats.cancel();
+        self.supervisor.close();
+        self.supervisor.wait().await;
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
-pub async fn up(settings: &Settings) -> Result<()> {
+pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let config = Config::load(settings)?;
-    let folder = DataFolder::open(&settings.data)?;
+    let folder = Arc::new(DataFolder::open(&settings.data)?);
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let (tasks, stop_readers, stop_nats) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-    let supervisor = TaskTracker::new();
-    let nats_url = if let Some(url) = &config.nats.url {
-        url.clone()
-    } else {
-        let server = NatsServer::start(&config.nats, &folder.path).await?;
-        let url = server.url.clone();
-        supervisor.spawn(server.supervise(stop_nats.clone()));
-        url
-    };
-    let log = connect(&nats_url, &config).await?;
-    let ledger_config =
-        LedgerConfig { database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"), node: config.node.name.clone() };
-    let ledger = Ledger::open(&ledger_config, Arc::clone(&clock), Arc::clone(&ids)).await?;
-    let projector_config = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
-    let projector = Projector::open(&projector_config, Arc::clone(&clock)).await?;
-    ledger.start(&log, &tasks, &stop_readers);
-    projector.start(&log, &tasks, &stop_readers);
+    let starting = TaskTracker::new();
+    let background = Background::start(config.clone(), Arc::clone(&folder), Arc::clone(&clock), Arc::clone(&ids));
+    let background = starting.spawn_on(background, &back).await??;
     let mut random = vec![0_u8; 32];
     ids.fill(&mut random);
     let secret = InternalSecret(random);
+    let (ledger, projector) = (&background.ledger, &background.projector);
     let neighbours = Neighbours {
-        log: log.clone(),
+        log: background.log.clone(),
         ledger: Asker::Local(ledger.answers()),
         projector: Asker::Local(projector.answers()),
         ledger_reads: Reads::Local(ledger.router(secret.clone())),
         projector_reads: Reads::Local(projector.router(secret.clone())),
         secret,
+        back,
     };
-    let gateway_config = gateway_config(&config, &folder, &ids, &tasks, &stop_readers).await?;
+    let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;
     let gateway = Gateway::start(gateway_config, neighbours, Arc::clone(&clock), ids).await?;
-    folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: nats_url.clone() })?;
+    folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: background.nats_url.clone() })?;
     let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, gateway.address).await?;
-    greet(&gateway, &nats_url, first.as_ref(), config.providers.is_empty());
+    greet(&gateway, &background.nats_url, first.as_ref(), config.providers.is_empty());
     stop::signalled().await?;
     tracing::info!("stopping: no new requests, running ones may end");
     gateway.stop().await;
-    stop_readers.cancel();
-    tasks.close();
-    tasks.wait().await;
-    log.close().await;
-    ledger.store.close().await;
-    projector.store.close().await;
-    stop_nats.cancel();
-    supervisor.close();
-    supervisor.wait().await;
+    background.stop().await;
     Ok(())
 }
 

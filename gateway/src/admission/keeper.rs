@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use eventlog::{AskError, Asker};
+use events::Nanos;
 use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding};
 use events::clock::Clock;
 use events::ids::Ids;
-use events::Nanos;
 use tokio_util::sync::CancellationToken;
 
 use super::purse::{Denied, Purse, Waiter};

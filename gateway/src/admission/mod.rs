@@ -14,6 +14,7 @@ use events::control::Key;
 use events::ids::Ids;
 use events::request::{Format, RequestStarted};
 use events::{Draft, RequestId};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,8 +37,10 @@ pub struct Admission {
     pub ids: Arc<dyn Ids>,
     /// Who lends credit.
     pub ledger: Asker,
-    /// Runs the keepers of purses.
+    /// Counts the keepers of purses.
     pub tasks: TaskTracker,
+    /// Runs them.
+    pub keeps: Handle,
     /// Ends them.
     pub stop: CancellationToken,
     /// One for each account, and for each key with a limit.
@@ -124,7 +127,7 @@ impl Admission {
             Arc::clone(&self.clock),
             Arc::clone(&self.ids),
         );
-        self.tasks.spawn(keeper.run(self.stop.clone()));
+        self.tasks.spawn_on(keeper.run(self.stop.clone()), &self.keeps);
         purse
     }
 }

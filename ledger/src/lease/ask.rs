@@ -141,7 +141,8 @@ async fn grant(
 /// headroom beyond that is at most half of an equal share, so that no gateway sits on the last of the credit.
 fn decide(account: &Account, bound: Option<KeyBound>, holders: i64, ask: &AskLease) -> Option<Nanos> {
     let used = |window: Window| window.spent.saturating_add(window.held);
-    let room = bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
+    let room =
+        bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
     let missing = |amount: Nanos| amount.saturating_sub(ask.free_nanos).max(Nanos::ZERO);
     let needed = missing(ask.needed_nanos);
     if room < needed {

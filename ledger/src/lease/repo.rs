@@ -8,8 +8,7 @@ use super::{Lease, State};
 use crate::key::Period;
 use crate::key::repo::WindowId;
 
-const COLUMNS: &str =
-    "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, spent_nanos, expires_at_us";
+const COLUMNS: &str = "id, account, key_hash, period, window_starts_at_us, holder, state, granted_nanos, consumed_nanos, returned_nanos, spent_nanos, expires_at_us";
 
 fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
     let key: Option<String> = row.try_get("key_hash")?;

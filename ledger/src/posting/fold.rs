@@ -82,7 +82,8 @@ async fn known(connection: &mut AnyConnection, charges: &[(&Event<'_>, Charge)])
         return Ok(known);
     }
     for column in ["id", "request"] {
-        let sql = format!("SELECT id, content_hash, request FROM transactions WHERE {column} IN {}", placeholders(1, charges.len()));
+        let sql =
+            format!("SELECT id, content_hash, request FROM transactions WHERE {column} IN {}", placeholders(connection, 1, charges.len()));
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(false);
         for (_, charge) in charges {
             query = query.bind(if column == "id" { charge.event_id.clone() } else { charge.usage.request.to_string() });

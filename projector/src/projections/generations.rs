@@ -124,7 +124,7 @@ async fn write(connection: &mut AnyConnection, rows: &[&(String, Row)], with_usa
     let sql = format!(
         "INSERT INTO generations ({}) VALUES {} ON CONFLICT (request) DO UPDATE SET {}",
         COLUMNS.join(", "),
-        placeholders(rows.len(), COLUMNS.len()),
+        placeholders(connection, rows.len(), COLUMNS.len()),
         updates.join(", ")
     );
     let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(rows.len() == ROWS_MAX);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, Transaction};
 
 /// Connections for reading.
 const READERS: u32 = 8;
@@ -114,9 +114,16 @@ impl Store {
     }
 }
 
-/// `($1,$2),($3,$4)`: placeholders for `rows` rows of `columns` values, counting from 1.
+/// `($1,$2),($3,$4)` on PostgreSQL and `(?,?),(?,?)` on SQLite: the values of `rows` rows of `columns` columns.
+///
+/// This is the one place where the two texts differ: SQLite looks the name of every numbered parameter up in a list, which for a
+/// statement with thousands of them took 39 % of the whole process's time.
 #[must_use]
-pub fn placeholders(rows: usize, columns: usize) -> String {
+pub fn placeholders(connection: &AnyConnection, rows: usize, columns: usize) -> String {
+    values(connection.backend_name() == "SQLite", rows, columns)
+}
+
+fn values(sqlite: bool, rows: usize, columns: usize) -> String {
     let mut text = String::with_capacity(rows * (columns * 5 + 3));
     let mut number = 0;
     for row in 0..rows {
@@ -126,8 +133,12 @@ pub fn placeholders(rows: usize, columns: usize) -> String {
             if column > 0 {
                 text.push(',');
             }
-            text.push('$');
-            text.push_str(&number.to_string());
+            if sqlite {
+                text.push('?');
+            } else {
+                text.push('$');
+                text.push_str(&number.to_string());
+            }
         }
         text.push(')');
     }
@@ -156,6 +167,7 @@ mod tests {
 
     #[test]
     fn placeholders_count_on() {
-        assert_eq!(placeholders(2, 3), "($1,$2,$3),($4,$5,$6)");
+        assert_eq!(values(false, 2, 3), "($1,$2,$3),($4,$5,$6)");
+        assert_eq!(values(true, 2, 3), "(?,?,?),(?,?,?)");
     }
 }

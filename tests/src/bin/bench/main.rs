@@ -34,7 +34,8 @@ fn main() {
     let length = seconds("BENCH_SECONDS", SECONDS);
     // First of all, while the process is still idle.
     let idle = ours.target.memory_mb();
-    let paced = run(&ours.target.load_target(), &Load { connections: 1_000, rate: None, length: Duration::from_secs(2), request: Request::Paced });
+    let paced =
+        run(&ours.target.load_target(), &Load { connections: 1_000, rate: None, length: Duration::from_secs(2), request: Request::Paced });
     assert!(paced.failed == 0, "{} paced streams were wrong", paced.failed);
     let paced_mb = ours.peak_memory_mb() - idle;
 
@@ -109,5 +110,11 @@ fn posted(ours: &Ours) {
     }
     let all = since.elapsed();
     verdict("posted in ledger and projector, requests/s", result.count() as f64 / all.as_secs_f64(), ">= 3000 for 60 s");
-    println!("  ({} requests in {:.1} s, all posted {:.1} s later, p99 {:.1} ms)", result.count(), sent.as_secs_f64(), (all - sent).as_secs_f64(), result.ms(0.99));
+    println!(
+        "  ({} requests in {:.1} s, all posted {:.1} s later, p99 {:.1} ms)",
+        result.count(),
+        sent.as_secs_f64(),
+        (all - sent).as_secs_f64(),
+        result.ms(0.99)
+    );
 }

@@ -92,7 +92,10 @@ impl Nginx {
                server {{ listen {address}; location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; }} }} }}"
         );
         std::fs::write(folder.path().join("nginx.conf"), conf).unwrap();
-        let program = ["/usr/sbin/nginx", "nginx"].into_iter().find(|path| Command::new(path).arg("-v").stderr(Stdio::null()).status().is_ok()).expect("nginx: make bench-tools");
+        let program = ["/usr/sbin/nginx", "nginx"]
+            .into_iter()
+            .find(|path| Command::new(path).arg("-v").stderr(Stdio::null()).status().is_ok())
+            .expect("nginx: make bench-tools");
         let child = Command::new(program).arg("-c").arg(folder.path().join("nginx.conf")).stderr(Stdio::null()).spawn().unwrap();
         wait_for(address);
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
@@ -121,7 +124,11 @@ impl Ours {
     pub fn start(upstream: SocketAddr) -> Self {
         let folder = tempfile::Builder::new().prefix("arouter-bench").tempdir().unwrap();
         let data = folder.path().join("data");
-        let model = |name: &str| format!("[[models]]\nid = \"bench/{name}\"\nprovider = \"bench\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 8192\n");
+        let model = |name: &str| {
+            format!(
+                "[[models]]\nid = \"bench/{name}\"\nprovider = \"bench\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 8192\n"
+            )
+        };
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n[bootstrap]\ncredit_usd = 1000000\n[spool]\nbytes_max = 8589934592\n[[providers]]\nslug = \"bench\"\nbase_url = \"http://{upstream}/v1\"\n{}{}",
             model("static"),
@@ -129,7 +136,15 @@ impl Ours {
         );
         std::fs::write(folder.path().join("arouter.toml"), config).unwrap();
         let program: PathBuf = std::env::current_exe().unwrap().with_file_name("arouter");
-        let child = Command::new(program).arg("up").arg("--config").arg(folder.path().join("arouter.toml")).arg("--data").arg(&data).stdout(Stdio::null()).spawn().unwrap();
+        let child = Command::new(program)
+            .arg("up")
+            .arg("--config")
+            .arg(folder.path().join("arouter.toml"))
+            .arg("--data")
+            .arg(&data)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let since = Instant::now();
         let (running, first) = loop {
             let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(data.join(name)).ok()?).ok() };
@@ -141,7 +156,8 @@ impl Ours {
         };
         let address = running["base_url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap();
         let nats = std::fs::read_to_string(data.join("nats/nats.pid")).unwrap().trim().parse().unwrap();
-        let target = Target { name: "arouter", address, key: first["live_key"].as_str().unwrap().to_owned(), processes: vec![child.id(), nats] };
+        let target =
+            Target { name: "arouter", address, key: first["live_key"].as_str().unwrap().to_owned(), processes: vec![child.id(), nats] };
         let ours = Self { target, child, _folder: folder };
         while ours.get("/api/v1/balance")["balance"].as_f64().unwrap_or_default() < 1.0 {
             std::thread::sleep(Duration::from_millis(20));

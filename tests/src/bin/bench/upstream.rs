@@ -65,12 +65,14 @@ async fn streamed(stream: &mut TcpStream, paced: bool) -> std::io::Result<()> {
     }
     let head = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1710000000,"model":"gpt-static","#;
     for _ in 0..FRAMES {
-        frame(stream, &format!("{head}\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"word \"}},\"finish_reason\":null}}]}}\n\n")).await?;
+        frame(stream, &format!("{head}\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"word \"}},\"finish_reason\":null}}]}}\n\n"))
+            .await?;
         if paced {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    frame(stream, &format!("{head}\"choices\":[],\"usage\":{{\"prompt_tokens\":20,\"completion_tokens\":50,\"total_tokens\":70}}}}\n\n")).await?;
+    frame(stream, &format!("{head}\"choices\":[],\"usage\":{{\"prompt_tokens\":20,\"completion_tokens\":50,\"total_tokens\":70}}}}\n\n"))
+        .await?;
     frame(stream, "data: [DONE]\n\n").await?;
     stream.write_all(b"0\r\n\r\n").await
 }

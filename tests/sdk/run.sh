@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Starts `arouter up` on a temporary folder and runs the official SDKs and a plain NATS client against it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+program=${1:-target/debug/arouter}
+venv=.tools/sdk
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import openai, nats, jsonschema' 2>/dev/null; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check 'openai>=1.60,<3' 'nats-py>=2.9,<3' 'jsonschema[format]>=4.20,<5'
+fi
+
+data=$(mktemp -d)
+AROUTER_SERVER__LISTEN=127.0.0.1:0 "$program" up --data "$data" >"$data/out.log" 2>"$data/err.log" &
+pid=$!
+trap 'kill -TERM $pid 2>/dev/null; wait $pid || true; rm -rf "$data"' EXIT
+for _ in $(seq 200); do [ -s "$data/running.json" ] && grep -q 'Try it' "$data/out.log" && break; sleep 0.1; done
+
+value() { "$venv/bin/python" -c "import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])" "$data/$1" "$2"; }
+"$venv/bin/python" tests/sdk/openai_chat.py "$(value running.json base_url)" "$(value first-run.json live_key)" "$(value first-run.json management_key)"
+"$venv/bin/python" tests/sdk/events.py "$(value running.json nats_url)"
+"$program" verify --data "$data"

@@ -1,0 +1,101 @@
+//! The rules of the house that no lint knows: file length, first line, crate arrows, stage order, who may use what.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tests::arouter::repository;
+
+const LINES_MAX: usize = 400;
+/// Crate and what of ours it may import.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("schemas/events", &[]),
+    ("schemas/wire", &["events"]),
+    ("schemas/pricing", &["events"]),
+    ("schemas/eventlog", &["events"]),
+    ("schemas/reading", &["events", "wire", "eventlog"]),
+    ("gateway", &["events", "wire", "pricing", "eventlog"]),
+    ("ledger", &["events", "eventlog", "reading"]),
+    ("projector", &["events", "eventlog", "reading"]),
+    ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "reading", "gateway", "ledger", "projector"]),
+];
+/// Foreign package and the crates that may use it.
+const WRAPPERS: [(&str, &[&str]); 4] = [
+    ("async-nats", &["schemas/eventlog"]),
+    ("sqlx", &["schemas/eventlog", "schemas/reading", "ledger", "projector", "deploy/arouter"]),
+    ("reqwest", &["gateway", "deploy/arouter"]),
+    ("axum", &["schemas/reading", "gateway", "ledger", "projector", "deploy/arouter"]),
+];
+/// A stage may use those before it; `spool` and `error` lie below all.
+const STAGES: [&str; 6] = ["auth", "route", "admission", "attempt", "stream", "meter"];
+/// Reasons why a stage looks to its right: admission measures what it charges; an attempt and a stream count while they read.
+const LOOKS_RIGHT: [(&str, &str); 3] = [("admission", "meter"), ("attempt", "meter"), ("stream", "meter")];
+const BANNED_NAMES: [&str; 8] = ["utils", "common", "core", "models_common", "services", "helpers", "types", "misc"];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.ends_with("target") {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn all_sources() -> Vec<PathBuf> {
+    ["schemas", "gateway", "ledger", "projector", "deploy", "tests"].iter().flat_map(|folder| sources(&repository().join(folder))).collect()
+}
+
+#[test]
+fn files_are_short_and_begin_with_what_they_are() {
+    for path in all_sources() {
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert!(text.starts_with("//! "), "{} begins without //!", path.display());
+        let production = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
+        assert!(production <= LINES_MAX || path.starts_with(repository().join("tests")), "{} has {production} lines", path.display());
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        assert!(!BANNED_NAMES.contains(&name), "{}: find a better name", path.display());
+    }
+}
+
+/// The names in a manifest's `[dependencies]`.
+fn dependencies(folder: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(repository().join(folder).join("Cargo.toml")).expect("a manifest");
+    let section = text.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default().to_owned();
+    section.lines().filter_map(|line| Some(line.split(['.', ' ', '=']).next()?.to_owned())).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn crates_import_only_along_the_arrows() {
+    let ours: Vec<&str> = ARROWS.iter().filter_map(|(folder, _)| folder.rsplit('/').next()).collect();
+    for (folder, allowed) in ARROWS {
+        for name in dependencies(folder) {
+            assert!(!ours.contains(&name.as_str()) || allowed.contains(&name.as_str()), "{folder} must not import {name}");
+            let wrapped = WRAPPERS.iter().find(|(package, _)| *package == name);
+            assert!(wrapped.is_none_or(|(_, may)| may.contains(&folder)), "{folder} must not use {name}");
+        }
+    }
+}
+
+#[test]
+fn stages_look_only_to_the_left() {
+    for (place, stage) in STAGES.iter().enumerate() {
+        for path in sources(&repository().join("gateway/src").join(stage)) {
+            let text = std::fs::read_to_string(&path).expect("text");
+            for later in &STAGES[place + 1..] {
+                let uses = text.contains(&format!("crate::{later}::")) && !LOOKS_RIGHT.contains(&(stage, later));
+                assert!(!uses, "{} uses the later stage {later}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_floats_where_money_lives() {
+    for path in ["schemas/pricing/src", "ledger/src"].iter().flat_map(|folder| sources(&repository().join(folder))) {
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert!(!text.contains("f64") && !text.contains("f32"), "{} has a float", path.display());
+    }
+}
