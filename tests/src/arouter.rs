@@ -108,7 +108,7 @@ impl Arouter {
             serde_json::from_slice(&text).ok()
         })
         .await;
-        self.base = running["base_url"].as_str().unwrap().trim_end_matches("/v1").to_owned();
+        self.base = running["base_url"].as_str().unwrap().trim_end_matches("/v1").into();
         let (http, ready) = (self.http.clone(), format!("{}/readyz", self.base));
         until("readiness", || async { http.get(&ready).send().await.ok().filter(|answer| answer.status().is_success()) }).await;
         let data = self.data();

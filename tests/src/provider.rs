@@ -57,6 +57,7 @@ impl Provider {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
         let router = Router::new().route("/v1/chat/completions", post(chat)).with_state(provider.clone());
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::task::spawn(async move { axum::serve(listener, router).await });
         provider
     }
@@ -85,12 +86,16 @@ impl Provider {
         let mut text =
             format!("[[providers]]\nslug = \"test\"\nbase_url = \"http://{}/v1\"\napi_key = \"upstream-secret\"\n", self.address);
         for model in MODELS {
-            text += &format!(
-                "[[models]]\nid = \"test/{model}\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 100000\nmax_output_tokens = 1000\n"
-            );
+            text.push_str(&model_config(model));
         }
         text
     }
+}
+
+fn model_config(model: &str) -> String {
+    format!(
+        "[[models]]\nid = \"test/{model}\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 100000\nmax_output_tokens = 1000\n"
+    )
 }
 
 async fn chat(State(provider): State<Provider>, headers: HeaderMap, body: Bytes) -> Response {

@@ -100,13 +100,12 @@ async fn grant(
     let holders = repo::holders(connection, &account.id).await?.max(1);
     let ends_at_us = bound.and_then(|bound| bound.ends_at_us);
     let amount = decide(&account, bound, holders, ask);
-    let denial = match amount {
-        Some(_) => None,
-        None => {
-            let unposted = repo::unposted(connection, &account.id, None).await?;
-            let unposted_in_window = repo::unposted(connection, &account.id, lease.window.as_ref()).await?;
-            Some(denial(&account.after(unposted), bound.map(|bound| bound.after(unposted_in_window)), ask.needed_nanos))
-        }
+    let denial = if amount.is_some() {
+        None
+    } else {
+        let unposted = repo::unposted(connection, &account.id, None).await?;
+        let unposted_in_window = repo::unposted(connection, &account.id, lease.window.as_ref()).await?;
+        Some(denial(&account.after(unposted), bound.map(|bound| bound.after(unposted_in_window)), ask.needed_nanos))
     };
     let amount = amount.unwrap_or_default();
     if amount > Nanos::ZERO {
@@ -256,6 +255,7 @@ mod tests {
         assert_eq!(decide(&account(100, 0), bound(40, 5), 1, &ask(5, 100, 0)), Some(Nanos(5)));
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where a key may have no limit")]
     fn bound(spent: i64, held: i64) -> Option<KeyBound> {
         Some(KeyBound { limit: Nanos(50), window: Window { spent: Nanos(spent), held: Nanos(held) }, ends_at_us: None })
     }

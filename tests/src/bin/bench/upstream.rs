@@ -21,6 +21,7 @@ pub fn start() -> SocketAddr {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
+                #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
                 tokio::task::spawn(serve(stream));
             }
         });
