@@ -77,7 +77,7 @@ impl Stages {
         let admitted = self.admit(id, &caller, &parts.headers, &chat).await;
         let (plan, mut admitted) = admitted.inspect_err(|error| self.refused(id, &caller, &chat, error))?;
         match self.attempts.send(&plan, &chat, &mut admitted).await {
-            Ok(Reply { answer: Answer::Whole { body, meter }, served }) => whole(admitted, served, &meter, &body),
+            Ok(Reply { answer: Answer::Whole { body, meter }, served }) => whole(admitted, served, &meter, &body).await,
             Ok(Reply { answer: Answer::Stream(incoming), served }) => Ok(self.streamed(admitted, served, *incoming)),
             Err(error) => {
                 let end = End {
@@ -87,7 +87,7 @@ impl Stages {
                     served: None,
                     measured: Measured::UNKNOWN,
                 };
-                admitted.finish(&end);
+                admitted.finish(&end).await;
                 Err(error)
             }
         }
@@ -154,7 +154,7 @@ impl Stages {
 }
 
 /// A whole answer: recorded, then given to the client.
-fn whole(admitted: Admitted, served: Served, meter: &Meter, body: &Bytes) -> Result<Response, GatewayError> {
+async fn whole(admitted: Admitted, served: Served, meter: &Meter, body: &Bytes) -> Result<Response, GatewayError> {
     let answer = ChatResponse::parse(body).map_err(|_| GatewayError::Internal)?;
     let id = quoted(admitted.request().as_str());
     let model = served.model.id_json.clone();
@@ -166,7 +166,7 @@ fn whole(admitted: Admitted, served: Served, meter: &Meter, body: &Bytes) -> Res
         served: Some(Served { tier, ..served }),
         measured: meter.measured(),
     };
-    let charge = admitted.finish(&end);
+    let charge = admitted.finish(&end).await;
     let body = answer.client_body(&id, &model, &usage(&charge));
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -102,7 +102,7 @@ async fn killed_again_and_again_under_load() {
     let config = format!("[bootstrap]\ncredit_usd = 1000\n[spool]\nsegment_bytes = 1048576\n{}", provider.config());
     let mut arouter = Arouter::start(Storage::Sqlite, &config).await;
     let (told, counter) = (Told::default(), Arc::<AtomicU64>::default());
-    let rounds: u64 = option_env!("AROUTER_TEST_KILLS").and_then(|text| text.parse().ok()).unwrap_or(5);
+    let rounds: u64 = std::env::var_os("AROUTER_TEST_KILLS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(5);
     for round in 0..rounds {
         let load = Load::start(&arouter, &told, &counter);
         // The moment is what varies; there is no condition to wait for.

@@ -10,10 +10,12 @@ use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Nanos, Provenance, RequestId, Tokens, UnitPrices};
 use pricing::ServiceTier;
 
+use super::Admission;
 use super::slice::Hold;
+use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::route::Model;
-use crate::spool::Place;
+use crate::spool::{Place, Spool};
 
 /// A request that was admitted.
 pub struct Admitted {
@@ -28,6 +30,7 @@ pub struct Admitted {
     attempts: Vec<Attempt>,
     /// The model that is being asked, once one is.
     asked: Option<Arc<Model>>,
+    mode: SpoolMode,
 }
 
 /// Who answered, and in which tier.
@@ -74,8 +77,18 @@ pub struct Charge {
 impl Admitted {
     /// A request whose start is recorded.
     #[must_use]
-    pub fn new(started: RequestStarted, hold: Hold, place: Place, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { started, open: Some((hold, place)), clock, ids, since: Instant::now(), ttft_us: None, attempts: Vec::new(), asked: None }
+    pub fn new(started: RequestStarted, (hold, place): (Hold, Place), admission: &Admission) -> Self {
+        Self {
+            started,
+            open: Some((hold, place)),
+            clock: Arc::clone(&admission.clock),
+            ids: Arc::clone(&admission.ids),
+            since: Instant::now(),
+            ttft_us: None,
+            attempts: Vec::new(),
+            asked: None,
+            mode: admission.mode,
+        }
     }
 
     /// The request.
@@ -137,19 +150,23 @@ impl Admitted {
         }
     }
 
-    /// Records the end and settles the hold. The events are on disk when this returns.
-    #[expect(clippy::must_use_candidate, reason = "what is charged matters only to those who tell the client")]
-    pub fn finish(mut self, end: &End) -> Charge {
-        self.end(end)
+    /// Records the end and settles the hold. The events are written when this returns, and synced to the disk in mode `strict`.
+    pub async fn finish(mut self, end: &End) -> Charge {
+        let (charge, written) = self.end(end);
+        if let (SpoolMode::Strict, Some((spool, position))) = (self.mode, written) {
+            spool.synced(position).await;
+        }
+        charge
     }
 
-    fn end(&mut self, end: &End) -> Charge {
+    fn end(&mut self, end: &End) -> (Charge, Option<(Arc<Spool>, u64)>) {
         let latency_us = micros(self.since);
         let (status, (cost, beyond)) = self.charged(end);
         let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
-        let Some((hold, place)) = self.open.take() else { return charge };
+        let Some((hold, place)) = self.open.take() else { return (charge, None) };
         let finished = self.finished(end, latency_us);
         let usage = self.asked.is_some().then(|| self.usage(end, &charge));
+        let spool = place.spool();
         let written = place.end(|batch| {
             // The end comes last: after a torn write, what has no end is settled again, and what is charged already is not.
             if let Some(usage) = &usage {
@@ -157,11 +174,15 @@ impl Admitted {
             }
             batch.push(&self.draft(&finished));
         });
-        if let Err(error) = written {
-            tracing::error!(%error, request = %self.started.request, cost_nanos = cost.0, "the end of request {} could not be recorded: {error}", self.started.request);
-        }
         hold.settle(cost);
-        charge
+        match written {
+            Ok(position) => (charge, Some((spool, position))),
+            Err(error) => {
+                let request = &self.started.request;
+                tracing::error!(%error, %request, cost_nanos = cost.0, "the end of request {request} could not be recorded: {error}");
+                (charge, None)
+            }
+        }
     }
 
     fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {

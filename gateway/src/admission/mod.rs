@@ -108,7 +108,7 @@ impl Admission {
         if self.mode == SpoolMode::Strict {
             self.spool.synced(position).await;
         }
-        Ok(Admitted::new(started, hold, place, Arc::clone(&self.clock), Arc::clone(&self.ids)))
+        Ok(Admitted::new(started, (hold, place), self))
     }
 
     /// The purse that pays for a key: its own when it has a limit, else its account's.

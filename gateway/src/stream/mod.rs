@@ -62,7 +62,7 @@ impl Relay {
         // Before anything else: a provider whose client left must not go on.
         let meter = incoming.close();
         let end = end(&stopped, &meter, served);
-        let charge = admitted.finish(&end);
+        let charge = admitted.finish(&end).await;
         let ending = Ending { id: &id, model: &model, created_s };
         let mut last = Vec::with_capacity(512);
         match stopped {
