@@ -24,7 +24,7 @@ struct ModelsQuery {
 ///
 /// # Errors
 /// 401 for the wrong credential.
-pub async fn list(State(stages): State<Stages>, request: Request) -> Result<Response, GatewayError> {
+pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
     let Query(query) = Query::<ModelsQuery>::try_from_uri(request.uri())
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;

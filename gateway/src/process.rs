@@ -83,8 +83,8 @@ pub enum StartError {
     #[error(transparent)]
     Catalog(#[from] pricing::CatalogError),
     /// TLS cannot be set up.
-    #[error("no HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    #[error("TLS cannot be set up: {0}; are ca-certificates installed?")]
+    Client(#[from] rustls::Error),
 }
 
 /// A running gateway.
@@ -95,8 +95,8 @@ pub struct Gateway {
     pub admin: Admin,
     config: GatewayConfig,
     syncers: Vec<Syncer>,
-    streams: TaskTracker,
     cut: CancellationToken,
+    close: CancellationToken,
     serving: TaskTracker,
     keepers: TaskTracker,
     shipping: TaskTracker,
@@ -144,10 +144,10 @@ impl Gateway {
         let gateway = Self {
             address,
             admin: admin.clone(),
-            syncers: syncers(&spool, &old, &config).map_err(data)?,
+            syncers: syncers(&spool, &old, &config)?,
             config,
-            streams: tracker(),
             cut: CancellationToken::new(),
+            close: CancellationToken::new(),
             serving: tracker(),
             keepers: tracker(),
             shipping: tracker(),
@@ -168,15 +168,15 @@ impl Gateway {
         let mut workers = Vec::with_capacity(cores);
         for _ in 0..cores {
             let parts = Parts {
-                stages: gateway.stages(&routes, &admission)?,
+                stages: Arc::new(gateway.stages(&routes, &admission)?),
                 admin: admin.clone(),
                 ledger: forward(&neighbours.ledger_reads),
                 projector: forward(&neighbours.projector_reads),
                 health: Health { log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), spool: Arc::clone(&spool) },
             };
             let head_timeout = Duration::from_millis(server.read_timeout_ms);
-            let (streams, stop) = (gateway.streams.clone(), gateway.stop_serving.clone());
-            workers.push(Worker { router: router(parts), head_timeout, streams, stop });
+            let (stop, close) = (gateway.stop_serving.clone(), gateway.close.clone());
+            workers.push(Worker { router: router(parts), head_timeout, stop, close });
         }
         gateway.serving.spawn(Workers::start(workers).map_err(data)?.accept(listener, gateway.stop_serving.clone()));
         Ok(gateway)
@@ -222,7 +222,6 @@ impl Gateway {
             server: Arc::clone(&self.admin.server),
             clock: Arc::clone(&self.admin.clock),
             ids: Arc::clone(&self.admin.ids),
-            streams: self.streams.clone(),
             cut: self.cut.clone(),
         })
     }
@@ -231,17 +230,16 @@ impl Gateway {
     pub async fn stop(self) {
         let drain = Duration::from_millis(self.config.server.drain_timeout_ms);
         self.stop_serving.cancel();
-        self.streams.close();
         self.serving.close();
         if tokio::time::timeout(drain, self.serving.wait()).await.is_err() {
             tracing::warn!("streams that did not end in time are cut");
             self.cut.cancel();
-            self.streams.wait().await;
             if tokio::time::timeout(Duration::from_secs(1), self.serving.wait()).await.is_err() {
                 tracing::warn!("connections that did not end in time are closed");
+                self.close.cancel();
             }
         }
-        self.streams.wait().await;
+        self.serving.wait().await;
         self.stop_keepers.cancel();
         self.keepers.close();
         self.keepers.wait().await;
@@ -256,7 +254,7 @@ impl Gateway {
     }
 }
 
-fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig) -> std::io::Result<Vec<Syncer>> {
+fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig) -> Result<Vec<Syncer>, SpoolError> {
     let every = Duration::from_millis(config.spool.sync_every_ms);
     // What recovery wrote is synced once, now.
     old.iter().try_for_each(|spool| spool.sync())?;

@@ -9,11 +9,8 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::request::{Outcome, RequestRefused};
 use events::{Draft, RequestId};
-use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use wire::fields::quoted;
 use wire::openai::request::ChatRequest;
 use wire::openai::response::ChatResponse;
@@ -27,13 +24,12 @@ use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 use crate::route::Routes;
-use crate::stream::{PIECES_WAITING, Relay, usage};
+use crate::stream::{Relay, usage};
 
 /// Characters of an application's name that are kept.
 const APP_CHARS_MAX: usize = 256;
 
 /// The stages, in order.
-#[derive(Clone)]
 pub struct Stages {
     /// Who calls.
     pub auth: Arc<Directory>,
@@ -49,14 +45,12 @@ pub struct Stages {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
-    /// Runs the relays of streams.
-    pub streams: TaskTracker,
     /// Ends streams when the gateway must stop.
     pub cut: CancellationToken,
 }
 
 /// `POST /v1/chat/completions`: an OpenAI chat completion, whole or streamed.
-pub async fn chat(State(stages): State<Stages>, request: axum::extract::Request) -> Response {
+pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
     let (parts, body) = request.into_parts();
     let mut response = match stages.run(&id, &parts, body).await {
@@ -113,16 +107,10 @@ impl Stages {
         Ok((plan, admitted))
     }
 
-    /// The stream runs in a task of its own: it outlives the connection, to be recorded.
     fn streamed(&self, admitted: Admitted, served: Served, incoming: crate::attempt::upstream::Incoming) -> Response {
-        let (client, pieces) = mpsc::channel(PIECES_WAITING);
-        let relay = Relay { admitted, served, incoming, client, cut: self.cut.clone() };
-        self.streams.spawn(relay.run());
-        let body = stream::unfold(pieces, async |mut pieces| {
-            pieces.recv().await.map(|piece| (Ok::<Bytes, std::convert::Infallible>(piece), pieces))
-        });
+        let relay = Relay::new(admitted, served, incoming, self.cut.clone());
         let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-        (StatusCode::OK, headers, Body::from_stream(body)).into_response()
+        (StatusCode::OK, headers, relay.into_body()).into_response()
     }
 
     /// A refusal for lack of money or rights is an event too; it reached no provider.

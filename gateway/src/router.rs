@@ -21,7 +21,7 @@ use crate::request::{Stages, chat};
 /// What the routes need.
 pub struct Parts {
     /// For models.
-    pub stages: Stages,
+    pub stages: Arc<Stages>,
     /// For management.
     pub admin: Admin,
     /// Reads of the ledger.

@@ -31,10 +31,10 @@ pub struct Worker {
     pub router: Router,
     /// How long the head of a request may take.
     pub head_timeout: Duration,
-    /// Streams that outlive their connection; the thread waits for them.
-    pub streams: TaskTracker,
     /// Ends connections when they are idle.
     pub stop: CancellationToken,
+    /// Closes the connections that are left.
+    pub close: CancellationToken,
 }
 
 impl Workers {
@@ -91,12 +91,14 @@ async fn run(worker: Worker, mut accepted: mpsc::Receiver<std::net::TcpStream>) 
     while let Some(stream) = accepted.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                connections.spawn(connection(stream, worker.router.clone(), worker.head_timeout, worker.stop.clone()));
+                let serving = connection(stream, worker.router.clone(), worker.head_timeout, worker.stop.clone());
+                let close = worker.close.clone();
+                // Dropping a connection records the ends of what runs on it.
+                connections.spawn(async move { close.run_until_cancelled(serving).await });
             }
             Err(error) => tracing::warn!(%error, "a connection could not be taken: {error}"),
         }
     }
     connections.close();
     connections.wait().await;
-    worker.streams.wait().await;
 }

@@ -113,6 +113,7 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         events.push(Outgoing {
+            stream: Stream::Ledger,
             subject: row.try_get("subject")?,
             id: row.try_get("event_id")?,
             payload: row.try_get::<String, _>("payload")?.into(),

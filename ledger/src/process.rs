@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use eventlog::{Fold, Log, Progress, Reader, Store, StoreError};
+use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError};
 use events::Clock;
 use events::caller::InternalSecret;
 use events::ids::Ids;
@@ -73,7 +73,7 @@ impl Ledger {
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress }
+        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT }
     }
 
     /// Who answers questions for it.

@@ -1,4 +1,4 @@
--- One row a request, folded from its usage and its end in any order.
+-- One row a request that was sent to a provider.
 CREATE TABLE generations (
     request TEXT PRIMARY KEY,
     account TEXT NOT NULL,
@@ -22,9 +22,7 @@ CREATE TABLE generations (
     prompt_tokens BIGINT NOT NULL,
     completion_tokens BIGINT NOT NULL,
     reasoning_tokens BIGINT NOT NULL,
-    cached_tokens BIGINT NOT NULL,
-    has_usage BIGINT NOT NULL,
-    has_end BIGINT NOT NULL
+    cached_tokens BIGINT NOT NULL
 );
 CREATE INDEX generations_by_time ON generations (account, admitted_at_us);
 

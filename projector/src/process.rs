@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use eventlog::{Fold, Log, Progress, Reader, Store, StoreError};
+use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError};
 use events::Clock;
 use events::caller::InternalSecret;
 use events::subject::Stream;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answers::Answers;
+use crate::projections::arrivals::Arrivals;
 use crate::projections::generations::Generations;
 use crate::projections::keys::KeyNames;
 use crate::{STEPS, router};
@@ -45,12 +46,13 @@ impl Projector {
     pub fn start(&self, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
         let quiet = || watch::Sender::new(Progress::default());
         tasks.spawn(self.reader(log, Stream::Usage, Generations, self.progress.clone()).run(stop.clone()));
-        tasks.spawn(self.reader(log, Stream::Requests, Generations, quiet()).run(stop.clone()));
+        let arrivals = self.reader(log, Stream::Requests, Arrivals, quiet());
+        tasks.spawn(Reader { pace: Pace::RELAXED, ..arrivals }.run(stop.clone()));
         tasks.spawn(self.reader(log, Stream::Control, KeyNames, quiet()).run(stop.clone()));
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress }
+        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT }
     }
 
     /// Who answers questions for it.

@@ -18,12 +18,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use libmimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// How much lower the priority of background work is.
 const BACKGROUND_NICE: i32 = 5;

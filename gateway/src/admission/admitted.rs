@@ -15,7 +15,7 @@ use super::slice::Hold;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::route::Model;
-use crate::spool::{Place, Spool};
+use crate::spool::{Place, Spool, SpoolError};
 
 /// A request that was admitted.
 pub struct Admitted {
@@ -152,11 +152,33 @@ impl Admitted {
 
     /// Records the end and settles the hold. The events are written when this returns, and synced to the disk in mode `strict`.
     pub async fn finish(mut self, end: &End) -> Charge {
-        let (charge, written) = self.end(end);
-        if let (SpoolMode::Strict, Some((spool, position))) = (self.mode, written) {
-            spool.synced(position).await;
+        let (charge, recorded) = self.end(end);
+        if let Some((spool, position)) = recorded {
+            self.report(spool.flushed(position).await);
+            if self.mode == SpoolMode::Strict {
+                spool.synced(position).await;
+            }
         }
         charge
+    }
+
+    /// The same without waiting for anybody: the events are written when this returns.
+    pub fn finish_now(mut self, end: &End) {
+        self.end_now(end);
+    }
+
+    fn end_now(&mut self, end: &End) {
+        if let (_, Some((spool, position))) = self.end(end) {
+            self.report(spool.flush(position));
+        }
+    }
+
+    /// Nothing is lost as long as the process lives: what the disk did not take is written when it does.
+    fn report(&self, written: Result<(), SpoolError>) {
+        if let Err(error) = written {
+            let request = &self.started.request;
+            tracing::error!(%error, %request, "the end of request {request} waits in memory, since the disk does not take it: {error}");
+        }
     }
 
     fn end(&mut self, end: &End) -> (Charge, Option<(Arc<Spool>, u64)>) {
@@ -167,7 +189,7 @@ impl Admitted {
         let finished = self.finished(end, latency_us);
         let usage = self.asked.is_some().then(|| self.usage(end, &charge));
         let spool = place.spool();
-        let written = place.end(|batch| {
+        let position = place.end(|batch| {
             // The end comes last: after a torn write, what has no end is settled again, and what is charged already is not.
             if let Some(usage) = &usage {
                 batch.push(&self.draft(usage));
@@ -175,14 +197,7 @@ impl Admitted {
             batch.push(&self.draft(&finished));
         });
         hold.settle(cost);
-        match written {
-            Ok(position) => (charge, Some((spool, position))),
-            Err(error) => {
-                let request = &self.started.request;
-                tracing::error!(%error, %request, cost_nanos = cost.0, "the end of request {request} could not be recorded: {error}");
-                (charge, None)
-            }
-        }
+        (charge, Some((spool, position)))
     }
 
     fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {
@@ -227,6 +242,8 @@ impl Admitted {
             format: self.started.format,
             streamed: self.started.streamed,
             outcome: end.outcome,
+            status: end.status,
+            finish_reason: end.finish_reason.clone(),
             tokens: end.measured.tokens,
             provenance: end.measured.provenance,
             price_version: model.map_or_else(String::new, |model| model.price_version.clone()),
@@ -260,7 +277,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.open.is_some() {
             let outcome = if self.asked.is_some() { Outcome::Cancelled } else { Outcome::Aborted };
-            self.end(&End { outcome, status: None, finish_reason: None, served: None, measured: Measured::UNKNOWN });
+            self.end_now(&End { outcome, status: None, finish_reason: None, served: None, measured: Measured::UNKNOWN });
         }
     }
 }

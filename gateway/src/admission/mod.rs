@@ -101,14 +101,17 @@ impl Admission {
             traceparent: None,
             payload: &started,
         };
-        let position = place.start(&draft).map_err(|error| {
+        let position = place.start(&draft);
+        let admitted = Admitted::new(started, (hold, place), self);
+        // What fails here has an end all the same: `admitted` records it when it is dropped.
+        self.spool.flushed(position).await.map_err(|error| {
             tracing::error!(%error, "a request is refused: {error}");
             GatewayError::SpoolFull
         })?;
         if self.mode == SpoolMode::Strict {
             self.spool.synced(position).await;
         }
-        Ok(Admitted::new(started, (hold, place), self))
+        Ok(admitted)
     }
 
     /// The purse that pays for a key: its own when it has a limit, else its account's.

@@ -1,5 +1,6 @@
 //! Attempts: candidates are tried in order until one answers; what counts as an answer, and what moves on to the next.
 
+pub mod connections;
 pub mod upstream;
 
 use std::time::Instant;
@@ -64,7 +65,7 @@ impl Upstream {
                         "{} failed: {failure}",
                         model.provider.slug
                     );
-                    last = failure.into();
+                    last = (&failure).into();
                 }
             }
         }
@@ -84,10 +85,10 @@ fn refused(status: StatusCode, body: &[u8], provider: &str) -> GatewayError {
     GatewayError::UpstreamRefused { status, message, provider: provider.to_owned(), raw }
 }
 
-impl From<Failure> for GatewayError {
-    fn from(failure: Failure) -> Self {
+impl From<&Failure> for GatewayError {
+    fn from(failure: &Failure) -> Self {
         match failure {
-            Failure::Refused { status, body } => refused(status, &body, ""),
+            Failure::Refused { status, body } => refused(*status, body, ""),
             Failure::Timeout => Self::UpstreamTimeout,
             Failure::Connect
             | Failure::Cut

@@ -1,12 +1,14 @@
 //! One call to one provider: send, wait, and read far enough to know that it is an answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use wire::openai::response::{ChatResponse, Frame};
 use wire::sse::Parser;
 
+use super::connections::{Connections, Exchange, ExchangeError};
 use crate::config::UpstreamConfig;
 use crate::meter::Meter;
 use crate::route::Provider;
@@ -16,7 +18,7 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// The client for all providers.
 pub struct Upstream {
-    client: reqwest::Client,
+    connections: Arc<Connections>,
     config: UpstreamConfig,
 }
 
@@ -35,14 +37,15 @@ pub enum Answer {
 
 /// A stream that is being read.
 pub struct Incoming {
-    response: reqwest::Response,
+    /// None when nothing more is read.
+    exchange: Option<Exchange>,
     parser: Parser,
-    idle: Duration,
+    /// How long it may say nothing.
+    pub idle: Duration,
     /// Frames that are read already.
     pub ready: Vec<Bytes>,
     /// What was said so far.
     pub meter: Meter,
-    ended: bool,
 }
 
 /// Why a provider gave no answer.
@@ -110,14 +113,11 @@ impl Failure {
     }
 }
 
-impl From<reqwest::Error> for Failure {
-    fn from(error: reqwest::Error) -> Self {
-        if error.is_timeout() {
-            Self::Timeout
-        } else if error.is_connect() {
-            Self::Connect
-        } else {
-            Self::Cut
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Connect => Self::Connect,
+            ExchangeError::Broken(_) => Self::Cut,
         }
     }
 }
@@ -127,31 +127,17 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn try_new(config: UpstreamConfig) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
-            .pool_max_idle_per_host(1_024)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self { client, config })
+    pub fn try_new(config: UpstreamConfig) -> Result<Self, rustls::Error> {
+        Ok(Self { connections: Connections::try_new(Duration::from_millis(config.connect_timeout_ms))?, config })
     }
 
-    async fn post(&self, provider: &Provider, body: Vec<u8>) -> Result<reqwest::Response, Failure> {
-        let mut request = self
-            .client
-            .post(provider.chat_url.clone())
-            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(body);
-        if let Some(authorization) = &provider.authorization {
-            request = request.header(header::AUTHORIZATION, authorization.clone());
-        }
+    async fn post(&self, provider: &Provider, body: Vec<u8>) -> Result<Exchange, Failure> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
-        let response = tokio::time::timeout(wait, request.send()).await.map_err(|_| Failure::Timeout)??;
-        let status = response.status();
+        let sending = self.connections.post(&provider.chat, &provider.headers, body.into());
+        let exchange = tokio::time::timeout(wait, sending).await.map_err(|_| Failure::Timeout)??;
+        let status = exchange.status;
         match status {
-            StatusCode::OK => Ok(response),
+            StatusCode::OK => Ok(exchange),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 tracing::error!(
                     provider = provider.slug,
@@ -163,7 +149,7 @@ impl Upstream {
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(Failure::Status(status)),
             status if status.is_client_error() => {
-                let body = self.read(response, ERROR_BYTES_MAX).await.unwrap_or_default();
+                let body = self.read(exchange, ERROR_BYTES_MAX).await.unwrap_or_default();
                 Err(Failure::Refused { status, body })
             }
             status => Err(Failure::Status(status)),
@@ -175,17 +161,17 @@ impl Upstream {
     /// # Errors
     /// When none comes.
     pub async fn whole(&self, provider: &Provider, body: Vec<u8>, prompt_bytes: Option<u64>) -> Result<Answer, Failure> {
-        let response = self.post(provider, body).await?;
-        let body = self.read(response, self.config.body_bytes_max).await?;
+        let exchange = self.post(provider, body).await?;
+        let body = self.read(exchange, self.config.body_bytes_max).await?;
         let mut meter = Meter::new(prompt_bytes.unwrap_or_default());
         let answer = ChatResponse::parse(&body).map_err(|_| Failure::Malformed)?;
         meter.note(&answer.said, answer.usage, answer.service_tier);
         Ok(Answer::Whole { body, meter })
     }
 
-    async fn read(&self, mut response: reqwest::Response, most: usize) -> Result<Bytes, Failure> {
+    async fn read(&self, mut exchange: Exchange, most: usize) -> Result<Bytes, Failure> {
         let idle = Duration::from_millis(self.config.idle_timeout_ms);
-        let mut next = async || tokio::time::timeout(idle, response.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(Failure::from);
+        let mut next = async || tokio::time::timeout(idle, exchange.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Cut);
         let Some(first) = next().await? else { return Ok(Bytes::new()) };
         let mut all: Option<BytesMut> = None;
         while let Some(piece) = next().await? {
@@ -203,19 +189,17 @@ impl Upstream {
     /// # Errors
     /// When no piece comes.
     pub async fn stream(&self, provider: &Provider, body: Vec<u8>, prompt_bytes: Option<u64>) -> Result<Answer, Failure> {
-        let response = self.post(provider, body).await?;
+        let exchange = self.post(provider, body).await?;
         let mut incoming = Incoming {
-            response,
+            exchange: Some(exchange),
             parser: Parser::default(),
             idle: Duration::from_millis(self.config.idle_timeout_ms),
             ready: Vec::new(),
             meter: Meter::new(prompt_bytes.unwrap_or_default()),
-            ended: false,
         };
         loop {
-            let Some(frames) = incoming.next().await? else {
-                return Err(Failure::Cut);
-            };
+            let frames = tokio::time::timeout(incoming.idle, incoming.next()).await.map_err(|_| Failure::Timeout)??;
+            let Some(frames) = frames else { return Err(Failure::Cut) };
             let mut has_begun = false;
             for frame in &frames {
                 match Frame::parse(frame).map_err(|_| Failure::Malformed)? {
@@ -233,16 +217,15 @@ impl Upstream {
 }
 
 impl Incoming {
-    /// What was said; the provider's connection is closed.
-    #[must_use]
-    pub fn close(self) -> Meter {
-        self.meter
+    /// Reads nothing more: a connection whose answer is not over is closed.
+    pub fn close(&mut self) {
+        self.exchange = None;
     }
 
     /// The frames that come next, together as they came; `None` at the end.
     ///
     /// # Errors
-    /// When the stream breaks, stalls or is no stream.
+    /// When the stream breaks or is no stream.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Failure> {
         loop {
             let mut frames = Vec::new();
@@ -252,15 +235,12 @@ impl Incoming {
             if !frames.is_empty() {
                 return Ok(Some(frames));
             }
-            if self.ended {
-                return Ok(None);
-            }
-            let chunk = tokio::time::timeout(self.idle, self.response.chunk()).await.map_err(|_| Failure::Timeout)??;
-            if let Some(bytes) = chunk {
+            let Some(exchange) = &mut self.exchange else { return Ok(None) };
+            if let Some(bytes) = exchange.chunk().await.map_err(|_| Failure::Cut)? {
                 self.parser.push(&bytes);
                 continue;
             }
-            self.ended = true;
+            self.exchange = None;
             if let Some(frame) = self.parser.finish() {
                 return Ok(Some(vec![frame]));
             }

@@ -2,6 +2,7 @@
 
 pub mod names;
 pub mod known;
+pub mod endpoint;
 pub mod table;
 pub mod plan;
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
-use reqwest::Url;
 
+use super::endpoint::Endpoint;
 use super::{known, names};
 use crate::config::{ModelConfig, ProviderConfig, ProviderFormat};
 
@@ -19,9 +20,9 @@ pub struct Provider {
     /// What it speaks.
     pub format: ProviderFormat,
     /// Where chat completions are asked for.
-    pub chat_url: Url,
-    /// `Bearer …`; a local server needs none.
-    pub authorization: Option<HeaderValue>,
+    pub chat: Endpoint,
+    /// What every request to it has: the content type, and `Authorization` unless it needs none.
+    pub headers: HeaderMap,
     /// The field for a cap of ours.
     pub cap_field: &'static str,
 }
@@ -109,20 +110,16 @@ impl Provider {
     pub fn try_new(config: &ProviderConfig) -> Result<Self, RouteError> {
         let slug = names::author_of(&config.slug);
         let base = config.base_url.as_deref().or_else(|| known::base_url(&slug)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
-        let bad = || RouteError::BadBaseUrl { slug: slug.clone(), url: base.to_owned() };
-        let chat_url = Url::parse(&format!("{}/chat/completions", base.trim_end_matches('/'))).map_err(|_| bad())?;
-        if !matches!(chat_url.scheme(), "http" | "https") || chat_url.host().is_none() {
-            return Err(bad());
+        let chat = Endpoint::parse(&format!("{}/chat/completions", base.trim_end_matches('/')))
+            .ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: base.to_owned() })?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = &config.api_key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| RouteError::BadCredential(slug.clone()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
         }
-        let authorization = match &config.api_key {
-            None => None,
-            Some(key) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| RouteError::BadCredential(slug.clone()))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        Ok(Self { format: config.format, chat_url, authorization, cap_field: known::cap_field(&slug), slug })
+        Ok(Self { format: config.format, chat, headers, cap_field: known::cap_field(&slug), slug })
     }
 }
 

@@ -5,9 +5,12 @@
 
 pub mod record;
 pub mod segment;
+pub mod batch;
 pub mod writer;
+pub mod place;
 pub mod sync;
 pub mod recover;
 pub mod publish;
 
-pub use writer::{Place, Spool, SpoolError};
+pub use place::Place;
+pub use writer::{Spool, SpoolError};

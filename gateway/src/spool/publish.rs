@@ -27,7 +27,7 @@ const _: () = assert!(CHUNK > RECORD_MAX);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long to gather what is written before it is sent.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(20);
 /// How often watermarks are asked for.
 const WATERMARKS_EVERY: Duration = Duration::from_millis(500);
 /// How long an answer may take.
@@ -136,7 +136,7 @@ impl Publisher {
             return Ok(false);
         };
         if !events.is_empty() {
-            self.log.append(events).await?;
+            self.log.send(events).await?;
         }
         cursor.segment = Some(segment);
         cursor.offset = offset;
@@ -197,6 +197,7 @@ fn parse(chunk: &[u8], taken: &Sequences) -> (Vec<Outgoing>, usize) {
         let Found::Record(record) = read(&chunk[offset..]) else { break };
         if record.sequence > taken[record.stream.index()] {
             events.push(Outgoing {
+                stream: record.stream,
                 subject: record.subject.to_owned(),
                 id: record.id.to_string(),
                 payload: Bytes::copy_from_slice(record.event),

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use events::subject::Stream;
 
@@ -28,8 +28,8 @@ pub struct Segment {
     filled: AtomicU64,
     /// The last sequence of each stream in it or before it.
     last: [AtomicU64; Stream::ALL.len()],
-    /// Requests that started in it and have not ended: it is kept for them.
-    open_requests: AtomicUsize,
+    /// The spool's position at its end.
+    ends_at: AtomicU64,
 }
 
 impl Segment {
@@ -76,7 +76,7 @@ impl Segment {
     }
 
     fn new(path: PathBuf, file: File, before: Sequences) -> Arc<Self> {
-        Arc::new(Self { path, file, filled: AtomicU64::new(HEADER), last: before.map(AtomicU64::new), open_requests: AtomicUsize::new(0) })
+        Arc::new(Self { path, file, filled: AtomicU64::new(HEADER), last: before.map(AtomicU64::new), ends_at: AtomicU64::new(0) })
     }
 
     /// How far it is filled.
@@ -99,15 +99,15 @@ impl Segment {
         std::array::from_fn(|index| self.last[index].load(Ordering::Relaxed))
     }
 
-    /// A request started (1) or ended (-1) that has its start in here.
-    pub fn count_open(&self, change: isize) {
-        self.open_requests.fetch_add(usize::from_ne_bytes(change.to_ne_bytes()), Ordering::AcqRel);
+    /// Notes the spool's position at its end.
+    pub fn end_at(&self, position: u64) {
+        self.ends_at.store(position, Ordering::Release);
     }
 
-    /// Whether a request that started in it is still running.
+    /// The spool's position at its end: all bytes that were recorded up to there, in this file and before.
     #[must_use]
-    pub fn has_open(&self) -> bool {
-        self.open_requests.load(Ordering::Acquire) > 0
+    pub fn ends_at(&self) -> u64 {
+        self.ends_at.load(Ordering::Acquire)
     }
 
     /// Reads from an offset into a buffer, at most up to where it is filled.

@@ -1,21 +1,26 @@
-//! Writing: sequences are given and records are written under one lock, so that a source never has a gap.
+//! Writing: sequences are given under one short lock, so that a source never has a gap; the disk is written under another, so that
+//! what many requests record at the same time becomes one write.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::subject::{Stream, subject};
-use events::{Draft, Payload, Source};
+use events::Source;
+use events::subject::Stream;
 use tokio::sync::watch;
 
-use super::record::{self, RECORD_MAX};
-use super::segment::{HEADER, Segment, Sequences};
+use super::batch::Batch;
+use super::place::Place;
+use super::record::{self, Found, RECORD_MAX};
+use super::segment::{Segment, Sequences};
 use crate::config::SpoolConfig;
 
 /// Bytes that an admitted request may need until its end is recorded.
-const PLACE_BYTES: u64 = 16 * 1024;
+pub(super) const PLACE_BYTES: u64 = 16 * 1024;
+/// Bytes of a file that may stay empty, because the next record did not fit.
+const TAIL_BYTES: u64 = RECORD_MAX as u64;
 
 /// Why nothing more is taken.
 #[derive(Debug, thiserror::Error)]
@@ -35,47 +40,67 @@ pub struct Spool {
     /// Its folder.
     pub folder: PathBuf,
     config: SpoolConfig,
-    state: Mutex<State>,
+    /// Never locked while waiting for the disk.
+    queue: Mutex<Queue>,
+    /// Locked before `queue`, where both are.
+    files: Mutex<Files>,
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
 }
 
-struct State {
+/// What is recorded and not written yet.
+pub(super) struct Queue {
+    pending: Vec<u8>,
+    sequences: Sequences,
+    /// All bytes that were ever recorded.
+    position: u64,
+    /// Bytes that the files allocated so far still take.
+    room: u64,
+    pub(super) reserved: u64,
+    /// Where the starts of requests are recorded whose end is not written yet.
+    pub(super) open: BTreeSet<u64>,
+    /// Those of them whose end is pending.
+    pub(super) ended: Vec<u64>,
+    /// Whether the last write failed: what it should have written is still pending.
+    is_stuck: bool,
+}
+
+struct Files {
     segments: VecDeque<Arc<Segment>>,
     spare: Option<Arc<Segment>>,
     next_number: u64,
-    sequences: Sequences,
-    reserved: u64,
-    bytes_written: u64,
     scratch: Vec<u8>,
 }
 
-/// Room for the end of one request, taken before it is sent anywhere.
-pub struct Place {
-    spool: Arc<Spool>,
-    segment: Option<Arc<Segment>>,
-}
-
-/// Records on their way into one write.
-pub struct Batch<'a> {
-    source: &'a Source,
-    sequences: Sequences,
-    bytes: &'a mut Vec<u8>,
-}
-
-impl Batch<'_> {
-    /// Adds an event.
-    pub fn push<P: Payload>(&mut self, draft: &Draft<'_, P>) {
-        let index = P::STREAM.index();
-        let sequence = self.sequences[index] + 1;
-        let subject = subject::<P>(draft.account, draft.subject);
-        let written =
-            record::write(self.bytes, P::STREAM, sequence, draft.id, &subject, |into| draft.write(self.source, sequence, into).is_ok());
-        if written {
-            self.sequences[index] = sequence;
-        } else {
-            tracing::error!(subject, "an event is larger than the spool takes and is dropped");
+impl Queue {
+    /// Gives sequences and appends; gives back the position behind.
+    pub(super) fn add(&mut self, batch: &Batch<'_>) -> u64 {
+        let before = self.pending.len();
+        let mut start = 0;
+        for entry in &batch.entries {
+            let sequence = &mut self.sequences[entry.stream.index()];
+            *sequence += 1;
+            record::write(&mut self.pending, entry.stream, *sequence, entry.id, &entry.subject, &batch.bytes[start..entry.end]);
+            start = entry.end;
         }
+        let size = length(self.pending.len() - before);
+        self.position += size;
+        self.room = self.room.saturating_sub(size);
+        self.position
+    }
+}
+
+impl Files {
+    /// What they still take.
+    fn room(&self, config: &SpoolConfig) -> u64 {
+        let usable = |segment: &Arc<Segment>| config.segment_bytes.saturating_sub(segment.filled()).saturating_sub(TAIL_BYTES);
+        self.segments.back().map_or(0, usable) + self.spare.as_ref().map_or(0, usable)
+    }
+
+    fn create(&mut self, folder: &Path, config: &SpoolConfig, before: Sequences) -> Result<Arc<Segment>, SpoolError> {
+        let segment = Segment::create(folder, self.next_number, config.segment_bytes, before).map_err(full)?;
+        self.next_number += 1;
+        Ok(segment)
     }
 }
 
@@ -97,25 +122,34 @@ impl Spool {
         folder: PathBuf,
         source: Source,
         config: SpoolConfig,
-        mut segments: VecDeque<Arc<Segment>>,
+        segments: VecDeque<Arc<Segment>>,
         sequences: Sequences,
     ) -> Result<Arc<Self>, SpoolError> {
         let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
-        segments.push_back(Segment::create(&folder, next_number, config.segment_bytes, sequences).map_err(full)?);
-        let state =
-            State { segments, spare: None, next_number: next_number + 1, sequences, reserved: 0, bytes_written: 0, scratch: Vec::new() };
-        Ok(Arc::new(Self {
-            source,
-            folder,
-            config,
-            state: Mutex::new(state),
-            written: watch::Sender::new(0),
-            synced: watch::Sender::new(0),
-        }))
+        let mut files = Files { segments, spare: None, next_number, scratch: Vec::new() };
+        let current = files.create(&folder, &config, sequences)?;
+        files.segments.push_back(current);
+        let room = files.room(&config);
+        let queue = Queue {
+            pending: Vec::new(),
+            sequences,
+            position: 0,
+            room,
+            reserved: 0,
+            open: BTreeSet::new(),
+            ended: Vec::new(),
+            is_stuck: false,
+        };
+        let (written, synced) = (watch::Sender::new(0), watch::Sender::new(0));
+        Ok(Arc::new(Self { source, folder, config, queue: Mutex::new(queue), files: Mutex::new(files), written, synced }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes room for the end of one request.
@@ -123,78 +157,126 @@ impl Spool {
     /// # Errors
     /// When the spool is at its cap or the disk is full: the request must be refused.
     pub fn reserve(self: &Arc<Self>) -> Result<Place, SpoolError> {
-        let mut state = self.lock();
-        self.make_room(&mut state, PLACE_BYTES)?;
-        state.reserved += PLACE_BYTES;
-        Ok(Place { spool: Arc::clone(self), segment: None })
+        let mut queue = self.room_for(PLACE_BYTES)?;
+        queue.reserved += PLACE_BYTES;
+        Ok(Place { spool: Arc::clone(self), started_at: None })
     }
 
-    /// Writes events that no request has reserved room for.
+    /// Records and writes events that no request has reserved room for.
     ///
     /// # Errors
     /// When the spool is full or the disk fails.
     pub fn append(&self, write: impl FnOnce(&mut Batch<'_>)) -> Result<u64, SpoolError> {
-        let mut state = self.lock();
-        self.make_room(&mut state, PLACE_BYTES)?;
-        self.write(&mut state, write).map(|(position, _)| position)
+        let batch = Batch::of(&self.source, write);
+        let position = self.room_for(PLACE_BYTES.max(length(batch.bytes.len())))?.add(&batch);
+        self.flush(position)?;
+        Ok(position)
     }
 
-    /// Free bytes beyond what is reserved must not fall below `bytes`; allocates the next file when they would.
-    fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), SpoolError> {
-        let usable = |segment: &Segment| {
-            self.config.segment_bytes.saturating_sub(segment.filled()).saturating_sub(u64::try_from(RECORD_MAX).unwrap_or_default())
-        };
-        let free = state.segments.back().map_or(0, |segment| usable(segment)) + state.spare.as_ref().map_or(0, |segment| usable(segment));
-        if free >= state.reserved + bytes {
-            return Ok(());
+    /// The queue with so many bytes free beyond what is reserved; allocates the next file when they are not.
+    fn room_for(&self, bytes: u64) -> Result<MutexGuard<'_, Queue>, SpoolError> {
+        let queue = self.queue();
+        if queue.is_stuck {
+            let position = queue.position;
+            drop(queue);
+            self.flush(position)?;
+        } else if queue.room >= queue.reserved + bytes {
+            return Ok(queue);
+        } else {
+            drop(queue);
         }
-        let files = u64::try_from(state.segments.len() + usize::from(state.spare.is_some())).unwrap_or_default();
-        if state.spare.is_some() || (files + 1) * self.config.segment_bytes > self.config.bytes_max {
+        let mut files = self.files();
+        let mut queue = self.queue();
+        if queue.room >= queue.reserved + bytes {
+            return Ok(queue);
+        }
+        let count = length(files.segments.len() + usize::from(files.spare.is_some()));
+        if files.spare.is_some() || (count + 1) * self.config.segment_bytes > self.config.bytes_max {
             let megabytes = self.config.bytes_max / 1_048_576;
             return Err(SpoolError::Full(format!(
-                "{files} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?"
+                "{count} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?"
             )));
         }
-        let spare = Segment::create(&self.folder, state.next_number, self.config.segment_bytes, state.sequences).map_err(full)?;
-        state.next_number += 1;
-        state.spare = Some(spare);
+        files.spare = Some(files.create(&self.folder, &self.config, queue.sequences)?);
+        queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
+        Ok(queue)
+    }
+
+    /// Writes everything up to a position, together with whatever others have recorded meanwhile.
+    ///
+    /// # Errors
+    /// When the disk fails: what could not be written stays recorded and is written as soon as the disk takes it.
+    pub fn flush(&self, position: u64) -> Result<(), SpoolError> {
+        if *self.written.borrow() >= position {
+            return Ok(());
+        }
+        let mut files = self.files();
+        let (mut bytes, mut ended, sequences, position) = {
+            let mut queue = self.queue();
+            let scratch = std::mem::take(&mut files.scratch);
+            let pending = std::mem::replace(&mut queue.pending, scratch);
+            (pending, std::mem::take(&mut queue.ended), queue.sequences, queue.position)
+        };
+        let result = self.write(&mut files, &mut bytes, &sequences, position);
+        let mut queue = self.queue();
+        queue.is_stuck = result.is_err();
+        if result.is_ok() {
+            for start in ended {
+                queue.open.remove(&start);
+            }
+        } else {
+            bytes.append(&mut queue.pending);
+            std::mem::swap(&mut bytes, &mut queue.pending);
+            queue.ended.append(&mut ended);
+        }
+        queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
+        drop(queue);
+        bytes.clear();
+        files.scratch = bytes;
+        drop(files);
+        result?;
+        self.written.send_if_modified(|written| {
+            let is_more = *written < position;
+            *written = position.max(*written);
+            is_more
+        });
         Ok(())
     }
 
-    /// One write; sequences count only when it stands. Gives back the end position and the segment.
-    fn write(&self, state: &mut State, write: impl FnOnce(&mut Batch<'_>)) -> Result<(u64, Arc<Segment>), SpoolError> {
-        let mut bytes = std::mem::take(&mut state.scratch);
-        bytes.clear();
-        let mut batch = Batch { source: &self.source, sequences: state.sequences, bytes: &mut bytes };
-        write(&mut batch);
-        let sequences = batch.sequences;
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let segment = self.segment_for(state, size)?;
-        let offset = segment.filled();
-        segment.file.write_all_at(&bytes, offset)?;
-        segment.fill(offset + size, &sequences);
-        state.sequences = sequences;
-        state.bytes_written += size;
-        state.scratch = bytes;
-        let position = state.bytes_written;
-        self.written.send_replace(position);
-        Ok((position, segment))
+    /// Writes records into the current file, and into the next where they do not fit; what is written is taken out of `bytes`.
+    fn write(&self, files: &mut Files, bytes: &mut Vec<u8>, sequences: &Sequences, position: u64) -> Result<(), SpoolError> {
+        while !bytes.is_empty() {
+            let current = files.segments.back().map(Arc::clone);
+            let left = current.as_ref().map_or(0, |segment| self.config.segment_bytes.saturating_sub(segment.filled()));
+            let all = length(bytes.len());
+            let (size, last) = match &current {
+                Some(_) if all <= left => (bytes.len(), *sequences),
+                Some(segment) => fitting(bytes, left, segment.last()),
+                None => (0, *sequences),
+            };
+            if let Some(segment) = current.filter(|_| size > 0) {
+                let offset = segment.filled();
+                segment.file.write_all_at(&bytes[..size], offset)?;
+                segment.end_at(position - (all - length(size)));
+                segment.fill(offset + length(size), &last);
+                bytes.drain(..size);
+            } else {
+                let before = files.segments.back().map_or_else(Sequences::default, |segment| segment.last());
+                let next = files.spare.take().map_or_else(|| files.create(&self.folder, &self.config, before), Ok)?;
+                files.segments.push_back(next);
+            }
+        }
+        Ok(())
     }
 
-    fn segment_for(&self, state: &mut State, size: u64) -> Result<Arc<Segment>, SpoolError> {
-        if let Some(current) = state.segments.back()
-            && current.filled() + size <= self.config.segment_bytes
-        {
-            return Ok(Arc::clone(current));
-        }
-        let next = if let Some(spare) = state.spare.take() {
-            spare
-        } else {
-            state.next_number += 1;
-            Segment::create(&self.folder, state.next_number - 1, self.config.segment_bytes, state.sequences).map_err(full)?
-        };
-        state.segments.push_back(Arc::clone(&next));
-        Ok(next)
+    /// Writes everything up to a position after those who record at the same moment have added theirs.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn flushed(&self, position: u64) -> Result<(), SpoolError> {
+        // Whoever is ready on this thread goes first; then one write serves all of them.
+        tokio::task::yield_now().await;
+        self.flush(position)
     }
 
     /// Told how many bytes were written so far.
@@ -210,16 +292,18 @@ impl Spool {
         let _reached = synced.wait_for(|synced| *synced >= position).await;
     }
 
-    /// Syncs what is written now; called by the thread that does nothing else.
+    /// Writes and syncs what is recorded now; called by the thread that does nothing else.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn sync(&self) -> Result<(), SpoolError> {
+        let recorded = self.queue().position;
+        self.flush(recorded)?;
         let position = *self.written.borrow();
         if *self.synced.borrow() >= position {
             return Ok(());
         }
-        let segments: Vec<Arc<Segment>> = self.lock().segments.iter().rev().take(2).cloned().collect();
+        let segments: Vec<Arc<Segment>> = self.files().segments.iter().rev().take(2).cloned().collect();
         for segment in segments {
             segment.file.sync_data()?;
         }
@@ -230,30 +314,32 @@ impl Spool {
     /// The segments from the oldest on.
     #[must_use]
     pub fn segments(&self) -> Vec<Arc<Segment>> {
-        self.lock().segments.iter().cloned().collect()
+        self.files().segments.iter().cloned().collect()
     }
 
     /// The last sequences given out.
     #[must_use]
     pub fn last(&self) -> Sequences {
-        self.lock().sequences
+        self.queue().sequences
     }
 
-    /// Deletes segments that everybody has up to these sequences; never the one that is written.
+    /// Deletes segments that everybody has up to these sequences and that no running request started in; never the one that is
+    /// written.
     ///
     /// # Errors
     /// When a file cannot be deleted.
     pub fn truncate(&self, taken_over: &Sequences) -> io::Result<()> {
         let mut done = Vec::new();
         {
-            let mut state = self.lock();
-            while state.segments.len() > 1 {
-                let Some(first) = state.segments.front() else { break };
+            let mut files = self.files();
+            let first_open = self.queue().open.first().copied().unwrap_or(u64::MAX);
+            while files.segments.len() > 1 {
+                let Some(first) = files.segments.front() else { break };
                 let all = first.last().iter().zip(taken_over).all(|(last, taken)| last <= taken);
-                if !all || first.has_open() {
+                if !all || first_open <= first.ends_at() {
                     break;
                 }
-                done.extend(state.segments.pop_front());
+                done.extend(files.segments.pop_front());
             }
         }
         done.iter().try_for_each(|segment| std::fs::remove_file(&segment.path))
@@ -266,42 +352,20 @@ impl Spool {
     }
 }
 
-impl Place {
-    /// Writes the start of the request; its file is kept until the end is written.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn start<P: Payload>(&mut self, draft: &Draft<'_, P>) -> Result<u64, SpoolError> {
-        let mut state = self.spool.lock();
-        let (position, segment) = self.spool.write(&mut state, |batch| batch.push(draft))?;
-        segment.count_open(1);
-        self.segment = Some(segment);
-        Ok(position)
+/// How many bytes of whole records fit, and the last sequences in them.
+fn fitting(bytes: &[u8], left: u64, mut last: Sequences) -> (usize, Sequences) {
+    let mut size = 0;
+    while let Found::Record(record) = record::read(&bytes[size..])
+        && length(size + record.size) <= left
+    {
+        last[record.stream.index()] = record.sequence;
+        size += record.size;
     }
-
-    /// Writes the end of the request, in one write, into the room that was reserved.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn end(self, write: impl FnOnce(&mut Batch<'_>)) -> Result<u64, SpoolError> {
-        let mut state = self.spool.lock();
-        self.spool.write(&mut state, write).map(|(position, _)| position)
-    }
-
-    /// The spool it is a place in.
-    #[must_use]
-    pub fn spool(&self) -> Arc<Spool> {
-        Arc::clone(&self.spool)
-    }
+    (size, last)
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.spool.lock().reserved -= PLACE_BYTES;
-        if let Some(segment) = self.segment.take() {
-            segment.count_open(-1);
-        }
-    }
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn full(error: io::Error) -> SpoolError {
@@ -314,12 +378,6 @@ fn full(error: io::Error) -> SpoolError {
 
 fn number(path: &Path) -> u64 {
     path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or_default()
-}
-
-/// Bytes before the first record of a segment.
-#[must_use]
-pub const fn first_offset() -> u64 {
-    HEADER
 }
 
 /// Which readers must have an event of a stream before it may be forgotten.

@@ -1,11 +1,18 @@
 //! Relaying a stream: frames go on as they come, the end is recorded before the client sees it, and a client that leaves ends it.
+//!
+//! The relay is the body of the answer: it runs where the connection is written, without a task or a queue between provider and
+//! client. When the client leaves, the body is dropped; that closes the provider's connection and records the end.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use bytes::Bytes;
 use events::request::Outcome;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use futures_util::stream;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use wire::fields::quoted;
 use wire::openai::response::{Ending, Frame};
 use wire::openai::usage::{Timing, UsageBody};
@@ -15,8 +22,6 @@ use crate::attempt::upstream::{Failure, Incoming};
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 
-/// Pieces that may wait for a slow client before the provider is not read any more.
-pub const PIECES_WAITING: usize = 32;
 /// How long a stream may be silent before a comment says that it lives.
 const SILENCE: Duration = Duration::from_secs(15);
 /// How often the cost of a running stream is recorded.
@@ -24,16 +29,21 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// A stream on its way from a provider to a client.
 pub struct Relay {
-    /// Owns the money and the record.
-    pub admitted: Admitted,
-    /// Who answers.
-    pub served: Served,
-    /// The answer.
-    pub incoming: Incoming,
-    /// To the client.
-    pub client: mpsc::Sender<Bytes>,
+    /// Owns the money and the record, until the end is recorded.
+    admitted: Option<Admitted>,
+    served: Served,
+    incoming: Incoming,
+    /// The request's id as a JSON string.
+    id: String,
     /// Ends streams when the gateway must stop.
-    pub cut: CancellationToken,
+    cut: CancellationToken,
+    cutting: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Looks after silence; set again only when it rings, not for each frame.
+    alarm: Pin<Box<Sleep>>,
+    frame_at: Instant,
+    progress_at: Instant,
+    /// How many pieces the client got.
+    pieces: u64,
 }
 
 /// How the relaying ended.
@@ -50,21 +60,74 @@ enum Stopped {
     Cut,
 }
 
+/// What came next.
+enum Next {
+    Frames(Vec<Bytes>),
+    Silence,
+}
+
 impl Relay {
-    /// Relays until the end, records it, then tells the client.
-    pub async fn run(mut self) {
-        let id = quoted(self.admitted.request().as_str());
-        let mut progress_at = Instant::now();
-        let stopped = self.relay(&id, &mut progress_at).await;
-        let Self { admitted, served, incoming, client, .. } = self;
+    /// A stream that has said its first piece.
+    #[must_use]
+    pub fn new(admitted: Admitted, served: Served, incoming: Incoming, cut: CancellationToken) -> Self {
+        let now = Instant::now();
+        Self {
+            id: quoted(admitted.request().as_str()),
+            alarm: Box::pin(tokio::time::sleep(SILENCE.min(incoming.idle))),
+            cutting: Box::pin(cut.clone().cancelled_owned()),
+            admitted: Some(admitted),
+            served,
+            incoming,
+            cut,
+            frame_at: now,
+            progress_at: now,
+            pieces: 0,
+        }
+    }
+
+    /// The body of the answer.
+    pub fn into_body(self) -> Body {
+        Body::from_stream(stream::unfold(self, async |mut relay| relay.piece().await.map(|piece| (Ok::<_, Infallible>(piece), relay))))
+    }
+
+    /// The next bytes for the client; `None` behind the last ones.
+    async fn piece(&mut self) -> Option<Bytes> {
+        self.pieces += 1;
+        if self.pieces == 2 {
+            // The server writes when nothing more is ready: the first piece must not wait for a provider that says the next ones quickly.
+            tokio::task::yield_now().await;
+        }
+        while self.admitted.is_some() {
+            let frames = match self.next().await {
+                Ok(Next::Frames(frames)) => frames,
+                Ok(Next::Silence) => return Some(Bytes::from_static(b": AROUTER PROCESSING\n\n")),
+                Err(stopped) => return self.end(&stopped, Vec::with_capacity(512)).await,
+            };
+            let mut pieces = Vec::with_capacity(frames.iter().map(Bytes::len).sum::<usize>() + 128);
+            if let Some(stopped) = self.translate(&frames, &mut pieces) {
+                return self.end(&stopped, pieces).await;
+            }
+            if self.progress_at.elapsed() >= PROGRESS_EVERY {
+                self.progress_at = Instant::now();
+                if let Some(admitted) = &self.admitted {
+                    admitted.progress(&self.served, self.incoming.meter.relayed());
+                }
+            }
+            if !pieces.is_empty() {
+                return Some(Bytes::from(pieces));
+            }
+        }
+        None
+    }
+
+    /// Records the end, and tells the client then; `last` are bytes that come before.
+    async fn end(&mut self, stopped: &Stopped, mut last: Vec<u8>) -> Option<Bytes> {
+        let admitted = self.admitted.take()?;
+        // Before anything else: a provider that is not read to its end must not go on.
+        self.incoming.close();
         let created_s = admitted.admitted_at_us() / 1_000_000;
-        let model = served.model.id_json.clone();
-        // Before anything else: a provider whose client left must not go on.
-        let meter = incoming.close();
-        let end = end(&stopped, &meter, served);
-        let charge = admitted.finish(&end).await;
-        let ending = Ending { id: &id, model: &model, created_s };
-        let mut last = Vec::with_capacity(512);
+        let charge = admitted.finish(&end(stopped, &self.incoming.meter, &self.served)).await;
+        let ending = Ending { id: &self.id, model: &self.served.model.id_json, created_s };
         match stopped {
             Stopped::Whole => last_pieces(&ending, &charge, &mut last),
             Stopped::AtHold => {
@@ -73,55 +136,48 @@ impl Relay {
             }
             Stopped::Failed(failure) => ending.error(&GatewayError::from(failure).inner_text(), &mut last),
             Stopped::Cut => ending.error(&GatewayError::Upstream("the gateway is stopping".to_owned()).inner_text(), &mut last),
-            Stopped::ClientLeft => return,
+            Stopped::ClientLeft => return None,
         }
-        if client.send(Bytes::from(last)).await.is_err() {
-            tracing::debug!(pieces = meter.has_said(), "the client left before the last piece");
-        }
+        Some(Bytes::from(last))
     }
 
-    async fn relay(&mut self, id: &str, progress_at: &mut Instant) -> Stopped {
-        let mut frames = std::mem::take(&mut self.incoming.ready);
+    /// The next frames, or that nothing came for a while.
+    async fn next(&mut self) -> Result<Next, Stopped> {
         loop {
-            let mut pieces = Vec::with_capacity(frames.iter().map(Bytes::len).sum::<usize>() + 128);
-            let stopped = self.translate(&frames, id, &mut pieces);
-            if !pieces.is_empty() && self.client.send(Bytes::from(pieces)).await.is_err() {
-                return Stopped::ClientLeft;
+            if !self.incoming.ready.is_empty() {
+                return Ok(Next::Frames(std::mem::take(&mut self.incoming.ready)));
             }
-            if let Some(stopped) = stopped {
-                return stopped;
-            }
-            if progress_at.elapsed() >= PROGRESS_EVERY {
-                *progress_at = Instant::now();
-                self.admitted.progress(&self.served, self.incoming.meter.relayed());
-            }
-            frames = match self.next().await {
-                Ok(Some(frames)) => frames,
-                // A finish reason was said: only the end mark is missing.
-                Ok(None) if self.incoming.meter.finish_reason.is_some() => return Stopped::Whole,
-                Ok(None) => return Stopped::Failed(Failure::Cut),
-                Err(stopped) => return stopped,
-            };
-        }
-    }
-
-    /// The next frames; comments go to the client meanwhile.
-    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Stopped> {
-        loop {
             tokio::select! {
-                frames = self.incoming.next() => return frames.map_err(Stopped::Failed),
-                () = self.client.closed() => return Err(Stopped::ClientLeft),
-                () = self.cut.cancelled() => return Err(Stopped::Cut),
-                () = tokio::time::sleep(SILENCE) => {}
+                biased;
+                frames = self.incoming.next() => {
+                    self.frame_at = Instant::now();
+                    return match frames {
+                        Ok(Some(frames)) => Ok(Next::Frames(frames)),
+                        // A finish reason was said: only the end mark is missing.
+                        Ok(None) if self.incoming.meter.finish_reason.is_some() => Err(Stopped::Whole),
+                        Ok(None) => Err(Stopped::Failed(Failure::Cut)),
+                        Err(failure) => Err(Stopped::Failed(failure)),
+                    };
+                }
+                () = &mut self.cutting => return Err(Stopped::Cut),
+                () = &mut self.alarm => {}
             }
-            if self.client.send(Bytes::from_static(b": AROUTER PROCESSING\n\n")).await.is_err() {
-                return Err(Stopped::ClientLeft);
+            let (silent, every) = (self.frame_at.elapsed(), SILENCE.min(self.incoming.idle));
+            if silent >= self.incoming.idle {
+                return Err(Stopped::Failed(Failure::Timeout));
+            }
+            let is_silent = silent >= every;
+            let until = if is_silent { Instant::now() + every.min(self.incoming.idle.saturating_sub(silent)) } else { self.frame_at + every };
+            self.alarm.as_mut().reset(until.into());
+            if is_silent {
+                return Ok(Next::Silence);
             }
         }
     }
 
     /// Frames as the client gets them, and why nothing more comes, when so.
-    fn translate(&mut self, frames: &[Bytes], id: &str, pieces: &mut Vec<u8>) -> Option<Stopped> {
+    fn translate(&mut self, frames: &[Bytes], pieces: &mut Vec<u8>) -> Option<Stopped> {
+        let admitted = self.admitted.as_ref()?;
         for frame in frames {
             let chunk = match Frame::parse(frame) {
                 Ok(Frame::Chunk(chunk)) => chunk,
@@ -131,18 +187,29 @@ impl Relay {
             };
             self.incoming.meter.note(&chunk.said, chunk.usage, chunk.service_tier.clone());
             if chunk.has_choices {
-                let (_, beyond) = self.admitted.cost(&self.served, &self.incoming.meter.relayed());
+                let (_, beyond) = admitted.cost(&self.served, &self.incoming.meter.relayed());
                 if beyond.0 > 0 {
                     return Some(Stopped::AtHold);
                 }
-                chunk.write(id, &self.served.model.id_json, pieces);
+                chunk.write(&self.id, &self.served.model.id_json, pieces);
             }
         }
         None
     }
 }
 
-fn end(stopped: &Stopped, meter: &Meter, served: Served) -> End {
+impl Drop for Relay {
+    /// Dropped before its end: the client left, or its connection was closed because the gateway stops.
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            self.incoming.close();
+            let stopped = if self.cut.is_cancelled() { Stopped::Cut } else { Stopped::ClientLeft };
+            admitted.finish_now(&end(&stopped, &self.incoming.meter, &self.served));
+        }
+    }
+}
+
+fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
     let outcome = match stopped {
         Stopped::Whole | Stopped::AtHold => Outcome::Finished,
         Stopped::Failed(_) => Outcome::Failed,
@@ -157,7 +224,7 @@ fn end(stopped: &Stopped, meter: &Meter, served: Served) -> End {
     let finish_reason = if matches!(stopped, Stopped::AtHold) { Some("length".to_owned()) } else { meter.finish_reason.clone() };
     let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
     let status = (!matches!(stopped, Stopped::ClientLeft)).then_some(200);
-    End { outcome, status, finish_reason, served: Some(Served { tier, ..served }), measured }
+    End { outcome, status, finish_reason, served: Some(Served { tier, ..served.clone() }), measured }
 }
 
 fn last_pieces(ending: &Ending<'_>, charge: &Charge, into: &mut Vec<u8>) {

@@ -105,7 +105,7 @@ async fn sums(http: &Http, account: &str, period: &Period, query: &ActivityQuery
         "SELECT {column} AS grp, admitted_at_us / 60000000 AS minute, COUNT(*) AS requests, CAST(SUM(cost_nanos) AS BIGINT) AS cost,
          CAST(SUM(prompt_tokens) AS BIGINT) AS prompt, CAST(SUM(completion_tokens) AS BIGINT) AS completion,
          CAST(SUM(reasoning_tokens) AS BIGINT) AS reasoning, CAST(SUM(cached_tokens) AS BIGINT) AS cached FROM generations
-         WHERE account = $1 AND admitted_at_us >= $2 AND admitted_at_us < $3 AND has_usage = 1
+         WHERE account = $1 AND admitted_at_us >= $2 AND admitted_at_us < $3
          AND ($4 = '' OR end_user = $4) AND ($5 = '' OR model = $5) AND ($6 = '' OR key_hash = $6) GROUP BY 1, 2"
     );
     let rows = sqlx::query::<Any>(AssertSqlSafe(sql))

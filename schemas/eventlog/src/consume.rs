@@ -15,10 +15,22 @@ use crate::sources::Sources;
 use crate::store::Store;
 use crate::tail::{Checkpoint, Record, Tail, TailError};
 
-/// Events in one transaction.
-pub const BATCH_MAX: usize = 500;
-/// How long a transaction waits for more events.
-const LINGER: Duration = Duration::from_millis(15);
+/// How events are gathered into transactions.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Events in one transaction, at the most.
+    pub batch_max: usize,
+    /// How long a transaction waits for more of them.
+    pub linger: Duration,
+}
+
+impl Pace {
+    /// For what somebody waits for.
+    pub const PROMPT: Self = Self { batch_max: 500, linger: Duration::from_millis(15) };
+    /// For what nobody waits for.
+    pub const RELAXED: Self = Self { batch_max: 5_000, linger: Duration::from_millis(250) };
+}
+
 /// How long to wait after a failure before trying again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -64,6 +76,8 @@ pub struct Reader<F> {
     pub clock: Arc<dyn Clock>,
     /// Told after each commit, and when there is nothing more to read.
     pub progress: watch::Sender<Progress>,
+    /// How events are gathered.
+    pub pace: Pace,
 }
 
 /// How far a reader is.
@@ -130,7 +144,7 @@ impl<F: Fold> Reader<F> {
         while !stop.is_cancelled() {
             let at = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence);
             self.progress.send_modify(|progress| progress.is_waiting = at >= end);
-            let batch = next(&mut tail, stop).await?;
+            let batch = next(&mut tail, self.pace, stop).await?;
             if batch.is_empty() {
                 return Ok(());
             }
@@ -139,7 +153,7 @@ impl<F: Fold> Reader<F> {
                 sequence: next.sequence,
                 event_id: next.event_id.clone(),
                 applied_at_us: self.clock.now_us(),
-                is_waiting: batch.len() < BATCH_MAX && next.sequence >= end,
+                is_waiting: batch.len() < self.pace.batch_max && next.sequence >= end,
             });
             checkpoint = Some(next);
         }
@@ -182,10 +196,10 @@ impl<F: Fold> Reader<F> {
 }
 
 /// The next batch, or an empty one when it is time to stop. A batch that is being written is never given up half way.
-async fn next(tail: &mut Tail, stop: &CancellationToken) -> Result<Vec<Record>, TailError> {
+async fn next(tail: &mut Tail, pace: Pace, stop: &CancellationToken) -> Result<Vec<Record>, TailError> {
     tokio::select! {
         () = stop.cancelled() => Ok(Vec::new()),
-        batch = tail.next_batch(BATCH_MAX, LINGER) => batch,
+        batch = tail.next_batch(pace.batch_max, pace.linger) => batch,
     }
 }
 

@@ -12,6 +12,6 @@ pub mod consume;
 pub use append::Outgoing;
 pub use ask::{Answerer, AskError, Asker};
 pub use connect::{Log, LogError};
-pub use consume::{Event, Fold, Progress, Reader, Rejected};
+pub use consume::{Event, Fold, Pace, Progress, Reader, Rejected};
 pub use store::{Store, StoreError};
 pub use tail::{Checkpoint, Record, Tail, TailError};

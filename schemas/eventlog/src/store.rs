@@ -64,7 +64,7 @@ impl Store {
                     if sqlite {
                         // Full: a checkpoint that is committed must not be forgotten, gateways drop what lies below it.
                         sqlx::raw_sql(
-                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384;",
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
                         )
                         .execute(connection)
                         .await?;

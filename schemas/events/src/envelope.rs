@@ -44,13 +44,14 @@ pub struct Envelope<'a, D> {
     pub dataschema: &'a str,
     /// Whose money and data.
     pub account: &'a str,
-    /// Position within source and stream, decimal, from 1.
-    pub sequence: &'a str,
     /// W3C trace context, when the caller sent one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<&'a str>,
     /// The payload.
     pub data: D,
+    /// Position within source and stream, decimal, from 1. Written last: see [`Draft::write_unnumbered`].
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub sequence: &'a str,
 }
 
 /// An envelope whose payload is not decoded yet.
@@ -116,6 +117,17 @@ impl<P: Payload> Draft<'_, P> {
     /// # Errors
     /// When the payload cannot be written as JSON.
     pub fn write(&self, source: &Source, sequence: u64, into: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        self.write_unnumbered(source, into)?;
+        number(sequence, into);
+        Ok(())
+    }
+
+    /// Appends the event as JSON up to its place in the sequence, which [`number`] appends: so that whoever gives out sequences has
+    /// little to do while others wait for theirs.
+    ///
+    /// # Errors
+    /// When the payload cannot be written as JSON.
+    pub fn write_unnumbered(&self, source: &Source, into: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         let mut id = uuid::Uuid::encode_buffer();
         let envelope = Envelope {
             specversion: "1.0",
@@ -127,10 +139,31 @@ impl<P: Payload> Draft<'_, P> {
             datacontenttype: "application/json",
             dataschema: P::SCHEMA,
             account: self.account,
-            sequence: &sequence.to_string(),
             traceparent: self.traceparent,
             data: self.payload,
+            sequence: "",
         };
-        serde_json::to_writer(into, &envelope)
+        serde_json::to_writer(&mut *into, &envelope)?;
+        // The closing brace comes behind the sequence.
+        into.pop();
+        Ok(())
     }
+}
+
+/// Ends an event that [`Draft::write_unnumbered`] began with its place in the sequence.
+pub fn number(sequence: u64, into: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = sequence;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    into.extend_from_slice(b",\"sequence\":\"");
+    into.extend_from_slice(&digits[at..]);
+    into.extend_from_slice(b"\"}");
 }

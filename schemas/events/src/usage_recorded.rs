@@ -34,6 +34,12 @@ pub struct UsageRecorded {
     pub streamed: bool,
     /// How the request ended.
     pub outcome: Outcome,
+    /// The HTTP status that the client got; none when it left before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// The provider's finish reason, or `length` for a stream that was ended at its hold.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub finish_reason: Option<String>,
     /// Token counts.
     pub tokens: Tokens,
     /// Where the counts come from.

@@ -141,6 +141,8 @@ fn golden_usage_still_reads() {
         format: Format::Chat,
         streamed: true,
         outcome: Outcome::Finished,
+        status: Some(200),
+        finish_reason: Some("stop".into()),
         tokens: Tokens { input: 500, cache_read: 100, output: 180, reasoning: 20, ..Tokens::default() },
         provenance: Provenance::Reported,
         price_version: "2026-01-01".into(),

@@ -60,7 +60,7 @@ impl Parser {
 
     /// The next line without its end, `\n`, `\r\n` or `\r`.
     fn next_line(&mut self) -> Option<BytesMut> {
-        let found = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n' || *byte == b'\r');
+        let found = memchr::memchr2(b'\n', b'\r', &self.buffer[self.scanned..]);
         let Some(end) = found.map(|offset| self.scanned + offset) else {
             self.scanned = self.buffer.len();
             return None;

@@ -1,0 +1,193 @@
+//! Connections to providers: HTTP/1.1, kept alive, for one thread. Requests of one thread never wait for another one's lock or wake it.
+//!
+//! hyper is used without a client above it: an address is parsed once at the start and not for each request, and a connection has no
+//! task of its own. Whoever waits for an answer drives its connection, so that no frame of a stream is handed from task to task, and
+//! frames that came together are written together. A request is sent a second time only when hyper gives it back because no byte of
+//! it was sent.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower::ServiceExt;
+
+use crate::route::endpoint::Endpoint;
+
+/// Idle connections kept to one origin.
+const IDLE_MAX: usize = 1_024;
+/// How long a connection may lie idle: less than the 60 s after which common servers close theirs.
+const IDLE_KEPT: Duration = Duration::from_secs(50);
+
+/// The connections of one thread.
+pub struct Connections {
+    connector: HttpsConnector<HttpConnector>,
+    connect_timeout: Duration,
+    idle: Mutex<HashMap<String, Vec<Link>>>,
+}
+
+/// One connection, and when it was used last.
+struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    wire: Wire,
+    used_at: Instant,
+}
+
+/// What moves the bytes; none when that is over.
+type Wire = Option<Pin<Box<Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>>>>;
+
+/// An answer whose body is being read. Dropped before its end, its connection is closed.
+pub struct Exchange {
+    /// The status.
+    pub status: StatusCode,
+    body: Incoming,
+    /// Until the body has ended.
+    link: Option<Link>,
+    origin: String,
+    pool: Arc<Connections>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// No connection in time, or none at all; nothing was sent.
+    #[error("no connection")]
+    Connect,
+    /// The connection broke, or what came is not HTTP.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] hyper::Error),
+}
+
+impl Connections {
+    /// No connections yet.
+    ///
+    /// # Errors
+    /// When the system's certificates cannot be used.
+    pub fn try_new(connect_timeout: Duration) -> Result<Arc<Self>, rustls::Error> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let tls = HttpsConnectorBuilder::new().try_with_platform_verifier()?;
+        let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
+        Ok(Arc::new(Self { connector, connect_timeout, idle: Mutex::default() }))
+    }
+
+    /// Posts a JSON body and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// When there is no connection, or it breaks before the head is here.
+    pub async fn post(self: &Arc<Self>, to: &Endpoint, headers: &HeaderMap, body: Bytes) -> Result<Exchange, ExchangeError> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        request.uri_mut().clone_from(&to.path);
+        request.headers_mut().clone_from(headers);
+        request.headers_mut().insert(header::HOST, to.host.clone());
+        loop {
+            let (mut link, is_new) = match self.take(&to.origin).await {
+                Some(link) => (link, false),
+                None => (self.connect(to).await?, true),
+            };
+            let sending = link.sender.try_send_request(request);
+            match drive(&mut link.wire, sending).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    let (link, origin, pool) = (Some(link), to.origin.clone(), Arc::clone(self));
+                    return Ok(Exchange { status: head.status, body, link, origin, pool });
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !is_new => request = unsent,
+                    Some(_) | None => return Err(error.into_error().into()),
+                },
+            }
+        }
+    }
+
+    /// An idle connection that is still open.
+    async fn take(&self, origin: &str) -> Option<Link> {
+        loop {
+            let mut link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(origin)?.pop()?;
+            // Looked at once, a connection that the provider has closed says so.
+            let is_ready = link.used_at.elapsed() < IDLE_KEPT
+                && poll_fn(|context| Poll::Ready(moves(&mut link.wire, context))).await
+                && drive(&mut link.wire, link.sender.ready()).await.is_ok();
+            if is_ready {
+                return Some(link);
+            }
+        }
+    }
+
+    fn put(&self, mut link: Link, origin: String) {
+        link.used_at = Instant::now();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_origin = idle.entry(origin).or_default();
+        if of_origin.len() < IDLE_MAX && !link.sender.is_closed() {
+            of_origin.push(link);
+        }
+    }
+
+    async fn connect(&self, to: &Endpoint) -> Result<Link, ExchangeError> {
+        let connecting = self.connector.clone().oneshot(to.address.clone());
+        let stream = match tokio::time::timeout(self.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, origin = to.origin, "no connection to {}: {error}", to.origin);
+                return Err(ExchangeError::Connect);
+            }
+            Err(_) => return Err(ExchangeError::Connect),
+        };
+        let (sender, connection) = http1::handshake(stream).await?;
+        Ok(Link { sender, wire: Some(Box::pin(connection)), used_at: Instant::now() })
+    }
+}
+
+/// Waits for a result that comes over a connection, and moves the connection's bytes meanwhile.
+async fn drive<T>(wire: &mut Wire, result: impl Future<Output = T>) -> T {
+    let mut result = pin!(result);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = result.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        moves(wire, context);
+        // What the connection has just brought may be the result; its end ends everything that waits for it.
+        result.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Moves what can be moved; false when the connection is over.
+fn moves(wire: &mut Wire, context: &mut Context<'_>) -> bool {
+    if wire.as_mut().is_some_and(|connection| connection.as_mut().poll(context).is_ready()) {
+        *wire = None;
+    }
+    wire.is_some()
+}
+
+impl Exchange {
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks before the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        let Some(link) = &mut self.link else { return Ok(None) };
+        while let Some(frame) = drive(&mut link.wire, self.body.frame()).await.transpose()? {
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        if let Some(link) = self.link.take() {
+            self.pool.put(link, std::mem::take(&mut self.origin));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,49 @@
+//! A request's place in the spool: room for its end, taken before it is sent anywhere.
+
+use std::sync::Arc;
+
+use events::{Draft, Payload};
+
+use super::batch::Batch;
+use super::writer::{PLACE_BYTES, Spool};
+
+/// Room for the end of one request, taken before it is sent anywhere.
+pub struct Place {
+    pub(super) spool: Arc<Spool>,
+    pub(super) started_at: Option<u64>,
+}
+
+impl Place {
+    /// Records the start of the request; its file is kept until the end is recorded. Gives back the position to be [flushed].
+    ///
+    /// [flushed]: Spool::flushed
+    pub fn start<P: Payload>(&mut self, draft: &Draft<'_, P>) -> u64 {
+        let batch = Batch::of(&self.spool.source, |batch| batch.push(draft));
+        let mut queue = self.spool.queue();
+        let position = queue.add(&batch);
+        queue.open.insert(position);
+        self.started_at = Some(position);
+        position
+    }
+
+    /// Records the end of the request, all of it in one write, into the room that was reserved. Gives back the position to be
+    /// flushed.
+    pub fn end(self, write: impl FnOnce(&mut Batch<'_>)) -> u64 {
+        let batch = Batch::of(&self.spool.source, write);
+        let mut queue = self.spool.queue();
+        queue.ended.extend(self.started_at);
+        queue.add(&batch)
+    }
+
+    /// The spool it is a place in.
+    #[must_use]
+    pub fn spool(&self) -> Arc<Spool> {
+        Arc::clone(&self.spool)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.spool.queue().reserved -= PLACE_BYTES;
+    }
+}
