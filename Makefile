@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test check bench fmt schemas clean-data
+.PHONY: up build tools test-tools bench-tools test check bench mutants fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --release --locked -p arouter
@@ -34,6 +34,9 @@ check: ## formatting, lints, documentation
 bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx in the same run
 	cargo build --release --locked -p arouter -p tests
 	./target/release/bench
+
+mutants: test-tools ## takes away what the promises stand on, one thing at a time: a test must go red each time
+	./tests/mutants.sh
 
 fmt:
 	cargo fmt --all

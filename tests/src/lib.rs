@@ -5,6 +5,7 @@
 pub mod arouter;
 pub mod postgres;
 pub mod provider;
+pub mod simulation;
 pub mod wait;
 
 pub use arouter::{Arouter, Keys, Storage};

@@ -1,13 +1,13 @@
 //! A provider that answers like OpenAI, or misbehaves in the way its model is named after, and remembers what it was asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::{StreamExt, stream};
@@ -29,6 +29,7 @@ pub struct Provider {
     /// Where it listens.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    peers: Arc<Mutex<BTreeSet<SocketAddr>>>,
 }
 
 /// Models by name: what each does.
@@ -55,8 +56,11 @@ impl Provider {
     /// Starts one.
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
-        let router = Router::new().route("/v1/chat/completions", post(chat)).with_state(provider.clone());
+        let provider = Self { address: listener.local_addr().unwrap(), asked: Arc::default(), peers: Arc::default() };
+        let router = Router::new()
+            .route("/v1/chat/completions", post(chat))
+            .with_state(provider.clone())
+            .into_make_service_with_connect_info::<SocketAddr>();
         #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::task::spawn(async move { axum::serve(listener, router).await });
         provider
@@ -66,6 +70,12 @@ impl Provider {
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// How many connections it was asked over.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.peers.lock().unwrap().len()
     }
 
     /// How often each `user` asked.
@@ -98,7 +108,8 @@ fn model_config(model: &str) -> String {
     )
 }
 
-async fn chat(State(provider): State<Provider>, headers: HeaderMap, body: Bytes) -> Response {
+async fn chat(State(provider): State<Provider>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap, body: Bytes) -> Response {
+    provider.peers.lock().unwrap().insert(peer);
     let body: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let is_stream = body["stream"].as_bool().unwrap_or(false);

@@ -91,6 +91,19 @@ async fn a_stream_ends_with_its_usage_and_is_charged() {
 }
 
 #[tokio::test]
+async fn connections_to_a_provider_are_kept_after_answers_and_streams() {
+    let provider = Provider::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    for _ in 0..10 {
+        let (status, _) = arouter.chat(ask("test/ok")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(frames(&arouter, ask_stream("test/ok")).await.last().map(String::as_str), Some("[DONE]"));
+    }
+    // Each thread has its own; the client may have been on two.
+    assert!(provider.connections() <= 2, "{} connections for 20 requests", provider.connections());
+}
+
+#[tokio::test]
 async fn a_failing_candidate_gives_way_to_the_next() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;

@@ -2,6 +2,7 @@
 
 pub mod slice;
 pub mod purse;
+pub mod keeping;
 pub mod keeper;
 pub mod admitted;
 
@@ -24,6 +25,7 @@ use crate::route::Plan;
 use crate::spool::Spool;
 pub use admitted::{Admitted, Charge, End, Served};
 pub use purse::{Purse, Scope};
+use slice::Moment;
 
 /// What admits requests.
 pub struct Admission {
@@ -75,8 +77,9 @@ impl Admission {
             GatewayError::SpoolFull
         })?;
         let purse = self.purse(intent.key);
-        let now_us = self.clock.now_us();
-        let hold = match purse.hold_now(intent.plan.most(), now_us) {
+        let at = Moment::now(&*self.clock);
+        let now_us = at.civil_us;
+        let hold = match purse.hold_now(intent.plan.most(), at) {
             Some(hold) => hold,
             None => purse.hold(intent.plan.least(), intent.plan.most()).await?,
         };
@@ -123,13 +126,8 @@ impl Admission {
         }
         let purse = Arc::new(Purse::new(scope.clone()));
         purses.insert(scope, Arc::clone(&purse));
-        let keeper = keeper::Keeper::new(
-            Arc::clone(&purse),
-            self.ledger.clone(),
-            self.spool.source.0.clone(),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.ids),
-        );
+        let keeping = keeping::Keeping::new(Arc::clone(&purse), self.spool.source.0.clone(), std::time::Instant::now());
+        let keeper = keeper::Keeper { keeping, ledger: self.ledger.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) };
         self.tasks.spawn_on(keeper.run(self.stop.clone()), &self.keeps);
         purse
     }

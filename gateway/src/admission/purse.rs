@@ -9,7 +9,7 @@ use events::ask::Denial;
 use events::{AccountId, KeyHash, Nanos};
 use tokio::sync::{Notify, oneshot};
 
-use super::slice::{Hold, Slice};
+use super::slice::{Hold, Moment, Slice};
 use crate::error::GatewayError;
 
 /// How long a denial is believed without asking again.
@@ -79,9 +79,9 @@ impl Purse {
 
     /// Takes a hold from what is here, without waiting.
     #[must_use]
-    pub fn hold_now(&self, amount: Nanos, now_us: i64) -> Option<Hold> {
+    pub fn hold_now(&self, amount: Nanos, at: Moment) -> Option<Hold> {
         let slice = self.slice()?;
-        let hold = slice.hold(amount, now_us)?;
+        let hold = slice.hold(amount, at)?;
         self.holds.fetch_add(1, Ordering::Relaxed);
         if slice.free().0 < self.low_water.load(Ordering::Relaxed) {
             self.wake.notify_one();
@@ -94,26 +94,40 @@ impl Purse {
     /// # Errors
     /// 402 when there is none, 503 when the ledger does not answer.
     pub async fn hold(&self, least: Nanos, most: Nanos) -> Result<Hold, GatewayError> {
-        if let Some(denial) = self.denied_before(least) {
-            return Err(GatewayError::PaymentRequired { denial: Box::new(denial), needed: least });
-        }
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut waiting = self.waiting();
-            if waiting.len() >= WAITING_MAX {
-                return Err(GatewayError::LedgerUnavailable);
-            }
-            waiting.push_back(Waiter { least, most, answer });
-        }
-        self.wake.notify_one();
+        let denied = |denial| GatewayError::PaymentRequired { denial: Box::new(denial), needed: least };
+        let answered = match self.queue(least, most, Instant::now()) {
+            Ok(answered) => answered,
+            Err(Denied::Money(denial)) => return Err(denied(denial)),
+            Err(Denied::Away) => return Err(GatewayError::LedgerUnavailable),
+        };
         match answered.await {
             Ok(Ok(hold)) => {
                 self.holds.fetch_add(1, Ordering::Relaxed);
                 Ok(hold)
             }
-            Ok(Err(Denied::Money(denial))) => Err(GatewayError::PaymentRequired { denial: Box::new(denial), needed: least }),
+            Ok(Err(Denied::Money(denial))) => Err(denied(denial)),
             Ok(Err(Denied::Away)) | Err(_) => Err(GatewayError::LedgerUnavailable),
         }
+    }
+
+    /// Queues a request for money, unless it is known already that there is none for it.
+    ///
+    /// # Errors
+    /// When there is no money, or too many wait.
+    pub fn queue(&self, least: Nanos, most: Nanos, now: Instant) -> Result<oneshot::Receiver<Result<Hold, Denied>>, Denied> {
+        if let Some(denial) = self.denied_before(least, now) {
+            return Err(Denied::Money(denial));
+        }
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut waiting = self.waiting();
+            if waiting.len() >= WAITING_MAX {
+                return Err(Denied::Away);
+            }
+            waiting.push_back(Waiter { least, most, answer });
+        }
+        self.wake.notify_one();
+        Ok(answered)
     }
 
     /// The slice that holds are taken from.
@@ -133,12 +147,15 @@ impl Purse {
     }
 
     /// Remembers that there was no money for this much.
-    pub fn remember(&self, least: Nanos, denial: Denial) {
-        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), least, denial));
+    pub fn remember(&self, least: Nanos, denial: Denial, now: Instant) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, least, denial));
     }
 
-    fn denied_before(&self, least: Nanos) -> Option<Denial> {
+    fn denied_before(&self, least: Nanos, now: Instant) -> Option<Denial> {
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        denied.as_ref().filter(|(at, amount, _)| at.elapsed() < DENIAL_LASTS && least >= *amount).map(|(_, _, denial)| denial.clone())
+        denied
+            .as_ref()
+            .filter(|(at, amount, _)| now.saturating_duration_since(*at) < DENIAL_LASTS && least >= *amount)
+            .map(|(_, _, denial)| denial.clone())
     }
 }

@@ -4,7 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use events::{LeaseId, Nanos};
+use events::{Clock, LeaseId, Nanos};
+
+/// A moment, on the clock that only goes forward and on the calendar.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For how long something lasts.
+    pub instant: Instant,
+    /// For windows: microseconds since 1970.
+    pub civil_us: i64,
+}
+
+impl Moment {
+    /// The moment on these clocks now.
+    #[must_use]
+    pub fn now(clock: &dyn Clock) -> Self {
+        Self { instant: Instant::now(), civil_us: clock.now_us() }
+    }
+}
 
 /// `free` of a slice from which nothing may be taken any more.
 const SHUT: i64 = i64::MIN / 2;
@@ -36,14 +53,14 @@ pub struct Hold {
 impl Slice {
     /// A lease that nothing was granted to yet.
     #[must_use]
-    pub fn new(lease: LeaseId) -> Self {
+    pub fn new(lease: LeaseId, now: Instant) -> Self {
         Self {
             lease,
             free: AtomicI64::new(0),
             granted: AtomicI64::new(0),
             returned: AtomicI64::new(0),
             spent: AtomicI64::new(0),
-            born: Instant::now(),
+            born: now,
             usable_for_ms: AtomicU64::new(0),
             window_ends_at_us: AtomicI64::new(i64::MAX),
         }
@@ -59,17 +76,17 @@ impl Slice {
         self.free.fetch_add(granted.0 - before, Ordering::AcqRel);
     }
 
-    /// Whether holds may be taken at this time.
+    /// Whether holds may be taken at this moment.
     #[must_use]
-    pub fn is_usable(&self, now_us: i64) -> bool {
-        let age_ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        age_ms < self.usable_for_ms.load(Ordering::Acquire) && now_us < self.window_ends_at_us.load(Ordering::Acquire)
+    pub fn is_usable(&self, at: Moment) -> bool {
+        let age_ms = u64::try_from(at.instant.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX);
+        age_ms < self.usable_for_ms.load(Ordering::Acquire) && at.civil_us < self.window_ends_at_us.load(Ordering::Acquire)
     }
 
     /// Takes a hold if that much is free.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, amount: Nanos, now_us: i64) -> Option<Hold> {
-        if !self.is_usable(now_us) {
+    pub fn hold(self: &Arc<Self>, amount: Nanos, at: Moment) -> Option<Hold> {
+        if !self.is_usable(at) {
             return None;
         }
         let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free >= amount.0).then_some(free - amount.0));
@@ -148,8 +165,12 @@ impl Hold {
 mod tests {
     use super::*;
 
+    fn at(civil_us: i64) -> Moment {
+        Moment { instant: Instant::now(), civil_us }
+    }
+
     fn slice(granted: i64) -> Arc<Slice> {
-        let slice = Arc::new(Slice::new("l".into()));
+        let slice = Arc::new(Slice::new("l".into(), Instant::now()));
         slice.grant(Nanos(granted), Instant::now(), Duration::from_mins(1), None);
         slice
     }
@@ -159,7 +180,7 @@ mod tests {
         let slice = slice(1_000);
         let taken: usize = std::thread::scope(|scope| {
             let racers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| (0..1_000).filter_map(|_| slice.hold(Nanos(7), 0)).map(|hold| hold.settle(Nanos(7))).count()))
+                .map(|_| scope.spawn(|| (0..1_000).filter_map(|_| slice.hold(Nanos(7), at(0))).map(|hold| hold.settle(Nanos(7))).count()))
                 .collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).sum()
         });
@@ -177,9 +198,9 @@ mod tests {
     #[test]
     fn a_shut_slice_gives_nothing_and_still_settles() {
         let slice = slice(100);
-        let hold = slice.hold(Nanos(30), 0).unwrap();
+        let hold = slice.hold(Nanos(30), at(0)).unwrap();
         slice.shut();
-        assert!(slice.hold(Nanos(1), 0).is_none());
+        assert!(slice.hold(Nanos(1), at(0)).is_none());
         assert_eq!(slice.held(), Nanos(30));
         hold.settle(Nanos(10));
         assert_eq!((slice.held(), slice.spent()), (Nanos(0), Nanos(10)));
@@ -187,10 +208,10 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_after_its_time_or_its_window() {
-        let slice = Arc::new(Slice::new("l".into()));
+        let slice = Arc::new(Slice::new("l".into(), Instant::now()));
         slice.grant(Nanos(10), Instant::now(), Duration::from_secs(1), None);
-        assert!(slice.hold(Nanos(1), 0).is_none());
+        assert!(slice.hold(Nanos(1), at(0)).is_none());
         slice.grant(Nanos(10), Instant::now(), Duration::from_mins(1), Some(5));
-        assert!(slice.hold(Nanos(1), 5).is_none() && slice.hold(Nanos(1), 4).is_some());
+        assert!(slice.hold(Nanos(1), at(5)).is_none() && slice.hold(Nanos(1), at(4)).is_some());
     }
 }

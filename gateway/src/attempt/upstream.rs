@@ -222,6 +222,14 @@ impl Incoming {
         self.exchange = None;
     }
 
+    /// Reads the end of an answer that has said everything, so that its connection is kept. Gives back whether it is there.
+    pub async fn finish(&mut self) -> bool {
+        let Some(exchange) = &mut self.exchange else { return true };
+        let is_over = matches!(exchange.chunk().await, Ok(None));
+        self.exchange = None;
+        is_over
+    }
+
     /// The frames that come next, together as they came; `None` at the end.
     ///
     /// # Errors

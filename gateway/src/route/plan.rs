@@ -93,3 +93,57 @@ fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ModelConfig, ProviderConfig, ProviderFormat};
+
+    fn routes() -> Routes {
+        let provider = ProviderConfig {
+            slug: "test".into(),
+            format: ProviderFormat::Openai,
+            base_url: Some("http://127.0.0.1:1/v1".into()),
+            api_key_env: None,
+            api_key: None,
+        };
+        let model = ModelConfig {
+            id: "test/m".into(),
+            provider: "test".into(),
+            upstream_model: None,
+            prompt_usd_per_mtok: Some("1".into()),
+            completion_usd_per_mtok: Some("2".into()),
+            free: false,
+            context_length: 1_000,
+            max_output_tokens: Some(100),
+        };
+        Routes::try_new(&pricing::Catalog { version: String::new(), source: String::new(), models: Vec::new() }, &[provider], &[model])
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_set_aside_covers_every_answer_that_is_asked_for() {
+        let key = Key {
+            hash: "k".into(),
+            account: "a".into(),
+            name: String::new(),
+            label: String::new(),
+            kind: events::ids::KeyKind::Regular,
+            disabled: false,
+            limit_nanos: None,
+            limit_reset: None,
+            expires_at_us: None,
+            allowed_models: None,
+            allowed_providers: None,
+            created_at_us: 0,
+            updated_at_us: None,
+            revision: 1,
+        };
+        let most = |n: u64| {
+            let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
+            routes().plan(&key, &ChatRequest::parse(body.as_bytes()).unwrap()).unwrap().most()
+        };
+        // 50 tokens at 2 USD per million, for each answer.
+        assert_eq!(most(8).0 - most(1).0, 7 * 50 * 2_000);
+    }
+}

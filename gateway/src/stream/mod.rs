@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use bytes::Bytes;
 use events::request::Outcome;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use wire::fields::quoted;
@@ -24,6 +24,8 @@ use crate::meter::{Measured, Meter};
 
 /// How long a stream may be silent before a comment says that it lives.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How long a provider may take to end its answer after the end mark.
+const END_PATIENCE: Duration = Duration::from_millis(100);
 /// How often the cost of a running stream is recorded.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -117,6 +119,10 @@ impl Relay {
                 return Some(Bytes::from(pieces));
             }
         }
+        // The client has everything; a provider that has still to end its answer gets a moment, so that its connection is kept.
+        if tokio::time::timeout(END_PATIENCE, self.incoming.finish()).await.is_err() {
+            tracing::debug!(provider = self.served.model.provider.slug, "a provider did not end its stream after the end mark");
+        }
         None
     }
 
@@ -124,7 +130,9 @@ impl Relay {
     async fn end(&mut self, stopped: &Stopped, mut last: Vec<u8>) -> Option<Bytes> {
         let admitted = self.admitted.take()?;
         // Before anything else: a provider that is not read to its end must not go on.
-        self.incoming.close();
+        if !matches!(stopped, Stopped::Whole) || self.incoming.finish().now_or_never() == Some(false) {
+            self.incoming.close();
+        }
         let created_s = admitted.admitted_at_us() / 1_000_000;
         let charge = admitted.finish(&end(stopped, &self.incoming.meter, &self.served)).await;
         let ending = Ending { id: &self.id, model: &self.served.model.id_json, created_s };
@@ -167,7 +175,8 @@ impl Relay {
                 return Err(Stopped::Failed(Failure::Timeout));
             }
             let is_silent = silent >= every;
-            let until = if is_silent { Instant::now() + every.min(self.incoming.idle.saturating_sub(silent)) } else { self.frame_at + every };
+            let until =
+                if is_silent { Instant::now() + every.min(self.incoming.idle.saturating_sub(silent)) } else { self.frame_at + every };
             self.alarm.as_mut().reset(until.into());
             if is_silent {
                 return Ok(Next::Silence);

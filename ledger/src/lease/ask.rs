@@ -3,14 +3,12 @@
 use events::Nanos;
 use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding, LimitSource};
 use events::ledger::LeaseGranted;
-use sqlx::AnyConnection;
 
-use super::{Lease, State, TTL_US, repo, settle};
-use crate::account::{self, Account};
-use crate::books::{self, Kind, Movement};
-use crate::key::repo::Window;
-use crate::key::{self, Period};
-use crate::outbox;
+use super::{Lease, State, TTL_US};
+use crate::account::Account;
+use crate::desk::{Desk, Fact, Input, Output};
+use crate::key::Period;
+use crate::key::repo::{Window, WindowId};
 use crate::process::Ledger;
 
 /// What bounds a grant besides the account's credit.
@@ -27,113 +25,111 @@ struct KeyBound {
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
 pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::Error> {
     let mut transaction = ledger.store.begin().await?;
-    let answer = within(&mut transaction, ledger, ask).await?;
+    let now_us = ledger.clock.now_us();
+    let mut desk = Desk::for_ask(&mut transaction, ask, now_us).await?;
+    let answer = match desk.step(&Input::Ask(ask.clone()), now_us) {
+        Output::Lease(answer) => answer,
+        Output::Credit(_) | Output::Done => without(LeaseStanding::Gone),
+    };
+    desk.save(&mut transaction, ledger).await?;
     transaction.commit().await?;
     Ok(answer)
 }
 
-async fn within(connection: &mut AnyConnection, ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::Error> {
-    let now_us = ledger.clock.now_us();
-    let Some(account) = account::repo::find(connection, ask.account.as_str()).await? else {
-        return Ok(without(LeaseStanding::Behind));
-    };
-    let bound = match &ask.key {
-        None => None,
-        Some(hash) => match key::repo::find(connection, hash.as_str(), &account.id).await? {
-            Some(row) if row.revision >= ask.key_revision => Some((hash, row)),
-            Some(_) | None => return Ok(without(LeaseStanding::Behind)),
-        },
-    };
-    let window_now = bound.as_ref().map(|(hash, row)| (hash.to_string(), row.period, row.period.start_us(now_us)));
-    let known = repo::find(connection, ask.lease.as_str()).await?;
-    let mut lease = match known {
-        Some(lease) if lease.state == State::Closed || (lease.state == State::Frozen && !ask.closing) => return Ok(gone(&lease, &account)),
-        Some(lease) if lease.holder != ask.holder || lease.account != account.id => return Ok(without(LeaseStanding::Gone)),
-        Some(lease) => lease,
-        None if ask.closing => return Ok(without(LeaseStanding::Gone)),
-        None => Lease {
-            id: ask.lease.to_string(),
-            account: account.id.clone(),
-            window: window_now.clone(),
-            holder: ask.holder.clone(),
-            state: State::Open,
-            granted: Nanos::ZERO,
-            consumed: Nanos::ZERO,
-            returned: Nanos::ZERO,
-            spent: Nanos::ZERO,
-            expires_at_us: 0,
-        },
-    };
-    lease.expires_at_us = now_us + TTL_US;
-    lease.spent = lease.spent.max(ask.spent_nanos);
-    let back = lease.give_back(ask.returned_nanos);
-    if ask.closing {
-        lease.stop();
-    }
-    settle::book(connection, ledger, &lease, back).await?;
-    if ask.closing {
-        return Ok(gone(&lease, &account));
-    }
-    if lease.window != window_now {
-        // The window turned, or the key's limit came, went or changed its period: another lease counts against the right window.
-        return Ok(gone(&lease, &account));
-    }
-    let bound = match (&lease.window, bound) {
-        (Some(window), Some((_, row))) => match row.limit {
-            Some(limit) => Some(KeyBound { limit, window: key::repo::window(connection, window).await?, ends_at_us: window_end(window) }),
-            None => None,
-        },
-        _ => None,
-    };
-    grant(connection, ledger, ask, lease, bound).await
-}
-
-/// Lends what is asked for, as far as account and key allow.
-async fn grant(
-    connection: &mut AnyConnection,
-    ledger: &Ledger,
-    ask: &AskLease,
-    mut lease: Lease,
-    bound: Option<KeyBound>,
-) -> Result<LeaseAnswer, sqlx::Error> {
-    let mut account = account::repo::find(connection, &lease.account).await?.ok_or(sqlx::Error::RowNotFound)?;
-    let holders = repo::holders(connection, &account.id).await?.max(1);
-    let ends_at_us = bound.and_then(|bound| bound.ends_at_us);
-    let amount = decide(&account, bound, holders, ask);
-    let denial = if amount.is_some() {
-        None
-    } else {
-        let unposted = repo::unposted(connection, &account.id, None).await?;
-        let unposted_in_window = repo::unposted(connection, &account.id, lease.window.as_ref()).await?;
-        Some(denial(&account.after(unposted), bound.map(|bound| bound.after(unposted_in_window)), ask.needed_nanos))
-    };
-    let amount = amount.unwrap_or_default();
-    if amount > Nanos::ZERO {
-        let before = account.version;
-        account.lend(amount);
-        lease.granted = lease.granted.saturating_add(amount);
-        account::repo::save(connection, &account, before).await?;
-        repo::save(connection, &lease).await?;
-        if let Some(window) = &lease.window {
-            key::repo::add(connection, window, Nanos::ZERO, amount).await?;
-        }
-        books::write(connection, &[movement(ledger, &account, &lease, amount)]).await?;
-        let granted = LeaseGranted {
-            lease: ask.lease.clone(),
-            account: ask.account.clone(),
-            key: ask.key.clone(),
-            amount_nanos: amount,
-            granted_nanos: lease.granted,
+impl Desk {
+    pub(crate) fn ask(&mut self, ask: &AskLease, now_us: i64) -> LeaseAnswer {
+        let Some(account) = self.accounts.get(ask.account.as_str()) else {
+            return without(LeaseStanding::Behind);
         };
-        outbox::write(connection, ledger, &account.id, &lease.id, &granted).await?;
+        let account_id = account.id.clone();
+        let window_now = match &ask.key {
+            None => None,
+            Some(hash) => match self.keys.get(hash.as_str()) {
+                Some(row) if row.revision >= ask.key_revision => Some((hash.to_string(), row.period, row.period.start_us(now_us))),
+                Some(_) | None => return without(LeaseStanding::Behind),
+            },
+        };
+        let mut lease = match self.leases.get(ask.lease.as_str()) {
+            Some(lease) if lease.state == State::Closed || (lease.state == State::Frozen && !ask.closing) => return self.gone(lease),
+            Some(lease) if lease.holder != ask.holder || lease.account != account_id => return without(LeaseStanding::Gone),
+            Some(lease) => lease.clone(),
+            None if ask.closing => return without(LeaseStanding::Gone),
+            None => Lease {
+                id: ask.lease.to_string(),
+                account: account_id,
+                window: window_now.clone(),
+                holder: ask.holder.clone(),
+                state: State::Open,
+                granted: Nanos::ZERO,
+                consumed: Nanos::ZERO,
+                returned: Nanos::ZERO,
+                spent: Nanos::ZERO,
+                expires_at_us: 0,
+            },
+        };
+        lease.expires_at_us = now_us + TTL_US;
+        lease.spent = lease.spent.max(ask.spent_nanos);
+        let back = lease.give_back(ask.returned_nanos);
+        if ask.closing {
+            lease.stop();
+        }
+        self.move_to_lease(&lease, Nanos(-back.0), now_us);
+        // Where the window turned, or the key's limit came, went or changed its period, another lease counts against the right window.
+        if ask.closing || lease.window != window_now {
+            let answer = self.gone(&lease);
+            self.put_lease(lease);
+            return answer;
+        }
+        self.grant(ask, lease, now_us)
     }
-    Ok(LeaseAnswer {
-        granted_nanos: lease.granted,
-        ttl_ms: u64::try_from(TTL_US / 1_000).unwrap_or_default(),
-        window_ends_at_us: ends_at_us,
-        available_nanos: account.available,
-        standing: denial.map_or(LeaseStanding::Open, LeaseStanding::Denied),
-    })
+
+    /// Lends what is asked for, as far as account and key allow.
+    fn grant(&mut self, ask: &AskLease, mut lease: Lease, now_us: i64) -> LeaseAnswer {
+        let bound = self.bound(&lease);
+        let Some(account) = self.accounts.get(&lease.account) else { return without(LeaseStanding::Behind) };
+        let amount = decide(account, bound, self.crowd.holders + 1, ask);
+        let denial = amount.is_none().then(|| {
+            let own = lease.unposted();
+            let bound = bound.map(|bound| bound.after(self.crowd.unposted_in_window.saturating_add(own)));
+            denial(&account.after(self.crowd.unposted.saturating_add(own)), bound, ask.needed_nanos)
+        });
+        let amount = amount.unwrap_or_default();
+        if amount > Nanos::ZERO {
+            lease.granted = lease.granted.saturating_add(amount);
+            self.move_to_lease(&lease, amount, now_us);
+            self.effects.facts.push(Fact::LeaseGranted(LeaseGranted {
+                lease: ask.lease.clone(),
+                account: ask.account.clone(),
+                key: ask.key.clone(),
+                amount_nanos: amount,
+                granted_nanos: lease.granted,
+            }));
+        }
+        let answer = LeaseAnswer {
+            granted_nanos: lease.granted,
+            ttl_ms: u64::try_from(TTL_US / 1_000).unwrap_or_default(),
+            window_ends_at_us: bound.and_then(|bound| bound.ends_at_us),
+            available_nanos: self.available(&lease),
+            standing: denial.map_or(LeaseStanding::Open, LeaseStanding::Denied),
+        };
+        self.put_lease(lease);
+        answer
+    }
+
+    /// What the key's limit leaves, when it has one.
+    fn bound(&self, lease: &Lease) -> Option<KeyBound> {
+        let window = lease.window.as_ref()?;
+        let limit = self.keys.get(&window.0)?.limit?;
+        Some(KeyBound { limit, window: self.windows.get(window).copied().unwrap_or_default(), ends_at_us: window_end(window) })
+    }
+
+    fn available(&self, lease: &Lease) -> Nanos {
+        self.accounts.get(&lease.account).map_or(Nanos::ZERO, |account| account.available)
+    }
+
+    fn gone(&self, lease: &Lease) -> LeaseAnswer {
+        LeaseAnswer { granted_nanos: lease.granted, available_nanos: self.available(lease), ..without(LeaseStanding::Gone) }
+    }
 }
 
 /// How much to lend; `None` when not even the least is there. Whoever waits gets what they asked for in full if it is there, else all that is left if that is enough to go on;
@@ -179,31 +175,9 @@ fn denial(account: &Account, bound: Option<KeyBound>, needed: Nanos) -> Denial {
     Denial { source, limit_nanos: account.bought, spent_nanos: account.spent, held_nanos: account.held, resets_at_us: None }
 }
 
-fn movement(ledger: &Ledger, account: &Account, lease: &Lease, amount: Nanos) -> Movement {
-    Movement {
-        id: ledger.ids.uuid(&*ledger.clock).to_string(),
-        content_hash: String::new(),
-        account: account.id.clone(),
-        version: account.version,
-        kind: Kind::LeaseGranted,
-        amount: Nanos::ZERO,
-        balance_after: account.balance(),
-        description: String::new(),
-        created_at_us: ledger.clock.now_us(),
-        request: None,
-        key_hash: None,
-        lease: Some(lease.id.clone()),
-        legs: vec![(books::credit(&account.id), Nanos(-amount.0)), (books::held(&account.id), amount)],
-    }
-}
-
-fn window_end(window: &key::repo::WindowId) -> Option<i64> {
+fn window_end(window: &WindowId) -> Option<i64> {
     let (_, period, starts): &(String, Period, i64) = window;
     period.end_us(*starts)
-}
-
-fn gone(lease: &Lease, account: &Account) -> LeaseAnswer {
-    LeaseAnswer { granted_nanos: lease.granted, available_nanos: account.available, ..without(LeaseStanding::Gone) }
 }
 
 const fn without(standing: LeaseStanding) -> LeaseAnswer {

@@ -69,6 +69,16 @@ impl Lease {
         self.granted.saturating_sub(self.consumed).saturating_sub(self.returned)
     }
 
+    /// What ended requests have cost that is not posted yet.
+    #[must_use]
+    pub fn unposted(&self) -> Nanos {
+        match self.state {
+            State::Closing => self.remaining(),
+            State::Open | State::Frozen => self.spent.saturating_sub(self.consumed).max(Nanos::ZERO),
+            State::Closed => Nanos::ZERO,
+        }
+    }
+
     /// Takes a cost from what remains; gives back how much it covered.
     pub fn consume(&mut self, cost: Nanos) -> Nanos {
         let covered = cost.min(self.remaining());

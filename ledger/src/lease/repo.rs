@@ -60,34 +60,42 @@ pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> 
     rows.iter().map(lease).collect()
 }
 
-/// How many gateways hold open leases of an account.
+/// How many gateways besides one hold open leases of an account.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn holders(connection: &mut AnyConnection, account: &str) -> Result<i64, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT COUNT(DISTINCT holder) AS holders FROM leases WHERE account = $1 AND state = 'open'")
-        .bind(account.to_owned())
-        .fetch_one(connection)
-        .await?;
+pub async fn other_holders(connection: &mut AnyConnection, account: &str, holder: &str) -> Result<i64, sqlx::Error> {
+    let row =
+        sqlx::query::<Any>("SELECT COUNT(DISTINCT holder) AS holders FROM leases WHERE account = $1 AND state = 'open' AND holder <> $2")
+            .bind(account.to_owned())
+            .bind(holder.to_owned())
+            .fetch_one(connection)
+            .await?;
     row.try_get("holders")
 }
 
-/// What ended requests have cost that is not posted yet: of an account, or of one window of a key.
+/// [`Lease::unposted`] over all leases besides one: of an account, or of one window of a key.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn unposted(connection: &mut AnyConnection, account: &str, window: Option<&WindowId>) -> Result<Nanos, sqlx::Error> {
+pub async fn unposted(
+    connection: &mut AnyConnection,
+    account: &str,
+    window: Option<&WindowId>,
+    besides: &str,
+) -> Result<Nanos, sqlx::Error> {
     let (key, period, starts) = window.map_or(("", "", 0), |(key, period, starts)| (key.as_str(), period.as_str(), *starts));
     let row = sqlx::query::<Any>(
         "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'closing' THEN granted_nanos - consumed_nanos - returned_nanos
          WHEN spent_nanos > consumed_nanos THEN spent_nanos - consumed_nanos ELSE 0 END), 0) AS BIGINT) AS unposted
          FROM leases WHERE account = $1 AND state IN ('open', 'closing', 'frozen')
-         AND ($2 = '' OR (key_hash = $2 AND period = $3 AND window_starts_at_us = $4))",
+         AND ($2 = '' OR (key_hash = $2 AND period = $3 AND window_starts_at_us = $4)) AND id <> $5",
     )
     .bind(account.to_owned())
     .bind(key.to_owned())
     .bind(period.to_owned())
     .bind(starts)
+    .bind(besides.to_owned())
     .fetch_one(connection)
     .await?;
     row.try_get("unposted").map(Nanos)

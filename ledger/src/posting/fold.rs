@@ -10,23 +10,40 @@ use events::usage_recorded::UsageRecorded;
 use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
-use super::batch::{Batch, Charge};
+use super::charge::{self, Charge};
 use crate::process::Ledger;
 
 /// Posts usage.
 pub struct PostUsage(pub Arc<Ledger>);
 
 /// What is posted already, by event id and by request.
-#[derive(Default)]
-struct Known {
+#[derive(Debug, Clone, Default)]
+pub struct Known {
     hash_of_event: HashMap<String, String>,
     event_of_request: HashMap<String, String>,
 }
 
 impl Known {
-    fn add(&mut self, event: &str, hash: &str, request: &str) {
+    /// Notes a posting.
+    pub fn add(&mut self, event: &str, hash: &str, request: &str) {
         self.hash_of_event.insert(event.to_owned(), hash.to_owned());
         self.event_of_request.insert(request.to_owned(), event.to_owned());
+    }
+
+    /// Whether a charge is new; if so it is known from now on.
+    ///
+    /// # Errors
+    /// When its event or its request was posted with other content: one sentence.
+    pub fn admit(&mut self, charge: &Charge) -> Result<bool, String> {
+        let (id, request) = (charge.event_id.as_str(), charge.usage.request.as_str());
+        if let Some(hash) = self.hash_of_event.get(id) {
+            return if *hash == charge.content_hash { Ok(false) } else { Err(format!("event {id} was posted before with other content")) };
+        }
+        if let Some(other) = self.event_of_request.get(request) {
+            return Err(format!("request {request} was charged before by event {other}"));
+        }
+        self.add(id, &charge.content_hash, request);
+        Ok(true)
     }
 }
 
@@ -35,7 +52,7 @@ impl Fold for PostUsage {
         let mut rejected = Vec::new();
         let mut charges = Vec::with_capacity(events.len());
         for event in events {
-            match charge(event) {
+            match read(event) {
                 Ok(charge) => charges.push((event, charge)),
                 Err(reason) => rejected.push(Rejected { record: event.record, reason }),
             }
@@ -43,24 +60,18 @@ impl Fold for PostUsage {
         let mut known = known(connection, &charges).await?;
         let mut fresh = Vec::with_capacity(charges.len());
         for (event, charge) in charges {
-            let (id, request) = (charge.event_id.as_str(), charge.usage.request.as_str());
-            if let Some(hash) = known.hash_of_event.get(id) {
-                if *hash != charge.content_hash {
-                    rejected.push(Rejected { record: event.record, reason: format!("event {id} was posted before with other content") });
-                }
-            } else if let Some(other) = known.event_of_request.get(request) {
-                rejected.push(Rejected { record: event.record, reason: format!("request {request} was charged before by event {other}") });
-            } else {
-                known.add(id, &charge.content_hash, request);
-                fresh.push(charge);
+            match known.admit(&charge) {
+                Ok(true) => fresh.push(charge),
+                Ok(false) => {}
+                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
             }
         }
-        Batch::post(connection, &self.0, &fresh).await?;
+        charge::post(connection, &self.0, &fresh).await?;
         Ok(rejected)
     }
 }
 
-fn charge(event: &Event<'_>) -> Result<Charge, String> {
+fn read(event: &Event<'_>) -> Result<Charge, String> {
     if event.envelope.kind != UsageRecorded::KIND {
         return Err(format!("unknown type {}", event.envelope.kind));
     }
@@ -94,4 +105,65 @@ async fn known(connection: &mut AnyConnection, charges: &[(&Event<'_>, Charge)])
         }
     }
     Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use eventlog::Store;
+    use events::Nanos;
+
+    use super::*;
+    use crate::books::{self, Kind, Movement};
+
+    fn movement(id: &str, version: i64, request: &str) -> Movement {
+        Movement {
+            id: id.into(),
+            content_hash: "h".into(),
+            account: "a".into(),
+            version,
+            kind: Kind::Usage,
+            amount: Nanos(-1),
+            balance_after: Nanos(0),
+            description: String::new(),
+            created_at_us: 0,
+            request: Some(request.into()),
+            key_hash: None,
+            lease: None,
+            legs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_event_or_a_request_that_is_posted_is_told_from_a_forgery() {
+        let mut known = Known::default();
+        known.add("e1", "h1", "r1");
+        let charge = |event: &str, hash: &str, request: &str| {
+            let text = serde_json::json!({"request": request, "key": "k", "lease": "l", "model": "m", "provider": "p", "format": "chat",
+                "streamed": false, "outcome": "finished", "tokens": {}, "provenance": "reported", "price_version": "1", "unit_prices": {},
+                "cost_status": "priced", "cost_nanos": 1, "admitted_at_us": 0, "latency_us": 0});
+            let usage = serde_json::from_value(text).unwrap();
+            Charge { event_id: event.into(), account: "a".into(), content_hash: hash.into(), usage }
+        };
+        assert_eq!(known.admit(&charge("e1", "h1", "r1")), Ok(false));
+        assert!(known.admit(&charge("e1", "h2", "r1")).is_err(), "the same event with other content");
+        assert!(known.admit(&charge("e2", "h1", "r1")).is_err(), "the same request by another event");
+        assert_eq!(known.admit(&charge("e2", "h1", "r2")), Ok(true));
+        assert_eq!(known.admit(&charge("e2", "h1", "r2")), Ok(false));
+    }
+
+    #[tokio::test]
+    async fn the_database_itself_refuses_a_second_posting() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::STEPS).await.unwrap();
+        let post = async |movement: Movement| {
+            let mut transaction = store.begin().await.unwrap();
+            books::write(&mut transaction, &[movement]).await?;
+            transaction.commit().await
+        };
+        post(movement("e1", 1, "r1")).await.unwrap();
+        assert!(post(movement("e1", 2, "r2")).await.is_err(), "the same event");
+        assert!(post(movement("e2", 2, "r1")).await.is_err(), "the same request");
+        assert!(post(movement("e2", 1, "r2")).await.is_err(), "the same place in the history");
+        post(movement("e2", 2, "r2")).await.unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! Posting: every `usage.recorded` becomes one charge, whatever the order and however often it arrives.
 
 pub mod fold;
-pub mod batch;
+pub mod charge;
 
-pub use fold::PostUsage;
+pub use charge::Charge;
+pub use fold::{Known, PostUsage};

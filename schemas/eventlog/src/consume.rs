@@ -266,3 +266,23 @@ async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected: &Re
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_checkpoint_moves_only_from_where_its_reader_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), &[]).await.unwrap();
+        let at = |sequence: u64| Checkpoint { identity: "s".into(), sequence, event_id: format!("e{sequence}") };
+        let mut transaction = store.begin().await.unwrap();
+        let mut moves = async |from: Option<&Checkpoint>, to| advance(&mut transaction, Stream::Usage, from, &to).await.unwrap();
+        assert!(moves(None, at(1)).await);
+        assert!(!moves(None, at(2)).await, "somebody else was first");
+        assert!(moves(Some(&at(1)), at(2)).await);
+        assert!(!moves(Some(&at(1)), at(3)).await, "somebody else has moved on");
+        let other = Checkpoint { event_id: "other".into(), ..at(2) };
+        assert!(!moves(Some(&other), at(3)).await, "another event stood at that sequence");
+    }
+}

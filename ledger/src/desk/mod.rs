@@ -1,0 +1,192 @@
+//! The desk: the rows that one input concerns, the decisions about them, and what comes of these. Pure: no I/O, no clock, no
+//! randomness. The process loads rows onto a desk, steps, and saves what changed in one transaction; a simulator does the same in
+//! memory.
+
+pub mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::Nanos;
+use events::ask::{AskLease, CreditAnswer, LeaseAnswer, PostCredit};
+use events::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
+
+use crate::account::Account;
+use crate::books::{self, Kind, Movement};
+use crate::key::repo::{KeyRow, Window, WindowId};
+use crate::lease::{Lease, State};
+use crate::posting::Charge;
+
+/// What the ledger can be told.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A gateway asks about a lease.
+    Ask(AskLease),
+    /// A request was charged.
+    Charge(Box<Charge>),
+    /// Credit comes or goes other than by usage.
+    Credit(PostCredit),
+    /// A boot of a gateway is over and all its usage is posted: its leases, all of them on the desk, are settled.
+    Close,
+    /// Leases whose time is over, all of them on the desk, are frozen or settled.
+    Sweep,
+}
+
+/// What whoever told it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// About a lease.
+    Lease(LeaseAnswer),
+    /// About credit.
+    Credit(CreditAnswer),
+    /// Nothing.
+    Done,
+}
+
+/// The rows that an input concerns, changed in place, and what comes of the change.
+#[derive(Debug, Clone, Default)]
+pub struct Desk {
+    /// Accounts by id.
+    pub accounts: BTreeMap<String, Account>,
+    /// Leases by id.
+    pub leases: BTreeMap<String, Lease>,
+    /// Keys by hash.
+    pub keys: BTreeMap<String, KeyRow>,
+    /// Windows of keys; one that is not here was never used.
+    pub windows: BTreeMap<WindowId, Window>,
+    /// What the account that asks has besides the lease it asks about.
+    pub crowd: Crowd,
+    /// What comes of it.
+    pub effects: Effects,
+}
+
+/// Sums over the live leases of an account besides the one that is asked about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// Gateways that hold open leases, besides the one that asks.
+    pub holders: i64,
+    /// What ended requests have cost that is not posted yet.
+    pub unposted: Nanos,
+    /// The same in the window of the key that asks.
+    pub unposted_in_window: Nanos,
+}
+
+/// What a step changes and says.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    /// Accounts that changed, and the version each was read at.
+    pub accounts: BTreeMap<String, i64>,
+    /// Leases that changed.
+    pub leases: BTreeSet<String>,
+    /// What is added to windows: spent and held.
+    pub windows: BTreeMap<WindowId, (Nanos, Nanos)>,
+    /// Movements of money.
+    pub movements: Vec<Movement>,
+    /// Facts for the log, each with what it is about.
+    pub facts: Vec<Fact>,
+}
+
+/// A fact for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A lease's slice grew.
+    LeaseGranted(LeaseGranted),
+    /// A lease ended.
+    LeaseClosed(LeaseClosed),
+    /// Credit came or went.
+    CreditPosted(CreditPosted),
+}
+
+impl Desk {
+    /// Takes an input at a time, microseconds since 1970. Everything that it concerns must be on the desk.
+    pub fn step(&mut self, input: &Input, now_us: i64) -> Output {
+        match input {
+            Input::Ask(ask) => Output::Lease(self.ask(ask, now_us)),
+            Input::Charge(charge) => {
+                self.charge(charge);
+                Output::Done
+            }
+            Input::Credit(command) => Output::Credit(self.credit(command, now_us)),
+            Input::Close => {
+                self.close(now_us);
+                Output::Done
+            }
+            Input::Sweep => {
+                self.sweep(now_us);
+                Output::Done
+            }
+        }
+    }
+
+    /// Changes an account that is on the desk; the version it was read at is kept for the save.
+    pub(crate) fn change_account<T>(&mut self, id: &str, change: impl FnOnce(&mut Account) -> T) -> Option<T> {
+        let account = self.accounts.get_mut(id)?;
+        if !self.effects.accounts.contains_key(id) {
+            self.effects.accounts.insert(id.to_owned(), account.version);
+        }
+        Some(change(account))
+    }
+
+    /// Puts a lease back onto the desk as it is now; one that has closed is announced.
+    pub(crate) fn put_lease(&mut self, lease: Lease) {
+        let before = self.leases.get(&lease.id).map(|lease| lease.state);
+        if lease.state == State::Closed && before != Some(State::Closed) {
+            self.effects.facts.push(Fact::LeaseClosed(LeaseClosed {
+                lease: lease.id.as_str().into(),
+                account: lease.account.as_str().into(),
+                granted_nanos: lease.granted,
+                consumed_nanos: lease.consumed,
+                returned_nanos: lease.returned,
+            }));
+        }
+        if !self.effects.leases.contains(&lease.id) {
+            self.effects.leases.insert(lease.id.clone());
+        }
+        self.leases.insert(lease.id.clone(), lease);
+    }
+
+    /// Adds to a window; negative amounts take away.
+    pub(crate) fn add_to_window(&mut self, id: WindowId, spent: Nanos, held: Nanos) {
+        let window = self.windows.entry(id.clone()).or_default();
+        window.spent = window.spent.saturating_add(spent);
+        window.held = window.held.saturating_add(held);
+        let (more_spent, more_held) = self.effects.windows.entry(id).or_default();
+        *more_spent = more_spent.saturating_add(spent);
+        *more_held = more_held.saturating_add(held);
+    }
+
+    /// Moves credit into a lease, or back when the amount is negative.
+    pub(crate) fn move_to_lease(&mut self, lease: &Lease, amount: Nanos, now_us: i64) {
+        if amount == Nanos::ZERO {
+            return;
+        }
+        let is_grant = amount > Nanos::ZERO;
+        let moved = self.change_account(&lease.account, |account| {
+            if is_grant {
+                account.lend(amount);
+            } else {
+                account.take_back(Nanos(-amount.0));
+            }
+            (account.version, account.balance())
+        });
+        let Some((version, balance_after)) = moved else { return };
+        if let Some(window) = &lease.window {
+            self.add_to_window(window.clone(), Nanos::ZERO, amount);
+        }
+        self.effects.movements.push(Movement {
+            // An account's versions never come again.
+            id: format!("{}/{version}", lease.id),
+            content_hash: String::new(),
+            account: lease.account.clone(),
+            version,
+            kind: if is_grant { Kind::LeaseGranted } else { Kind::LeaseReturned },
+            amount: Nanos::ZERO,
+            balance_after,
+            description: String::new(),
+            created_at_us: now_us,
+            request: None,
+            key_hash: None,
+            lease: Some(lease.id.clone()),
+            legs: vec![(books::credit(&lease.account), Nanos(-amount.0)), (books::held(&lease.account), amount)],
+        });
+    }
+}

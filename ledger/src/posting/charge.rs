@@ -1,0 +1,94 @@
+//! A charge: what remains of a lease pays for it, else free credit, else the operator.
+
+use events::Nanos;
+use events::usage_recorded::UsageRecorded;
+use sqlx::AnyConnection;
+
+use crate::account;
+use crate::books::{self, Kind, Movement};
+use crate::desk::Desk;
+use crate::key::Period;
+use crate::process::Ledger;
+
+/// A charge that is not posted yet.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    /// The event's id.
+    pub event_id: String,
+    /// Whose money.
+    pub account: String,
+    /// What tells the same id with other content.
+    pub content_hash: String,
+    /// What was used.
+    pub usage: UsageRecorded,
+}
+
+/// Posts charges: accounts, leases and windows are read once, changed in memory, written once.
+///
+/// # Errors
+/// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
+pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Charge]) -> Result<(), sqlx::Error> {
+    let mut desk = Desk::default();
+    for charge in charges {
+        if !desk.load_account(connection, &charge.account).await? {
+            // Its creation travels in another stream and may come later; the charge must not wait for it.
+            account::repo::upsert(connection, &charge.account, "", 0, 0).await?;
+            desk.load_account(connection, &charge.account).await?;
+        }
+        desk.load_lease(connection, charge.usage.lease.as_str()).await?;
+        desk.charge(charge);
+    }
+    desk.save(connection, ledger).await
+}
+
+impl Desk {
+    pub(crate) fn charge(&mut self, charge: &Charge) {
+        let usage = &charge.usage;
+        let lease = self.leases.get(usage.lease.as_str()).filter(|lease| lease.account == charge.account).cloned();
+        let (mut covered, mut limited) = (Nanos::ZERO, None);
+        if let Some(mut lease) = lease {
+            covered = lease.consume(usage.cost_nanos);
+            limited.clone_from(&lease.window);
+            self.put_lease(lease);
+        }
+        let charged = self.change_account(&charge.account, |account| {
+            let paid = account.charge(usage.cost_nanos, covered);
+            (paid, account.version, account.balance())
+        });
+        let Some((paid, version, balance_after)) = charged else { return };
+        if paid.overdraft > Nanos::ZERO {
+            tracing::error!(account = charge.account, request = %usage.request, overdraft_nanos = paid.overdraft.0, "a charge came after its lease was settled and found no credit: {} USD are the operator's loss", paid.overdraft);
+        }
+        let charged = paid.from_held.saturating_add(paid.from_available);
+        for period in Period::ALL {
+            self.add_to_window((usage.key.to_string(), period, period.start_us(usage.admitted_at_us)), charged, Nanos::ZERO);
+        }
+        if let Some(window) = limited {
+            self.add_to_window(window, Nanos::ZERO, Nanos(-covered.0));
+        }
+        self.effects.movements.push(Movement {
+            id: charge.event_id.clone(),
+            content_hash: charge.content_hash.clone(),
+            account: charge.account.clone(),
+            version,
+            kind: Kind::Usage,
+            amount: Nanos(-charged.0),
+            balance_after,
+            description: description(usage),
+            created_at_us: usage.admitted_at_us.saturating_add_unsigned(usage.latency_us),
+            request: Some(usage.request.to_string()),
+            key_hash: Some(usage.key.to_string()),
+            lease: Some(usage.lease.to_string()),
+            legs: vec![
+                (books::held(&charge.account), Nanos(-paid.from_held.0)),
+                (books::credit(&charge.account), Nanos(-paid.from_available.0)),
+                (books::LATE_OVERDRAFT.to_owned(), Nanos(-paid.overdraft.0)),
+                (books::revenue(&charge.account), usage.cost_nanos),
+            ],
+        });
+    }
+}
+
+fn description(usage: &UsageRecorded) -> String {
+    format!("{} - {} input tokens, {} output tokens", usage.model, usage.tokens.prompt(), usage.tokens.completion())
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Takes away what the promises stand on, one thing at a time, and demands that a test goes red each time. `make mutants`.
+# Works on a copy of the sources, so that the tree stays as it is; the build folder is shared.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+git ls-files -z --cached --others --exclude-standard | xargs -0 tar cf - | tar xf - -C "$copy"
+green=0
+
+# mutant NAME FILE OLD NEW TEST...: OLD must stand in FILE once.
+mutant() {
+    local name=$1 file=$2 old=$3 new=$4
+    shift 4
+    python3 - "$copy/$file" "$old" "$new" <<'P'
+import sys
+path, old, new = sys.argv[1:]
+text = open(path).read()
+assert text.count(old) == 1, f"{path}: {old!r} stands there {text.count(old)} times"
+open(path, "w").write(text.replace(old, new))
+P
+    local said
+    if said=$(cd "$copy" && RUST_BACKTRACE=0 cargo test --quiet --locked "$@" 2>&1); then
+        echo "GREEN  without $name: nobody noticed"
+        green=1
+    elif grep -q 'could not compile' <<<"$said"; then
+        echo "BROKEN without $name: it does not compile"
+        grep -m 3 '^error' <<<"$said"
+        green=1
+    else
+        echo "red    without $name: $(grep -m 1 -A 1 'panicked at' <<<"$said" | tail -n 1 | cut -c 1-140)"
+    fi
+    cp "$file" "$copy/$file"
+}
+
+mutant "the memory of what is posted" ledger/src/posting/fold.rs \
+    '        if let Some(other) = self.event_of_request.get(request) {' '        if let Some(other) = self.event_of_request.get("") {' \
+    -p ledger
+mutant "the unique key of the books" ledger/migrations/0002_books.sql \
+    '    id TEXT PRIMARY KEY,
+    content_hash' '    id TEXT,
+    content_hash' -p ledger
+mutant "the checkpoint's compare-and-set" schemas/eventlog/src/consume.rs \
+    'WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7' \
+    'WHERE stream = $4 AND $5 IS NOT NULL AND $6 IS NOT NULL AND $7 IS NOT NULL' -p eventlog
+mutant "the freeze of a vanished gateway's lease" ledger/src/lease/settle.rs \
+    '                    lease.state = State::Frozen;' '                    let back = lease.settle();
+                    self.move_to_lease(&lease, Nanos(-back.0), now_us);' -p tests --test simulation
+mutant "the checksum of spool records" gateway/src/spool/record.rs \
+    'if crc32fast::hash(body) != checksum {' 'if false && crc32fast::hash(body) != checksum {' -p gateway --lib
+mutant "the hold on n > 1" gateway/src/route/plan.rs \
+    '.saturating_mul(chat.choices);' ';' -p gateway --lib
+exit $green

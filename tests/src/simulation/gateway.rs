@@ -1,0 +1,159 @@
+//! A gateway of a simulation: the real slices, purses and keeping; a spool that keeps what a killed process had written; a clock that
+//! drifts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::request::{Format, Outcome};
+use events::usage_recorded::UsageRecorded;
+use events::{CostStatus, Nanos, Provenance, Tokens, UnitPrices};
+use gateway::admission::keeping::{Asking, Keeping};
+use gateway::admission::purse::{Denied, Purse, Scope};
+use gateway::admission::slice::{Hold, Moment};
+use ledger::posting::Charge;
+use tokio::sync::oneshot::Receiver;
+
+use super::log::Record;
+
+/// A node, over all its boots.
+pub struct Gateway {
+    pub node: usize,
+    pub is_up: bool,
+    /// Counts boots.
+    pub boot: u32,
+    /// Until when it does nothing at all.
+    pub paused_until: u64,
+    /// Until when it does not reach the ledger, and the log.
+    pub cut_until: u64,
+    /// Microseconds that its clocks gain or lose in a second.
+    pub drift: i64,
+    pub keepers: Vec<Keeper>,
+    /// The running boot's is the last.
+    pub spools: Vec<Spool>,
+    pub running: BTreeMap<u64, Running>,
+}
+
+/// A purse, its keeping, and the question that is on its way.
+pub struct Keeper {
+    pub purse: Arc<Purse>,
+    pub keeping: Keeping,
+    pub asking: Option<(u64, Asking)>,
+}
+
+/// A request on its way.
+pub struct Running {
+    pub keeper: usize,
+    pub least: Nanos,
+    pub state: State,
+}
+
+pub enum State {
+    /// For money.
+    Waits(Receiver<Result<Hold, Denied>>),
+    /// For the provider.
+    Asked(Hold),
+}
+
+/// What one boot recorded.
+pub struct Spool {
+    pub source: String,
+    /// Requests that have a start and no end, with their lease and hold.
+    pub open: BTreeMap<u64, Start>,
+    pub usage: Vec<Record>,
+    /// How many of them are sent, and read.
+    pub sent: usize,
+    pub watermark: u64,
+    /// The log's connection that `sent` is about.
+    pub connection: u64,
+    pub is_over: bool,
+}
+
+/// The start of a request, as it is recorded.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub account: String,
+    pub key: String,
+    pub lease: String,
+    pub admitted_at_us: i64,
+}
+
+impl Gateway {
+    /// Its clocks at a moment of the simulation, microseconds.
+    pub fn at(&self, base: Instant, now: u64) -> Moment {
+        let drifted = now.saturating_add_signed(i64::try_from(now / 1_000_000).unwrap_or_default() * self.drift);
+        let civil_us = super::EPOCH_US + i64::try_from(drifted).unwrap_or(i64::MAX);
+        Moment { instant: base + Duration::from_micros(drifted), civil_us }
+    }
+
+    /// Begins a boot.
+    pub fn start(&mut self, scopes: &[Scope], base: Instant, now: u64) {
+        self.boot += 1;
+        self.is_up = true;
+        let source = format!("/gateway/{}/{}", self.node, self.boot);
+        let at = self.at(base, now);
+        self.keepers = scopes
+            .iter()
+            .map(|scope| {
+                let purse = Arc::new(Purse::new(scope.clone()));
+                Keeper { keeping: Keeping::new(Arc::clone(&purse), source.clone(), at.instant), purse, asking: None }
+            })
+            .collect();
+        self.spools.push(Spool { source, open: BTreeMap::new(), usage: Vec::new(), sent: 0, watermark: 0, connection: 0, is_over: false });
+    }
+
+    /// Dies: what was in memory is gone, and what was recorded is settled as the next boot does it: nothing was relayed.
+    pub fn die(&mut self) {
+        self.is_up = false;
+        self.running.clear();
+        self.keepers.clear();
+        if let Some(spool) = self.spools.last_mut() {
+            for (request, start) in std::mem::take(&mut spool.open) {
+                spool.charge(request, &start, Nanos::ZERO);
+            }
+            spool.is_over = true;
+        }
+    }
+
+    pub fn spool(&mut self) -> &mut Spool {
+        self.spools.last_mut().expect("a boot has a spool")
+    }
+}
+
+impl Spool {
+    /// Records what a request costs.
+    pub fn charge(&mut self, request: u64, start: &Start, cost: Nanos) {
+        let sequence = self.usage.len() as u64 + 1;
+        let usage = UsageRecorded {
+            request: format!("r{request}").into(),
+            key: start.key.as_str().into(),
+            lease: start.lease.as_str().into(),
+            model: String::new(),
+            provider: String::new(),
+            user: None,
+            app: None,
+            format: Format::Chat,
+            streamed: false,
+            outcome: Outcome::Finished,
+            status: None,
+            finish_reason: None,
+            tokens: Tokens::default(),
+            provenance: Provenance::Reported,
+            price_version: String::new(),
+            unit_prices: UnitPrices::default(),
+            cost_status: CostStatus::Priced,
+            cost_nanos: cost,
+            beyond_hold_nanos: Nanos::ZERO,
+            admitted_at_us: start.admitted_at_us,
+            latency_us: 0,
+            ttft_us: None,
+        };
+        let charge = Charge {
+            event_id: format!("{}#{sequence}", self.source),
+            account: start.account.clone(),
+            content_hash: format!("{request}:{}", cost.0),
+            usage,
+        };
+        self.usage.push(Record { source: self.source.clone(), sequence, charge });
+    }
+}

@@ -1,0 +1,218 @@
+//! The ledger of a simulation: its database in memory, with the real decisions, and commits that may fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eventlog::sources::Seen;
+use events::Nanos;
+use events::ask::{AskLease, LeaseAnswer};
+use ledger::account::Account;
+use ledger::books::{Kind, Movement};
+use ledger::desk::{Crowd, Desk, Input, Output};
+use ledger::key::repo::{KeyRow, Window, WindowId};
+use ledger::lease::{Lease, State};
+use ledger::posting::{Charge, Known};
+
+use super::log::{Checkpoint, Record};
+
+/// What is committed.
+#[derive(Clone, Default)]
+pub struct Database {
+    pub accounts: BTreeMap<String, Account>,
+    pub leases: BTreeMap<String, Lease>,
+    /// Those of them that are not closed.
+    live: BTreeSet<String>,
+    pub windows: BTreeMap<WindowId, Window>,
+    pub keys: BTreeMap<String, KeyRow>,
+    pub movements: Vec<Movement>,
+    pub known: Known,
+    pub seen: BTreeMap<String, Seen>,
+    pub checkpoint: Option<Checkpoint>,
+    pub rejected: Vec<String>,
+}
+
+impl Database {
+    /// Answers a question about a lease.
+    pub fn ask(&mut self, ask: &AskLease, now_us: i64) -> LeaseAnswer {
+        let mut desk = self.desk_of([ask.account.as_str()], [ask.lease.as_str()]);
+        desk.keys = self.keys.clone();
+        let window = desk.leases.get(ask.lease.as_str()).map_or_else(
+            || {
+                ask.key
+                    .as_ref()
+                    .and_then(|hash| self.keys.get(hash.as_str()).map(|row| (hash.to_string(), row.period, row.period.start_us(now_us))))
+            },
+            |lease| lease.window.clone(),
+        );
+        desk.crowd = self.crowd(ask, window.as_ref());
+        desk.windows.extend(window.and_then(|id| self.windows.get(&id).map(|window| (id.clone(), *window))));
+        let output = desk.step(&Input::Ask(ask.clone()), now_us);
+        self.commit(&desk);
+        match output {
+            Output::Lease(answer) => answer,
+            Output::Credit(_) | Output::Done => unreachable!("a question about a lease is answered with a lease"),
+        }
+    }
+
+    fn crowd(&self, ask: &AskLease, window: Option<&WindowId>) -> Crowd {
+        let others = || self.live().filter(|lease| lease.account == ask.account.as_str() && lease.id != ask.lease.as_str());
+        let holders: BTreeSet<&str> =
+            others().filter(|lease| lease.state == State::Open && lease.holder != ask.holder).map(|lease| lease.holder.as_str()).collect();
+        Crowd {
+            holders: i64::try_from(holders.len()).unwrap_or(i64::MAX),
+            unposted: others().map(Lease::unposted).sum(),
+            unposted_in_window: others().filter(|lease| window.is_none() || lease.window.as_ref() == window).map(Lease::unposted).sum(),
+        }
+    }
+
+    /// Gives credit.
+    pub fn credit(&mut self, command: &events::ask::PostCredit, now_us: i64) {
+        let mut desk = self.desk_of([command.account.as_str()], []);
+        desk.step(&Input::Credit(command.clone()), now_us);
+        self.commit(&desk);
+    }
+
+    /// Freezes and settles leases whose time is over.
+    pub fn sweep(&mut self, now_us: i64) {
+        let mut desk = Desk { accounts: self.accounts.clone(), ..Desk::default() };
+        desk.leases = self.live().map(|lease| (lease.id.clone(), lease.clone())).collect();
+        desk.step(&Input::Sweep, now_us);
+        self.commit(&desk);
+    }
+
+    /// Settles the leases of a boot that is over; false while its usage is not posted.
+    pub fn close_source(&mut self, source: &str, last_usage: u64, now_us: i64) -> bool {
+        if self.seen.get(source).map_or(0, |seen| seen.watermark) < last_usage {
+            return false;
+        }
+        let mut desk = Desk { accounts: self.accounts.clone(), ..Desk::default() };
+        desk.leases = self.live().filter(|lease| lease.holder == source).map(|lease| (lease.id.clone(), lease.clone())).collect();
+        desk.step(&Input::Close, now_us);
+        self.commit(&desk);
+        true
+    }
+
+    /// Posts what a reader has read from a checkpoint on; false when another reader has moved the checkpoint.
+    pub fn post(&mut self, batch: &[Record], from: Option<&Checkpoint>, to: Checkpoint) -> bool {
+        if self.checkpoint.as_ref() != from {
+            return false;
+        }
+        let mut fresh: Vec<&Charge> = Vec::new();
+        for record in batch {
+            match self.known.admit(&record.charge) {
+                Ok(true) => fresh.push(&record.charge),
+                Ok(false) => {}
+                Err(reason) => self.rejected.push(reason),
+            }
+        }
+        let accounts = fresh.iter().map(|charge| charge.account.as_str());
+        let mut desk = self.desk_of(accounts, fresh.iter().map(|charge| charge.usage.lease.as_str()));
+        for charge in fresh {
+            desk.step(&Input::Charge(Box::new(charge.clone())), 0);
+        }
+        self.commit(&desk);
+        for record in batch {
+            self.seen.entry(record.source.clone()).or_default().note(record.sequence);
+        }
+        self.checkpoint = Some(to);
+        true
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Lease> {
+        self.live.iter().filter_map(|id| self.leases.get(id))
+    }
+
+    /// Whether nothing is lent.
+    pub fn is_at_rest(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    fn desk_of<'a>(&self, accounts: impl IntoIterator<Item = &'a str>, leases: impl IntoIterator<Item = &'a str>) -> Desk {
+        let accounts = accounts.into_iter().filter_map(|id| Some((id.to_owned(), self.accounts.get(id)?.clone())));
+        let leases = leases.into_iter().filter_map(|id| Some((id.to_owned(), self.leases.get(id)?.clone())));
+        Desk { accounts: accounts.collect(), leases: leases.collect(), ..Desk::default() }
+    }
+
+    /// What the process's save does: versions are compared, and nothing stands when one has moved.
+    fn commit(&mut self, desk: &Desk) {
+        let effects = &desk.effects;
+        for (id, before) in &effects.accounts {
+            assert_eq!(self.accounts[id].version, *before, "an account moved under a transaction");
+            self.accounts.insert(id.clone(), desk.accounts[id].clone());
+        }
+        for (id, (spent, held)) in &effects.windows {
+            let window = self.windows.entry(id.clone()).or_default();
+            window.spent = window.spent.saturating_add(*spent);
+            window.held = window.held.saturating_add(*held);
+        }
+        for id in &effects.leases {
+            let lease = desk.leases[id].clone();
+            if lease.state == State::Closed {
+                self.live.remove(id);
+            } else {
+                self.live.insert(id.clone());
+            }
+            self.leases.insert(id.clone(), lease);
+        }
+        self.movements.extend(desk.effects.movements.iter().cloned());
+        self.check();
+    }
+
+    /// What must hold in every committed state.
+    pub fn check(&self) {
+        for account in self.accounts.values() {
+            let Account { id, available, held, spent, bought, .. } = account;
+            assert_eq!(available.0 + held.0 + spent.0, bought.0, "{id}: available + held + spent is not what was bought");
+            assert!(available.0 >= 0 && held.0 >= 0 && spent.0 >= 0, "{id} is negative: {account:?}");
+            let lent: i64 = self.live().filter(|lease| lease.account == *id).map(|lease| lease.remaining().0).sum();
+            assert_eq!(lent, held.0, "{id}: its leases hold {lent}, its account says {held}");
+        }
+        for ((key, period, _), window) in &self.windows {
+            assert!(window.held.0 >= 0 && window.spent.0 >= 0, "{key}: a window is negative: {window:?}");
+            if let Some(KeyRow { limit: Some(limit), period: limited, .. }) = self.keys.get(key)
+                && period == limited
+            {
+                assert!(window.spent.0 + window.held.0 <= limit.0, "{key} is over its limit: {window:?} of {limit}");
+            }
+        }
+    }
+
+    /// What must hold when everything has come to rest: books fold to balances, histories have no gap.
+    pub fn check_books(&self) {
+        let mut folded: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut versions: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut ids = BTreeSet::new();
+        for movement in &self.movements {
+            assert!(ids.insert(&movement.id), "{} is booked twice", movement.id);
+            assert_eq!(movement.legs.iter().map(|(_, amount)| amount.0).sum::<i64>(), 0, "{} does not sum to zero", movement.id);
+            for (book, amount) in &movement.legs {
+                *folded.entry(book).or_default() += amount.0;
+            }
+            let version = versions.entry(&movement.account).or_default();
+            *version += 1;
+            assert_eq!(*version, movement.version, "{}: a gap in the history", movement.account);
+        }
+        for (id, account) in &self.accounts {
+            let of = |book: String| folded.get(book.as_str()).copied().unwrap_or_default();
+            assert_eq!(
+                (of(format!("credit:{id}")), of(format!("held:{id}"))),
+                (account.available.0, account.held.0),
+                "{id}: a balance is not the fold"
+            );
+        }
+        assert_eq!(folded.get("late_overdraft").copied().unwrap_or_default(), 0, "somebody spent what was not there");
+        assert!(self.rejected.is_empty(), "{:?}", self.rejected);
+        let open: Vec<&Lease> = self.leases.values().filter(|lease| lease.remaining() > Nanos::ZERO).collect();
+        assert!(open.is_empty(), "still lent: {open:?}");
+        assert!(self.windows.values().all(|window| window.held == Nanos::ZERO), "a window still holds something");
+    }
+
+    /// What each request was charged.
+    pub fn charges(&self) -> BTreeMap<String, i64> {
+        let mut charges = BTreeMap::new();
+        for movement in self.movements.iter().filter(|movement| movement.kind == Kind::Usage) {
+            let request = movement.request.clone().expect("usage has a request");
+            assert!(charges.insert(request.clone(), -movement.amount.0).is_none(), "{request} is charged twice");
+        }
+        charges
+    }
+}

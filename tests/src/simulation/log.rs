@@ -1,0 +1,71 @@
+//! The log of a simulation: one stream that may lose its tail, be made anew, and take an event more than once.
+
+use ledger::posting::Charge;
+
+/// An event of the stream `USAGE`.
+#[derive(Clone)]
+pub struct Record {
+    pub source: String,
+    pub sequence: u64,
+    pub charge: Charge,
+}
+
+/// A reader's verified position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub identity: u64,
+    pub sequence: usize,
+    pub event: String,
+}
+
+/// The stream.
+#[derive(Default)]
+pub struct Log {
+    /// Which incarnation.
+    pub identity: u64,
+    /// Counts connections: after each, what is stored must be checked again.
+    pub connection: u64,
+    records: Vec<Record>,
+}
+
+impl Log {
+    /// Stores an event, again or for the first time.
+    pub fn append(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Where reading goes on after a connection: behind the checkpoint when it holds, else at the start.
+    pub fn resume(&self, checkpoint: Option<&Checkpoint>) -> usize {
+        let holds = |checkpoint: &Checkpoint| {
+            checkpoint.identity == self.identity
+                && self.records.get(checkpoint.sequence - 1).is_some_and(|record| record.charge.event_id == checkpoint.event)
+        };
+        checkpoint.filter(|checkpoint| holds(checkpoint)).map_or(0, |checkpoint| checkpoint.sequence)
+    }
+
+    /// The events behind a position, and the checkpoint at their end.
+    pub fn read(&self, from: usize, most: usize) -> Option<(Vec<Record>, Checkpoint)> {
+        let end = self.records.len().min(from + most);
+        let batch = self.records.get(from..end)?.to_vec();
+        let event = batch.last()?.charge.event_id.clone();
+        Some((batch, Checkpoint { identity: self.identity, sequence: end, event }))
+    }
+
+    /// The server restarts without the last events it had acknowledged.
+    pub fn roll_back(&mut self, lost: usize) {
+        self.records.truncate(self.records.len().saturating_sub(lost));
+        self.connection += 1;
+    }
+
+    /// The stream is deleted and made anew.
+    pub fn make_anew(&mut self) {
+        self.records.clear();
+        self.identity += 1;
+        self.connection += 1;
+    }
+}

@@ -1,0 +1,253 @@
+//! Whole histories of gateways, log and ledger in one thread, from a seed: crashes, pauses, partitions, drift, late, lost and repeated
+//! messages, a log that loses its tail. The decisions are the product's own; only time, disk and network are not.
+
+mod log;
+mod ledger;
+mod gateway;
+mod requests;
+mod leases;
+mod background;
+mod checks;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use ::gateway::admission::purse::Scope;
+use ::ledger::account::Account;
+use ::ledger::key::Period;
+use ::ledger::key::repo::KeyRow;
+use events::Nanos;
+use events::ask::{AskLease, LeaseAnswer, PostCredit};
+use events::ledger::CreditKind;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use gateway::Gateway;
+use ledger::Database;
+use log::{Checkpoint, Log};
+
+/// When the simulation begins: five minutes before a day, a week and a month turn, so that windows do too.
+pub const EPOCH_US: i64 = 1_772_323_200_000_000 - 300_000_000;
+const SECOND: u64 = 1_000_000;
+/// How long requests come and faults happen.
+const BUSY: u64 = 200 * SECOND;
+/// When everything must have come to rest: behind a frozen lease's 15 minutes.
+const REST: u64 = BUSY + 1_200 * SECOND;
+
+/// What happens next somewhere.
+enum Action {
+    Arrive,
+    Done {
+        node: usize,
+        boot: u32,
+        request: u64,
+    },
+    /// A keeper wakes; once a second by itself.
+    Tick {
+        node: usize,
+        boot: u32,
+        again: bool,
+    },
+    Question {
+        node: usize,
+        boot: u32,
+        keeper: usize,
+        token: u64,
+        ask: AskLease,
+    },
+    Answer {
+        node: usize,
+        boot: u32,
+        keeper: usize,
+        token: u64,
+        answer: LeaseAnswer,
+    },
+    Overdue {
+        node: usize,
+        boot: u32,
+        keeper: usize,
+        token: u64,
+    },
+    Ship {
+        node: usize,
+    },
+    Read {
+        reader: usize,
+    },
+    Sweep,
+    Fault,
+    Restart {
+        node: usize,
+    },
+}
+
+/// A ledger process that posts; two may believe that they are the only one.
+#[derive(Default)]
+struct Reader {
+    /// Whether it has looked what is committed.
+    has_looked: bool,
+    /// What it believes is committed.
+    checkpoint: Option<Checkpoint>,
+    position: usize,
+    connection: u64,
+    stopped_until: u64,
+}
+
+/// What really happened to a request.
+struct Truth {
+    account: String,
+    hold: Nanos,
+    /// What it cost, once the provider has answered.
+    cost: Option<Nanos>,
+    /// Whether the client was told.
+    told: bool,
+}
+
+/// One history.
+struct Simulation {
+    rng: StdRng,
+    base: Instant,
+    now: u64,
+    ticket: u64,
+    queue: BTreeMap<(u64, u64), Action>,
+    database: Database,
+    log: Log,
+    gateways: Vec<Gateway>,
+    readers: Vec<Reader>,
+    scopes: Vec<Scope>,
+    truth: BTreeMap<u64, Truth>,
+    /// What each account has spent and may yet have to pay for requests in flight.
+    worst: BTreeMap<String, i64>,
+    leases: u64,
+}
+
+/// What a history was made of.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Summary {
+    /// Requests that reached a provider.
+    pub requests: usize,
+    /// Movements in the books.
+    pub movements: usize,
+}
+
+/// Runs the history of a seed; panics where a promise does not hold.
+#[must_use]
+pub fn run(seed: u64) -> Summary {
+    let mut simulation = Simulation::new(seed);
+    simulation.run();
+    Summary { requests: simulation.truth.len(), movements: simulation.database.movements.len() }
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut database = Database::default();
+        let mut scopes = Vec::new();
+        for number in 0..rng.random_range(1..=2) {
+            let id = format!("a{number}");
+            let account = Account { id: id.clone(), version: 0, available: Nanos(0), held: Nanos(0), spent: Nanos(0), bought: Nanos(0) };
+            database.accounts.insert(id.clone(), account);
+            scopes.push(Scope { account: id.as_str().into(), key: None });
+            if rng.random_bool(0.5) {
+                let key = format!("k{number}");
+                let period = Period::ALL[rng.random_range(0..Period::ALL.len())];
+                database.keys.insert(key.clone(), KeyRow { limit: Some(Nanos(rng.random_range(50..2_000))), period, revision: 1 });
+                scopes.push(Scope { account: id.as_str().into(), key: Some((key.as_str().into(), 1)) });
+            }
+            let command = PostCredit {
+                id: format!("c{number}"),
+                account: id.as_str().into(),
+                kind: CreditKind::Grant,
+                amount_nanos: Nanos(rng.random_range(100..5_000)),
+                description: String::new(),
+            };
+            database.credit(&command, EPOCH_US);
+        }
+        let gateways = (0..rng.random_range(1..=4))
+            .map(|node| Gateway {
+                node,
+                is_up: false,
+                boot: 0,
+                paused_until: 0,
+                cut_until: 0,
+                drift: rng.random_range(-100_000..=100_000),
+                keepers: Vec::new(),
+                spools: Vec::new(),
+                running: BTreeMap::new(),
+            })
+            .collect();
+        let readers = (0..rng.random_range(1..=2)).map(|_| Reader::default()).collect();
+        let (queue, truth, worst, log) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Log::default());
+        Self { rng, base: Instant::now(), now: 0, ticket: 0, queue, database, log, gateways, readers, scopes, truth, worst, leases: 0 }
+    }
+
+    fn run(&mut self) {
+        for node in 0..self.gateways.len() {
+            self.plan(0, Action::Restart { node });
+            self.plan(0, Action::Ship { node });
+        }
+        for reader in 0..self.readers.len() {
+            self.plan(0, Action::Read { reader });
+        }
+        self.plan(SECOND / 2, Action::Arrive);
+        self.plan(SECOND, Action::Sweep);
+        self.plan(5 * SECOND, Action::Fault);
+        while let Some(((now, _), action)) = self.queue.pop_first() {
+            if now > REST {
+                break;
+            }
+            self.now = now;
+            self.act(action);
+            if self.is_at_rest() {
+                break;
+            }
+        }
+        self.check_end();
+    }
+
+    fn plan(&mut self, after: u64, action: Action) {
+        self.ticket += 1;
+        self.queue.insert((self.now + after, self.ticket), action);
+    }
+
+    /// A time up to `most`, mostly short.
+    fn delay(&mut self, most: u64) -> u64 {
+        let most = if self.rng.random_bool(0.9) { most / 20 } else { most };
+        self.rng.random_range(0..=most)
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Arrive => self.arrive(),
+            Action::Done { node, boot, request } => self.done(node, boot, request),
+            Action::Tick { node, boot, again } => self.tick(node, boot, again),
+            Action::Question { node, boot, keeper, token, ask } => self.question(node, boot, keeper, token, &ask),
+            Action::Answer { node, boot, keeper, token, answer } => self.answer(node, boot, keeper, token, answer),
+            Action::Overdue { node, boot, keeper, token } => self.overdue(node, boot, keeper, token),
+            Action::Ship { node } => self.ship(node),
+            Action::Read { reader } => self.read(reader),
+            Action::Sweep => {
+                self.database.sweep(EPOCH_US + i64::try_from(self.now).unwrap_or(i64::MAX));
+                self.plan(SECOND, Action::Sweep);
+            }
+            Action::Fault => self.fault(),
+            Action::Restart { node } => {
+                if !self.gateways[node].is_up {
+                    let (scopes, base, now) = (self.scopes.clone(), self.base, self.now);
+                    self.gateways[node].start(&scopes, base, now);
+                    let boot = self.gateways[node].boot;
+                    self.plan(0, Action::Tick { node, boot, again: true });
+                }
+            }
+        }
+    }
+
+    /// Puts an action of a paused gateway off; whether it was.
+    fn is_paused(&mut self, node: usize, action: impl FnOnce() -> Action) -> bool {
+        let until = self.gateways[node].paused_until;
+        if until > self.now {
+            self.plan(until - self.now, action());
+        }
+        until > self.now
+    }
+}

@@ -1,0 +1,89 @@
+//! Requests of a simulation: they come, get money, reach a provider, and end; the process may die between any two of these.
+
+use events::Nanos;
+use rand::RngExt;
+
+use super::gateway::{Running, Start, State};
+use super::{Action, BUSY, SECOND, Simulation, Truth};
+
+impl Simulation {
+    pub(super) fn arrive(&mut self) {
+        if self.now < BUSY {
+            let after = self.delay(4 * SECOND);
+            self.plan(after, Action::Arrive);
+        }
+        let node = self.rng.random_range(0..self.gateways.len());
+        let keeper = self.rng.random_range(0..self.scopes.len());
+        let most = Nanos(self.rng.random_range(1..=150));
+        let least = if self.rng.random_bool(0.5) { most } else { Nanos(self.rng.random_range(1..=most.0)) };
+        let (base, now) = (self.base, self.now);
+        let gateway = &mut self.gateways[node];
+        if !gateway.is_up || gateway.paused_until > now {
+            return;
+        }
+        let at = gateway.at(base, now);
+        let purse = gateway.keepers[keeper].purse.clone();
+        let request = self.ticket;
+        if let Some(hold) = purse.hold_now(most, at) {
+            self.send(node, request, keeper, hold);
+        } else if let Ok(answered) = purse.queue(least, most, at.instant) {
+            gateway.running.insert(request, Running { keeper, least, state: State::Waits(answered) });
+            let boot = gateway.boot;
+            self.plan(0, Action::Tick { node, boot, again: false });
+        }
+    }
+
+    /// The start is recorded, then the provider is asked. The process may die in between.
+    pub(super) fn send(&mut self, node: usize, request: u64, keeper: usize, hold: ::gateway::admission::slice::Hold) {
+        let scope = self.scopes[keeper].clone();
+        let (base, now) = (self.base, self.now);
+        let gateway = &mut self.gateways[node];
+        let start = Start {
+            account: scope.account.to_string(),
+            key: scope.key.as_ref().map_or_else(|| format!("free-{}", scope.account), |(key, _)| key.to_string()),
+            lease: hold.lease().to_string(),
+            admitted_at_us: gateway.at(base, now).civil_us,
+        };
+        gateway.spool().open.insert(request, start);
+        if self.rng.random_bool(0.002) {
+            return self.kill(node);
+        }
+        // Nobody spends more than there is: not even if every request in flight costs all that was set aside for it.
+        let worst = self.worst.entry(scope.account.to_string()).or_default();
+        *worst += hold.amount().0;
+        let bought = self.database.accounts[scope.account.as_str()].bought.0;
+        assert!(*worst <= bought, "{} may spend {worst} of {bought}", scope.account);
+        let gateway = &mut self.gateways[node];
+        self.truth.insert(request, Truth { account: scope.account.to_string(), hold: hold.amount(), cost: None, told: false });
+        gateway.running.insert(request, Running { keeper, least: Nanos::ZERO, state: State::Asked(hold) });
+        let boot = gateway.boot;
+        let after = self.delay(90 * SECOND);
+        self.plan(after, Action::Done { node, boot, request });
+    }
+
+    /// The provider has answered: what it costs is recorded, then the client is told.
+    pub(super) fn done(&mut self, node: usize, boot: u32, request: u64) {
+        if self.gateways[node].boot != boot || !self.gateways[node].is_up || self.is_paused(node, || Action::Done { node, boot, request }) {
+            return;
+        }
+        let most = self.truth[&request].hold.0;
+        let cost = Nanos(if self.rng.random_bool(0.3) { most } else { self.rng.random_range(0..=most) });
+        let Some(Running { state: State::Asked(hold), .. }) = self.gateways[node].running.remove(&request) else { return };
+        if self.rng.random_bool(0.002) {
+            // Before anything of it is written.
+            return self.kill(node);
+        }
+        let spool = self.gateways[node].spool();
+        let start = spool.open.remove(&request).expect("a request that was sent has a start");
+        spool.charge(request, &start, cost);
+        hold.settle(cost);
+        let truth = self.truth.get_mut(&request).expect("a request that was sent is known");
+        truth.cost = Some(cost);
+        *self.worst.entry(truth.account.clone()).or_default() -= truth.hold.0 - cost.0;
+        if self.rng.random_bool(0.002) {
+            return self.kill(node);
+        }
+        self.truth.get_mut(&request).expect("known").told = true;
+        self.plan(0, Action::Tick { node, boot, again: false });
+    }
+}
