@@ -6,6 +6,7 @@
 pub mod record;
 pub mod segment;
 pub mod batch;
+pub mod queue;
 pub mod writer;
 pub mod place;
 pub mod sync;

@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::Spool;
 use super::record::{Found, RECORD_MAX, read};
 use super::segment::{HEADER, Segment, Sequences};
-use super::writer::needs_ledger;
 
 /// Events appended at once.
 const BATCH: usize = 512;
@@ -159,8 +158,12 @@ impl Publisher {
             let (events, end) = parse(&buffer, taken);
             if end == 0 {
                 // Cannot be read here either; the scan has said so. Go on behind it.
-                index += 1;
-                offset = HEADER;
+                if let Some(behind) = segment.behind_hole(offset) {
+                    offset = behind;
+                } else {
+                    index += 1;
+                    offset = HEADER;
+                }
                 continue;
             }
             return Ok(Some((events, Arc::clone(segment), offset + u64::try_from(end).unwrap_or(u64::MAX))));
@@ -206,4 +209,12 @@ fn parse(chunk: &[u8], taken: &Sequences) -> (Vec<Outgoing>, usize) {
         offset += record.size;
     }
     (events, offset)
+}
+
+/// Which readers must have an event of a stream before it may be forgotten.
+const fn needs_ledger(stream: Stream) -> bool {
+    match stream {
+        Stream::Usage | Stream::Control => true,
+        Stream::Requests | Stream::Ledger => false,
+    }
 }

@@ -1,18 +1,20 @@
 //! Reading the spools of earlier boots: what they recorded is sent again, and what they never ended is settled.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::clock::Clock;
+use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
 use events::request::{Outcome, RequestFinished, RequestProgress, RequestStarted};
+use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices};
 
-use super::record::{Found, read};
+use super::record::{Found, HEAD, read};
 use super::segment::{HEADER, Segment, Sequences};
 use super::{Spool, SpoolError};
 use crate::config::SpoolConfig;
@@ -23,6 +25,19 @@ struct Unfinished {
     progress: Option<RequestProgress>,
     /// Charged already: only the end was torn off.
     usage: Option<UsageRecorded>,
+    /// Ended already: only the charge was damaged.
+    is_ended: bool,
+}
+
+/// What is read of one boot.
+#[derive(Default)]
+struct Boot {
+    sequences: Sequences,
+    unfinished: BTreeMap<String, Unfinished>,
+    /// Which sequences were read; kept for what is missing after damage.
+    seen: [Vec<u64>; Stream::ALL.len()],
+    /// The names of files with damaged bytes.
+    damaged: Vec<String>,
 }
 
 /// Spools of earlier boots below a folder, ready to be published: every request in them has an end.
@@ -44,13 +59,15 @@ pub fn recover(folder: &Path, node: &str, config: &SpoolConfig, clock: &dyn Cloc
 fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<Arc<Spool>, SpoolError> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     files.sort();
-    let mut segments = VecDeque::new();
-    let mut sequences = Sequences::default();
-    let mut unfinished = BTreeMap::new();
+    let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
+    let mut boot = Boot::default();
     for path in files {
         match Segment::open(&path)? {
             Some(segment) => {
-                scan(&segment, &mut sequences, &mut unfinished)?;
+                if segments.is_empty() {
+                    boot.sequences = segment.last();
+                }
+                scan(&segment, &mut boot)?;
                 segments.push_back(segment);
             }
             None => {
@@ -58,10 +75,11 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
             }
         }
     }
-    let spool = Spool::resume(folder, source, config.clone(), segments, sequences)?;
-    let count = unfinished.len();
-    for request in unfinished.into_values() {
-        settle(&spool, &request, clock, ids)?;
+    let before = segments.front().map_or_else(Sequences::default, |first| first.before);
+    let spool = Spool::resume(folder, source, config.clone(), segments, boot.sequences)?;
+    let count = boot.unfinished.len();
+    for request in boot.unfinished.values() {
+        settle(&spool, request, clock, ids)?;
     }
     if count > 0 {
         tracing::warn!(
@@ -70,33 +88,86 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
             "{count} requests of an earlier boot never ended and are settled by what they had relayed"
         );
     }
+    replace_damaged(&spool, &boot, &before, clock, ids)?;
     Ok(spool)
 }
 
-/// Reads the whole segment, notes its sequences and what it leaves open, and where its good part ends.
-fn scan(segment: &Segment, sequences: &mut Sequences, unfinished: &mut BTreeMap<String, Unfinished>) -> io::Result<()> {
-    let bytes = std::fs::read(&segment.path)?;
-    let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
-    for (stored, before) in sequences.iter_mut().zip(segment.last()) {
-        *stored = before.max(*stored);
-    }
-    loop {
-        match read(&bytes[offset..]) {
-            Found::Record(record) => {
-                let last = &mut sequences[record.stream.index()];
-                *last = record.sequence.max(*last);
-                note(record.event, unfinished);
-                offset += record.size;
-            }
-            Found::End => break,
-            Found::Damaged(_) => {
-                tracing::error!(path = %segment.path.display(), offset, "the spool is damaged at byte {offset} of {}: what follows there is not read", segment.path.display());
-                break;
+/// Puts an event into each place whose own was damaged, so that readers see the damage and do not wait for what never comes.
+fn replace_damaged(spool: &Spool, boot: &Boot, before: &Sequences, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
+    let Some(kept_in) = boot.damaged.first().cloned() else { return Ok(()) };
+    for stream in Stream::ALL {
+        let index = stream.index();
+        let seen: BTreeSet<u64> = boot.seen[index].iter().copied().collect();
+        let missing = (before[index] + 1..=boot.sequences[index]).filter(|sequence| !seen.contains(sequence));
+        for sequence in missing {
+            let kept_in = kept_in.clone();
+            match stream {
+                Stream::Requests => spool.fill(sequence, &nobodys(&RequestDamaged { kept_in }, clock, ids))?,
+                Stream::Usage => spool.fill(sequence, &nobodys(&UsageDamaged { kept_in }, clock, ids))?,
+                Stream::Control => spool.fill(sequence, &nobodys(&KeyDamaged { kept_in }, clock, ids))?,
+                Stream::Ledger => {}
             }
         }
     }
-    segment.fill(u64::try_from(offset).unwrap_or(u64::MAX), sequences);
     Ok(())
+}
+
+/// An event of which nobody knows whose it is.
+fn nobodys<'a, P>(payload: &'a P, clock: &dyn Clock, ids: &dyn Ids) -> Draft<'a, P> {
+    Draft { id: ids.uuid(clock), time_us: clock.now_us(), account: "unknown", subject: "unknown", traceparent: None, payload }
+}
+
+/// Reads the whole segment, notes its sequences and what it leaves open, and where its good part ends. Bytes that are no record but
+/// have records behind them were damaged: they are set aside, and reading goes on.
+fn scan(segment: &Segment, boot: &mut Boot) -> io::Result<()> {
+    let bytes = std::fs::read(&segment.path)?;
+    let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
+    while let Some(behind) = bytes.get(offset..) {
+        if let Found::Record(record) = read(behind) {
+            let index = record.stream.index();
+            boot.sequences[index] = record.sequence.max(boot.sequences[index]);
+            boot.seen[index].push(record.sequence);
+            note(record.event, &mut boot.unfinished);
+            offset += record.size;
+            continue;
+        }
+        // Behind a write that was torn, and behind the last one, there is nothing.
+        let Some(next) = next_record(&bytes, offset + 1) else { break };
+        boot.damaged.push(set_aside(segment, offset, &bytes[offset..next])?);
+        segment.add_hole(length(offset), length(next));
+        offset = next;
+    }
+    segment.fill(length(offset), &boot.sequences);
+    Ok(())
+}
+
+/// Keeps damaged bytes in the folder `damaged` beside the spools; gives back the file's name.
+fn set_aside(segment: &Segment, offset: usize, bytes: &[u8]) -> io::Result<String> {
+    let part = |path: Option<&Path>| path.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let boot = segment.path.parent();
+    let name = format!("{}.{}.{offset}", part(boot), part(Some(&segment.path)));
+    let folder = boot.and_then(Path::parent).and_then(Path::parent).unwrap_or(Path::new(".")).join("damaged");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join(&name), bytes)?;
+    tracing::error!(
+        path = %segment.path.display(),
+        offset,
+        bytes = bytes.len(),
+        "the spool is damaged at byte {offset} of {}: {} bytes are set aside in {}; check the disk",
+        segment.path.display(),
+        bytes.len(),
+        folder.join(&name).display()
+    );
+    Ok(name)
+}
+
+/// Where the next record begins.
+fn next_record(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len().saturating_sub(HEAD)).find(|at| bytes[*at..*at + 4] != [0; 4] && matches!(read(&bytes[*at..]), Found::Record(_)))
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>) {
@@ -104,7 +175,7 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>) {
     match envelope.kind {
         RequestStarted::KIND => {
             if let Ok(started) = envelope.payload::<RequestStarted>() {
-                unfinished.insert(started.request.to_string(), Unfinished { started, progress: None, usage: None });
+                unfinished.insert(started.request.to_string(), Unfinished { started, progress: None, usage: None, is_ended: false });
             }
         }
         RequestProgress::KIND => {
@@ -122,7 +193,13 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>) {
             }
         }
         RequestFinished::KIND => {
-            unfinished.remove(envelope.subject);
+            // What was sent to a provider has its charge before its end, or the charge was damaged.
+            let is_charged = unfinished.get(envelope.subject).is_none_or(|request| request.usage.is_some());
+            if is_charged || envelope.payload::<RequestFinished>().is_ok_and(|end| end.attempts.is_empty()) {
+                unfinished.remove(envelope.subject);
+            } else if let Some(request) = unfinished.get_mut(envelope.subject) {
+                request.is_ended = true;
+            }
         }
         _ => {}
     }
@@ -151,7 +228,9 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
         if request.usage.is_none() {
             batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &usage });
         }
-        batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &finished });
+        if !request.is_ended {
+            batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &finished });
+        }
     })?;
     Ok(())
 }
@@ -177,11 +256,164 @@ fn relayed(request: &Unfinished, latency_us: u64) -> UsageRecorded {
         provenance: if progress.is_some() { Provenance::Measured } else { Provenance::Unknown },
         price_version: progress.map_or_else(String::new, |progress| progress.price_version.clone()),
         unit_prices: progress.map_or_else(UnitPrices::default, |progress| progress.unit_prices),
-        cost_status: if progress.is_some() { CostStatus::Priced } else { CostStatus::Waived },
+        cost_status: match progress {
+            Some(_) => CostStatus::Priced,
+            None if request.is_ended => CostStatus::Unknown,
+            None => CostStatus::Waived,
+        },
         cost_nanos: progress.map_or(Nanos::ZERO, |progress| progress.cost_nanos.min(started.hold_nanos)),
         beyond_hold_nanos: Nanos::ZERO,
         admitted_at_us: started.admitted_at_us,
         latency_us,
         ttft_us: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use events::SystemClock;
+    use events::ids::SystemIds;
+    use events::request::{Attempt, Format};
+
+    use super::*;
+
+    fn started(request: &str) -> RequestStarted {
+        RequestStarted {
+            request: request.into(),
+            account: "a".into(),
+            key: "k".into(),
+            lease: "l".into(),
+            hold_nanos: Nanos(9),
+            model: "m".into(),
+            user: None,
+            app: None,
+            format: Format::Chat,
+            streamed: false,
+            admitted_at_us: 0,
+        }
+    }
+
+    fn draft<'a, P>(request: &'a str, payload: &'a P) -> Draft<'a, P> {
+        Draft { id: SystemIds.uuid(&SystemClock), time_us: 0, account: "a", subject: request, traceparent: None, payload }
+    }
+
+    /// Five requests, each with its start, charge and end.
+    fn recorded(folder: &Path) -> Arc<Spool> {
+        let spool = Spool::create(folder.join("boot"), Source::gateway("n", "boot"), config()).unwrap();
+        for request in ["r1", "r2", "r3", "r4", "r5"] {
+            let mut place = spool.reserve().unwrap();
+            place.start(&draft(request, &started(request)));
+            let open = Unfinished { started: started(request), progress: None, usage: None, is_ended: false };
+            let attempt = Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1 };
+            let usage = UsageRecorded { cost_nanos: Nanos(7), ..relayed(&open, 1) };
+            let end = RequestFinished {
+                request: request.into(),
+                key: "k".into(),
+                model: "m".into(),
+                outcome: Outcome::Finished,
+                status: Some(200),
+                finish_reason: None,
+                admitted_at_us: 0,
+                latency_us: 1,
+                ttft_us: None,
+                attempts: vec![attempt],
+            };
+            let position = place.end(|batch| {
+                batch.push(&draft(request, &usage));
+                batch.push(&draft(request, &end));
+            });
+            spool.flush(position).unwrap();
+        }
+        spool
+    }
+
+    fn config() -> SpoolConfig {
+        SpoolConfig { segment_bytes: 256 * 1024, bytes_max: 1024 * 1024, ..SpoolConfig::default() }
+    }
+
+    /// Every event of a spool: stream, sequence, type, what it is about.
+    fn read_all(spool: &Spool) -> Vec<(Stream, u64, String, String)> {
+        let mut all = Vec::new();
+        for segment in spool.segments() {
+            let bytes = std::fs::read(&segment.path).unwrap();
+            let mut at = HEADER;
+            while at < segment.filled() {
+                if let Some(behind) = segment.behind_hole(at) {
+                    at = behind;
+                    continue;
+                }
+                let Found::Record(record) = read(&bytes[usize::try_from(at).unwrap()..]) else { panic!("no record at {at}") };
+                let envelope = RawEnvelope::parse(record.event).unwrap();
+                assert_eq!(envelope.sequence_number().unwrap(), record.sequence);
+                all.push((record.stream, record.sequence, envelope.kind.to_owned(), envelope.subject.to_owned()));
+                at += length(record.size);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_record_which_is_set_aside_replaced_and_charged_again() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("spool");
+        let spool = recorded(&folder);
+        let path = spool.segments()[0].path.clone();
+        drop(spool);
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // Somewhere in the charge of r3.
+        let charge = bytes
+            .windows(24)
+            .enumerate()
+            .filter(|(_, window)| *window == b"arouter.usage.recorded.v1".get(..24).unwrap())
+            .nth(2)
+            .unwrap()
+            .0;
+        assert!(text.contains("r3"));
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[bytes[charge] ^ 4], u64::try_from(charge).unwrap()).unwrap();
+        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let all = read_all(&spools[0]);
+        let usage: Vec<(u64, &str, &str)> = all
+            .iter()
+            .filter(|(stream, ..)| *stream == Stream::Usage)
+            .map(|(_, sequence, kind, about)| (*sequence, kind.as_str(), about.as_str()))
+            .collect();
+        let recorded = UsageRecorded::KIND;
+        assert_eq!(
+            usage,
+            [
+                (1, recorded, "r1"),
+                (2, recorded, "r2"),
+                (4, recorded, "r4"),
+                (5, recorded, "r5"),
+                (6, recorded, "r3"),
+                (3, UsageDamaged::KIND, "unknown")
+            ]
+        );
+        let ends = all.iter().filter(|(_, _, kind, _)| kind == RequestFinished::KIND).count();
+        assert_eq!(ends, 5, "the end of r3 was not damaged");
+        assert_eq!(std::fs::read_dir(data.path().join("damaged")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_and_what_it_ended_is_ended() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("spool");
+        let spool = recorded(&folder);
+        let (path, filled) = (spool.segments()[0].path.clone(), spool.segments()[0].filled());
+        drop(spool);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0; 40], filled - 40).unwrap();
+        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let ends: Vec<u64> = read_all(&spools[0])
+            .into_iter()
+            .filter(|(_, _, kind, _)| kind == RequestFinished::KIND)
+            .map(|(_, sequence, ..)| sequence)
+            .collect();
+        assert_eq!(ends, [2, 4, 6, 8, 10], "the torn end is written again in its place");
+        assert!(!data.path().join("damaged").exists());
     }
 }

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use events::subject::Stream;
 
@@ -24,12 +24,16 @@ pub struct Segment {
     pub path: PathBuf,
     /// The file.
     pub file: File,
+    /// The last sequence of each stream before it.
+    pub before: Sequences,
     /// How far it is filled.
     filled: AtomicU64,
     /// The last sequence of each stream in it or before it.
     last: [AtomicU64; Stream::ALL.len()],
     /// The spool's position at its end.
     ends_at: AtomicU64,
+    /// Bytes that cannot be read: first and behind the last.
+    holes: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Segment {
@@ -76,7 +80,15 @@ impl Segment {
     }
 
     fn new(path: PathBuf, file: File, before: Sequences) -> Arc<Self> {
-        Arc::new(Self { path, file, filled: AtomicU64::new(HEADER), last: before.map(AtomicU64::new), ends_at: AtomicU64::new(0) })
+        Arc::new(Self {
+            path,
+            file,
+            before,
+            filled: AtomicU64::new(HEADER),
+            last: before.map(AtomicU64::new),
+            ends_at: AtomicU64::new(0),
+            holes: Mutex::default(),
+        })
     }
 
     /// How far it is filled.
@@ -108,6 +120,18 @@ impl Segment {
     #[must_use]
     pub fn ends_at(&self) -> u64 {
         self.ends_at.load(Ordering::Acquire)
+    }
+
+    /// Notes bytes that cannot be read.
+    pub fn add_hole(&self, from: u64, to: u64) {
+        self.holes.lock().unwrap_or_else(PoisonError::into_inner).push((from, to));
+    }
+
+    /// Where reading goes on behind bytes that cannot be read.
+    #[must_use]
+    pub fn behind_hole(&self, at: u64) -> Option<u64> {
+        let holes = self.holes.lock().unwrap_or_else(PoisonError::into_inner);
+        holes.iter().find(|(from, _)| *from == at).map(|(_, to)| *to)
     }
 
     /// Reads from an offset into a buffer, at most up to where it is filled.

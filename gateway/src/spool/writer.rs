@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::Source;
-use events::subject::Stream;
+use events::{Draft, Payload, Source};
 use tokio::sync::watch;
 
 use super::batch::Batch;
 use super::place::Place;
+use super::queue::Queue;
 use super::record::{self, Found, RECORD_MAX};
 use super::segment::{Segment, Sequences};
 use crate::config::SpoolConfig;
@@ -48,46 +48,11 @@ pub struct Spool {
     synced: watch::Sender<u64>,
 }
 
-/// What is recorded and not written yet.
-pub(super) struct Queue {
-    pending: Vec<u8>,
-    sequences: Sequences,
-    /// All bytes that were ever recorded.
-    position: u64,
-    /// Bytes that the files allocated so far still take.
-    room: u64,
-    pub(super) reserved: u64,
-    /// Where the starts of requests are recorded whose end is not written yet.
-    pub(super) open: BTreeSet<u64>,
-    /// Those of them whose end is pending.
-    pub(super) ended: Vec<u64>,
-    /// Whether the last write failed: what it should have written is still pending.
-    is_stuck: bool,
-}
-
 struct Files {
     segments: VecDeque<Arc<Segment>>,
     spare: Option<Arc<Segment>>,
     next_number: u64,
     scratch: Vec<u8>,
-}
-
-impl Queue {
-    /// Gives sequences and appends; gives back the position behind.
-    pub(super) fn add(&mut self, batch: &Batch<'_>) -> u64 {
-        let before = self.pending.len();
-        let mut start = 0;
-        for entry in &batch.entries {
-            let sequence = &mut self.sequences[entry.stream.index()];
-            *sequence += 1;
-            record::write(&mut self.pending, entry.stream, *sequence, entry.id, &entry.subject, &batch.bytes[start..entry.end]);
-            start = entry.end;
-        }
-        let size = length(self.pending.len() - before);
-        self.position += size;
-        self.room = self.room.saturating_sub(size);
-        self.position
-    }
 }
 
 impl Files {
@@ -171,6 +136,20 @@ impl Spool {
         let position = self.room_for(PLACE_BYTES.max(length(batch.bytes.len())))?.add(&batch);
         self.flush(position)?;
         Ok(position)
+    }
+
+    /// Records and writes an event in a place of its source that is empty, because what stood there was damaged.
+    ///
+    /// # Errors
+    /// When the spool is full or the disk fails.
+    pub fn fill<P: Payload>(&self, sequence: u64, draft: &Draft<'_, P>) -> Result<(), SpoolError> {
+        let batch = Batch::of(&self.source, |batch| batch.push(draft));
+        let mut queue = self.room_for(PLACE_BYTES)?;
+        let last = std::mem::replace(&mut queue.sequences[P::STREAM.index()], sequence - 1);
+        let position = queue.add(&batch);
+        queue.sequences[P::STREAM.index()] = last;
+        drop(queue);
+        self.flush(position)
     }
 
     /// The queue with so many bytes free beyond what is reserved; allocates the next file when they are not.
@@ -364,7 +343,7 @@ fn fitting(bytes: &[u8], left: u64, mut last: Sequences) -> (usize, Sequences) {
     (size, last)
 }
 
-fn length(bytes: usize) -> u64 {
+pub(super) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -378,13 +357,4 @@ fn full(error: io::Error) -> SpoolError {
 
 fn number(path: &Path) -> u64 {
     path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or_default()
-}
-
-/// Which readers must have an event of a stream before it may be forgotten.
-#[must_use]
-pub const fn needs_ledger(stream: Stream) -> bool {
-    match stream {
-        Stream::Usage | Stream::Control => true,
-        Stream::Requests | Stream::Ledger => false,
-    }
 }

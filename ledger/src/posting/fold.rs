@@ -6,6 +6,7 @@ use std::sync::Arc;
 use eventlog::store::placeholders;
 use eventlog::{Event, Fold, Rejected};
 use events::Payload;
+use events::damaged::UsageDamaged;
 use events::usage_recorded::UsageRecorded;
 use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
@@ -72,6 +73,9 @@ impl Fold for PostUsage {
 }
 
 fn read(event: &Event<'_>) -> Result<Charge, String> {
+    if event.envelope.kind == UsageDamaged::KIND {
+        return Err(format!("a charge was damaged on the disk of {}: a request may be uncharged", event.envelope.source));
+    }
     if event.envelope.kind != UsageRecorded::KIND {
         return Err(format!("unknown type {}", event.envelope.kind));
     }

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod payload;
 pub mod request;
 pub mod usage_recorded;
+pub mod damaged;
 pub mod control;
 pub mod ledger;
 pub mod subject;

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use crate::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
 use crate::payload::Payload;
 use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
@@ -34,6 +35,9 @@ pub fn all() -> Vec<EventSchema> {
         event::<RequestProgress>(),
         event::<RequestFinished>(),
         event::<RequestRefused>(),
+        event::<RequestDamaged>(),
+        event::<UsageDamaged>(),
+        event::<KeyDamaged>(),
         event::<UsageRecorded>(),
         event::<KeyCreated>(),
         event::<KeyUpdated>(),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use events::control::{Account, AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
+use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
 use events::ledger::{CreditKind, CreditPosted, LeaseClosed, LeaseGranted};
 use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted};
@@ -118,6 +119,10 @@ fn golden_requests_still_read() {
             duration_us: 119_000,
         }],
     });
+    let kept_in = || "boot-1.00000001.4242".to_owned();
+    golden(&RequestDamaged { kept_in: kept_in() });
+    golden(&UsageDamaged { kept_in: kept_in() });
+    golden(&KeyDamaged { kept_in: kept_in() });
     golden(&RequestRefused {
         request: "gen-1767225600-000000000000000000000001".into(),
         key: key().hash,
