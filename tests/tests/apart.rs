@@ -1,129 +1,96 @@
-//! Gateway, ledger and projector as processes of their own, against a given NATS and PostgreSQL.
+//! Gateways, ledger and projector as processes of their own.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use reqwest::StatusCode;
+use serde_json::json;
 use tests::Provider;
-use tests::arouter::{JsonValue, nanos, program, repository};
-use tests::postgres::Postgres;
+use tests::apart::Apart;
+use tests::arouter::{JsonValue, nanos};
 use tests::wait::until;
-
-/// Children that end with the test.
-struct Children(Vec<Child>);
-
-impl Children {
-    fn add(&mut self, command: &mut Command) -> usize {
-        self.0.push(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"));
-        self.0.len() - 1
-    }
-
-    fn kill(&mut self, at: usize) {
-        let _gone = self.0[at].kill();
-        let _ended = self.0[at].wait();
-    }
-}
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                let _gone = kill_process(pid, Signal::KILL);
-            }
-            let _ended = child.wait();
-        }
-    }
-}
-
-fn nats_server() -> PathBuf {
-    let pinned = repository().join(".tools/nats-server");
-    if pinned.exists() { pinned } else { PathBuf::from("nats-server") }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
-}
-
-/// The command of one process, with a folder of its own.
-fn process(name: &str, folder: &Path, settings: &[(&str, String)]) -> Command {
-    let mut command = Command::new(program());
-    command.arg(name).arg("--data").arg(folder.join(name)).arg("--config").arg(folder.join("arouter.toml"));
-    command.envs(settings.iter().map(|(key, value)| (*key, value)));
-    command
-}
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn three_processes_serve_charge_and_survive_each_other() {
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let (provider, postgres) = (Provider::start().await, Postgres::start());
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("arouter.toml"), provider.config()).expect("written");
-    let nats_port = free_port();
-    let (ledger_port, projector_port) = (free_port(), free_port());
-    let mut children = Children(Vec::new());
-    children.add(
-        Command::new(nats_server()).args(["-a", "127.0.0.1", "-p", &nats_port.to_string(), "-js", "-sd"]).arg(folder.path().join("nats")),
-    );
-    let settings = [
-        ("AROUTER_NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
-        ("AROUTER_INTERNAL__SECRET", "a secret of at least thirty-two characters".to_owned()),
-        ("AROUTER_OPERATOR__TOKEN", "operator".to_owned()),
-        ("AROUTER_SERVER__LISTEN", "127.0.0.1:0".to_owned()),
-        ("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger")),
-        ("AROUTER_PROJECTOR__DATABASE_URL", postgres.url("projector")),
-        ("AROUTER_LEDGER__LISTEN", format!("127.0.0.1:{ledger_port}")),
-        ("AROUTER_PROJECTOR__LISTEN", format!("127.0.0.1:{projector_port}")),
-        ("AROUTER_LEDGER__URL", format!("http://127.0.0.1:{ledger_port}")),
-        ("AROUTER_PROJECTOR__URL", format!("http://127.0.0.1:{projector_port}")),
-    ];
-    let mut ledger = children.add(&mut process("ledger", folder.path(), &settings));
-    children.add(&mut process("projector", folder.path(), &settings));
-    children.add(&mut process("gateway", folder.path(), &settings));
-    let http = Client::builder().no_proxy().build().expect("a client");
-    let base = until("the gateway", || async {
-        let running: Value = serde_json::from_slice(&std::fs::read(folder.path().join("gateway/running.json")).ok()?).ok()?;
-        let base = running["base_url"].as_str()?.trim_end_matches("/v1").to_owned();
-        http.get(format!("{base}/readyz")).send().await.ok().filter(|answer| answer.status().is_success())?;
-        Some(base)
-    })
-    .await;
-    let post = async |path: &str, key: &str, body: Value| {
-        let answer = http.post(format!("{base}{path}")).bearer_auth(key).body(body.to_string()).send().await.expect("an answer");
-        (answer.status(), answer.json_value().await.unwrap_or_default())
-    };
-    let (_, made) = post("/api/v1/admin/accounts", "operator", json!({"name": "apart"})).await;
-    let (account, management) = (made["data"]["id"].clone(), made["management_key"].as_str().expect("a key").to_owned());
-    let (status, answer) = post("/api/v1/admin/credit", "operator", json!({"account": account, "amount": 1, "kind": "grant"})).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    let (_, key) = post("/api/v1/keys", &management, json!({"name": "k", "limit": 0.5})).await;
-    let key = key["key"].as_str().expect("a secret").to_owned();
+    let provider = Provider::start().await;
+    let mut apart = Apart::start(1, &provider.config()).await;
+    let management = apart.account(json!(1)).await;
+    let key = apart.key(&management, json!({"name": "k", "limit": 0.5})).await;
     let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
     for _ in 0..10 {
-        let (status, answer) = post("/v1/chat/completions", &key, ask.clone()).await;
+        let (status, answer) = apart.post("/v1/chat/completions", &key, ask.clone()).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
     // The ledger dies: a warm lease goes on, and a new ledger posts what was missed.
-    children.kill(ledger);
-    let (status, answer) = post("/v1/chat/completions", &key, ask.clone()).await;
+    apart.kill(Apart::LEDGER);
+    let (status, answer) = apart.post("/v1/chat/completions", &key, ask.clone()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    ledger = children.add(&mut process("ledger", folder.path(), &settings));
+    let ledger = apart.run("ledger", "ledger");
     until("all postings", || async {
-        let answer = http.get(format!("{base}/api/v1/balance")).bearer_auth(&key).send().await.ok()?.json_value().await?;
+        let answer = apart.get("/api/v1/balance", &key).await?;
         (nanos(answer.get("balance")?) == 1_000_000_000 - 11 * 20_000).then_some(())
     })
     .await;
     until("the activity", || async {
-        let answer = http.get(format!("{base}/api/v1/activity?period=1h")).bearer_auth(&key).send().await.ok()?.json_value().await?;
+        let answer = apart.get("/api/v1/activity?period=1h", &key).await?;
         (answer["totals"]["requests"] == json!(11)).then_some(())
     })
     .await;
-    let mut verify = Command::new(program());
-    verify.arg("verify").arg("--data").arg(folder.path().join("gateway")).envs(settings.iter().map(|(key, value)| (*key, value)));
-    let verified = verify.output().expect("it runs");
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-    assert!(children.0[ledger].try_wait().expect("a status").is_none(), "the ledger runs");
-    let unsigned = http.get(format!("http://127.0.0.1:{ledger_port}/api/v1/balance")).send().await.expect("an answer");
+    apart.verify();
+    assert!(apart.runs(ledger), "the ledger runs");
+    let unsigned = apart.http.get(format!("{}/api/v1/balance", apart.ledger)).send().await.expect("an answer");
     assert_eq!(unsigned.status(), StatusCode::UNAUTHORIZED, "reads are for the gateway only");
+}
+
+/// 1,000 requests of 0.10 USD at once, over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.
+#[tokio::test]
+async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() {
+    let provider = Provider::start().await;
+    // 5 completion tokens at 20,000 USD per million.
+    let dear = "[[models]]\nid = \"test/dear\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"0\"\ncompletion_usd_per_mtok = \"20000\"\ncontext_length = 100000\n";
+    let apart = Apart::start(8, &format!("{}{dear}", provider.config())).await;
+    let management = apart.account(json!(5)).await;
+    let key = apart.key(&management, json!({"name": "racer"})).await;
+    let known = apart.gateways.clone();
+    let shared = Arc::new((apart.http.clone(), known, key.clone()));
+    for base in &shared.1 {
+        // The key travels to every gateway by the log.
+        until("the key", || async {
+            let answer = shared.0.get(format!("{base}/v1/models")).bearer_auth(&key).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+    let mut racers = JoinSet::new();
+    for number in 0..1_000 {
+        let shared = Arc::clone(&shared);
+        racers.spawn(async move {
+            let (http, gateways, key) = &*shared;
+            let url = format!("{}/v1/chat/completions", gateways[number % gateways.len()]);
+            let body = json!({"model": "test/dear", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}).to_string();
+            loop {
+                let answer = http.post(&url).bearer_auth(key).body(body.clone()).send().await.expect("an answer");
+                let status = answer.status();
+                let value = answer.json_value().await.expect("JSON");
+                match (status, value["error"]["code"].as_str()) {
+                    (StatusCode::OK, _) => return nanos(&value["usage"]["cost"]),
+                    // The money exists but is held: the answer says to come back.
+                    (StatusCode::PAYMENT_REQUIRED, Some("in_flight_budget")) => tokio::time::sleep(Duration::from_millis(200)).await,
+                    (StatusCode::PAYMENT_REQUIRED, Some("insufficient_credits")) => return 0,
+                    other => unreachable!("{other:?}: {value}"),
+                }
+            }
+        });
+    }
+    let paid: i64 =
+        tokio::time::timeout(Duration::from_secs(90), racers.join_all()).await.expect("everybody gets an answer").into_iter().sum();
+    assert!(paid <= 5_000_000_000, "{paid} nano-USD were spent of 5 USD");
+    assert!(paid >= 4_900_000_000, "only {paid} nano-USD of 5 USD could be spent");
+    until("all postings", || async {
+        let answer = apart.get("/api/v1/balance", &key).await?;
+        (nanos(answer.get("balance")?) == 5_000_000_000 - paid && nanos(answer.get("held")?) == 0).then_some(())
+    })
+    .await;
+    apart.verify();
 }
