@@ -69,6 +69,7 @@ impl Apart {
     async fn answer(self, to: Answers, answerer: Arc<dyn Answerer>, router: Router, listen: SocketAddr) -> Result<()> {
         let listener =
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
+        let signals = stop::Signals::listen()?;
         println!("The {} is up at http://{}", to.as_str(), listener.local_addr()?);
         self.tasks.spawn(serve::serve(listener, router, Duration::from_secs(30), self.stop.clone()));
         let (log, stopped) = (self.log.clone(), self.stop.clone());
@@ -77,7 +78,7 @@ impl Apart {
                 tracing::error!(%error, "questions are not answered any more: {error}");
             }
         });
-        stop::signalled().await?;
+        signals.wait().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -137,10 +138,11 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
     };
     let config = gateway_config(&apart.config, &folder, &apart.ids, &apart.tasks, &apart.stop).await?;
     let gateway = Gateway::start(config, neighbours, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
+    let signals = stop::Signals::listen()?;
     folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: apart.nats_url.clone() })?;
     println!("The gateway is up at http://{}", gateway.address);
     println!("Make an account with: arouter admin account create NAME --data {}", folder.path.display());
-    stop::signalled().await?;
+    signals.wait().await;
     gateway.stop().await;
     apart.stop.cancel();
     apart.tasks.close();

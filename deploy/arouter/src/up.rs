@@ -96,11 +96,12 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
         back,
     };
     let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;
+    let signals = stop::Signals::listen()?;
     let gateway = Gateway::start(gateway_config, neighbours, Arc::clone(&clock), ids).await?;
     folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: background.nats_url.clone() })?;
     let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, gateway.address).await?;
     greet(&gateway, &background.nats_url, first.as_ref(), config.providers.is_empty());
-    stop::signalled().await?;
+    signals.wait().await;
     tracing::info!("stopping: no new requests, running ones may end");
     gateway.stop().await;
     background.stop().await;
