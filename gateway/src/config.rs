@@ -30,6 +30,45 @@ impl Default for ServerConfig {
     }
 }
 
+/// A decimal number, written as a number or as a string; as a string it is exact at any length.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written")]
+pub struct Decimal(pub String);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a decimal number such as 0.25")]
+enum Written {
+    Text(String),
+    Whole(i64),
+    Fraction(f64),
+}
+
+impl From<Written> for Decimal {
+    fn from(written: Written) -> Self {
+        Self(match written {
+            Written::Text(text) => text,
+            Written::Whole(number) => number.to_string(),
+            Written::Fraction(number) => number.to_string(),
+        })
+    }
+}
+
+/// What is sold.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BillingConfig {
+    /// Days after which bought credit expires; 0 = never.
+    pub purchase_expires_days: u32,
+    /// What is paid on top of bought credit, in hundredths of a percent of it.
+    pub fee_basis_points: u32,
+}
+
+impl Default for BillingConfig {
+    fn default() -> Self {
+        Self { purchase_expires_days: 365, fee_basis_points: 0 }
+    }
+}
+
 /// When the end of a request is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,10 +158,10 @@ pub struct ModelConfig {
     pub provider: String,
     /// The provider's name for it; default: the id without its first part.
     pub upstream_model: Option<String>,
-    /// USD per million prompt tokens, a decimal string; absent only for free models.
-    pub prompt_usd_per_mtok: Option<String>,
-    /// USD per million completion tokens, a decimal string; absent only for free models.
-    pub completion_usd_per_mtok: Option<String>,
+    /// USD per million prompt tokens; absent only for free models.
+    pub prompt_usd_per_mtok: Option<Decimal>,
+    /// USD per million completion tokens; absent only for free models.
+    pub completion_usd_per_mtok: Option<Decimal>,
     /// Costs nothing, on purpose.
     #[serde(default)]
     pub free: bool,
@@ -141,6 +180,8 @@ pub struct GatewayConfig {
     pub data: PathBuf,
     /// Where requests come in.
     pub server: ServerConfig,
+    /// What is sold.
+    pub billing: BillingConfig,
     /// The spool.
     pub spool: SpoolConfig,
     /// Calls to providers.

@@ -136,6 +136,7 @@ impl Gateway {
             spool: Arc::clone(&spool),
             ledger: neighbours.ledger.clone(),
             server: Arc::clone(&server),
+            billing: config.billing,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             operator_token: config.operator_token.as_str().into(),

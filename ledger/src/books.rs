@@ -16,6 +16,14 @@ pub enum Kind {
     Grant,
     /// The operator corrected the credit.
     Adjustment,
+    /// Credit was paid for.
+    Purchase,
+    /// The platform's fee for that.
+    Fee,
+    /// A purchase was given back.
+    Refund,
+    /// What was left of a grant at its expiry.
+    Expiry,
     /// Credit was lent to a gateway.
     LeaseGranted,
     /// A gateway gave credit back.
@@ -30,6 +38,10 @@ impl Kind {
             Self::Usage => "usage",
             Self::Grant => "grant",
             Self::Adjustment => "adjustment",
+            Self::Purchase => "credit",
+            Self::Fee => "fee",
+            Self::Refund => "refund",
+            Self::Expiry => "expiry",
             Self::LeaseGranted => "lease_granted",
             Self::LeaseReturned => "lease_returned",
         }
@@ -87,6 +99,12 @@ pub fn revenue(account: &str) -> String {
 
 /// The operator's book of gifts and corrections.
 pub const ADJUSTMENTS: &str = "adjustments";
+/// The operator's book of what was paid.
+pub const CASH: &str = "cash";
+/// The operator's book of fees for purchases.
+pub const FEES: &str = "fees";
+/// The operator's book of credit that nobody spent in time.
+pub const BREAKAGE: &str = "breakage";
 /// The operator's book of charges that came after their lease was settled and found no credit.
 pub const LATE_OVERDRAFT: &str = "late_overdraft";
 

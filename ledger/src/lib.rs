@@ -6,6 +6,7 @@ pub mod account;
 pub mod key;
 pub mod lease;
 pub mod posting;
+pub mod grant;
 pub mod credit;
 pub mod transaction;
 pub mod control;
@@ -20,4 +21,5 @@ pub use process::{Ledger, LedgerConfig};
 use eventlog::store::Step;
 
 /// The ledger's tables.
-pub const STEPS: &[Step] = &[(2, "books", include_str!("../migrations/0002_books.sql"))];
+pub const STEPS: &[Step] =
+    &[(2, "books", include_str!("../migrations/0002_books.sql")), (3, "grants", include_str!("../migrations/0003_grants.sql"))];

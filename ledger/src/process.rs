@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Answers;
 use crate::control::NoteControl;
 use crate::posting::PostUsage;
-use crate::{STEPS, lease, outbox, router};
+use crate::{STEPS, grant, lease, outbox, router};
 
-/// How often leases are looked at.
+/// How often leases and grants are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the ledger keeps its books.
@@ -96,6 +96,9 @@ async fn sweep(ledger: &Ledger, stop: CancellationToken) {
         }
         if let Err(error) = lease::settle::sweep(ledger).await {
             tracing::warn!(%error, "leases were not looked at: {error}");
+        }
+        if let Err(error) = grant::expire::sweep(ledger).await {
+            tracing::warn!(%error, "grants were not looked at: {error}");
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct Check {
 }
 
 /// Each selects `looked_at` once, and one `broken` text for each row that breaks the rule.
-const CHECKS: [(&str, &str, &str); 9] = [
+const CHECKS: [(&str, &str, &str); 10] = [
     (
         "the legs of every transaction sum to zero",
         "SELECT COUNT(*) FROM entries",
@@ -45,6 +45,12 @@ const CHECKS: [(&str, &str, &str); 9] = [
         "SELECT COUNT(*) FROM transactions WHERE kind = 'usage'",
         "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT account, SUM(amount_nanos) AS total FROM transactions WHERE kind = 'usage' GROUP BY account) t ON t.account = a.id
          WHERE a.spent_nanos <> -COALESCE(t.total, 0) LIMIT 10",
+    ),
+    (
+        "every account's balance is what is left of its grants",
+        "SELECT COUNT(*) FROM grants",
+        "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT account, SUM(remaining_nanos) AS total FROM grants GROUP BY account) g ON g.account = a.id
+         WHERE a.available_nanos + a.held_nanos <> COALESCE(g.total, 0) LIMIT 10",
     ),
     (
         "every account's history is gapless",

@@ -87,6 +87,35 @@ enum CreditCommand {
         account: String,
         /// USD.
         amount: String,
+        /// When what is left of it goes, such as 2027-01-31T00:00:00Z; default: never.
+        #[arg(long)]
+        expires_at: Option<String>,
+        /// Lower ones are spent first; default 100.
+        #[arg(long)]
+        priority: Option<i64>,
+        /// For people.
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Books credit that was paid for; the configured fee comes on top.
+    Purchase {
+        /// The account's id.
+        account: String,
+        /// USD.
+        amount: String,
+        /// When what is left of it goes; default: after billing.purchase_expires_days.
+        #[arg(long)]
+        expires_at: Option<String>,
+        /// For people.
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Gives the unspent part of a purchase back, within 24 hours.
+    Refund {
+        /// The account's id.
+        account: String,
+        /// The purchase's transaction id.
+        purchase: String,
         /// For people.
         #[arg(long)]
         description: Option<String>,
@@ -104,6 +133,25 @@ enum CreditCommand {
     },
 }
 
+impl CreditCommand {
+    fn body(&self) -> Value {
+        match self {
+            Self::Grant { account, amount, expires_at, priority, description } => json!({
+                "account": account, "amount": amount, "kind": "grant", "expires_at": expires_at, "priority": priority, "description": description
+            }),
+            Self::Purchase { account, amount, expires_at, description } => {
+                json!({"account": account, "amount": amount, "kind": "credit", "expires_at": expires_at, "description": description})
+            }
+            Self::Refund { account, purchase, description } => {
+                json!({"account": account, "purchase": purchase, "kind": "refund", "description": description})
+            }
+            Self::Adjust { account, amount, description } => {
+                json!({"account": account, "amount": amount, "kind": "adjustment", "description": description})
+            }
+        }
+    }
+}
+
 /// Does it and prints the answer.
 pub async fn run(args: AdminArgs) -> Result<()> {
     let operator = || match &args.token {
@@ -116,18 +164,7 @@ pub async fn run(args: AdminArgs) -> Result<()> {
         AdminCommand::Account(AccountCommand::Create { name }) => {
             (Method::POST, "/api/v1/admin/accounts".to_owned(), operator()?, json!({"name": name}))
         }
-        AdminCommand::Credit(CreditCommand::Grant { account, amount, description }) => (
-            Method::POST,
-            "/api/v1/admin/credit".to_owned(),
-            operator()?,
-            json!({"account": account, "amount": amount, "kind": "grant", "description": description}),
-        ),
-        AdminCommand::Credit(CreditCommand::Adjust { account, amount, description }) => (
-            Method::POST,
-            "/api/v1/admin/credit".to_owned(),
-            operator()?,
-            json!({"account": account, "amount": amount, "kind": "adjustment", "description": description}),
-        ),
+        AdminCommand::Credit(command) => (Method::POST, "/api/v1/admin/credit".to_owned(), operator()?, command.body()),
         AdminCommand::Key(KeyCommand::Create { name, management_key, limit, limit_reset }) => {
             let mut body = json!({"name": name, "limit_reset": limit_reset});
             if let Some(limit) = limit {

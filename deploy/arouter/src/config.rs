@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use gateway::config::{ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use gateway::config::{BillingConfig, Decimal, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -23,6 +23,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// This machine.
     pub node: NodeConfig,
+    /// What is sold.
+    pub billing: BillingConfig,
     /// The first start.
     pub bootstrap: BootstrapConfig,
     /// The event log.
@@ -74,17 +76,6 @@ pub struct BootstrapConfig {
 impl Default for BootstrapConfig {
     fn default() -> Self {
         Self { credit_usd: Decimal("10".to_owned()), account_name: "main".to_owned() }
-    }
-}
-
-/// A decimal number, written as a number or as a string.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(from = "Value")]
-pub struct Decimal(pub String);
-
-impl From<Value> for Decimal {
-    fn from(value: Value) -> Self {
-        Self(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 }
 
@@ -234,6 +225,16 @@ mod tests {
         put(&mut table, "AROUTER_SPOOL__BYTES_MAX", "5".to_owned()).unwrap();
         let config: Config = table.try_into().unwrap();
         assert_eq!((config.server.listen.port(), config.spool.bytes_max), (2, 5));
+    }
+
+    #[test]
+    fn a_price_is_a_number_or_a_string() {
+        let model = |prompt: &str| format!("[[models]]\nid = \"a/b\"\nprovider = \"a\"\nprompt_usd_per_mtok = {prompt}\ncontext_length = 1\n");
+        let read = |prompt: &str| model(prompt).parse::<Table>().unwrap().try_into::<Config>();
+        for (written, exact) in [("0.2", "0.2"), ("3", "3"), ("1e-7", "0.0000001"), ("\"0.15\"", "0.15")] {
+            assert_eq!(read(written).unwrap().models[0].prompt_usd_per_mtok.as_ref().unwrap().0, exact);
+        }
+        assert!(read("true").is_err());
     }
 
     #[test]

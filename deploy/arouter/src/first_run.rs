@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use events::ask::{CountAccounts, CreditAnswer, PostCredit};
+use events::ask::{CountAccounts, CreditAnswer, CreditCommand, PostCredit};
 use events::control::{Account, AccountCreated, Key, KeyCreated};
 use events::ids::{KeyKind, label};
-use events::ledger::CreditKind;
 use events::{AccountId, KeyHash, Nanos};
 use gateway::admin::{ASK_TIMEOUT, Admin};
 use serde::{Deserialize, Serialize};
@@ -53,15 +52,16 @@ pub async fn bootstrap(admin: &Admin, config: &BootstrapConfig, data: &Path, add
     let command = PostCredit {
         id: format!("bootstrap-{}", first.account),
         account: first.account.clone(),
-        kind: CreditKind::Grant,
-        amount_nanos: credit,
+        command: CreditCommand::Grant { amount_nanos: credit, priority: None, expires_at_us: None },
         description: "first start".to_owned(),
     };
     if credit > Nanos::ZERO {
         match admin.post_credit(&command).await? {
             // A conflict: the configured amount changed after the first start. What was granted stays.
             CreditAnswer::Posted { .. } | CreditAnswer::Conflict => {}
-            CreditAnswer::UnknownAccount | CreditAnswer::Insufficient => bail!("the ledger did not take the first credit: start again"),
+            CreditAnswer::UnknownAccount | CreditAnswer::Insufficient | CreditAnswer::NotRefundable => {
+                bail!("the ledger did not take the first credit: start again")
+            }
         }
     }
     Ok(is_new.then_some(first))

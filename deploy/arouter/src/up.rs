@@ -147,6 +147,7 @@ pub async fn gateway_config(
         node: config.node.name.clone(),
         data: folder.path.clone(),
         server: config.server.clone(),
+        billing: config.billing,
         spool: config.spool.clone(),
         upstream: config.upstream.clone(),
         providers,

@@ -17,7 +17,7 @@ use events::{Draft, Payload};
 use http::{HeaderMap, header};
 
 use crate::auth::{Directory, follow};
-use crate::config::ServerConfig;
+use crate::config::{BillingConfig, ServerConfig};
 use crate::error::GatewayError;
 use crate::spool::Spool;
 
@@ -35,6 +35,8 @@ pub struct Admin {
     pub ledger: Asker,
     /// Bounds of a body.
     pub server: Arc<ServerConfig>,
+    /// Fees, and how long bought credit lasts.
+    pub billing: BillingConfig,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.

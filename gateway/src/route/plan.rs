@@ -97,7 +97,7 @@ fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ModelConfig, ProviderConfig, ProviderFormat};
+    use crate::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
 
     fn routes() -> Routes {
         let provider = ProviderConfig {
@@ -111,8 +111,8 @@ mod tests {
             id: "test/m".into(),
             provider: "test".into(),
             upstream_model: None,
-            prompt_usd_per_mtok: Some("1".into()),
-            completion_usd_per_mtok: Some("2".into()),
+            prompt_usd_per_mtok: Some(Decimal("1".into())),
+            completion_usd_per_mtok: Some(Decimal("2".into())),
             free: false,
             context_length: 1_000,
             max_output_tokens: Some(100),

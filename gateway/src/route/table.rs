@@ -10,7 +10,7 @@ use pricing::{Catalog, ModelPrices, PriceError};
 
 use super::endpoint::Endpoint;
 use super::{known, names};
-use crate::config::{ModelConfig, ProviderConfig, ProviderFormat};
+use crate::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
 
 /// A provider that can be called.
 #[derive(Debug)]
@@ -186,8 +186,8 @@ impl Routes {
 }
 
 fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Model, RouteError> {
-    let price = |text: &Option<String>| match text {
-        Some(text) => per_token(text).ok_or_else(|| RouteError::Price {
+    let price = |written: &Option<Decimal>| match written {
+        Some(Decimal(text)) => per_token(text).ok_or_else(|| RouteError::Price {
             model: config.id.clone(),
             cause: PriceError::Malformed { field: "usd_per_mtok", text: text.clone(), cause: events::money::MoneyError::NotANumber },
         }),

@@ -1,11 +1,25 @@
-//! `GET /api/v1/balance`: what the caller's account has left.
+//! `GET /api/v1/balance`: what the caller's account has left, now or at a time.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
-use reading::{AsOf, Http, ReadError, Signed};
-use serde::Serialize;
+use events::clock::{parse_rfc3339, rfc3339};
+use reading::{AsOf, Http, Query, ReadError, Signed};
+use serde::{Deserialize, Serialize};
+use sqlx::{Any, AnyConnection, Row};
+
+use crate::grant;
+
+/// The query.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BalanceQuery {
+    at: Option<String>,
+    /// A credential; used by the gateway, ignored here.
+    #[serde(rename = "key")]
+    _key: Option<String>,
+}
 
 #[derive(Serialize)]
 struct BalanceBody {
@@ -14,17 +28,67 @@ struct BalanceBody {
     currency: &'static str,
     #[serde(serialize_with = "events::money::as_usd")]
     held: Nanos,
+    grants: Vec<GrantBody>,
     as_of: AsOf,
 }
 
-/// `{balance, currency, held, as_of}`: `balance` is everything not yet spent, `held` the part lent to requests in flight; USD.
+#[derive(Serialize)]
+struct GrantBody {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(serialize_with = "events::money::as_usd")]
+    remaining: Nanos,
+    priority: i64,
+    expires_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PastBalanceBody {
+    #[serde(serialize_with = "events::money::as_usd")]
+    balance: Nanos,
+    currency: &'static str,
+    at: String,
+    as_of: AsOf,
+}
+
+/// `{balance, currency, held, grants, as_of}`: `balance` is everything not yet spent, `held` the part lent to requests in flight,
+/// `grants` what it is made of, the next to be spent first; USD. With `?at=TIME` `{balance, currency, at, as_of}`: the sum of all
+/// transactions up to then.
 ///
 /// # Errors
-/// When the database is away.
-pub async fn balance(State(http): State<Http>, Signed(caller): Signed) -> Result<Response, ReadError> {
+/// 400 for a bad time; when the database is away.
+pub async fn balance(State(http): State<Http>, Signed(caller): Signed, query: Query<BalanceQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
-    let mut connection = http.store.reads.acquire().await?;
-    let account = super::repo::find(&mut connection, caller.account.as_str()).await?;
-    let (balance, held) = account.map_or((Nanos::ZERO, Nanos::ZERO), |account| (account.balance(), account.held));
-    Ok(Json(BalanceBody { balance, currency: "USD", held, as_of }).into_response())
+    let account = caller.account.as_str();
+    let mut snapshot = http.store.snapshot().await?;
+    if let Some(text) = &query.0.at {
+        let at_us = parse_rfc3339(text).ok_or_else(|| ReadError::bad("at", "it must be a time such as 2026-01-31T00:00:00Z"))?;
+        let balance = at(&mut snapshot, account, at_us).await?;
+        return Ok(Json(PastBalanceBody { balance, currency: "USD", at: rfc3339(at_us), as_of }).into_response());
+    }
+    let found = super::repo::find(&mut snapshot, account).await?;
+    let (balance, held) = found.map_or((Nanos::ZERO, Nanos::ZERO), |account| (account.balance(), account.held));
+    let grants = grant::repo::of_account(&mut snapshot, account).await?;
+    let grants = grants.iter().map(|grant| GrantBody {
+        id: format!("txn_{}", grant.id),
+        kind: grant.origin.as_str(),
+        remaining: grant.remaining,
+        priority: grant.priority,
+        expires_at: grant.expires_at_us.map(rfc3339),
+    });
+    Ok(Json(BalanceBody { balance, currency: "USD", held, grants: grants.collect(), as_of }).into_response())
+}
+
+/// The balance at a time: today's without what came and went since.
+async fn at(connection: &mut AnyConnection, account: &str, at_us: i64) -> Result<Nanos, sqlx::Error> {
+    let row = sqlx::query::<Any>(
+        "SELECT CAST(COALESCE((SELECT available_nanos + held_nanos FROM accounts WHERE id = $1), 0)
+         - COALESCE((SELECT SUM(amount_nanos) FROM transactions WHERE account = $1 AND created_at_us > $2), 0) AS BIGINT) AS balance",
+    )
+    .bind(account.to_owned())
+    .bind(at_us)
+    .fetch_one(connection)
+    .await?;
+    Ok(Nanos(row.try_get("balance")?))
 }

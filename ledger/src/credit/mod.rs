@@ -1,13 +1,17 @@
-//! Credit that comes and goes other than by usage: grants and adjustments, once per command id.
+//! Credit that comes and goes other than by usage: grants, purchases, refunds and corrections, once per command id.
 
 use events::Nanos;
-use events::ask::{CreditAnswer, PostCredit};
+use events::ask::{CreditAnswer, CreditCommand, PostCredit};
 use events::ledger::{CreditKind, CreditPosted};
 use sqlx::{Any, Row};
 
 use crate::books::{self, Kind, Movement};
 use crate::desk::{Desk, Fact, Input, Output};
+use crate::grant::entity::{Grant, Origin, PRIORITY_DEFAULT};
 use crate::process::Ledger;
+
+/// How long a purchase can be refunded.
+const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// Posts credit; the same id posts once.
 ///
@@ -15,17 +19,20 @@ use crate::process::Ledger;
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
 pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer, sqlx::Error> {
     let mut transaction = ledger.store.begin().await?;
-    let known = sqlx::query::<Any>("SELECT content_hash, balance_after_nanos FROM transactions WHERE id = $1")
+    let known = sqlx::query::<Any>("SELECT content_hash, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
         .bind(command.id.clone())
         .fetch_optional(&mut *transaction)
         .await?;
     if let Some(row) = known {
-        let same = row.try_get::<String, _>("content_hash")? == content(command);
-        let balance_nanos = Nanos(row.try_get("balance_after_nanos")?);
-        return Ok(if same { CreditAnswer::Posted { transaction: command.id.clone(), balance_nanos } } else { CreditAnswer::Conflict });
+        if row.try_get::<String, _>("content_hash")? != content(command) {
+            return Ok(CreditAnswer::Conflict);
+        }
+        let (amount_nanos, balance_nanos) = (Nanos(row.try_get("amount_nanos")?), Nanos(row.try_get("balance_after_nanos")?));
+        return Ok(CreditAnswer::Posted { transaction: command.id.clone(), amount_nanos, balance_nanos });
     }
     let mut desk = Desk::default();
     desk.load_account(&mut transaction, command.account.as_str()).await?;
+    desk.load_grants(&mut transaction, command.account.as_str()).await?;
     let answer = match desk.step(&Input::Credit(command.clone()), ledger.clock.now_us()) {
         Output::Credit(answer) => answer,
         Output::Lease(_) | Output::Done => CreditAnswer::UnknownAccount,
@@ -37,43 +44,149 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
 
 /// What tells the same id with other content.
 fn content(command: &PostCredit) -> String {
-    format!("{}:{}:{}", command.account, command.kind.as_str(), command.amount_nanos.0)
+    let account = &command.account;
+    match &command.command {
+        CreditCommand::Grant { amount_nanos, .. } => format!("{account}:grant:{}", amount_nanos.0),
+        CreditCommand::Adjust { amount_nanos } => format!("{account}:adjustment:{}", amount_nanos.0),
+        CreditCommand::Purchase { amount_nanos, fee_nanos, .. } => format!("{account}:credit:{}:{}", amount_nanos.0, fee_nanos.0),
+        CreditCommand::Refund { purchase } => format!("{account}:refund:{purchase}"),
+    }
+}
+
+/// A change of an account's credit that has been decided on.
+pub(crate) struct Change {
+    pub id: String,
+    pub kind: CreditKind,
+    /// Negative takes away.
+    pub amount: Nanos,
+    pub description: String,
+    pub content_hash: String,
 }
 
 impl Desk {
     pub(crate) fn credit(&mut self, command: &PostCredit, now_us: i64) -> CreditAnswer {
         let id = command.account.as_str();
         let Some(account) = self.accounts.get(id) else { return CreditAnswer::UnknownAccount };
-        if !account.clone().credit(command.amount_nanos) {
-            return CreditAnswer::Insufficient;
-        }
-        let credited = self.change_account(id, |account| (account.credit(command.amount_nanos), account.version, account.balance()));
-        let Some((true, version, balance_after)) = credited else { return CreditAnswer::Insufficient };
-        self.effects.movements.push(Movement {
+        let grant = |origin, amount, priority: Option<i64>, expires_at_us| Grant {
             id: command.id.clone(),
-            content_hash: content(command),
+            account: id.to_owned(),
+            origin,
+            priority: priority.unwrap_or(PRIORITY_DEFAULT),
+            expires_at_us,
+            created_at_us: now_us,
+            amount,
+            remaining: amount,
+        };
+        match &command.command {
+            CreditCommand::Grant { amount_nanos, priority, expires_at_us } => {
+                let grant = grant(Origin::Given, *amount_nanos, *priority, *expires_at_us);
+                self.bring(command, CreditKind::Grant, grant, now_us)
+            }
+            CreditCommand::Adjust { amount_nanos } if *amount_nanos >= Nanos::ZERO => {
+                self.bring(command, CreditKind::Adjustment, grant(Origin::Given, *amount_nanos, None, None), now_us)
+            }
+            CreditCommand::Adjust { amount_nanos } => {
+                let taken = Nanos(amount_nanos.0.saturating_neg());
+                if account.available < taken {
+                    return CreditAnswer::Insufficient;
+                }
+                self.burn(id, taken);
+                self.changed(command, CreditKind::Adjustment, *amount_nanos, now_us)
+            }
+            CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us } => {
+                // What was paid comes in whole, and the fee goes out of it: both are seen.
+                let paid = grant(Origin::Bought, amount_nanos.saturating_add(*fee_nanos), None, *expires_at_us);
+                let answer = self.bring(command, CreditKind::Purchase, paid, now_us);
+                if *fee_nanos > Nanos::ZERO && matches!(answer, CreditAnswer::Posted { .. }) {
+                    self.take_fee(command, *fee_nanos, now_us);
+                }
+                answer
+            }
+            CreditCommand::Refund { purchase } => self.refund(command, purchase, now_us),
+        }
+    }
+
+    /// Gives the unspent part of a purchase back, as far as no request holds it.
+    fn refund(&mut self, command: &PostCredit, purchase: &str, now_us: i64) -> CreditAnswer {
+        let id = command.account.as_str();
+        let of_purchase =
+            |grant: &&Grant| grant.id == purchase && grant.origin == Origin::Bought && now_us - grant.created_at_us <= REFUND_WITHIN_US;
+        let found = self.grants.get(id).is_some_and(|grants| grants.iter().find(of_purchase).is_some());
+        if !found {
+            return CreditAnswer::NotRefundable;
+        }
+        let available = self.accounts.get(id).map_or(Nanos::ZERO, |account| account.available);
+        let taken = self.take_from_grant(id, purchase, available);
+        if taken == Nanos::ZERO {
+            return CreditAnswer::NotRefundable;
+        }
+        self.changed(command, CreditKind::Refund, Nanos(-taken.0), now_us)
+    }
+
+    /// Books credit that comes in, and keeps it as a grant.
+    fn bring(&mut self, command: &PostCredit, kind: CreditKind, grant: Grant, now_us: i64) -> CreditAnswer {
+        let answer = self.changed(command, kind, grant.amount, now_us);
+        if matches!(answer, CreditAnswer::Posted { .. }) {
+            self.add_grant(grant);
+        }
+        answer
+    }
+
+    fn take_fee(&mut self, command: &PostCredit, fee: Nanos, now_us: i64) {
+        let id = command.account.as_str();
+        self.take_from_grant(id, &command.id, fee);
+        let change = Change {
+            id: format!("{}/fee", command.id),
+            kind: CreditKind::Fee,
+            amount: Nanos(-fee.0),
+            description: "platform fee".to_owned(),
+            content_hash: String::new(),
+        };
+        self.change_credit(id, change, now_us);
+    }
+
+    fn changed(&mut self, command: &PostCredit, kind: CreditKind, amount: Nanos, now_us: i64) -> CreditAnswer {
+        let change =
+            Change { id: command.id.clone(), kind, amount, description: command.description.clone(), content_hash: content(command) };
+        self.change_credit(command.account.as_str(), change, now_us).map_or(CreditAnswer::Insufficient, |balance_nanos| {
+            CreditAnswer::Posted { transaction: command.id.clone(), amount_nanos: amount, balance_nanos }
+        })
+    }
+
+    /// Changes the account's credit and books it; its grants are changed already. Gives back the balance; `None` when it cannot be.
+    pub(crate) fn change_credit(&mut self, id: &str, change: Change, now_us: i64) -> Option<Nanos> {
+        let (version, balance_after) =
+            self.change_account(id, |account| account.credit(change.amount).then(|| (account.version, account.balance())))??;
+        let (kind, other) = match change.kind {
+            CreditKind::Grant => (Kind::Grant, books::ADJUSTMENTS),
+            CreditKind::Adjustment => (Kind::Adjustment, books::ADJUSTMENTS),
+            CreditKind::Purchase => (Kind::Purchase, books::CASH),
+            CreditKind::Fee => (Kind::Fee, books::FEES),
+            CreditKind::Refund => (Kind::Refund, books::CASH),
+            CreditKind::Expiry => (Kind::Expiry, books::BREAKAGE),
+        };
+        self.effects.movements.push(Movement {
+            id: change.id.clone(),
+            content_hash: change.content_hash,
             account: id.to_owned(),
             version,
-            kind: match command.kind {
-                CreditKind::Grant => Kind::Grant,
-                CreditKind::Adjustment => Kind::Adjustment,
-            },
-            amount: command.amount_nanos,
+            kind,
+            amount: change.amount,
             balance_after,
-            description: command.description.clone(),
+            description: change.description.clone(),
             created_at_us: now_us,
             request: None,
             key_hash: None,
             lease: None,
-            legs: vec![(books::ADJUSTMENTS.to_owned(), Nanos(-command.amount_nanos.0)), (books::credit(id), command.amount_nanos)],
+            legs: vec![(other.to_owned(), Nanos(-change.amount.0)), (books::credit(id), change.amount)],
         });
         self.effects.facts.push(Fact::CreditPosted(CreditPosted {
-            id: command.id.clone(),
-            account: command.account.clone(),
-            kind: command.kind,
-            amount_nanos: command.amount_nanos,
-            description: command.description.clone(),
+            id: change.id,
+            account: id.into(),
+            kind: change.kind,
+            amount_nanos: change.amount,
+            description: change.description,
         }));
-        CreditAnswer::Posted { transaction: command.id.clone(), balance_nanos: balance_after }
+        Some(balance_after)
     }
 }

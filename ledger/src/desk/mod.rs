@@ -12,6 +12,7 @@ use events::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
 
 use crate::account::Account;
 use crate::books::{self, Kind, Movement};
+use crate::grant::{Grant, Grants};
 use crate::key::repo::{KeyRow, Window, WindowId};
 use crate::lease::{Lease, State};
 use crate::posting::Charge;
@@ -23,8 +24,10 @@ pub enum Input {
     Ask(AskLease),
     /// A request was charged.
     Charge(Box<Charge>),
-    /// Credit comes or goes other than by usage.
+    /// Credit comes or goes other than by usage; the account's grants are on the desk.
     Credit(PostCredit),
+    /// Grants on the desk whose time is over go to breakage.
+    Expire,
     /// A boot of a gateway is over and all its usage is posted: its leases, all of them on the desk, are settled.
     Close,
     /// Leases whose time is over, all of them on the desk, are frozen or settled.
@@ -47,6 +50,8 @@ pub enum Output {
 pub struct Desk {
     /// Accounts by id.
     pub accounts: BTreeMap<String, Account>,
+    /// What is left of each account's grants, by account, where the input may spend.
+    pub grants: BTreeMap<String, Grants>,
     /// Leases by id.
     pub leases: BTreeMap<String, Lease>,
     /// Keys by hash.
@@ -75,6 +80,8 @@ pub struct Crowd {
 pub struct Effects {
     /// Accounts that changed, and the version each was read at.
     pub accounts: BTreeMap<String, i64>,
+    /// Grants that came or changed, as they are now.
+    pub grants: BTreeMap<String, Grant>,
     /// Leases that changed.
     pub leases: BTreeSet<String>,
     /// What is added to windows: spent and held.
@@ -106,6 +113,10 @@ impl Desk {
                 Output::Done
             }
             Input::Credit(command) => Output::Credit(self.credit(command, now_us)),
+            Input::Expire => {
+                self.expire(now_us);
+                Output::Done
+            }
             Input::Close => {
                 self.close(now_us);
                 Output::Done
@@ -124,6 +135,25 @@ impl Desk {
             self.effects.accounts.insert(id.to_owned(), account.version);
         }
         Some(change(account))
+    }
+
+    /// Keeps credit that came in.
+    pub(crate) fn add_grant(&mut self, grant: Grant) {
+        self.effects.grants.insert(grant.id.clone(), grant.clone());
+        self.grants.entry(grant.account.clone()).or_default().add(grant);
+    }
+
+    /// Takes spent credit from an account's grants in their order.
+    pub(crate) fn burn(&mut self, account: &str, amount: Nanos) {
+        let changed = self.grants.get_mut(account).map(|grants| grants.burn(amount)).unwrap_or_default();
+        self.effects.grants.extend(changed.into_iter().map(|grant| (grant.id.clone(), grant)));
+    }
+
+    /// Takes up to an amount from one grant; gives back how much.
+    pub(crate) fn take_from_grant(&mut self, account: &str, id: &str, most: Nanos) -> Nanos {
+        let Some((taken, grant)) = self.grants.get_mut(account).and_then(|grants| grants.take(id, most)) else { return Nanos::ZERO };
+        self.effects.grants.insert(grant.id.clone(), grant);
+        taken
     }
 
     /// Puts a lease back onto the desk as it is now; one that has closed is announced.

@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 use super::{Crowd, Desk, Fact};
 use crate::key::repo::WindowId;
 use crate::process::Ledger;
-use crate::{account, books, key, lease, outbox};
+use crate::{account, books, grant, key, lease, outbox};
 
 impl Desk {
     /// Loads what a question about a lease concerns.
@@ -50,6 +50,18 @@ impl Desk {
         Ok(self.accounts.contains_key(id))
     }
 
+    /// Loads what is left of an account's grants.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn load_grants(&mut self, connection: &mut AnyConnection, account: &str) -> Result<(), sqlx::Error> {
+        if !self.grants.contains_key(account) {
+            let grants = grant::repo::of_account(connection, account).await?;
+            self.grants.insert(account.to_owned(), grants);
+        }
+        Ok(())
+    }
+
     /// Loads a lease if there is one.
     ///
     /// # Errors
@@ -83,6 +95,9 @@ impl Desk {
             key::repo::add(connection, id, *spent, *held).await?;
         }
         books::write(connection, &effects.movements).await?;
+        for grant in effects.grants.values() {
+            grant::repo::save(connection, grant).await?;
+        }
         for id in &effects.leases {
             let lease = self.leases.get(id).ok_or(sqlx::Error::RowNotFound)?;
             lease::repo::save(connection, lease).await?;

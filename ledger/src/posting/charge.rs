@@ -35,6 +35,7 @@ pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Ch
             account::repo::upsert(connection, &charge.account, "", 0, 0).await?;
             desk.load_account(connection, &charge.account).await?;
         }
+        desk.load_grants(connection, &charge.account).await?;
         desk.load_lease(connection, charge.usage.lease.as_str()).await?;
         desk.charge(charge);
     }
@@ -60,6 +61,7 @@ impl Desk {
             tracing::error!(account = charge.account, request = %usage.request, overdraft_nanos = paid.overdraft.0, "a charge came after its lease was settled and found no credit: {} USD are the operator's loss", paid.overdraft);
         }
         let charged = paid.from_held.saturating_add(paid.from_available);
+        self.burn(&charge.account, charged);
         for period in Period::ALL {
             self.add_to_window((usage.key.to_string(), period, period.start_us(usage.admitted_at_us)), charged, Nanos::ZERO);
         }

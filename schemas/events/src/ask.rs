@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, KeyHash, LeaseId};
-use crate::ledger::CreditKind;
 use crate::money::Nanos;
 use crate::subject::Stream;
 
@@ -166,12 +165,44 @@ pub struct PostCredit {
     pub id: String,
     /// Whose credit.
     pub account: AccountId,
-    /// Why.
-    pub kind: CreditKind,
-    /// How much, nano-USD; negative only for adjustments.
-    pub amount_nanos: Nanos,
+    /// What to do.
+    pub command: CreditCommand,
     /// For people.
     pub description: String,
+}
+
+/// How credit comes or goes; amounts in nano-USD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum CreditCommand {
+    /// The operator gives.
+    Grant {
+        /// How much.
+        amount_nanos: Nanos,
+        /// Lower ones burn first; 100 when absent.
+        priority: Option<i64>,
+        /// When what is left of it goes, microseconds since 1970; absent = never.
+        expires_at_us: Option<i64>,
+    },
+    /// The operator corrects, up or down; what is lent to requests in flight cannot be taken.
+    Adjust {
+        /// How much.
+        amount_nanos: Nanos,
+    },
+    /// Credit was paid for.
+    Purchase {
+        /// How much credit.
+        amount_nanos: Nanos,
+        /// What was paid on top of it.
+        fee_nanos: Nanos,
+        /// When what is left of it goes, microseconds since 1970; absent = never.
+        expires_at_us: Option<i64>,
+    },
+    /// The unspent part of a purchase goes back, within 24 hours.
+    Refund {
+        /// The purchase's id.
+        purchase: String,
+    },
 }
 
 /// What became of a credit command.
@@ -182,6 +213,8 @@ pub enum CreditAnswer {
     Posted {
         /// The transaction's id.
         transaction: String,
+        /// How it changed the account's credit, nano-USD.
+        amount_nanos: Nanos,
         /// The account's balance after it, nano-USD.
         balance_nanos: Nanos,
     },
@@ -189,6 +222,8 @@ pub enum CreditAnswer {
     UnknownAccount,
     /// A negative adjustment is larger than what is available.
     Insufficient,
+    /// There is no such purchase of that account, or it is older than 24 hours, or nothing of it is left that no request holds.
+    NotRefundable,
     /// That id was used before with other content.
     Conflict,
 }

@@ -15,6 +15,15 @@ pub enum CreditKind {
     Grant,
     /// Corrected by the operator; may be negative.
     Adjustment,
+    /// Paid for.
+    #[serde(rename = "credit")]
+    Purchase,
+    /// The platform's fee for a purchase.
+    Fee,
+    /// The unspent part of a purchase, given back.
+    Refund,
+    /// What was left of a grant at its expiry.
+    Expiry,
 }
 
 impl CreditKind {
@@ -24,6 +33,10 @@ impl CreditKind {
         match self {
             Self::Grant => "grant",
             Self::Adjustment => "adjustment",
+            Self::Purchase => "credit",
+            Self::Fee => "fee",
+            Self::Refund => "refund",
+            Self::Expiry => "expiry",
         }
     }
 }

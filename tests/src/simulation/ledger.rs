@@ -8,6 +8,7 @@ use events::ask::{AskLease, LeaseAnswer};
 use ledger::account::Account;
 use ledger::books::{Kind, Movement};
 use ledger::desk::{Crowd, Desk, Input, Output};
+use ledger::grant::Grants;
 use ledger::key::repo::{KeyRow, Window, WindowId};
 use ledger::lease::{Lease, State};
 use ledger::posting::{Charge, Known};
@@ -18,6 +19,7 @@ use super::log::{Checkpoint, Record};
 #[derive(Clone, Default)]
 pub struct Database {
     pub accounts: BTreeMap<String, Account>,
+    pub grants: BTreeMap<String, Grants>,
     pub leases: BTreeMap<String, Lease>,
     /// Those of them that are not closed.
     live: BTreeSet<String>,
@@ -71,11 +73,14 @@ impl Database {
         self.commit(&desk);
     }
 
-    /// Freezes and settles leases whose time is over.
+    /// Freezes and settles leases whose time is over, and takes what is left of expired grants.
     pub fn sweep(&mut self, now_us: i64) {
         let mut desk = Desk { accounts: self.accounts.clone(), ..Desk::default() };
         desk.leases = self.live().map(|lease| (lease.id.clone(), lease.clone())).collect();
         desk.step(&Input::Sweep, now_us);
+        self.commit(&desk);
+        let mut desk = Desk { accounts: self.accounts.clone(), grants: self.grants.clone(), ..Desk::default() };
+        desk.step(&Input::Expire, now_us);
         self.commit(&desk);
     }
 
@@ -127,9 +132,11 @@ impl Database {
     }
 
     fn desk_of<'a>(&self, accounts: impl IntoIterator<Item = &'a str>, leases: impl IntoIterator<Item = &'a str>) -> Desk {
-        let accounts = accounts.into_iter().filter_map(|id| Some((id.to_owned(), self.accounts.get(id)?.clone())));
+        let accounts: BTreeMap<_, _> =
+            accounts.into_iter().filter_map(|id| Some((id.to_owned(), self.accounts.get(id)?.clone()))).collect();
+        let grants = accounts.keys().filter_map(|id| Some((id.clone(), self.grants.get(id)?.clone()))).collect();
         let leases = leases.into_iter().filter_map(|id| Some((id.to_owned(), self.leases.get(id)?.clone())));
-        Desk { accounts: accounts.collect(), leases: leases.collect(), ..Desk::default() }
+        Desk { accounts, grants, leases: leases.collect(), ..Desk::default() }
     }
 
     /// What the process's save does: versions are compared, and nothing stands when one has moved.
@@ -138,6 +145,12 @@ impl Database {
         for (id, before) in &effects.accounts {
             assert_eq!(self.accounts[id].version, *before, "an account moved under a transaction");
             self.accounts.insert(id.clone(), desk.accounts[id].clone());
+        }
+        for grant in effects.grants.values() {
+            let others = self.grants.remove(&grant.account).unwrap_or_default();
+            let others = others.iter().filter(|other| other.id != grant.id).cloned();
+            let all = others.chain((grant.remaining > Nanos::ZERO).then(|| grant.clone()));
+            self.grants.insert(grant.account.clone(), Grants::new(all.collect()));
         }
         for (id, (spent, held)) in &effects.windows {
             let window = self.windows.entry(id.clone()).or_default();
@@ -163,6 +176,8 @@ impl Database {
             let Account { id, available, held, spent, bought, .. } = account;
             assert_eq!(available.0 + held.0 + spent.0, bought.0, "{id}: available + held + spent is not what was bought");
             assert!(available.0 >= 0 && held.0 >= 0 && spent.0 >= 0, "{id} is negative: {account:?}");
+            let granted = self.grants.get(id).map_or(Nanos::ZERO, Grants::remaining);
+            assert_eq!(granted, account.balance(), "{id}: its balance is not what is left of its grants");
             let lent: i64 = self.live().filter(|lease| lease.account == *id).map(|lease| lease.remaining().0).sum();
             assert_eq!(lent, held.0, "{id}: its leases hold {lent}, its account says {held}");
         }

@@ -17,8 +17,7 @@ use ::ledger::account::Account;
 use ::ledger::key::Period;
 use ::ledger::key::repo::KeyRow;
 use events::Nanos;
-use events::ask::{AskLease, LeaseAnswer, PostCredit};
-use events::ledger::CreditKind;
+use events::ask::{AskLease, CreditCommand, LeaseAnswer, PostCredit};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -154,14 +153,19 @@ impl Simulation {
                 database.keys.insert(key.clone(), KeyRow { limit: Some(Nanos(rng.random_range(50..2_000))), period, revision: 1 });
                 scopes.push(Scope { account: id.as_str().into(), key: Some((key.as_str().into(), 1)) });
             }
-            let command = PostCredit {
-                id: format!("c{number}"),
-                account: id.as_str().into(),
-                kind: CreditKind::Grant,
-                amount_nanos: Nanos(rng.random_range(100..5_000)),
-                description: String::new(),
-            };
-            database.credit(&command, EPOCH_US);
+            for part in 0..rng.random_range(1..=3) {
+                let command = PostCredit {
+                    id: format!("c{number}.{part}"),
+                    account: id.as_str().into(),
+                    command: CreditCommand::Grant {
+                        amount_nanos: Nanos(rng.random_range(50..2_500)),
+                        priority: rng.random_bool(0.3).then(|| rng.random_range(0..200)),
+                        expires_at_us: rng.random_bool(0.3).then(|| EPOCH_US + rng.random_range(0..200_000_000)),
+                    },
+                    description: String::new(),
+                };
+                database.credit(&command, EPOCH_US);
+            }
         }
         let gateways = (0..rng.random_range(1..=4))
             .map(|node| Gateway {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use axum::Router;
 use axum::routing::post;
 use events::ids::Ids;
-use gateway::config::{ModelConfig, ProviderConfig, ProviderFormat};
+use gateway::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
 use gateway::serve;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -65,8 +65,8 @@ pub fn entries(address: SocketAddr) -> (ProviderConfig, Vec<ModelConfig>) {
         id: format!("simulated/{name}"),
         provider: "simulated".to_owned(),
         upstream_model: Some(name.to_owned()),
-        prompt_usd_per_mtok: Some("1".to_owned()),
-        completion_usd_per_mtok: Some("2".to_owned()),
+        prompt_usd_per_mtok: Some(Decimal("1".to_owned())),
+        completion_usd_per_mtok: Some(Decimal("2".to_owned())),
         free: false,
         context_length: 128_000,
         max_output_tokens: Some(4_096),

@@ -1,13 +1,14 @@
-//! `POST /api/v1/admin/credit`: grants or adjusts credit, once for each id; for the operator.
+//! `POST /api/v1/admin/credit`: grants, sells, refunds or corrects credit, once for each id; for the operator.
 
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use events::AccountId;
-use events::ask::{CreditAnswer, PostCredit};
+use events::ask::{CreditAnswer, CreditCommand, PostCredit};
+use events::clock::parse_rfc3339;
 use events::ledger::CreditKind;
+use events::{AccountId, Nanos};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,18 +16,28 @@ use serde_json::value::RawValue;
 
 use crate::admin::body::{read, signed_usd, wrong};
 use crate::admin::{ASK_TIMEOUT, Admin};
+use crate::config::BillingConfig;
 use crate::error::GatewayError;
 
 /// How long a new account may take to reach the ledger.
 const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(20);
+const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
+/// The body; which fields belong to which kind: see [`PostCreditBody::command`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PostCreditBody {
     account: AccountId,
-    amount: Box<RawValue>,
     kind: CreditKind,
+    #[serde(default)]
+    amount: Option<Box<RawValue>>,
+    #[serde(default)]
+    priority: Option<i64>,
+    #[serde(default)]
+    expires_at: Option<String>,
+    #[serde(default)]
+    purchase: Option<String>,
     #[serde(default)]
     description: Option<String>,
     /// Makes a repeated call harmless.
@@ -34,33 +45,79 @@ struct PostCreditBody {
     id: Option<String>,
 }
 
-/// `{data: {id, balance}}`, USD.
+impl PostCreditBody {
+    fn amount(&self) -> Result<Nanos, GatewayError> {
+        let raw = self.amount.as_deref().ok_or_else(|| wrong("amount", "it is missing"))?;
+        let amount = signed_usd("amount", raw)?;
+        let is_right = if self.kind == CreditKind::Adjustment { amount != Nanos::ZERO } else { amount > Nanos::ZERO };
+        if is_right { Ok(amount) } else { Err(wrong("amount", "it must be more than 0; only an adjustment may be negative")) }
+    }
+
+    fn expires_at_us(&self, now_us: i64) -> Result<Option<i64>, GatewayError> {
+        let Some(text) = &self.expires_at else { return Ok(None) };
+        let at = parse_rfc3339(text).ok_or_else(|| wrong("expires_at", "it must be a time such as 2027-01-31T00:00:00Z"))?;
+        if at > now_us { Ok(Some(at)) } else { Err(wrong("expires_at", "it must lie in the future")) }
+    }
+
+    /// `grant`: amount, priority, expires_at. `adjustment`: amount. `credit`, a purchase: amount, expires_at; the fee comes on top.
+    /// `refund`: purchase.
+    fn command(&self, billing: BillingConfig, now_us: i64) -> Result<CreditCommand, GatewayError> {
+        let only = |field: &'static str, is_there: bool, kinds: &[CreditKind]| {
+            if is_there && !kinds.contains(&self.kind) { Err(wrong(field, "it does not go with this kind")) } else { Ok(()) }
+        };
+        only("amount", self.amount.is_some(), &[CreditKind::Grant, CreditKind::Adjustment, CreditKind::Purchase])?;
+        only("priority", self.priority.is_some(), &[CreditKind::Grant])?;
+        only("expires_at", self.expires_at.is_some(), &[CreditKind::Grant, CreditKind::Purchase])?;
+        only("purchase", self.purchase.is_some(), &[CreditKind::Refund])?;
+        let expires_at_us = self.expires_at_us(now_us)?;
+        match self.kind {
+            CreditKind::Grant => Ok(CreditCommand::Grant { amount_nanos: self.amount()?, priority: self.priority, expires_at_us }),
+            CreditKind::Adjustment => Ok(CreditCommand::Adjust { amount_nanos: self.amount()? }),
+            CreditKind::Purchase => {
+                let amount_nanos = self.amount()?;
+                let fee_nanos = fee(amount_nanos, billing.fee_basis_points).ok_or_else(|| wrong("amount", "it is too large"))?;
+                let lasts = (billing.purchase_expires_days > 0).then(|| now_us + i64::from(billing.purchase_expires_days) * DAY_US);
+                Ok(CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us: expires_at_us.or(lasts) })
+            }
+            CreditKind::Refund => {
+                let purchase = self.purchase.as_deref().ok_or_else(|| wrong("purchase", "it is missing"))?;
+                Ok(CreditCommand::Refund { purchase: purchase.strip_prefix("txn_").unwrap_or(purchase).to_owned() })
+            }
+            CreditKind::Fee | CreditKind::Expiry => Err(wrong("kind", "it must be grant, adjustment, credit or refund")),
+        }
+    }
+}
+
+/// Rounded half up to the nano.
+fn fee(amount: Nanos, basis_points: u32) -> Option<Nanos> {
+    i64::try_from((i128::from(amount.0) * i128::from(basis_points) + 5_000) / 10_000).ok().map(Nanos)
+}
+
+/// `{data: {id, amount, balance}}`, USD.
 ///
 /// # Errors
-/// 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 409 for an id used with other content, 503
-/// when the ledger does not answer.
+/// 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 409 for an id used with other content or a
+/// purchase that cannot be refunded, 503 when the ledger does not answer.
 pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     admin.operator(&parts.headers)?;
     let body: PostCreditBody = read(&parts.headers, body, &admin.server).await?;
-    let amount_nanos = signed_usd("amount", &body.amount)?;
-    if amount_nanos.0 == 0 || (amount_nanos.0 < 0 && body.kind == CreditKind::Grant) {
-        return Err(wrong("amount", "a grant must be more than 0; an adjustment must not be 0"));
-    }
     let command = PostCredit {
+        command: body.command(admin.billing, admin.clock.now_us())?,
         id: body.id.unwrap_or_else(|| admin.ids.uuid(&*admin.clock).to_string()),
         account: body.account,
-        kind: body.kind,
-        amount_nanos,
         description: body.description.unwrap_or_else(|| body.kind.as_str().to_owned()),
     };
     match admin.post_credit(&command).await? {
-        CreditAnswer::Posted { transaction, balance_nanos } => {
-            Ok((StatusCode::CREATED, Json(json!({"data": {"id": format!("txn_{transaction}"), "balance": balance_nanos.to_json()}})))
-                .into_response())
+        CreditAnswer::Posted { transaction, amount_nanos, balance_nanos } => {
+            let data = json!({"id": format!("txn_{transaction}"), "amount": amount_nanos.to_json(), "balance": balance_nanos.to_json()});
+            Ok((StatusCode::CREATED, Json(json!({"data": data}))).into_response())
         }
         CreditAnswer::UnknownAccount => Err(GatewayError::NotFound("There is no such account.".to_owned())),
         CreditAnswer::Insufficient => Err(wrong("amount", "the account has less available than that")),
+        CreditAnswer::NotRefundable => Err(GatewayError::Conflict(
+            "That purchase cannot be refunded: it is not one of this account, it is older than 24 hours, or all of it is spent or held by requests in flight.".to_owned(),
+        )),
         CreditAnswer::Conflict => Err(GatewayError::Conflict("That id was used before with another account, kind or amount.".to_owned())),
     }
 }

@@ -1,0 +1,58 @@
+//! What is left of a grant at its expiry goes to `breakage`. What gateways hold stays until they give it back: a request that was
+//! admitted before may still end.
+
+use events::Nanos;
+use events::ledger::CreditKind;
+
+use super::repo;
+use crate::credit::Change;
+use crate::desk::{Desk, Input};
+use crate::process::Ledger;
+
+/// Accounts looked at in one sweep.
+const SWEEP_MAX: i64 = 200;
+
+/// Takes what has expired.
+///
+/// # Errors
+/// When the database is away, or somebody else moved an account meanwhile: the next sweep takes it.
+pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
+    let now_us = ledger.clock.now_us();
+    let mut transaction = ledger.store.begin().await?;
+    let accounts = repo::expired(&mut transaction, now_us, SWEEP_MAX).await?;
+    let mut desk = Desk::default();
+    for account in accounts {
+        desk.load_account(&mut transaction, &account).await?;
+        desk.load_grants(&mut transaction, &account).await?;
+    }
+    desk.step(&Input::Expire, now_us);
+    desk.save(&mut transaction, ledger).await?;
+    transaction.commit().await
+}
+
+impl Desk {
+    pub(crate) fn expire(&mut self, now_us: i64) {
+        let due: Vec<(String, String)> = self
+            .grants
+            .iter()
+            .flat_map(|(account, grants)| grants.iter().map(move |grant| (account, grant)))
+            .filter(|(_, grant)| grant.is_expired(now_us))
+            .map(|(account, grant)| (account.clone(), grant.id.clone()))
+            .collect();
+        for (account, id) in due {
+            let Some(available) = self.accounts.get(&account).map(|account| account.available) else { continue };
+            let taken = self.take_from_grant(&account, &id, available);
+            if taken > Nanos::ZERO {
+                let change = Change {
+                    // What was held at the expiry goes later, by another movement.
+                    id: format!("expiry/{id}/{}", self.accounts.get(&account).map_or(0, |account| account.version)),
+                    kind: CreditKind::Expiry,
+                    amount: Nanos(-taken.0),
+                    description: "expired credit".to_owned(),
+                    content_hash: String::new(),
+                };
+                self.change_credit(&account, change, now_us);
+            }
+        }
+    }
+}
