@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test check bench mutants fmt schemas
+.PHONY: up build tools test-tools bench-tools test check bench mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --release --locked -p arouter
@@ -37,6 +37,9 @@ bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx i
 
 mutants: test-tools ## takes away what the promises stand on, one thing at a time: a test must go red each time
 	./tests/mutants.sh
+
+fuzz: ## every fuzz target for FUZZ_SECONDS, 60 when not set
+	./tests/fuzz.sh
 
 fmt:
 	cargo fmt --all

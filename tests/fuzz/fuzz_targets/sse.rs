@@ -1,0 +1,24 @@
+//! Server-sent events: however the bytes are cut into pieces, the frames are the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wire::sse::Parser;
+
+fn frames(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let (mut parser, mut frames) = (Parser::default(), Vec::new());
+    for piece in pieces {
+        parser.push(&piece);
+        while let Ok(Some(frame)) = parser.next_frame() {
+            frames.push(frame.to_vec());
+        }
+    }
+    frames.extend(parser.finish().map(|frame| frame.to_vec()));
+    frames
+}
+
+fuzz_target!(|input: (Vec<u8>, u8)| {
+    let (bytes, size) = input;
+    let whole = frames(std::iter::once(bytes.clone()));
+    let cut = frames(bytes.chunks(usize::from(size) + 1).map(<[u8]>::to_vec));
+    assert_eq!(whole, cut);
+});
