@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 export RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/fuzz"
 command -v cargo-fuzz > /dev/null || { [ -x .tools/bin/cargo-fuzz ] || cargo install cargo-fuzz --locked --root .tools; PATH="$PWD/.tools/bin:$PATH"; }
-mkdir -p tests/fuzz/corpus/{envelope,payloads}
+mkdir -p tests/fuzz/corpus/{envelope,payloads,sse}
+printf ' data: a\r\ndata:b\r\r\n: c\n\ndata: [DONE]\n\n' > tests/fuzz/corpus/sse/lines
 cp schemas/events/golden/*.json tests/fuzz/corpus/envelope/
 for event in schemas/events/golden/*.json; do
     python3 -c 'import json, sys; json.dump(json.load(open(sys.argv[1]))["data"], open(sys.argv[2], "w"))' "$event" "tests/fuzz/corpus/payloads/$(basename "$event")"
