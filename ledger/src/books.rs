@@ -1,11 +1,8 @@
 //! Double entry: every movement of money is a transaction whose legs sum to zero. Rows are inserted, never changed.
 
-use eventlog::store::placeholders;
+use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
-
-/// Rows in one `INSERT`: well under the parameter limits of both databases.
-const ROWS_MAX: usize = 250;
 
 /// Why money moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +110,13 @@ pub const LATE_OVERDRAFT: &str = "late_overdraft";
 /// # Errors
 /// When the database is away, or an id is there already.
 pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Result<(), sqlx::Error> {
-    for chunk in movements.chunks(ROWS_MAX) {
+    for portion in portions(movements) {
         let sql = format!(
             "INSERT INTO transactions (id, content_hash, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease) VALUES {}",
-            placeholders(connection, chunk.len(), 12)
+            placeholders(connection, portion.len(), 12)
         );
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS_MAX);
-        for movement in chunk {
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for movement in portion {
             query = query
                 .bind(movement.id.clone())
                 .bind(movement.content_hash.clone())
@@ -147,11 +144,11 @@ pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Re
                 .map(|((book, amount), leg)| (movement.id.as_str(), leg, book.as_str(), amount.0))
         })
         .collect();
-    for chunk in legs.chunks(ROWS_MAX * 2) {
+    for portion in portions(&legs) {
         let sql =
-            format!("INSERT INTO entries (transaction_id, leg, book, amount_nanos) VALUES {}", placeholders(connection, chunk.len(), 4));
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS_MAX * 2);
-        for (id, leg, book, amount) in chunk {
+            format!("INSERT INTO entries (transaction_id, leg, book, amount_nanos) VALUES {}", placeholders(connection, portion.len(), 4));
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for (id, leg, book, amount) in portion {
             query = query.bind((*id).to_owned()).bind(*leg).bind((*book).to_owned()).bind(*amount);
         }
         query.execute(&mut *connection).await?;

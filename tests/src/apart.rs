@@ -26,7 +26,9 @@ pub struct Apart {
     pub http: Client,
 }
 
-fn nats_server() -> PathBuf {
+/// The pinned nats-server, or the one on PATH.
+#[must_use]
+pub fn nats_server() -> PathBuf {
     let pinned = repository().join(".tools/nats-server");
     if pinned.exists() { pinned } else { PathBuf::from("nats-server") }
 }

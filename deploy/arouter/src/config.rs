@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_price_is_a_number_or_a_string() {
-        let model = |prompt: &str| format!("[[models]]\nid = \"a/b\"\nprovider = \"a\"\nprompt_usd_per_mtok = {prompt}\ncontext_length = 1\n");
+        let model =
+            |prompt: &str| format!("[[models]]\nid = \"a/b\"\nprovider = \"a\"\nprompt_usd_per_mtok = {prompt}\ncontext_length = 1\n");
         let read = |prompt: &str| model(prompt).parse::<Table>().unwrap().try_into::<Config>();
         for (written, exact) in [("0.2", "0.2"), ("3", "3"), ("1e-7", "0.0000001"), ("\"0.15\"", "0.15")] {
             assert_eq!(read(written).unwrap().models[0].prompt_usd_per_mtok.as_ref().unwrap().0, exact);

@@ -1,8 +1,9 @@
 //! Accounts in the database: read, and written back only if nobody else moved them meanwhile.
 
+use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::Account;
 
@@ -22,11 +23,26 @@ fn account(row: &AnyRow) -> Result<Account, sqlx::Error> {
 /// # Errors
 /// When the database is away.
 pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Account>, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT id, version, available_nanos, held_nanos, spent_nanos, bought_nanos FROM accounts WHERE id = $1")
-        .bind(id.to_owned())
-        .fetch_optional(connection)
-        .await?;
-    row.as_ref().map(account).transpose()
+    Ok(find_all(connection, &[id]).await?.pop())
+}
+
+/// Those of these accounts that are there.
+///
+/// # Errors
+/// When the database is away.
+pub async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Account>, sqlx::Error> {
+    let mut found = Vec::with_capacity(ids.len());
+    for portion in portions(ids) {
+        let sql = format!(
+            "SELECT id, version, available_nanos, held_nanos, spent_nanos, bought_nanos FROM accounts WHERE id IN {}",
+            placeholders(connection, 1, portion.len())
+        );
+        let query = portion.iter().fold(sqlx::query::<Any>(AssertSqlSafe(sql)), |query, id| query.bind((*id).to_owned()));
+        for row in query.fetch_all(&mut *connection).await? {
+            found.push(account(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Makes an account without money, or brings the name of a known one up to date.
@@ -49,22 +65,32 @@ pub async fn upsert(connection: &mut AnyConnection, id: &str, name: &str, create
     Ok(())
 }
 
-/// Writes an account that was read at `from_version`.
+/// Writes accounts, each with the version that it was read at.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved the account: then nothing of the transaction may stand.
-pub async fn save(connection: &mut AnyConnection, account: &Account, from_version: i64) -> Result<(), sqlx::Error> {
-    let done = sqlx::query::<Any>(
-        "UPDATE accounts SET version = $1, available_nanos = $2, held_nanos = $3, spent_nanos = $4, bought_nanos = $5 WHERE id = $6 AND version = $7",
-    )
-    .bind(account.version)
-    .bind(account.available.0)
-    .bind(account.held.0)
-    .bind(account.spent.0)
-    .bind(account.bought.0)
-    .bind(account.id.clone())
-    .bind(from_version)
-    .execute(connection)
-    .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+/// When the database is away, or somebody else moved one of them: then nothing of the transaction may stand.
+pub async fn save(connection: &mut AnyConnection, accounts: &[(&Account, i64)]) -> Result<(), sqlx::Error> {
+    for portion in portions(accounts) {
+        let sql = format!(
+            "WITH new (id, read_at, version, available, held, spent, bought) AS (VALUES {})
+             UPDATE accounts SET version = new.version, available_nanos = new.available, held_nanos = new.held, spent_nanos = new.spent, bought_nanos = new.bought
+             FROM new WHERE accounts.id = new.id AND accounts.version = new.read_at",
+            placeholders(connection, portion.len(), 7)
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for (account, read_at) in portion {
+            query = query
+                .bind(account.id.clone())
+                .bind(*read_at)
+                .bind(account.version)
+                .bind(account.available.0)
+                .bind(account.held.0)
+                .bind(account.spent.0)
+                .bind(account.bought.0);
+        }
+        if query.execute(&mut *connection).await?.rows_affected() != portion.len() as u64 {
+            return Err(sqlx::Error::RowNotFound);
+        }
+    }
+    Ok(())
 }

@@ -32,7 +32,7 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
     }
     let mut desk = Desk::default();
     desk.load_account(&mut transaction, command.account.as_str()).await?;
-    desk.load_grants(&mut transaction, command.account.as_str()).await?;
+    desk.load_grants(&mut transaction, &[command.account.as_str()]).await?;
     let answer = match desk.step(&Input::Credit(command.clone()), ledger.clock.now_us()) {
         Output::Credit(answer) => answer,
         Output::Lease(_) | Output::Done => CreditAnswer::UnknownAccount,

@@ -23,7 +23,7 @@ impl Desk {
             window = Some((hash.to_string(), row.period, row.period.start_us(now_us)));
             desk.keys.insert(hash.to_string(), row);
         }
-        desk.load_lease(connection, ask.lease.as_str()).await?;
+        desk.load_leases(connection, &[ask.lease.as_str()]).await?;
         let of_lease = desk.leases.get(ask.lease.as_str()).map_or(window, |lease| lease.window.clone());
         if let Some(window) = &of_lease {
             desk.load_window(connection, window).await?;
@@ -42,35 +42,40 @@ impl Desk {
     /// # Errors
     /// When the database is away.
     pub async fn load_account(&mut self, connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
-        if !self.accounts.contains_key(id)
-            && let Some(account) = account::repo::find(connection, id).await?
-        {
-            self.accounts.insert(id.to_owned(), account);
-        }
+        self.load_accounts(connection, &[id]).await?;
         Ok(self.accounts.contains_key(id))
     }
 
-    /// Loads what is left of an account's grants.
+    /// Loads those of these accounts that are there.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn load_grants(&mut self, connection: &mut AnyConnection, account: &str) -> Result<(), sqlx::Error> {
-        if !self.grants.contains_key(account) {
-            let grants = grant::repo::of_account(connection, account).await?;
-            self.grants.insert(account.to_owned(), grants);
+    pub async fn load_accounts(&mut self, connection: &mut AnyConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
+        let missing: Vec<&str> = ids.iter().copied().filter(|id| !self.accounts.contains_key(*id)).collect();
+        for account in account::repo::find_all(connection, &missing).await? {
+            self.accounts.insert(account.id.clone(), account);
         }
         Ok(())
     }
 
-    /// Loads a lease if there is one.
+    /// Loads what is left of accounts' grants; none of them may be on the desk yet.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn load_lease(&mut self, connection: &mut AnyConnection, id: &str) -> Result<(), sqlx::Error> {
-        if !self.leases.contains_key(id)
-            && let Some(lease) = lease::repo::find(connection, id).await?
-        {
-            self.leases.insert(id.to_owned(), lease);
+    pub async fn load_grants(&mut self, connection: &mut AnyConnection, accounts: &[&str]) -> Result<(), sqlx::Error> {
+        for grant in grant::repo::of_accounts(connection, accounts).await? {
+            self.grants.entry(grant.account.clone()).or_default().add(grant);
+        }
+        Ok(())
+    }
+
+    /// Loads those of these leases that are there.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn load_leases(&mut self, connection: &mut AnyConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
+        for lease in lease::repo::find_all(connection, ids).await? {
+            self.leases.insert(lease.id.clone(), lease);
         }
         Ok(())
     }
@@ -87,21 +92,14 @@ impl Desk {
     /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
     pub async fn save(self, connection: &mut AnyConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
         let effects = &self.effects;
-        for (id, before) in &effects.accounts {
-            let account = self.accounts.get(id).ok_or(sqlx::Error::RowNotFound)?;
-            account::repo::save(connection, account, *before).await?;
-        }
-        for (id, (spent, held)) in &effects.windows {
-            key::repo::add(connection, id, *spent, *held).await?;
-        }
+        let accounts: Vec<_> = effects.accounts.iter().filter_map(|(id, read_at)| Some((self.accounts.get(id)?, *read_at))).collect();
+        account::repo::save(connection, &accounts).await?;
+        let windows: Vec<_> = effects.windows.iter().map(|(id, (spent, held))| (id, *spent, *held)).collect();
+        key::repo::add(connection, &windows).await?;
         books::write(connection, &effects.movements).await?;
-        for grant in effects.grants.values() {
-            grant::repo::save(connection, grant).await?;
-        }
-        for id in &effects.leases {
-            let lease = self.leases.get(id).ok_or(sqlx::Error::RowNotFound)?;
-            lease::repo::save(connection, lease).await?;
-        }
+        grant::repo::save(connection, &effects.grants.values().collect::<Vec<_>>()).await?;
+        let leases: Vec<_> = effects.leases.iter().filter_map(|id| self.leases.get(id)).collect();
+        lease::repo::save(connection, &leases).await?;
         for fact in &effects.facts {
             match fact {
                 Fact::LeaseGranted(fact) => {

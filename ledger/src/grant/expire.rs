@@ -21,10 +21,9 @@ pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     let mut transaction = ledger.store.begin().await?;
     let accounts = repo::expired(&mut transaction, now_us, SWEEP_MAX).await?;
     let mut desk = Desk::default();
-    for account in accounts {
-        desk.load_account(&mut transaction, &account).await?;
-        desk.load_grants(&mut transaction, &account).await?;
-    }
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    desk.load_accounts(&mut transaction, &accounts).await?;
+    desk.load_grants(&mut transaction, &accounts).await?;
     desk.step(&Input::Expire, now_us);
     desk.save(&mut transaction, ledger).await?;
     transaction.commit().await

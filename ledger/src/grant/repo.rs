@@ -1,8 +1,9 @@
 //! Grants in the database.
 
+use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::entity::Origin;
 use super::{Grant, Grants};
@@ -20,19 +21,32 @@ fn grant(row: &AnyRow) -> Result<Grant, sqlx::Error> {
     })
 }
 
-/// The account's grants that have something left.
+/// What is left of the account's grants.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn of_account(connection: &mut AnyConnection, account: &str) -> Result<Grants, sqlx::Error> {
-    let rows = sqlx::query::<Any>(
-        "SELECT id, account, kind, priority, expires_at_us, created_at_us, amount_nanos, remaining_nanos FROM grants
-         WHERE account = $1 AND remaining_nanos > 0",
-    )
-    .bind(account.to_owned())
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(grant).collect::<Result<_, _>>().map(Grants::new)
+    Ok(Grants::new(of_accounts(connection, &[account]).await?))
+}
+
+/// These accounts' grants that have something left.
+///
+/// # Errors
+/// When the database is away.
+pub async fn of_accounts(connection: &mut AnyConnection, accounts: &[&str]) -> Result<Vec<Grant>, sqlx::Error> {
+    let mut found = Vec::with_capacity(accounts.len());
+    for portion in portions(accounts) {
+        let sql = format!(
+            "SELECT id, account, kind, priority, expires_at_us, created_at_us, amount_nanos, remaining_nanos FROM grants
+             WHERE account IN {} AND remaining_nanos > 0",
+            placeholders(connection, 1, portion.len())
+        );
+        let query = portion.iter().fold(sqlx::query::<Any>(AssertSqlSafe(sql)), |query, id| query.bind((*id).to_owned()));
+        for row in query.fetch_all(&mut *connection).await? {
+            found.push(grant(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Accounts that have something left of a grant whose time is over.
@@ -51,24 +65,30 @@ pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> 
     rows.iter().map(|row| row.try_get("account")).collect()
 }
 
-/// Writes a grant; only what is left of it ever changes.
+/// Writes grants; only what is left of one ever changes.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(connection: &mut AnyConnection, grant: &Grant) -> Result<(), sqlx::Error> {
-    sqlx::query::<Any>(
-        "INSERT INTO grants (id, account, kind, priority, expires_at_us, created_at_us, amount_nanos, remaining_nanos)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET remaining_nanos = excluded.remaining_nanos",
-    )
-    .bind(grant.id.clone())
-    .bind(grant.account.clone())
-    .bind(grant.origin.as_str())
-    .bind(grant.priority)
-    .bind(grant.expires_at_us)
-    .bind(grant.created_at_us)
-    .bind(grant.amount.0)
-    .bind(grant.remaining.0)
-    .execute(connection)
-    .await?;
+pub async fn save(connection: &mut AnyConnection, grants: &[&Grant]) -> Result<(), sqlx::Error> {
+    for portion in portions(grants) {
+        let sql = format!(
+            "INSERT INTO grants (id, account, kind, priority, expires_at_us, created_at_us, amount_nanos, remaining_nanos)
+             VALUES {} ON CONFLICT (id) DO UPDATE SET remaining_nanos = excluded.remaining_nanos",
+            placeholders(connection, portion.len(), 8)
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for grant in portion {
+            query = query
+                .bind(grant.id.clone())
+                .bind(grant.account.clone())
+                .bind(grant.origin.as_str())
+                .bind(grant.priority)
+                .bind(grant.expires_at_us)
+                .bind(grant.created_at_us)
+                .bind(grant.amount.0)
+                .bind(grant.remaining.0);
+        }
+        query.execute(&mut *connection).await?;
+    }
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use events::ask::KeySpend;
 use events::control::{Key, LimitReset};
-use sqlx::{Any, AnyConnection, AnyPool, Row};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::Period;
 
@@ -91,18 +92,33 @@ pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Win
     })
 }
 
-/// Adds to a window; negative amounts take away.
+/// Adds spent and held amounts to windows; negative ones take away.
 ///
 /// # Errors
 /// When the database is away, or more would be given back than was lent.
-pub async fn add(connection: &mut AnyConnection, id: &WindowId, spent: Nanos, held: Nanos) -> Result<(), sqlx::Error> {
-    let update = "UPDATE key_windows SET spent_nanos = spent_nanos + $4, held_nanos = held_nanos + $5 WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3";
-    let insert = "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos) VALUES ($1, $2, $3, $4, $5)";
-    for sql in [update, insert] {
-        let query = sqlx::query::<Any>(sql).bind(id.0.clone()).bind(id.1.as_str()).bind(id.2).bind(spent.0).bind(held.0);
-        if query.execute(&mut *connection).await?.rows_affected() == 1 {
-            break;
+pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Nanos, Nanos)]) -> Result<(), sqlx::Error> {
+    for portion in portions(windows) {
+        let open = format!(
+            "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos) VALUES {}
+             ON CONFLICT (key_hash, period, starts_at_us) DO NOTHING",
+            placeholders(connection, portion.len(), 5)
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(open));
+        for ((key, period, starts), _, _) in portion {
+            query = query.bind(key.clone()).bind(period.as_str()).bind(*starts).bind(0_i64).bind(0_i64);
         }
+        query.execute(&mut *connection).await?;
+        let sql = format!(
+            "WITH new (key_hash, period, starts_at_us, spent, held) AS (VALUES {})
+             UPDATE key_windows SET spent_nanos = spent_nanos + new.spent, held_nanos = held_nanos + new.held FROM new
+             WHERE key_windows.key_hash = new.key_hash AND key_windows.period = new.period AND key_windows.starts_at_us = new.starts_at_us",
+            placeholders(connection, portion.len(), 5)
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for ((key, period, starts), spent, held) in portion {
+            query = query.bind(key.clone()).bind(period.as_str()).bind(*starts).bind(spent.0).bind(held.0);
+        }
+        query.execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Leases in the database. They are written under their account's version, so they need none of their own.
 
+use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
@@ -28,14 +29,20 @@ fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
     })
 }
 
-/// The lease of that id.
+/// Those of these leases that are there.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Lease>, sqlx::Error> {
-    let sql = format!("SELECT {COLUMNS} FROM leases WHERE id = $1");
-    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id.to_owned()).fetch_optional(connection).await?;
-    row.as_ref().map(lease).transpose()
+pub async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Lease>, sqlx::Error> {
+    let mut found = Vec::with_capacity(ids.len());
+    for portion in portions(ids) {
+        let sql = format!("SELECT {COLUMNS} FROM leases WHERE id IN {}", placeholders(connection, 1, portion.len()));
+        let query = portion.iter().fold(sqlx::query::<Any>(AssertSqlSafe(sql)), |query, id| query.bind((*id).to_owned()));
+        for row in query.fetch_all(&mut *connection).await? {
+            found.push(lease(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Leases of one holder that are not closed.
@@ -101,30 +108,35 @@ pub async fn unposted(
     row.try_get("unposted").map(Nanos)
 }
 
-/// Writes a lease, new or known.
+/// Writes leases, new or known.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(connection: &mut AnyConnection, lease: &Lease) -> Result<(), sqlx::Error> {
-    let sql = format!(
-        "INSERT INTO leases ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state, granted_nanos = excluded.granted_nanos,
-         consumed_nanos = excluded.consumed_nanos, returned_nanos = excluded.returned_nanos, spent_nanos = excluded.spent_nanos, expires_at_us = excluded.expires_at_us"
-    );
-    sqlx::query::<Any>(AssertSqlSafe(sql))
-        .bind(lease.id.clone())
-        .bind(lease.account.clone())
-        .bind(lease.window.as_ref().map(|(key, _, _)| key.clone()))
-        .bind(lease.period().map(Period::as_str))
-        .bind(lease.window.as_ref().map_or(0, |(_, _, starts)| *starts))
-        .bind(lease.holder.clone())
-        .bind(lease.state.as_str())
-        .bind(lease.granted.0)
-        .bind(lease.consumed.0)
-        .bind(lease.returned.0)
-        .bind(lease.spent.0)
-        .bind(lease.expires_at_us)
-        .execute(connection)
-        .await?;
+pub async fn save(connection: &mut AnyConnection, leases: &[&Lease]) -> Result<(), sqlx::Error> {
+    for portion in portions(leases) {
+        let sql = format!(
+            "INSERT INTO leases ({COLUMNS}) VALUES {}
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, granted_nanos = excluded.granted_nanos,
+             consumed_nanos = excluded.consumed_nanos, returned_nanos = excluded.returned_nanos, spent_nanos = excluded.spent_nanos, expires_at_us = excluded.expires_at_us",
+            placeholders(connection, portion.len(), 12)
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for lease in portion {
+            query = query
+                .bind(lease.id.clone())
+                .bind(lease.account.clone())
+                .bind(lease.window.as_ref().map(|(key, _, _)| key.clone()))
+                .bind(lease.period().map(Period::as_str))
+                .bind(lease.window.as_ref().map_or(0, |(_, _, starts)| *starts))
+                .bind(lease.holder.clone())
+                .bind(lease.state.as_str())
+                .bind(lease.granted.0)
+                .bind(lease.consumed.0)
+                .bind(lease.returned.0)
+                .bind(lease.spent.0)
+                .bind(lease.expires_at_us);
+        }
+        query.execute(&mut *connection).await?;
+    }
     Ok(())
 }

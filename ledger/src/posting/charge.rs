@@ -1,5 +1,7 @@
 //! A charge: what remains of a lease pays for it, else free credit, else the operator.
 
+use std::collections::BTreeSet;
+
 use events::Nanos;
 use events::usage_recorded::UsageRecorded;
 use sqlx::AnyConnection;
@@ -29,14 +31,19 @@ pub struct Charge {
 /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
 pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Charge]) -> Result<(), sqlx::Error> {
     let mut desk = Desk::default();
-    for charge in charges {
-        if !desk.load_account(connection, &charge.account).await? {
+    let accounts: Vec<&str> = charges.iter().map(|charge| charge.account.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let leases: Vec<&str> = charges.iter().map(|charge| charge.usage.lease.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    desk.load_accounts(connection, &accounts).await?;
+    for id in &accounts {
+        if !desk.accounts.contains_key(*id) {
             // Its creation travels in another stream and may come later; the charge must not wait for it.
-            account::repo::upsert(connection, &charge.account, "", 0, 0).await?;
-            desk.load_account(connection, &charge.account).await?;
+            account::repo::upsert(connection, id, "", 0, 0).await?;
+            desk.load_account(connection, id).await?;
         }
-        desk.load_grants(connection, &charge.account).await?;
-        desk.load_lease(connection, charge.usage.lease.as_str()).await?;
+    }
+    desk.load_grants(connection, &accounts).await?;
+    desk.load_leases(connection, &leases).await?;
+    for charge in charges {
         desk.charge(charge);
     }
     desk.save(connection, ledger).await

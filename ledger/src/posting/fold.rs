@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use eventlog::store::placeholders;
+use eventlog::store::{placeholders, portions};
 use eventlog::{Event, Fold, Rejected};
 use events::Payload;
 use events::damaged::UsageDamaged;
@@ -93,19 +93,20 @@ fn read(event: &Event<'_>) -> Result<Charge, String> {
 
 async fn known(connection: &mut AnyConnection, charges: &[(&Event<'_>, Charge)]) -> Result<Known, sqlx::Error> {
     let mut known = Known::default();
-    if charges.is_empty() {
-        return Ok(known);
-    }
     for column in ["id", "request"] {
-        let sql =
-            format!("SELECT id, content_hash, request FROM transactions WHERE {column} IN {}", placeholders(connection, 1, charges.len()));
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(false);
-        for (_, charge) in charges {
-            query = query.bind(if column == "id" { charge.event_id.clone() } else { charge.usage.request.to_string() });
-        }
-        for row in query.fetch_all(&mut *connection).await? {
-            let request: Option<String> = row.try_get("request")?;
-            known.add(row.try_get("id")?, row.try_get("content_hash")?, &request.unwrap_or_default());
+        for portion in portions(charges) {
+            let sql = format!(
+                "SELECT id, content_hash, request FROM transactions WHERE {column} IN {}",
+                placeholders(connection, 1, portion.len())
+            );
+            let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+            for (_, charge) in portion {
+                query = query.bind(if column == "id" { charge.event_id.clone() } else { charge.usage.request.to_string() });
+            }
+            for row in query.fetch_all(&mut *connection).await? {
+                let request: Option<String> = row.try_get("request")?;
+                known.add(row.try_get("id")?, row.try_get("content_hash")?, &request.unwrap_or_default());
+            }
         }
     }
     Ok(known)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::store::placeholders;
+use eventlog::store::{placeholders, portions};
 use eventlog::{Event, Fold, Rejected};
 use events::Payload;
 use events::usage_recorded::UsageRecorded;
@@ -33,8 +33,6 @@ const COLUMNS: [&str; 23] = [
     "reasoning_tokens",
     "cached_tokens",
 ];
-/// Rows in one statement.
-const ROWS_MAX: usize = 100;
 
 /// The fold of `USAGE`.
 pub struct Generations;
@@ -46,14 +44,14 @@ impl Fold for Generations {
         for event in events {
             match usage(event) {
                 Ok(usage) => {
-                    rows.insert(usage.request.to_string(), (event.envelope.account, usage));
+                    rows.entry(usage.request.to_string()).or_insert((event.envelope.account, usage));
                 }
                 Err(reason) => rejected.push(Rejected { record: event.record, reason }),
             }
         }
         let rows: Vec<(String, (&str, UsageRecorded))> = rows.into_iter().collect();
-        for chunk in rows.chunks(ROWS_MAX) {
-            write(connection, chunk).await?;
+        for portion in portions(&rows) {
+            write(connection, portion).await?;
         }
         Ok(rejected)
     }
@@ -73,7 +71,7 @@ async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageReco
         COLUMNS.join(", "),
         placeholders(connection, rows.len(), COLUMNS.len()),
     );
-    let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(rows.len() == ROWS_MAX);
+    let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     for (request, (account, usage)) in rows {
         let tokens = &usage.tokens;

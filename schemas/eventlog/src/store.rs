@@ -58,7 +58,7 @@ impl Store {
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
         let address = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
-        let options = |connections| {
+        let options = |connections, is_writer| {
             AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(move |connection, _| {
                 Box::pin(async move {
                     if sqlite {
@@ -68,13 +68,17 @@ impl Store {
                         )
                         .execute(connection)
                         .await?;
+                    } else if is_writer {
+                        // Its statements find rows by key and stay prepared. A plan that was made while a table was nearly empty would
+                        // read all of it, and keep doing so while it grows: that was 2,200 postings a second instead of more.
+                        sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(connection).await?;
                     }
                     Ok(())
                 })
             })
         };
         let open = |cause| StoreError::Open { url: shown.clone(), cause };
-        let writes = options(1).connect(&address).await.map_err(open)?;
+        let writes = options(1, true).connect(&address).await.map_err(open)?;
         let migrations = std::iter::once(&OWN)
             .chain(steps)
             .map(|(number, name, sql)| Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false));
@@ -82,7 +86,7 @@ impl Store {
             .run(&writes)
             .await
             .map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
-        let reads = options(READERS).connect(&address).await.map_err(open)?;
+        let reads = options(READERS, false).connect(&address).await.map_err(open)?;
         Ok(Self {
             reads,
             writes,
@@ -121,6 +125,17 @@ impl Store {
 #[must_use]
 pub fn placeholders(connection: &AnyConnection, rows: usize, columns: usize) -> String {
     values(connection.backend_name() == "SQLite", rows, columns)
+}
+
+/// Rows in portions of a few sizes only, so that the text of a statement comes again and stays prepared.
+pub fn portions<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let size = [256, 64, 16, 4, 1].into_iter().find(|size| *size <= rest.len())?;
+        let (portion, others) = rest.split_at(size);
+        rest = others;
+        Some(portion)
+    })
 }
 
 fn values(sqlite: bool, rows: usize, columns: usize) -> String {
@@ -163,6 +178,15 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(without_password("postgres://u:secret@h:5/d"), "postgres://u@h:5/d");
         assert_eq!(without_password("sqlite:///a/b.db"), "sqlite:///a/b.db");
+    }
+
+    #[test]
+    fn portions_are_all_rows_in_order() {
+        for count in [0, 1, 3, 5, 63, 64, 500, 1_000] {
+            let rows: Vec<usize> = (0..count).collect();
+            assert_eq!(portions(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+        }
+        assert_eq!(portions(&[0; 500]).map(<[_]>::len).collect::<Vec<_>>(), [256, 64, 64, 64, 16, 16, 16, 4]);
     }
 
     #[test]

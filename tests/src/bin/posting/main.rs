@@ -1,0 +1,192 @@
+//! `make bench-posting`: how many usage events a second the ledger alone posts, reading from a real NATS, on SQLite and on PostgreSQL.
+//! The log is filled first; then the ledger starts and is timed until the last event is in the books. Afterwards the sums must be right.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventlog::append::Outgoing;
+use eventlog::ask::Answerer;
+use eventlog::{Log, Store};
+use events::ask::{AskLease, CreditCommand, LeaseAnswer, PostCredit, Question};
+use events::clock::SystemClock;
+use events::ids::{Ids, SystemIds};
+use events::request::{Format, Outcome};
+use events::subject::{Stream, subject};
+use events::usage_recorded::UsageRecorded;
+use events::{Clock, CostStatus, Draft, Nanos, Provenance, Source, Tokens, UnitPrices};
+use ledger::{Ledger, LedgerConfig, STEPS};
+use sqlx::{Any, Row};
+use tests::postgres::Postgres;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Events; `BENCH_EVENTS` sets another number.
+const EVENTS: u64 = 200_000;
+/// Accounts that they are spread over.
+const ACCOUNTS: u64 = 50;
+/// What each costs.
+const COST: Nanos = Nanos(4_275_000);
+
+struct Nats(Child);
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
+    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(default)
+}
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::Builder::new().prefix("arouter-posting").tempdir().expect("a folder");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let mut command = Command::new(tests::apart::nats_server());
+    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.path().join("nats"));
+    let _nats = Nats(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server"));
+    let url = format!("nats://127.0.0.1:{port}");
+    let log = tests::wait::until("NATS", || async { Log::connect(&url, "posting").await.ok() }).await;
+    log.prepare(1).await.expect("streams");
+    let events = number("BENCH_EVENTS", EVENTS);
+    let filled = Instant::now();
+    fill(&log, events).await;
+    println!("{events} usage events of {ACCOUNTS} accounts in the log after {:.1} s", filled.elapsed().as_secs_f64());
+
+    let sqlite = format!("sqlite://{}", folder.path().join("ledger.db").display());
+    report("SQLite", ">= 15000", events, post(&log, &sqlite, events).await);
+    let postgres = Postgres::start();
+    report("PostgreSQL", ">= 20000", events, post(&log, &postgres.url("ledger"), events).await);
+}
+
+fn report(name: &str, target: &str, events: u64, took: Duration) {
+    println!("posted on {name:<12} {:>10.0} events/s  target {target}", events as f64 / took.as_secs_f64());
+}
+
+fn account(number: u64) -> String {
+    format!("acc_{number:032}")
+}
+
+fn lease(number: u64) -> String {
+    format!("0192{number:04}-0000-7000-8000-000000000002")
+}
+
+async fn fill(log: &Log, events: u64) {
+    let (ids, clock, source) = (SystemIds, SystemClock, Source::gateway("bench", "boot"));
+    let mut batch = Vec::with_capacity(1_000);
+    for event in 0..events {
+        let of = event % ACCOUNTS;
+        let usage = usage(event, of, clock.now_us());
+        let (id, owner) = (ids.uuid(&clock), account(of));
+        let request = usage.request.to_string();
+        let draft = Draft { id, time_us: clock.now_us(), account: &owner, subject: &request, traceparent: None, payload: &usage };
+        let mut payload = Vec::new();
+        draft.write(&source, event + 1, &mut payload).expect("an event");
+        let subject = subject::<UsageRecorded>(&owner, &request);
+        batch.push(Outgoing { stream: Stream::Usage, subject, id: id.to_string(), payload: payload.into() });
+        if batch.len() == batch.capacity() || event + 1 == events {
+            log.send(std::mem::replace(&mut batch, Vec::with_capacity(1_000))).await.expect("stored");
+        }
+    }
+}
+
+fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
+    UsageRecorded {
+        request: format!("gen-1767225600-{event:024x}").as_str().into(),
+        key: format!("{of:064x}").as_str().into(),
+        lease: lease(of).as_str().into(),
+        model: "openai/gpt-5.4".to_owned(),
+        provider: "openai".to_owned(),
+        user: Some("user-7".to_owned()),
+        app: None,
+        format: Format::Chat,
+        streamed: true,
+        outcome: Outcome::Finished,
+        status: Some(200),
+        finish_reason: Some("stop".to_owned()),
+        tokens: Tokens { input: 500, cache_read: 100, output: 180, reasoning: 20, ..Tokens::default() },
+        provenance: Provenance::Reported,
+        price_version: "2026-01-01".to_owned(),
+        unit_prices: UnitPrices {
+            input: 2_500_000,
+            cache_read: 250_000,
+            output: 15_000_000,
+            reasoning: 15_000_000,
+            ..UnitPrices::default()
+        },
+        cost_status: CostStatus::Priced,
+        cost_nanos: COST,
+        beyond_hold_nanos: Nanos::ZERO,
+        admitted_at_us: now_us,
+        latency_us: 120_000,
+        ttft_us: Some(40_000),
+    }
+}
+
+/// Credit and a lease for each account, then everything that the log has; gives back how long the posting took.
+async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
+    let store = Store::open(database_url, STEPS).await.expect("a database");
+    for of in 0..ACCOUNTS {
+        let mut transaction = store.begin().await.expect("a transaction");
+        ledger::account::repo::upsert(&mut transaction, &account(of), "bench", 0, 1).await.expect("an account");
+        transaction.commit().await.expect("a commit");
+    }
+    store.close().await;
+    let config = LedgerConfig { database_url: database_url.to_owned(), node: "bench".to_owned() };
+    let ledger = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a ledger");
+    let all = Nanos(COST.0 * i64::try_from(events).expect("not so many"));
+    for of in 0..ACCOUNTS {
+        lend(&ledger, of, all).await;
+    }
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let since = Instant::now();
+    ledger.start(log, &tasks, &stop);
+    let took = loop {
+        let row = sqlx::query::<Any>("SELECT sequence FROM checkpoints WHERE stream = 'USAGE'").fetch_optional(&ledger.store.reads).await;
+        let at: i64 = row.expect("the database").map_or(0, |row| row.get("sequence"));
+        if at.unsigned_abs() >= events {
+            break since.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    let spent = sqlx::query::<Any>("SELECT CAST(SUM(spent_nanos) AS BIGINT) AS spent FROM accounts").fetch_one(&ledger.store.reads).await;
+    assert_eq!(Nanos(spent.expect("the database").get("spent")), all, "not everything was charged");
+    for check in ledger::verify::checks(&ledger.store).await.expect("the proofs") {
+        assert!(check.broken.is_empty(), "{}: {:?}", check.name, check.broken);
+    }
+    ledger.store.close().await;
+    took
+}
+
+async fn lend(ledger: &Arc<Ledger>, of: u64, amount_nanos: Nanos) {
+    let grant = CreditCommand::Grant { amount_nanos, priority: None, expires_at_us: None };
+    let command =
+        PostCredit { id: format!("credit-{of}"), account: account(of).as_str().into(), command: grant, description: String::new() };
+    ledger::credit::post(ledger, &command).await.expect("credit");
+    let ask = AskLease {
+        lease: lease(of).as_str().into(),
+        account: account(of).as_str().into(),
+        key: None,
+        key_revision: 0,
+        holder: "/gateway/bench/boot".to_owned(),
+        free_nanos: Nanos::ZERO,
+        needed_nanos: amount_nanos,
+        preferred_nanos: amount_nanos,
+        wanted_nanos: amount_nanos,
+        returned_nanos: Nanos::ZERO,
+        spent_nanos: Nanos::ZERO,
+        closing: false,
+    };
+    let question = serde_json::to_vec(&ask).expect("a question");
+    let answer = ledger.answers().answer(AskLease::NAME, &question).await.expect("an answer");
+    let answer: LeaseAnswer = serde_json::from_str(answer.get()).expect("a lease");
+    assert_eq!(answer.granted_nanos, amount_nanos);
+}
