@@ -79,9 +79,13 @@ impl Database {
         desk.leases = self.live().map(|lease| (lease.id.clone(), lease.clone())).collect();
         desk.step(&Input::Sweep, now_us);
         self.commit(&desk);
-        let mut desk = Desk { accounts: self.accounts.clone(), grants: self.grants.clone(), ..Desk::default() };
-        desk.step(&Input::Expire, now_us);
-        self.commit(&desk);
+        let due = |grants: &Grants| grants.iter().any(|grant| grant.is_expired(now_us));
+        let due: Vec<String> = self.grants.iter().filter(|(_, grants)| due(grants)).map(|(id, _)| id.clone()).collect();
+        if !due.is_empty() {
+            let mut desk = self.desk_of(due.iter().map(String::as_str), []);
+            desk.step(&Input::Expire, now_us);
+            self.commit(&desk);
+        }
     }
 
     /// Settles the leases of a boot that is over; false while its usage is not posted.
