@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, key};
+use crate::admin::{account, credit, key, quarantine};
 use crate::edge;
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
@@ -54,7 +54,9 @@ pub fn router(parts: Parts) -> Router {
     }
     let operator = Router::new()
         .route("/api/v1/admin/accounts", post(account::create::create))
-        .route("/api/v1/admin/credit", post(credit::post::post));
+        .route("/api/v1/admin/credit", post(credit::post::post))
+        .route("/api/v1/admin/quarantine", get(quarantine::list::list))
+        .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
     Router::new()
         .merge(inference.with_state(parts.stages))
         .merge(admin.merge(operator).with_state(parts.admin))

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use eventlog::ask::{Answerer, Answering, answer};
-use events::ask::{AskKeySpend, AskLease, AskLedgerWatermarks, CloseSource, CountAccounts, PostCredit, Question};
+use events::ask::{
+    AskKeySpend, AskLease, AskLedgerWatermarks, AskQuarantine, CloseSource, CountAccounts, DecideQuarantine, PostCredit, Question,
+};
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;
-use crate::{credit, key, lease};
+use crate::{credit, key, lease, quarantine};
 
 /// How often a transaction that met another one is tried.
 const TRIES: u32 = 5;
@@ -21,7 +23,19 @@ impl Answerer for Answers {
         let ledger = &*self.0;
         Box::pin(async move {
             match name {
-                AskLease::NAME => answer(question, async |ask: AskLease| again(|| lease::ask::ask(ledger, &ask)).await).await,
+                AskLease::NAME => {
+                    answer(question, async |ask: AskLease| {
+                        quarantine::refuse_parked(ledger, &ask).await?;
+                        again(|| lease::ask::ask(ledger, &ask)).await
+                    })
+                    .await
+                }
+                AskQuarantine::NAME => {
+                    answer(question, async |_: AskQuarantine| said(eventlog::quarantine::list(&ledger.store).await)).await
+                }
+                DecideQuarantine::NAME => {
+                    answer(question, async |command: DecideQuarantine| again(|| quarantine::decide(&self.0, &command)).await).await
+                }
                 PostCredit::NAME => answer(question, async |command: PostCredit| again(|| credit::post(ledger, &command)).await).await,
                 CloseSource::NAME => {
                     answer(question, async |ask: CloseSource| {
@@ -66,7 +80,7 @@ async fn again<T, F: Future<Output = Result<T, sqlx::Error>>>(run: impl Fn() -> 
     }
 }
 
-fn said<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
+pub(crate) fn said<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
     result.map_err(|error| {
         tracing::error!(%error, "the ledger's database failed: {error}");
         "the ledger's database failed".to_owned()

@@ -11,6 +11,7 @@ pub mod credit;
 pub mod transaction;
 pub mod control;
 pub mod outbox;
+pub mod quarantine;
 pub mod answers;
 pub mod router;
 pub mod process;

@@ -36,6 +36,9 @@ enum AdminCommand {
     /// Credit of an account, in USD.
     #[command(subcommand)]
     Credit(CreditCommand),
+    /// Events that the ledger could not apply; an account that may owe something by one gets no new leases.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
 }
 
 #[derive(Subcommand)]
@@ -76,6 +79,22 @@ enum KeyCommand {
         /// The account's management key.
         #[arg(long)]
         management_key: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum QuarantineCommand {
+    /// Lists what waits for a decision.
+    List,
+    /// Applies an event again, after what kept it from being applied is mended.
+    Release {
+        /// Its id.
+        event_id: String,
+    },
+    /// Gives an event up: nothing is booked for it.
+    Discard {
+        /// Its id.
+        event_id: String,
     },
 }
 
@@ -163,6 +182,13 @@ pub async fn run(args: AdminArgs) -> Result<()> {
     let (method, path, credential, body) = match &args.command {
         AdminCommand::Account(AccountCommand::Create { name }) => {
             (Method::POST, "/api/v1/admin/accounts".to_owned(), operator()?, json!({"name": name}))
+        }
+        AdminCommand::Quarantine(QuarantineCommand::List) => (Method::GET, "/api/v1/admin/quarantine".to_owned(), operator()?, Value::Null),
+        AdminCommand::Quarantine(QuarantineCommand::Release { event_id }) => {
+            (Method::POST, format!("/api/v1/admin/quarantine/{event_id}/release"), operator()?, Value::Null)
+        }
+        AdminCommand::Quarantine(QuarantineCommand::Discard { event_id }) => {
+            (Method::POST, format!("/api/v1/admin/quarantine/{event_id}/discard"), operator()?, Value::Null)
         }
         AdminCommand::Credit(command) => (Method::POST, "/api/v1/admin/credit".to_owned(), operator()?, command.body()),
         AdminCommand::Key(KeyCommand::Create { name, management_key, limit, limit_reset }) => {

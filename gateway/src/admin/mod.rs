@@ -3,6 +3,7 @@
 pub mod key;
 pub mod account;
 pub mod credit;
+pub mod quarantine;
 pub mod body;
 
 use std::path::PathBuf;

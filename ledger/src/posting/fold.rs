@@ -55,7 +55,11 @@ impl Fold for PostUsage {
         for event in events {
             match read(event) {
                 Ok(charge) => charges.push((event, charge)),
-                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
+                // What was damaged is written again by its gateway, and its account is not to be trusted; what is not understood may be owed.
+                Err(reason) => {
+                    let parks = (event.envelope.kind != UsageDamaged::KIND).then_some(event.envelope.account);
+                    rejected.push(Rejected { record: event.record, reason, parks });
+                }
             }
         }
         let mut known = known(connection, &charges).await?;
@@ -64,7 +68,7 @@ impl Fold for PostUsage {
             match known.admit(&charge) {
                 Ok(true) => fresh.push(charge),
                 Ok(false) => {}
-                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
             }
         }
         charge::post(connection, &self.0, &fresh).await?;

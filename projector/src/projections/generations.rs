@@ -46,7 +46,7 @@ impl Fold for Generations {
                 Ok(usage) => {
                     rows.entry(usage.request.to_string()).or_insert((event.envelope.account, usage));
                 }
-                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
             }
         }
         let rows: Vec<(String, (&str, UsageRecorded))> = rows.into_iter().collect();

@@ -15,7 +15,7 @@ impl Fold for KeyNames {
             match key(event) {
                 Ok(Some(key)) => put(connection, &key).await?,
                 Ok(None) => {}
-                Err(reason) => rejected.push(Rejected { record: event.record, reason }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
             }
         }
         Ok(rejected)

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{Log, LogError};
+use crate::quarantine;
 use crate::sources::Sources;
 use crate::store::Store;
 use crate::tail::{Checkpoint, Record, Tail, TailError};
@@ -50,6 +51,8 @@ pub struct Rejected<'a> {
     pub record: &'a Record,
     /// One sentence.
     pub reason: String,
+    /// The account that may owe something by it: it gets no new leases until an operator has decided.
+    pub parks: Option<&'a str>,
 }
 
 /// What a reader makes of events.
@@ -169,7 +172,7 @@ impl<F: Fold> Reader<F> {
                     sources.note(envelope.source, sequence);
                     read.push(Event { record, envelope });
                 }
-                Err(error) => rejected.push(Rejected { record, reason: error.to_string() }),
+                Err(error) => rejected.push(Rejected { record, reason: error.to_string(), parks: None }),
             }
         }
         let mut transaction = self.store.begin().await?;
@@ -182,7 +185,7 @@ impl<F: Fold> Reader<F> {
                 "an event is set aside: {}",
                 rejected.reason
             );
-            set_aside(&mut transaction, self.stream, &rejected, self.clock.now_us()).await?;
+            quarantine::set_aside(&mut transaction, self.stream, &rejected, self.clock.now_us()).await?;
         }
         sources.save(&mut transaction, self.stream).await?;
         let last = batch.last().map_or((0, String::new()), |record| (record.sequence, record.id.clone()));
@@ -249,22 +252,6 @@ async fn advance(connection: &mut AnyConnection, stream: Stream, from: Option<&C
             }
         };
     Ok(done.rows_affected() == 1)
-}
-
-async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
-    sqlx::query::<Any>(
-        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (stream, sequence, event_id) DO NOTHING",
-    )
-    .bind(stream.name())
-    .bind(i64::try_from(rejected.record.sequence).unwrap_or(i64::MAX))
-    .bind(rejected.record.id.clone())
-    .bind(rejected.reason.clone())
-    .bind(String::from_utf8_lossy(&rejected.record.payload).into_owned())
-    .bind(now_us)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]

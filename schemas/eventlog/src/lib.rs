@@ -8,6 +8,7 @@ pub mod ask;
 pub mod store;
 pub mod sources;
 pub mod consume;
+pub mod quarantine;
 
 pub use append::Outgoing;
 pub use ask::{Answerer, AskError, Asker};

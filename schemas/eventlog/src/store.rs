@@ -46,10 +46,11 @@ pub enum StoreError {
 pub type Step = (i64, &'static str, &'static str);
 
 /// The tables that every reader has: positions, sources, and what could not be applied.
-const OWN: Step = (1, "reader", include_str!("../migrations/0001_reader.sql"));
+const OWN: [Step; 2] =
+    [(1, "reader", include_str!("../migrations/0001_reader.sql")), (1_001, "decisions", include_str!("../migrations/1001_decisions.sql"))];
 
 impl Store {
-    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Steps number from 2.
+    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Steps number from 2 to 1,000.
     ///
     /// # Errors
     /// When it does not open, or its tables cannot be brought up to date.
@@ -79,7 +80,8 @@ impl Store {
         };
         let open = |cause| StoreError::Open { url: shown.clone(), cause };
         let writes = options(1, true).connect(&address).await.map_err(open)?;
-        let migrations = std::iter::once(&OWN)
+        let migrations = OWN
+            .iter()
             .chain(steps)
             .map(|(number, name, sql)| Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false));
         Migrator::with_migrations(migrations.collect())

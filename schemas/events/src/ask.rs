@@ -300,3 +300,83 @@ impl Question for AskProjectorWatermarks {
     const TO: Answers = Answers::Projector;
     type Answer = Watermarks;
 }
+
+/// An event that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its id.
+    pub event_id: String,
+    /// The stream that it came in.
+    pub stream: String,
+    /// Its place there.
+    pub sequence: u64,
+    /// Why it could not be applied.
+    pub reason: String,
+    /// The account that gets no new leases until somebody has decided.
+    pub parks: Option<String>,
+    /// RFC 3339.
+    pub quarantined_at: String,
+    /// As it came.
+    pub payload: String,
+}
+
+/// Asks for the events that the ledger could not apply and nobody has decided about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskQuarantine {}
+
+impl Question for AskQuarantine {
+    const NAME: &'static str = "quarantine";
+    const TO: Answers = Answers::Ledger;
+    type Answer = Vec<Quarantined>;
+}
+
+/// What to do with an event that was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Apply it again.
+    Release,
+    /// Give it up.
+    Discard,
+}
+
+impl Decision {
+    /// The word in tables and paths.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+/// Decides about an event that the ledger set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecideQuarantine {
+    /// The event.
+    pub event_id: String,
+    /// What to do.
+    pub decision: Decision,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum DecideAnswer {
+    /// Applied, or given up.
+    Done,
+    /// No such event waits.
+    Unknown,
+    /// It still cannot be applied.
+    Rejected {
+        /// One sentence.
+        reason: String,
+    },
+}
+
+impl Question for DecideQuarantine {
+    const NAME: &'static str = "decide_quarantine";
+    const TO: Answers = Answers::Ledger;
+    type Answer = DecideAnswer;
+}

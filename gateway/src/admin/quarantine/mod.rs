@@ -1,0 +1,4 @@
+//! Events that the ledger could not apply, for the operator.
+
+pub mod list;
+pub mod decide;

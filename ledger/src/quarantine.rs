@@ -1,0 +1,46 @@
+//! Events that the ledger could not apply: an account that may owe something by one gets no new leases until an operator has decided.
+
+use std::sync::Arc;
+
+use events::ask::{AskLease, DecideAnswer, DecideQuarantine, Decision};
+use events::subject::Stream;
+
+use crate::answers::said;
+use crate::control::NoteControl;
+use crate::posting::PostUsage;
+use crate::process::Ledger;
+
+/// Refuses a question about a lease of a parked account; what it gives back at the end is always taken.
+///
+/// # Errors
+/// When it is parked, or the database is away: one sentence.
+pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String> {
+    if ask.closing || !said(eventlog::quarantine::is_parked(&ledger.store, ask.account.as_str()).await)? {
+        return Ok(());
+    }
+    let account = &ask.account;
+    tracing::error!(%account, "account {account} gets no new leases: an event of it could not be applied; see `arouter admin quarantine list`");
+    Err(format!("account {account} is parked: an event of it could not be applied"))
+}
+
+/// Applies an event again, or gives it up.
+///
+/// # Errors
+/// When the database is away, or somebody else moved an account meanwhile: ask again.
+pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideAnswer, sqlx::Error> {
+    let (store, now_us) = (&ledger.store, ledger.clock.now_us());
+    let waiting = eventlog::quarantine::list(store).await?;
+    let Some(event) = waiting.into_iter().find(|event| event.event_id == command.event_id) else {
+        return Ok(DecideAnswer::Unknown);
+    };
+    if command.decision == Decision::Discard {
+        eventlog::quarantine::discard(store, &event, now_us).await?;
+        return Ok(DecideAnswer::Done);
+    }
+    let still = if event.stream == Stream::Usage.name() {
+        eventlog::quarantine::release(store, &PostUsage(Arc::clone(ledger)), &event, now_us).await?
+    } else {
+        eventlog::quarantine::release(store, &NoteControl, &event, now_us).await?
+    };
+    Ok(still.map_or(DecideAnswer::Done, |reason| DecideAnswer::Rejected { reason }))
+}

@@ -1,0 +1,119 @@
+//! Events that could not be applied: they wait until an operator has them applied again, or gives them up.
+
+use events::ask::{Decision, Quarantined};
+use events::clock::rfc3339;
+use events::envelope::RawEnvelope;
+use events::subject::Stream;
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyConnection, Row};
+
+use crate::consume::{Event, Fold, Rejected};
+use crate::store::Store;
+use crate::tail::Record;
+
+/// Events listed at the most.
+const LIST_MAX: i64 = 1_000;
+
+/// Sets an event aside.
+///
+/// # Errors
+/// When the database is away.
+pub async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
+    sqlx::query::<Any>(
+        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, parks) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (stream, sequence, event_id) DO NOTHING",
+    )
+    .bind(stream.name())
+    .bind(i64::try_from(rejected.record.sequence).unwrap_or(i64::MAX))
+    .bind(rejected.record.id.clone())
+    .bind(rejected.reason.clone())
+    .bind(String::from_utf8_lossy(&rejected.record.payload).into_owned())
+    .bind(now_us)
+    .bind(rejected.parks.map(str::to_owned))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether an event that nobody has decided about keeps an account from getting new leases.
+///
+/// # Errors
+/// When the database is away.
+pub async fn is_parked(store: &Store, account: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT 1 AS one FROM quarantine WHERE parks = $1 AND decision IS NULL LIMIT 1")
+        .bind(account.to_owned())
+        .fetch_optional(&store.reads)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Those that nobody has decided about, oldest first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(store: &Store) -> Result<Vec<Quarantined>, sqlx::Error> {
+    let rows = sqlx::query::<Any>(
+        "SELECT stream, sequence, event_id, reason, payload, quarantined_at_us, parks FROM quarantine
+         WHERE decision IS NULL ORDER BY quarantined_at_us, stream, sequence LIMIT $1",
+    )
+    .bind(LIST_MAX)
+    .fetch_all(&store.reads)
+    .await?;
+    rows.iter().map(quarantined).collect()
+}
+
+fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
+    Ok(Quarantined {
+        event_id: row.try_get("event_id")?,
+        stream: row.try_get("stream")?,
+        sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
+        reason: row.try_get("reason")?,
+        parks: row.try_get("parks")?,
+        quarantined_at: rfc3339(row.try_get("quarantined_at_us")?),
+        payload: row.try_get("payload")?,
+    })
+}
+
+/// Applies an event again, in one transaction with the decision. Gives back why it still cannot be applied, when so.
+///
+/// # Errors
+/// When the database is away.
+pub async fn release<F: Fold>(store: &Store, fold: &F, event: &Quarantined, now_us: i64) -> Result<Option<String>, sqlx::Error> {
+    let record = Record { sequence: event.sequence, id: event.event_id.clone(), payload: event.payload.clone().into_bytes().into() };
+    let envelope = match RawEnvelope::parse(&record.payload) {
+        Ok(envelope) => envelope,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let mut transaction = store.begin().await?;
+    let again = [Event { record: &record, envelope }];
+    if let Some(rejected) = fold.apply(&mut transaction, &again).await?.pop() {
+        return Ok(Some(rejected.reason));
+    }
+    decide(&mut transaction, event, Decision::Release, now_us).await?;
+    transaction.commit().await?;
+    Ok(None)
+}
+
+/// Gives an event up.
+///
+/// # Errors
+/// When the database is away.
+pub async fn discard(store: &Store, event: &Quarantined, now_us: i64) -> Result<(), sqlx::Error> {
+    let mut transaction = store.begin().await?;
+    decide(&mut transaction, event, Decision::Discard, now_us).await?;
+    transaction.commit().await
+}
+
+async fn decide(connection: &mut AnyConnection, event: &Quarantined, decision: Decision, now_us: i64) -> Result<(), sqlx::Error> {
+    sqlx::query::<Any>(
+        "UPDATE quarantine SET decision = $1, decided_at_us = $2 WHERE stream = $3 AND sequence = $4 AND event_id = $5 AND decision IS NULL",
+    )
+    .bind(decision.as_str())
+    .bind(now_us)
+    .bind(event.stream.clone())
+    .bind(i64::try_from(event.sequence).unwrap_or(i64::MAX))
+    .bind(event.event_id.clone())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! An event that the ledger cannot apply: its account is parked, nobody else's, until the operator decides.
+
+use eventlog::{Log, Outgoing};
+use events::subject::Stream;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::arouter::nanos;
+use tests::wait::until;
+use tests::{Arouter, Provider, Storage};
+
+const GOLDEN: &str = include_str!("../../schemas/events/golden/usage.recorded.v1.json");
+
+/// The golden usage event of this account, changed.
+fn event(account: &str, id: &str, change: impl FnOnce(&mut Value)) -> String {
+    let mut event: Value = serde_json::from_str(GOLDEN).unwrap();
+    (event["account"], event["id"]) = (json!(account), json!(id));
+    event["source"] = json!("/gateway/foreign/boot");
+    event["sequence"] = json!("1");
+    event["data"]["cost_nanos"] = json!(1_000);
+    change(&mut event);
+    event.to_string()
+}
+
+async fn publish(arouter: &Arouter, account: &str, id: &str, payload: String) {
+    let running: Value = serde_json::from_slice(&std::fs::read(arouter.data().join("running.json")).unwrap()).unwrap();
+    let log = Log::connect(running["nats_url"].as_str().unwrap(), "test").await.unwrap();
+    let subject = events::subject::subject::<events::usage_recorded::UsageRecorded>(account, "gen-1767225600-000000000000000000000001");
+    log.append(vec![Outgoing { stream: Stream::Usage, subject, id: id.to_owned(), payload: payload.into() }]).await.unwrap();
+}
+
+async fn operator(arouter: &Arouter, method: Method, path: &str) -> (StatusCode, Value) {
+    let token = std::fs::read_to_string(arouter.data().join("operator.token")).unwrap();
+    arouter.call(method, &format!("/api/v1/admin/quarantine{path}"), token.trim(), None).await
+}
+
+async fn waiting(arouter: &Arouter) -> Vec<Value> {
+    let (status, body) = operator(arouter, Method::GET, "").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    body["data"].as_array().unwrap().clone()
+}
+
+fn verifies(arouter: &Arouter) -> bool {
+    arouter.command("verify").output().unwrap().status.success()
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up() {
+    let provider = Provider::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let account = arouter.keys.account.clone();
+    let id = "01920000-0000-7000-8000-00000000000a";
+    publish(&arouter, &account, id, event(&account, id, |event| event["data"]["tokens"] = json!("many"))).await;
+    let found = until("the quarantine", || async { waiting(&arouter).await.pop() }).await;
+    assert_eq!((&found["event_id"], &found["parks"], &found["stream"]), (&json!(id), &json!(account), &json!("USAGE")), "{found}");
+    assert!(!verifies(&arouter), "verify must name it");
+
+    let request = json!({"model": "test/ok", "messages": [{"role": "user", "content": "hi"}]});
+    let (status, answer) = arouter.chat(request.clone()).await;
+    assert_eq!((status, &answer["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("ledger_unavailable")), "{answer}");
+    assert_eq!(provider.asked().len(), 0, "nothing reaches a provider");
+
+    let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/release")).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    let (status, answer) = operator(&arouter, Method::POST, "/nothing/discard").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+    let (status, _) = arouter.call(Method::GET, "/api/v1/admin/quarantine", &arouter.keys.management_key, None).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "only the operator's");
+    let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/discard")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(waiting(&arouter).await.is_empty());
+
+    until("a lease", || async { (arouter.chat(request.clone()).await.0 == StatusCode::OK).then_some(()) }).await;
+    let balance = arouter.balance().await;
+    assert!(nanos(&balance["balance"]) > 0, "{balance}");
+}
+
+#[tokio::test]
+async fn a_released_event_is_charged_once() {
+    let mut arouter = Arouter::start(Storage::Sqlite, "").await;
+    let account = arouter.keys.account.clone();
+    arouter.stop();
+    // As an older ledger left it, which did not understand what this one does.
+    let (id, database) = ("01920000-0000-7000-8000-00000000000b", format!("sqlite://{}", arouter.data().join("ledger.db").display()));
+    let store = eventlog::Store::open(&database, ledger::STEPS).await.unwrap();
+    let insert = sqlx::query::<sqlx::Any>(
+        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, parks) VALUES ('USAGE', 1, $1, 'unknown type', $2, 0, $3)",
+    );
+    let mut transaction = store.begin().await.unwrap();
+    insert.bind(id).bind(event(&account, id, |_| ())).bind(account.clone()).execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    store.close().await;
+    arouter.launch().await;
+
+    let before = nanos(&arouter.balance().await["balance"]);
+    let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/release")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(nanos(&arouter.balance().await["balance"]), before - 1_000);
+    let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/release")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+    assert_eq!(nanos(&arouter.balance().await["balance"]), before - 1_000);
+}
