@@ -34,7 +34,7 @@ async fn credit_comes_and_goes(storage: Storage) {
     let account = arouter.keys.account.clone();
 
     let (status, bought) = credit(&arouter, json!({"account": account, "kind": "credit", "amount": "20", "id": "order-1"})).await;
-    assert_eq!(status, StatusCode::CREATED, "{bought}");
+    assert_eq!((status, nanos(&bought["data"]["balance"])), (StatusCode::CREATED, 21 * USD), "{bought}");
     let before_the_rest = now_plus(0);
     let soon = now_plus(1_500);
     let (status, given) =

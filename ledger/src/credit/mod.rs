@@ -96,9 +96,11 @@ impl Desk {
             CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us } => {
                 // What was paid comes in whole, and the fee goes out of it: both are seen.
                 let paid = grant(Origin::Bought, amount_nanos.saturating_add(*fee_nanos), None, *expires_at_us);
-                let answer = self.bring(command, CreditKind::Purchase, paid, now_us);
-                if *fee_nanos > Nanos::ZERO && matches!(answer, CreditAnswer::Posted { .. }) {
-                    self.take_fee(command, *fee_nanos, now_us);
+                let mut answer = self.bring(command, CreditKind::Purchase, paid, now_us);
+                if *fee_nanos > Nanos::ZERO
+                    && let CreditAnswer::Posted { balance_nanos, .. } = &mut answer
+                {
+                    *balance_nanos = self.take_fee(command, *fee_nanos, now_us);
                 }
                 answer
             }
@@ -132,7 +134,8 @@ impl Desk {
         answer
     }
 
-    fn take_fee(&mut self, command: &PostCredit, fee: Nanos, now_us: i64) {
+    /// Books the fee of a purchase that has come in; gives back the balance after it.
+    fn take_fee(&mut self, command: &PostCredit, fee: Nanos, now_us: i64) -> Nanos {
         let id = command.account.as_str();
         self.take_from_grant(id, &command.id, fee);
         let change = Change {
@@ -142,7 +145,7 @@ impl Desk {
             description: "platform fee".to_owned(),
             content_hash: String::new(),
         };
-        self.change_credit(id, change, now_us);
+        self.change_credit(id, change, now_us).unwrap_or_default()
     }
 
     fn changed(&mut self, command: &PostCredit, kind: CreditKind, amount: Nanos, now_us: i64) -> CreditAnswer {
