@@ -92,14 +92,14 @@ impl Desk {
     /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
     pub async fn save(self, connection: &mut AnyConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
         let effects = &self.effects;
-        let accounts: Vec<_> = effects.accounts.iter().filter_map(|(id, read_at)| Some((self.accounts.get(id)?, *read_at))).collect();
-        account::repo::save(connection, &accounts).await?;
+        let accounts: Option<Vec<_>> = effects.accounts.iter().map(|(id, read_at)| Some((self.accounts.get(id)?, *read_at))).collect();
+        account::repo::save(connection, &accounts.ok_or(sqlx::Error::RowNotFound)?).await?;
         let windows: Vec<_> = effects.windows.iter().map(|(id, (spent, held))| (id, *spent, *held)).collect();
         key::repo::add(connection, &windows).await?;
         books::write(connection, &effects.movements).await?;
         grant::repo::save(connection, &effects.grants.values().collect::<Vec<_>>()).await?;
-        let leases: Vec<_> = effects.leases.iter().filter_map(|id| self.leases.get(id)).collect();
-        lease::repo::save(connection, &leases).await?;
+        let leases: Option<Vec<_>> = effects.leases.iter().map(|id| self.leases.get(id)).collect();
+        lease::repo::save(connection, &leases.ok_or(sqlx::Error::RowNotFound)?).await?;
         for fact in &effects.facts {
             match fact {
                 Fact::LeaseGranted(fact) => {

@@ -3,7 +3,6 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, clippy::allow_attributes)]
 #[path = "../../../gateway/src/spool/record.rs"]
 mod record;
 
