@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eventlog::{Log, Outgoing};
 use events::subject::{Stream, subject};
-use events::{Draft, Payload, Source};
+use events::{Draft, KillPoint, Payload, Source, kill_point};
 use sqlx::{Any, AnyConnection, Row};
 use tokio_util::sync::CancellationToken;
 
@@ -120,6 +120,7 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
         });
     }
     log.append(events).await?;
+    kill_point(KillPoint::OutboxSent);
     let mut transaction = ledger.store.begin().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published < $1")
         .bind(last)

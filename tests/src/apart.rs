@@ -1,10 +1,12 @@
 //! Gateways, ledger and projector as processes of their own, against a NATS and a PostgreSQL of the test's own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -14,10 +16,12 @@ use crate::wait::until;
 
 /// Everything that runs; it ends with the test.
 pub struct Apart {
-    children: Vec<Child>,
+    children: BTreeMap<String, Child>,
     settings: Vec<(&'static str, String)>,
     folder: TempDir,
-    _postgres: Postgres,
+    nats: u16,
+    /// The database server.
+    pub postgres: Postgres,
     /// Where the gateways listen.
     pub gateways: Vec<String>,
     /// Where the ledger answers reads of gateways.
@@ -49,7 +53,6 @@ impl Apart {
             ("AROUTER_NATS__URL", format!("nats://127.0.0.1:{nats}")),
             ("AROUTER_INTERNAL__SECRET", "a secret of at least thirty-two characters".to_owned()),
             ("AROUTER_OPERATOR__TOKEN", "operator".to_owned()),
-            ("AROUTER_SERVER__LISTEN", "127.0.0.1:0".to_owned()),
             ("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger")),
             ("AROUTER_PROJECTOR__DATABASE_URL", postgres.url("projector")),
             ("AROUTER_LEDGER__LISTEN", format!("127.0.0.1:{ledger}")),
@@ -57,65 +60,105 @@ impl Apart {
             ("AROUTER_LEDGER__URL", format!("http://127.0.0.1:{ledger}")),
             ("AROUTER_PROJECTOR__URL", format!("http://127.0.0.1:{projector}")),
         ];
-        let http = Client::builder().no_proxy().build().unwrap();
+        // A gateway in trouble takes long to answer; whoever waits for it must not wait for ever.
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
         let ledger = format!("http://127.0.0.1:{ledger}");
-        let mut apart = Self { children: Vec::new(), settings, folder, _postgres: postgres, gateways: Vec::new(), ledger, http };
-        let store = apart.folder.path().join("nats");
-        apart.add(Command::new(nats_server()).args(["-a", "127.0.0.1", "-p", &nats.to_string(), "-js", "-sd"]).arg(store));
-        apart.run("ledger", "ledger");
-        apart.run("projector", "projector");
-        for number in 0..gateways {
-            apart.run("gateway", &format!("gateway-{number}"));
+        let (children, listen) = (BTreeMap::new(), Vec::new());
+        let mut apart = Self { children, settings, folder, nats, postgres, gateways: listen, ledger, http };
+        apart.gateways = (0..gateways).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        for name in ["nats", "ledger", "projector"] {
+            apart.run(name);
         }
         for number in 0..gateways {
-            let base = apart.ready(&format!("gateway-{number}")).await;
-            apart.gateways.push(base);
+            apart.run(&format!("gateway-{number}"));
         }
+        apart.ready().await;
         apart
     }
 
-    fn add(&mut self, command: &mut Command) -> usize {
-        self.children.push(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        self.children.len() - 1
+    /// The command line of a part.
+    fn command(&self, part: &str) -> Command {
+        if part == "nats" {
+            let mut command = Command::new(nats_server());
+            command.args(["-a", "127.0.0.1", "-p", &self.nats.to_string(), "-js", "-sd"]).arg(self.folder.path().join("nats"));
+            return command;
+        }
+        let (kind, number) = part.split_once('-').unwrap_or((part, ""));
+        self.on(kind, part, number.parse().ok().and_then(|number: usize| self.gateways.get(number)))
     }
 
-    /// A command on a folder of this name.
-    fn command(&self, name: &str, folder: &str) -> Command {
+    /// A command of ours on the folder of a part.
+    fn on(&self, kind: &str, part: &str, listen: Option<&String>) -> Command {
         let mut command = Command::new(program());
-        command.arg(name).arg("--data").arg(self.folder.path().join(folder)).arg("--config").arg(self.folder.path().join("arouter.toml"));
-        command.env("AROUTER_NODE__NAME", folder).envs(self.settings.iter().map(|(key, value)| (*key, value)));
+        command.arg(kind).arg("--data").arg(self.folder.path().join(part)).arg("--config").arg(self.folder.path().join("arouter.toml"));
+        command.env("AROUTER_NODE__NAME", part).envs(self.settings.iter().map(|(key, value)| (*key, value)));
+        command.env("AROUTER_SERVER__LISTEN", listen.map_or("127.0.0.1:0", |url| url.trim_start_matches("http://")));
         command
     }
 
-    /// Starts a process on a folder of this name; gives back its place among the children.
-    pub fn run(&mut self, name: &str, folder: &str) -> usize {
-        let mut command = self.command(name, folder);
-        self.add(&mut command)
+    /// Starts a part: `nats`, `ledger`, `projector`, `gateway-N`.
+    pub fn run(&mut self, part: &str) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join(format!("{part}.log"))).unwrap();
+        let child = self.command(part).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        assert!(self.children.insert(part.to_owned(), child).is_none(), "{part} runs");
     }
 
-    /// The place of the ledger that was started first.
-    pub const LEDGER: usize = 1;
-
-    /// Kills a child.
-    pub fn kill(&mut self, at: usize) {
-        let _gone = self.children[at].kill();
-        let _ended = self.children[at].wait();
+    /// Kills a part.
+    pub fn kill(&mut self, part: &str) {
+        let mut child = self.children.remove(part).unwrap();
+        let _gone = child.kill();
+        let _ended = child.wait();
     }
 
-    /// Whether a child runs.
-    pub fn runs(&mut self, at: usize) -> bool {
-        self.children[at].try_wait().unwrap().is_none()
+    /// Whether a part runs.
+    pub fn runs(&mut self, part: &str) -> bool {
+        self.children.get_mut(part).is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
-    async fn ready(&self, folder: &str) -> String {
-        let running = self.folder.path().join(folder).join("running.json");
-        until("a gateway", || async {
-            let running: Value = serde_json::from_slice(&std::fs::read(&running).ok()?).ok()?;
-            let base = running["base_url"].as_str()?.trim_end_matches("/v1").to_owned();
-            self.http.get(format!("{base}/readyz")).send().await.ok().filter(|answer| answer.status().is_success())?;
-            Some(base)
-        })
-        .await
+    /// Starts every part that has ended again, as whatever supervises them would.
+    pub fn supervise(&mut self) {
+        self.postgres.supervise();
+        let ended: Vec<String> =
+            self.children.iter_mut().filter_map(|(part, child)| child.try_wait().unwrap().map(|_| part.clone())).collect();
+        for part in ended {
+            self.children.remove(&part);
+            self.run(&part);
+        }
+    }
+
+    /// The process id of a part, or of `postgres`.
+    #[must_use]
+    pub fn pid(&self, part: &str) -> Option<Pid> {
+        if part == "postgres" {
+            return self.postgres.pid();
+        }
+        self.children.get(part).and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?))
+    }
+
+    /// Waits until every gateway serves; parts that have ended meanwhile are started again.
+    pub async fn ready(&mut self) {
+        for base in self.gateways.clone() {
+            until("a gateway", || {
+                self.supervise();
+                let ready = self.http.get(format!("{base}/readyz")).send();
+                async move { ready.await.ok()?.status().is_success().then_some(()) }
+            })
+            .await;
+        }
+    }
+
+    /// Waits until nothing of earlier boots is left in the spools.
+    pub async fn spools_are_taken_over(&mut self) {
+        let spools: Vec<PathBuf> =
+            (0..self.gateways.len()).map(|number| self.folder.path().join(format!("gateway-{number}/spool"))).collect();
+        for spool in spools {
+            until("the spools of earlier boots", || {
+                self.supervise();
+                let boots = std::fs::read_dir(&spool).map_or(0, Iterator::count);
+                async move { (boots == 1).then_some(()) }
+            })
+            .await;
+        }
     }
 
     /// Posts to the first gateway.
@@ -129,13 +172,14 @@ impl Apart {
         self.http.get(format!("{}{path}", self.gateways[0])).bearer_auth(key).send().await.ok()?.json_value().await
     }
 
-    /// A new account with credit: its management key.
-    pub async fn account(&self, usd: Value) -> String {
+    /// A new account with credit: its id and management key.
+    pub async fn account(&self, usd: Value) -> (String, String) {
         let (_, made) = self.post("/api/v1/admin/accounts", "operator", json!({"name": "apart"})).await;
         let credit = json!({"account": made["data"]["id"], "amount": usd, "kind": "grant"});
         let (status, answer) = self.post("/api/v1/admin/credit", "operator", credit).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
-        made["management_key"].as_str().unwrap().to_owned()
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&made["data"]["id"]), text(&made["management_key"]))
     }
 
     /// A new key; its secret.
@@ -147,18 +191,23 @@ impl Apart {
 
     /// Proves the books.
     pub fn verify(&self) {
-        let verified = self.command("verify", "gateway-0").output().unwrap();
+        let verified = self.on("verify", "gateway-0", None).output().unwrap();
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     }
 }
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                let _gone = kill_process(pid, Signal::KILL);
-            }
+        for child in self.children.values_mut() {
+            let _gone = child.kill();
             let _ended = child.wait();
+        }
+        if std::thread::panicking() {
+            for part in self.children.keys() {
+                let log = std::fs::read_to_string(self.folder.path().join(format!("{part}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- the end of the log of {part}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            }
         }
     }
 }

@@ -4,12 +4,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use events::kill::{self, KillPoint};
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::load::{self, Target, Told};
 use crate::postgres::Postgres;
+use crate::provider::Provider;
 use crate::wait::until;
 
 /// Where the ledger and the projector keep their tables.
@@ -95,13 +98,56 @@ impl Arouter {
         command
     }
 
-    /// Starts the process again on the same folder.
-    pub async fn launch(&mut self) {
+    fn spawn(&mut self, command: &mut Command) {
         assert!(self.child.is_none(), "it runs");
         let _gone = std::fs::remove_file(self.data().join("running.json"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("arouter.log")).unwrap();
-        let child = self.command("up").stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.child = Some(child);
+        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Starts the process again on the same folder, to die when it reaches this point for so many times. Gives back whether it got
+    /// ready before.
+    pub async fn launch_to_die(&mut self, point: KillPoint, times: u64) -> bool {
+        let mut command = self.command("up");
+        self.spawn(command.env(kill::VARIABLE, format!("{}:{times}", point.name())));
+        let (running, http) = (self.data().join("running.json"), self.http.clone());
+        until("readiness or death", || {
+            let is_dead = self.is_dead();
+            let running = std::fs::read(&running).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+            if let Some(running) = &running {
+                self.base = running["base_url"].as_str().unwrap().trim_end_matches("/v1").into();
+            }
+            let ready = http.get(format!("{}/readyz", self.base)).send();
+            async move {
+                if is_dead {
+                    return Some(false);
+                }
+                running?;
+                ready.await.ok()?.status().is_success().then_some(true)
+            }
+        })
+        .await
+    }
+
+    /// Waits until the process has died at its kill point.
+    pub async fn death(&mut self, point: KillPoint) {
+        until(&format!("the death at {}", point.name()), || {
+            let is_dead = self.is_dead();
+            async move { is_dead.then_some(()) }
+        })
+        .await;
+        let status = self.child.take().unwrap().wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{} ended the process another way: {status}", point.name());
+    }
+
+    fn is_dead(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
+    /// Starts the process again on the same folder.
+    pub async fn launch(&mut self) {
+        let mut command = self.command("up");
+        self.spawn(&mut command);
         let data = self.data();
         let running: Value = until("the start", || async {
             let text = std::fs::read(data.join("running.json")).ok()?;
@@ -124,6 +170,25 @@ impl Arouter {
             (body["balance"].as_f64()? > 0.0 || self.config.contains("credit_usd = 0\n")).then_some(())
         })
         .await;
+    }
+
+    /// Whom clients ask, and how.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target {
+            gateways: vec![self.base.clone()],
+            http: self.http.clone(),
+            live_key: self.keys.live_key.clone(),
+            management_key: self.keys.management_key.clone(),
+            operator_token: std::fs::read_to_string(self.data().join("operator.token")).unwrap().trim().to_owned(),
+            account: self.keys.account.clone(),
+        }
+    }
+
+    /// Proves that nothing was lost and nothing happened twice, once everything has settled.
+    pub async fn prove(&self, told: &Told, provider: &Provider) {
+        let database = |name: &str| load::file(&self.data().join(name));
+        told.prove(&database("ledger.db"), &database("projector.db"), provider).await;
     }
 
     fn signal(&self, signal: Signal) {

@@ -6,8 +6,10 @@ pub mod arouter;
 pub mod apart;
 pub mod postgres;
 pub mod provider;
+pub mod load;
 pub mod simulation;
 pub mod wait;
 
 pub use arouter::{Arouter, Keys, Storage};
+pub use load::{Load, Target, Told};
 pub use provider::Provider;

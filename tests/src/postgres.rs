@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A running server with one empty database per reader.
@@ -33,6 +34,18 @@ fn as_other_user(program: &Path) -> Command {
     }
 }
 
+fn serve(folder: &Path, port: u16) -> Child {
+    as_other_user(&binary("postgres"))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "unix_socket_directories="])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 impl Postgres {
     /// Starts a server; needs PostgreSQL's server binaries (`make test-tools` installs them).
     #[must_use]
@@ -52,20 +65,26 @@ impl Postgres {
             .unwrap();
         assert!(made.success(), "initdb");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = as_other_user(&binary("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "unix_socket_directories="])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = serve(folder.path(), port);
         let postgres = Self { child, folder, port };
         for name in ["ledger", "projector"] {
             postgres.create(name);
         }
         postgres
+    }
+
+    /// Starts it again when it has ended.
+    pub fn supervise(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.child = serve(self.folder.path(), self.port);
+        }
+    }
+
+    /// The server's own process id: the child may be the program that changed the user.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        let own = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).ok()?;
+        Pid::from_raw(own.lines().next()?.trim().parse().ok()?)
     }
 
     fn create(&self, name: &str) {
@@ -93,11 +112,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The server's own process id: the child may be the program that changed the user.
-        let own = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).ok();
-        let own = own.and_then(|text| text.lines().next()?.trim().parse().ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = own {
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+        if let Some(pid) = self.pid() {
+            let _gone = kill_process(pid, Signal::QUIT);
         }
         let _ended = self.child.wait();
     }

@@ -14,6 +14,9 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
+/// Requests that are kept.
+const ASKED_KEPT: usize = 1_000;
+
 /// What it was asked.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -29,6 +32,7 @@ pub struct Provider {
     /// Where it listens.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    users: Arc<Mutex<BTreeMap<String, u32>>>,
     peers: Arc<Mutex<BTreeSet<SocketAddr>>>,
 }
 
@@ -56,7 +60,8 @@ impl Provider {
     /// Starts one.
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Self { address: listener.local_addr().unwrap(), asked: Arc::default(), peers: Arc::default() };
+        let provider =
+            Self { address: listener.local_addr().unwrap(), asked: Arc::default(), users: Arc::default(), peers: Arc::default() };
         let router = Router::new()
             .route("/v1/chat/completions", post(chat))
             .with_state(provider.clone())
@@ -66,7 +71,7 @@ impl Provider {
         provider
     }
 
-    /// What it was asked so far.
+    /// What it was asked so far; the first thousand.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
@@ -78,16 +83,20 @@ impl Provider {
         self.peers.lock().unwrap().len()
     }
 
+    fn note(&self, asked: Asked) {
+        if let Some(user) = asked.body["user"].as_str() {
+            *self.users.lock().unwrap().entry(user.to_owned()).or_default() += 1;
+        }
+        let mut all = self.asked.lock().unwrap();
+        if all.len() < ASKED_KEPT {
+            all.push(asked);
+        }
+    }
+
     /// How often each `user` asked.
     #[must_use]
     pub fn users(&self) -> BTreeMap<String, u32> {
-        let mut users = BTreeMap::new();
-        for asked in self.asked() {
-            if let Some(user) = asked.body["user"].as_str() {
-                *users.entry(user.to_owned()).or_default() += 1;
-            }
-        }
-        users
+        self.users.lock().unwrap().clone()
     }
 
     /// The configuration that makes it the provider `test`; prices are 1 and 2 USD per million tokens.
@@ -113,7 +122,7 @@ async fn chat(State(provider): State<Provider>, ConnectInfo(peer): ConnectInfo<S
     let body: Value = serde_json::from_slice(&body).expect("the gateway sends JSON");
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let is_stream = body["stream"].as_bool().unwrap_or(false);
-    provider.asked.lock().unwrap().push(Asked { body: body.clone(), headers });
+    provider.note(Asked { body: body.clone(), headers });
     let error = |status: u16| {
         (StatusCode::from_u16(status).unwrap(), axum::Json(json!({"error": {"message": "upstream says no", "type": "x"}}))).into_response()
     };
@@ -182,7 +191,7 @@ fn streamed(model: &str, body: &Value) -> Response {
             frames.push("data: [DONE]\n\n".to_owned());
         }
     }
-    let gap = Duration::from_millis(if model == "paced" { 150 } else { 0 });
+    let gap = Duration::from_millis(if model == "paced" { 200 } else { 0 });
     let frames = stream::iter(frames).then(move |frame| async move {
         if !gap.is_zero() {
             tokio::time::sleep(gap).await;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 async fn three_processes_serve_charge_and_survive_each_other() {
     let provider = Provider::start().await;
     let mut apart = Apart::start(1, &provider.config()).await;
-    let management = apart.account(json!(1)).await;
+    let (_, management) = apart.account(json!(1)).await;
     let key = apart.key(&management, json!({"name": "k", "limit": 0.5})).await;
     let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
     for _ in 0..10 {
@@ -23,10 +23,10 @@ async fn three_processes_serve_charge_and_survive_each_other() {
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
     // The ledger dies: a warm lease goes on, and a new ledger posts what was missed.
-    apart.kill(Apart::LEDGER);
+    apart.kill("ledger");
     let (status, answer) = apart.post("/v1/chat/completions", &key, ask.clone()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    let ledger = apart.run("ledger", "ledger");
+    apart.run("ledger");
     until("all postings", || async {
         let answer = apart.get("/api/v1/balance", &key).await?;
         (nanos(answer.get("balance")?) == 1_000_000_000 - 11 * 20_000).then_some(())
@@ -38,7 +38,7 @@ async fn three_processes_serve_charge_and_survive_each_other() {
     })
     .await;
     apart.verify();
-    assert!(apart.runs(ledger), "the ledger runs");
+    assert!(apart.runs("ledger"), "the ledger runs");
     let unsigned = apart.http.get(format!("{}/api/v1/balance", apart.ledger)).send().await.expect("an answer");
     assert_eq!(unsigned.status(), StatusCode::UNAUTHORIZED, "reads are for the gateway only");
 }
@@ -50,7 +50,7 @@ async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() 
     // 5 completion tokens at 20,000 USD per million.
     let dear = "[[models]]\nid = \"test/dear\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"0\"\ncompletion_usd_per_mtok = \"20000\"\ncontext_length = 100000\n";
     let apart = Apart::start(8, &format!("{}{dear}", provider.config())).await;
-    let management = apart.account(json!(5)).await;
+    let (_, management) = apart.account(json!(5)).await;
     let key = apart.key(&management, json!({"name": "racer"})).await;
     let known = apart.gateways.clone();
     let shared = Arc::new((apart.http.clone(), known, key.clone()));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use events::kill;
 use gateway::config::{BillingConfig, Decimal, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -151,6 +152,11 @@ impl Config {
         }
         if config.internal.secret.as_ref().is_some_and(|secret| secret.len() < 32) {
             bail!("configuration: internal.secret must have at least 32 characters");
+        }
+        if let Some(point) = variable(kill::VARIABLE)
+            && !kill::arm(&point)
+        {
+            bail!("{}: this build has no kill point {point}; kill points are for tests", kill::VARIABLE);
         }
         Ok(config)
     }

@@ -14,7 +14,7 @@ use eventlog::{AskError, Asker};
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
-use events::{Draft, Payload};
+use events::{Draft, KillPoint, Payload, kill_point};
 use http::{HeaderMap, header};
 
 use crate::auth::{Directory, follow};
@@ -60,6 +60,7 @@ impl Admin {
             GatewayError::SpoolFull
         })?;
         self.spool.synced(position).await;
+        kill_point(KillPoint::ControlRecorded);
         let mut bytes = Vec::new();
         draft.write(&self.spool.source, 1, &mut bytes).map_err(|_| GatewayError::Internal)?;
         let envelope = RawEnvelope::parse(&bytes).map_err(|_| GatewayError::Internal)?;

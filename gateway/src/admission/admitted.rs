@@ -7,7 +7,7 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted};
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, Nanos, Provenance, RequestId, Tokens, UnitPrices};
+use events::{CostStatus, Draft, KillPoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, kill_point};
 use pricing::ServiceTier;
 
 use super::Admission;
@@ -148,6 +148,7 @@ impl Admitted {
         if let Err(error) = place.spool().append(|batch| batch.push(&self.draft(&progress))) {
             tracing::warn!(%error, "the progress of a stream is not recorded: {error}");
         }
+        kill_point(KillPoint::ProgressWritten);
     }
 
     /// Records the end and settles the hold. The events are written when this returns, and synced to the disk in mode `strict`.
@@ -155,6 +156,7 @@ impl Admitted {
         let (charge, recorded) = self.end(end);
         if let Some((spool, position)) = recorded {
             self.report(spool.flushed(position).await);
+            kill_point(KillPoint::EndWritten);
             if self.mode == SpoolMode::Strict {
                 spool.synced(position).await;
             }
@@ -196,6 +198,7 @@ impl Admitted {
             }
             batch.push(&self.draft(&finished));
         });
+        kill_point(KillPoint::EndRecorded);
         hold.settle(cost);
         (charge, Some((spool, position)))
     }

@@ -14,7 +14,7 @@ use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
 use events::request::{Format, RequestStarted};
-use events::{Draft, RequestId};
+use events::{Draft, KillPoint, RequestId, kill_point};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -76,6 +76,7 @@ impl Admission {
             tracing::error!(%error, "a request is refused: {error}");
             GatewayError::SpoolFull
         })?;
+        kill_point(KillPoint::RequestReserved);
         let purse = self.purse(intent.key);
         let at = Moment::now(&*self.clock);
         let now_us = at.civil_us;
@@ -83,6 +84,7 @@ impl Admission {
             Some(hold) => hold,
             None => purse.hold(intent.plan.least(), intent.plan.most()).await?,
         };
+        kill_point(KillPoint::RequestHeld);
         let started = RequestStarted {
             request: intent.request.clone(),
             account: intent.key.account.clone(),
@@ -105,12 +107,14 @@ impl Admission {
             payload: &started,
         };
         let position = place.start(&draft);
+        kill_point(KillPoint::StartRecorded);
         let admitted = Admitted::new(started, (hold, place), self);
         // What fails here has an end all the same: `admitted` records it when it is dropped.
         self.spool.flushed(position).await.map_err(|error| {
             tracing::error!(%error, "a request is refused: {error}");
             GatewayError::SpoolFull
         })?;
+        kill_point(KillPoint::StartWritten);
         if self.mode == SpoolMode::Strict {
             self.spool.synced(position).await;
         }

@@ -6,6 +6,7 @@ pub mod upstream;
 use std::time::Instant;
 
 use events::request::Attempt;
+use events::{KillPoint, kill_point};
 use http::StatusCode;
 use serde_json::Value;
 use wire::openai::request::ChatRequest;
@@ -53,6 +54,7 @@ impl Upstream {
             });
             match result {
                 Ok(answer) => {
+                    kill_point(KillPoint::ProviderAnswered);
                     admitted.first_piece();
                     return Ok(Reply { answer, served: Served { model: model.clone(), tier: plan.tier } });
                 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use eventlog::{Asker, Log, Outgoing};
 use events::ask::{AskLedgerWatermarks, AskProjectorWatermarks, CloseSource, Watermarks};
 use events::subject::Stream;
+use events::{KillPoint, kill_point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -124,6 +125,7 @@ impl Publisher {
             () = self.run(CancellationToken::new(), shipping) => return,
             () = watch => {}
         }
+        kill_point(KillPoint::RecoveryTakenOver);
         if let Err(error) = std::fs::remove_dir_all(&watcher.spool.folder) {
             tracing::warn!(%error, "the spool of an earlier boot cannot be deleted: {error}");
         }
@@ -136,6 +138,7 @@ impl Publisher {
         };
         if !events.is_empty() {
             self.log.send(events).await?;
+            kill_point(KillPoint::SpoolSent);
         }
         cursor.segment = Some(segment);
         cursor.offset = offset;

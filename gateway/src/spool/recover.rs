@@ -12,7 +12,7 @@ use events::ids::Ids;
 use events::request::{Outcome, RequestFinished, RequestProgress, RequestStarted};
 use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices};
+use events::{CostStatus, Draft, KillPoint, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, kill_point};
 
 use super::record::{Found, HEAD, read};
 use super::segment::{HEADER, Segment, Sequences};
@@ -232,6 +232,7 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
             batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &finished });
         }
     })?;
+    kill_point(KillPoint::RecoverySettled);
     Ok(())
 }
 

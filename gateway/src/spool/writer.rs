@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use events::kill::{self, KillPoint, kill_point};
 use events::{Draft, Payload, Source};
 use tokio::sync::watch;
 
@@ -177,6 +178,7 @@ impl Spool {
             )));
         }
         files.spare = Some(files.create(&self.folder, &self.config, queue.sequences)?);
+        kill_point(KillPoint::SegmentMade);
         queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
         Ok(queue)
     }
@@ -235,6 +237,10 @@ impl Spool {
             };
             if let Some(segment) = current.filter(|_| size > 0) {
                 let offset = segment.filled();
+                if kill::dies_at(KillPoint::SpoolHalfWritten) {
+                    segment.file.write_all_at(&bytes[..size / 2], offset)?;
+                    kill::die();
+                }
                 segment.file.write_all_at(&bytes[..size], offset)?;
                 segment.end_at(position - (all - length(size)));
                 segment.fill(offset + length(size), &last);
@@ -321,7 +327,11 @@ impl Spool {
                 done.extend(files.segments.pop_front());
             }
         }
-        done.iter().try_for_each(|segment| std::fs::remove_file(&segment.path))
+        done.iter().try_for_each(|segment| {
+            std::fs::remove_file(&segment.path)?;
+            kill_point(KillPoint::SegmentForgotten);
+            Ok(())
+        })
     }
 
     /// Whether everybody has everything.

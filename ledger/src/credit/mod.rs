@@ -1,8 +1,8 @@
 //! Credit that comes and goes other than by usage: grants, purchases, refunds and corrections, once per command id.
 
-use events::Nanos;
 use events::ask::{CreditAnswer, CreditCommand, PostCredit};
 use events::ledger::{CreditKind, CreditPosted};
+use events::{KillPoint, Nanos, kill_point};
 use sqlx::{Any, Row};
 
 use crate::books::{self, Kind, Movement};
@@ -38,7 +38,9 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
         Output::Lease(_) | Output::Done => CreditAnswer::UnknownAccount,
     };
     desk.save(&mut transaction, ledger).await?;
+    kill_point(KillPoint::CreditSaved);
     transaction.commit().await?;
+    kill_point(KillPoint::CreditCommitted);
     Ok(answer)
 }
 

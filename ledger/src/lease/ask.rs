@@ -1,8 +1,8 @@
 //! A gateway's question about a lease: give back, extend, renew, close — in one transaction.
 
-use events::Nanos;
 use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding, LimitSource};
 use events::ledger::LeaseGranted;
+use events::{KillPoint, Nanos, kill_point};
 
 use super::{Lease, State, TTL_US};
 use crate::account::Account;
@@ -32,7 +32,9 @@ pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::E
         Output::Credit(_) | Output::Done => without(LeaseStanding::Gone),
     };
     desk.save(&mut transaction, ledger).await?;
+    kill_point(KillPoint::LeaseSaved);
     transaction.commit().await?;
+    kill_point(KillPoint::LeaseCommitted);
     Ok(answer)
 }
 

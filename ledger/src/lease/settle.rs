@@ -3,7 +3,7 @@
 use super::{FROZEN_US, State, repo};
 use crate::desk::{Desk, Input};
 use crate::process::Ledger;
-use events::Nanos;
+use events::{KillPoint, Nanos, kill_point};
 
 /// Leases looked at in one sweep.
 const SWEEP_MAX: i64 = 200;
@@ -21,6 +21,7 @@ pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Res
     }
     let leases = repo::of_holder(&mut transaction, source).await?;
     settle(transaction, ledger, leases, &Input::Close).await?;
+    kill_point(KillPoint::SourceClosed);
     Ok(true)
 }
 

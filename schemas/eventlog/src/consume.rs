@@ -6,6 +6,7 @@ use std::time::Duration;
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::subject::Stream;
+use events::{KillPoint, kill_point};
 use sqlx::{Any, AnyConnection, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -176,7 +177,9 @@ impl<F: Fold> Reader<F> {
             }
         }
         let mut transaction = self.store.begin().await?;
+        kill_point(KillPoint::ReaderBegun);
         rejected.extend(self.fold.apply(&mut transaction, &read).await?);
+        kill_point(KillPoint::ReaderApplied);
         for rejected in rejected {
             tracing::error!(
                 stream = self.stream.name(),
@@ -193,7 +196,9 @@ impl<F: Fold> Reader<F> {
         if !advance(&mut transaction, self.stream, from, &next).await? {
             return Err(Stop::Fenced);
         }
+        kill_point(KillPoint::ReaderMoved);
         transaction.commit().await?;
+        kill_point(KillPoint::ReaderCommitted);
         Ok(next)
     }
 }

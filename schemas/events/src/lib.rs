@@ -15,10 +15,12 @@ pub mod subject;
 pub mod ask;
 pub mod caller;
 pub mod schema;
+pub mod kill;
 
 pub use clock::{Clock, SystemClock};
 pub use envelope::{Draft, Envelope, Source};
 pub use ids::{AccountId, Ids, KeyHash, LeaseId, RequestId};
+pub use kill::{KillPoint, kill_point};
 pub use money::Nanos;
 pub use payload::Payload;
 pub use usage::{CostStatus, Provenance, Tokens, UnitPrices};

@@ -1,0 +1,77 @@
+//! The process dies at each named instruction around the money, under load: nothing is lost, nothing is charged or credited twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::KillPoint;
+use tests::wait::until;
+use tests::{Arouter, Load, Provider, Storage, Told};
+
+/// How often a point may be passed before the process dies there: the more often it comes along, the more.
+const fn reach(point: KillPoint) -> u64 {
+    match point {
+        KillPoint::RequestReserved
+        | KillPoint::RequestHeld
+        | KillPoint::StartRecorded
+        | KillPoint::StartWritten
+        | KillPoint::ProviderAnswered
+        | KillPoint::EndRecorded
+        | KillPoint::EndWritten
+        | KillPoint::SpoolHalfWritten => 200,
+        KillPoint::ReaderBegun
+        | KillPoint::ReaderApplied
+        | KillPoint::ReaderMoved
+        | KillPoint::ReaderCommitted
+        | KillPoint::SpoolSent
+        | KillPoint::LeaseSaved
+        | KillPoint::LeaseCommitted => 12,
+        KillPoint::CreditSaved | KillPoint::CreditCommitted | KillPoint::ControlRecorded | KillPoint::OutboxSent => 4,
+        KillPoint::ProgressWritten
+        | KillPoint::SegmentMade
+        | KillPoint::SegmentForgotten
+        | KillPoint::RecoverySettled
+        | KillPoint::RecoveryTakenOver
+        | KillPoint::SourceClosed => 1,
+    }
+}
+
+#[tokio::test]
+async fn dies_at_every_named_instruction() {
+    let provider = Provider::start().await;
+    let config = format!("[bootstrap]\ncredit_usd = 1000\n[spool]\nsegment_bytes = 262144\n{}", provider.config());
+    let mut arouter = Arouter::start(Storage::Sqlite, &config).await;
+    let told = Arc::<Told>::default();
+    let rounds: u64 = std::env::var_os("AROUTER_TEST_KILL_ROUNDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(1);
+    for round in 0..rounds {
+        for (number, point) in (0_u64..).zip(KillPoint::ALL) {
+            // Every point finds an earlier boot that died under load.
+            let load = Load::start(&arouter.target(), &told, 16);
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            arouter.kill();
+            load.end().await;
+            let times = 1 + (round * 7_919 + number * 104_729) % reach(*point);
+            if arouter.launch_to_die(*point, times).await {
+                let load = Load::start(&arouter.target(), &told, 16);
+                arouter.death(*point).await;
+                load.end().await;
+            } else {
+                arouter.death(*point).await;
+            }
+            // Its nats-server lives on every other time: the next start finds and ends it.
+            if (round + number).is_multiple_of(2) {
+                arouter.kill_nats();
+            }
+            arouter.launch().await;
+        }
+    }
+    let target = arouter.target();
+    until("all credit", || told.all_credit_is_posted(&target)).await;
+    arouter.settle_and_verify().await;
+    println!(
+        "{} requests reached the provider, {} answers, {rounds} times each of {} points",
+        provider.users().len(),
+        told.answers(),
+        KillPoint::ALL.len()
+    );
+    arouter.prove(&told, &provider).await;
+}
