@@ -46,7 +46,7 @@ impl Kind {
 }
 
 /// A movement of one account's money.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Movement {
     /// Unique for ever: the event's or command's id.
     pub id: String,

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use eventlog::store::{placeholders, portions};
 use eventlog::{Log, Outgoing};
+use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::{Stream, subject};
 use events::{Draft, KillPoint, Payload, Source, kill_point};
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio_util::sync::CancellationToken;
 
+use crate::desk::Fact;
 use crate::process::Ledger;
 
 /// Events published at once.
@@ -15,37 +18,131 @@ const BATCH: i64 = 500;
 /// How long to wait when there is nothing to publish, or NATS is away.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Writes an event in the transaction of its effect.
+/// An event as the log takes it.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its id.
+    pub event_id: String,
+    /// Where to.
+    pub subject: String,
+    /// The event.
+    pub payload: String,
+}
+
+/// Writes facts in the transaction of their effect.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn write<P: Payload>(
-    connection: &mut AnyConnection,
+pub async fn write(connection: &mut AnyConnection, ledger: &Ledger, facts: &[Fact]) -> Result<(), sqlx::Error> {
+    if facts.is_empty() {
+        return Ok(());
+    }
+    let count = i64::try_from(facts.len()).unwrap_or(i64::MAX);
+    let row = sqlx::query::<Any>("UPDATE outbox_state SET written = written + $1 WHERE one = 1 RETURNING written, node")
+        .bind(count)
+        .fetch_one(&mut *connection)
+        .await?;
+    let first = (row.try_get::<i64, _>("written")? - count + 1).unsigned_abs();
+    let source = Source(format!("/ledger/{}", row.try_get::<String, _>("node")?));
+    let mut messages = Vec::with_capacity(facts.len());
+    for (sequence, fact) in (first..).zip(facts) {
+        messages.push((sequence, message(ledger, &source, sequence, fact).map_err(|error| sqlx::Error::Encode(Box::new(error)))?));
+    }
+    insert(connection, &messages).await
+}
+
+fn message(ledger: &Ledger, source: &Source, sequence: u64, fact: &Fact) -> Result<Message, serde_json::Error> {
+    match fact {
+        Fact::LeaseChanged(payload) => of(ledger, source, sequence, payload.account.as_str(), payload.lease.as_str(), payload),
+        Fact::CreditPosted(payload) => of(ledger, source, sequence, payload.account.as_str(), &payload.id, payload),
+        Fact::UsagePosted(payload) => of(ledger, source, sequence, payload.account.as_str(), payload.account.as_str(), payload),
+    }
+}
+
+/// Where a fact goes in the log.
+#[must_use]
+pub fn subject_of(fact: &Fact) -> String {
+    match fact {
+        Fact::LeaseChanged(payload) => subject::<LeaseChanged>(payload.account.as_str(), payload.lease.as_str()),
+        Fact::CreditPosted(payload) => subject::<CreditPosted>(payload.account.as_str(), &payload.id),
+        Fact::UsagePosted(payload) => subject::<UsagePosted>(payload.account.as_str(), payload.account.as_str()),
+    }
+}
+
+fn of<P: Payload>(
     ledger: &Ledger,
+    source: &Source,
+    sequence: u64,
     account: &str,
     about: &str,
     payload: &P,
-) -> Result<(), sqlx::Error> {
-    let row = sqlx::query::<Any>("UPDATE outbox_state SET written = written + 1 WHERE one = 1 RETURNING written, node")
-        .fetch_one(&mut *connection)
-        .await?;
-    let sequence: i64 = row.try_get("written")?;
-    let source = Source(format!("/ledger/{}", row.try_get::<String, _>("node")?));
+) -> Result<Message, serde_json::Error> {
     let id = ledger.ids.uuid(&*ledger.clock);
     let draft = Draft { id, time_us: ledger.clock.now_us(), account, subject: about, traceparent: None, payload };
     let mut bytes = Vec::new();
-    draft.write(&source, u64::try_from(sequence).unwrap_or_default(), &mut bytes).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-    sqlx::query::<Any>("INSERT INTO outbox (sequence, event_id, subject, payload) VALUES ($1, $2, $3, $4)")
-        .bind(sequence)
-        .bind(id.to_string())
-        .bind(subject::<P>(account, about))
-        .bind(String::from_utf8(bytes).unwrap_or_default())
+    draft.write(source, sequence, &mut bytes)?;
+    let payload = String::from_utf8(bytes).unwrap_or_default();
+    Ok(Message { event_id: id.to_string(), subject: subject::<P>(account, about), payload })
+}
+
+/// Keeps events that are in the log already, up to the last of them.
+///
+/// # Errors
+/// When the database is away.
+pub async fn keep(connection: &mut AnyConnection, last: u64, messages: &[(u64, Message)]) -> Result<(), sqlx::Error> {
+    insert(connection, messages).await?;
+    sqlx::query::<Any>("UPDATE outbox_state SET written = $1, published = $1 WHERE one = 1")
+        .bind(i64::try_from(last).unwrap_or(i64::MAX))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Publishes until `stop`.
+async fn insert(connection: &mut AnyConnection, messages: &[(u64, Message)]) -> Result<(), sqlx::Error> {
+    for portion in portions(messages) {
+        let sql =
+            format!("INSERT INTO outbox (sequence, event_id, subject, payload) VALUES {}", placeholders(connection, portion.len(), 4));
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for (sequence, message) in portion {
+            query = query
+                .bind(i64::try_from(*sequence).unwrap_or(i64::MAX))
+                .bind(message.event_id.clone())
+                .bind(message.subject.clone())
+                .bind(message.payload.clone());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// How many facts the books have. Empty ones take the name over that their log was written under.
+///
+/// # Errors
+/// When the database is away.
+pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
+    let mut transaction = ledger.store.begin().await?;
+    sqlx::query::<Any>("UPDATE outbox_state SET node = $1 WHERE one = 1 AND written = 0")
+        .bind(source.trim_start_matches("/ledger/").to_owned())
+        .execute(&mut *transaction)
+        .await?;
+    let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    row.try_get::<i64, _>("written").map(i64::unsigned_abs)
+}
+
+/// The id of the event at a place.
+///
+/// # Errors
+/// When the database is away.
+pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT event_id FROM outbox WHERE sequence = $1")
+        .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+        .fetch_optional(&ledger.store.reads)
+        .await?;
+    row.map(|row| row.try_get("event_id")).transpose()
+}
+
+/// Publishes until `stop`, and then what is left.
 pub async fn relay(ledger: &Ledger, log: &Log, stop: CancellationToken) {
     let mut connects = log.connects();
     let mut verified = false;
@@ -69,8 +166,11 @@ pub async fn relay(ledger: &Ledger, log: &Log, stop: CancellationToken) {
             }
             Err(error) => tracing::warn!(%error, "the ledger's events wait in the outbox: {error}"),
         }
+        if stop.is_cancelled() {
+            return;
+        }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
@@ -86,7 +186,7 @@ enum RelayError {
 
 /// After a connection the stream may have lost its tail: go back to the last event it still has.
 async fn rewind(ledger: &Ledger, log: &Log) -> Result<(), RelayError> {
-    let last = log.last_event_id(Stream::Ledger).await?.unwrap_or_default();
+    let last = log.last_event(Stream::Ledger).await?.map_or_else(String::new, |last| last.id);
     let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last).fetch_optional(&ledger.store.reads).await?;
     let has = row.map_or(Ok(0), |row| row.try_get::<i64, _>("sequence"))?;
     let mut transaction = ledger.store.begin().await?;

@@ -96,6 +96,7 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
         node: apart.config.node.name.clone(),
     };
     let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
+    ledger::replay::catch_up(&ledger, &apart.log, None).await?;
     ledger.start(&apart.log, &apart.tasks, &apart.stop);
     let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
     let router = ledger.router(apart.secret.clone());

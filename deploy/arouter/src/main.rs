@@ -10,6 +10,7 @@ mod apart;
 mod admin;
 mod verify;
 mod doctor;
+mod replay;
 mod prices;
 mod stop;
 
@@ -63,6 +64,8 @@ enum Command {
     Admin(admin::AdminArgs),
     /// Proves that the books are right.
     Verify(Settings),
+    /// Makes books and reports again from the log, and compares them with the live ones.
+    Replay(replay::ReplayArgs),
     /// Looks for what is wrong with this installation.
     Doctor(Settings),
     /// Price lists.
@@ -106,6 +109,7 @@ async fn run(command: Command, back: Handle) -> Result<ExitCode> {
         Command::Projector(settings) => apart::projector(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Verify(settings) => verify::verify(&settings).await,
+        Command::Replay(args) => replay::replay(&args).await,
         Command::Doctor(settings) => doctor::doctor(&settings).await,
         Command::Prices(args) => prices::run(&args).map(|()| ExitCode::SUCCESS),
     }

@@ -56,6 +56,7 @@ impl Background {
         let ledger = Ledger::open(&ledger, Arc::clone(&clock), ids).await?;
         let projector = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
         let projector = Projector::open(&projector, clock).await?;
+        ledger::replay::catch_up(&ledger, &log, None).await?;
         ledger.start(&log, &tasks, &stop_readers);
         projector.start(&log, &tasks, &stop_readers);
         Ok(Self { nats_url, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })

@@ -3,7 +3,7 @@
 use events::Nanos;
 
 /// An account's money.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// Its id.
     pub id: String,

@@ -1,7 +1,7 @@
 //! Credit that comes and goes other than by usage: grants, purchases, refunds and corrections, once per command id.
 
 use events::ask::{CreditAnswer, CreditCommand, PostCredit};
-use events::ledger::{CreditKind, CreditPosted};
+use events::ledger::{CreditKind, CreditPosted, GrantTerms};
 use events::{KillPoint, Nanos, kill_point};
 use sqlx::{Any, Row};
 
@@ -63,6 +63,16 @@ pub(crate) struct Change {
     pub amount: Nanos,
     pub description: String,
     pub content_hash: String,
+    /// What it is kept as, when it comes in.
+    pub grant: Option<GrantTerms>,
+    /// The grant that it was taken from, where not from all in their order.
+    pub taken_from: Option<String>,
+}
+
+/// The change that a command asks for.
+fn change(command: &PostCredit, kind: CreditKind, amount: Nanos) -> Change {
+    let (id, description, content_hash) = (command.id.clone(), command.description.clone(), content(command));
+    Change { id, kind, amount, description, content_hash, grant: None, taken_from: None }
 }
 
 impl Desk {
@@ -93,7 +103,7 @@ impl Desk {
                     return CreditAnswer::Insufficient;
                 }
                 self.burn(id, taken);
-                self.changed(command, CreditKind::Adjustment, *amount_nanos, now_us)
+                self.changed(command, change(command, CreditKind::Adjustment, *amount_nanos), now_us)
             }
             CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us } => {
                 // What was paid comes in whole, and the fee goes out of it: both are seen.
@@ -124,12 +134,14 @@ impl Desk {
         if taken == Nanos::ZERO {
             return CreditAnswer::NotRefundable;
         }
-        self.changed(command, CreditKind::Refund, Nanos(-taken.0), now_us)
+        let change = Change { taken_from: Some(purchase.to_owned()), ..change(command, CreditKind::Refund, Nanos(-taken.0)) };
+        self.changed(command, change, now_us)
     }
 
     /// Books credit that comes in, and keeps it as a grant.
     fn bring(&mut self, command: &PostCredit, kind: CreditKind, grant: Grant, now_us: i64) -> CreditAnswer {
-        let answer = self.changed(command, kind, grant.amount, now_us);
+        let terms = GrantTerms { priority: grant.priority, expires_at_us: grant.expires_at_us };
+        let answer = self.changed(command, Change { grant: Some(terms), ..change(command, kind, grant.amount) }, now_us);
         if matches!(answer, CreditAnswer::Posted { .. }) {
             self.add_grant(grant);
         }
@@ -146,16 +158,16 @@ impl Desk {
             amount: Nanos(-fee.0),
             description: "platform fee".to_owned(),
             content_hash: String::new(),
+            grant: None,
+            taken_from: Some(command.id.clone()),
         };
         self.change_credit(id, change, now_us).unwrap_or_default()
     }
 
-    fn changed(&mut self, command: &PostCredit, kind: CreditKind, amount: Nanos, now_us: i64) -> CreditAnswer {
-        let change =
-            Change { id: command.id.clone(), kind, amount, description: command.description.clone(), content_hash: content(command) };
-        self.change_credit(command.account.as_str(), change, now_us).map_or(CreditAnswer::Insufficient, |balance_nanos| {
-            CreditAnswer::Posted { transaction: command.id.clone(), amount_nanos: amount, balance_nanos }
-        })
+    fn changed(&mut self, command: &PostCredit, change: Change, now_us: i64) -> CreditAnswer {
+        let (transaction, amount_nanos) = (command.id.clone(), change.amount);
+        self.change_credit(command.account.as_str(), change, now_us)
+            .map_or(CreditAnswer::Insufficient, |balance_nanos| CreditAnswer::Posted { transaction, amount_nanos, balance_nanos })
     }
 
     /// Changes the account's credit and books it; its grants are changed already. Gives back the balance; `None` when it cannot be.
@@ -172,7 +184,7 @@ impl Desk {
         };
         self.effects.movements.push(Movement {
             id: change.id.clone(),
-            content_hash: change.content_hash,
+            content_hash: change.content_hash.clone(),
             account: id.to_owned(),
             version,
             kind,
@@ -191,6 +203,11 @@ impl Desk {
             kind: change.kind,
             amount_nanos: change.amount,
             description: change.description,
+            content: change.content_hash,
+            grant: change.grant,
+            taken_from: change.taken_from,
+            version,
+            posted_at_us: now_us,
         }));
         Some(balance_after)
     }

@@ -6,15 +6,15 @@ pub mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::Nanos;
 use events::ask::{AskLease, CreditAnswer, LeaseAnswer, PostCredit};
-use events::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
+use events::ledger::{CreditPosted, LeaseChanged, LeaseWindow, UsagePosted};
+use events::{AccountId, Nanos};
 
 use crate::account::Account;
 use crate::books::{self, Kind, Movement};
 use crate::grant::{Grant, Grants};
 use crate::key::repo::{KeyRow, Window, WindowId};
-use crate::lease::{Lease, State};
+use crate::lease::Lease;
 use crate::posting::Charge;
 
 /// What the ledger can be told.
@@ -62,6 +62,8 @@ pub struct Desk {
     pub crowd: Crowd,
     /// What comes of it.
     pub effects: Effects,
+    /// The time of the step, microseconds since 1970.
+    pub now_us: i64,
 }
 
 /// Sums over the live leases of an account besides the one that is asked about.
@@ -88,24 +90,46 @@ pub struct Effects {
     pub windows: BTreeMap<WindowId, (Nanos, Nanos)>,
     /// Movements of money.
     pub movements: Vec<Movement>,
-    /// Facts for the log, each with what it is about.
+    /// Facts for the log, but for the next.
     pub facts: Vec<Fact>,
+    /// Charges for the log, by account.
+    pub posted: BTreeMap<String, UsagePosted>,
+}
+
+impl Effects {
+    /// What the log is told, in an order in which it can be done again.
+    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+        self.posted.values().cloned().map(Fact::UsagePosted).chain(self.facts.iter().cloned())
+    }
 }
 
 /// A fact for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// A lease's slice grew.
-    LeaseGranted(LeaseGranted),
-    /// A lease ended.
-    LeaseClosed(LeaseClosed),
+    /// A lease was opened, grew, shrank or moved on in its life.
+    LeaseChanged(LeaseChanged),
     /// Credit came or went.
     CreditPosted(CreditPosted),
+    /// Usage was charged.
+    UsagePosted(UsagePosted),
+}
+
+impl Fact {
+    /// Whose money.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        match self {
+            Self::LeaseChanged(fact) => &fact.account,
+            Self::CreditPosted(fact) => &fact.account,
+            Self::UsagePosted(fact) => &fact.account,
+        }
+    }
 }
 
 impl Desk {
     /// Takes an input at a time, microseconds since 1970. Everything that it concerns must be on the desk.
     pub fn step(&mut self, input: &Input, now_us: i64) -> Output {
+        self.now_us = now_us;
         match input {
             Input::Ask(ask) => Output::Lease(self.ask(ask, now_us)),
             Input::Charge(charge) => {
@@ -156,16 +180,25 @@ impl Desk {
         taken
     }
 
-    /// Puts a lease back onto the desk as it is now; one that has closed is announced.
+    /// Puts a lease back onto the desk as it is now, behind the movements of its money; what has changed but for consumption is told.
     pub(crate) fn put_lease(&mut self, lease: Lease) {
-        let before = self.leases.get(&lease.id).map(|lease| lease.state);
-        if lease.state == State::Closed && before != Some(State::Closed) {
-            self.effects.facts.push(Fact::LeaseClosed(LeaseClosed {
+        let told = |lease: &Lease| (lease.state, lease.granted, lease.returned);
+        if self.leases.get(&lease.id).map(told) != Some(told(&lease)) {
+            self.effects.facts.push(Fact::LeaseChanged(LeaseChanged {
                 lease: lease.id.as_str().into(),
                 account: lease.account.as_str().into(),
+                holder: lease.holder.clone(),
+                window: lease.window.as_ref().map(|(key, period, starts_at_us)| LeaseWindow {
+                    key: key.as_str().into(),
+                    period: period.as_str().to_owned(),
+                    starts_at_us: *starts_at_us,
+                }),
+                state: lease.state,
                 granted_nanos: lease.granted,
                 consumed_nanos: lease.consumed,
                 returned_nanos: lease.returned,
+                version: self.accounts.get(&lease.account).map_or(0, |account| account.version),
+                changed_at_us: self.now_us,
             }));
         }
         if !self.effects.leases.contains(&lease.id) {

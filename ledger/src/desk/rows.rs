@@ -3,7 +3,7 @@
 use events::ask::AskLease;
 use sqlx::AnyConnection;
 
-use super::{Crowd, Desk, Fact};
+use super::{Crowd, Desk};
 use crate::key::repo::WindowId;
 use crate::process::Ledger;
 use crate::{account, books, grant, key, lease, outbox};
@@ -86,11 +86,20 @@ impl Desk {
         Ok(())
     }
 
-    /// Writes what changed.
+    /// Writes what changed, and tells the log.
     ///
     /// # Errors
     /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
     pub async fn save(self, connection: &mut AnyConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
+        self.save_rows(connection).await?;
+        outbox::write(connection, ledger, &self.effects.facts().collect::<Vec<_>>()).await
+    }
+
+    /// Writes what changed.
+    ///
+    /// # Errors
+    /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
+    pub async fn save_rows(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         let effects = &self.effects;
         let accounts: Option<Vec<_>> = effects.accounts.iter().map(|(id, read_at)| Some((self.accounts.get(id)?, *read_at))).collect();
         account::repo::save(connection, &accounts.ok_or(sqlx::Error::RowNotFound)?).await?;
@@ -99,18 +108,6 @@ impl Desk {
         books::write(connection, &effects.movements).await?;
         grant::repo::save(connection, &effects.grants.values().collect::<Vec<_>>()).await?;
         let leases: Option<Vec<_>> = effects.leases.iter().map(|id| self.leases.get(id)).collect();
-        lease::repo::save(connection, &leases.ok_or(sqlx::Error::RowNotFound)?).await?;
-        for fact in &effects.facts {
-            match fact {
-                Fact::LeaseGranted(fact) => {
-                    outbox::write(connection, ledger, fact.account.as_str(), fact.lease.as_str(), fact).await?;
-                }
-                Fact::LeaseClosed(fact) => {
-                    outbox::write(connection, ledger, fact.account.as_str(), fact.lease.as_str(), fact).await?;
-                }
-                Fact::CreditPosted(fact) => outbox::write(connection, ledger, fact.account.as_str(), &fact.id, fact).await?,
-            }
-        }
-        Ok(())
+        lease::repo::save(connection, &leases.ok_or(sqlx::Error::RowNotFound)?).await
     }
 }

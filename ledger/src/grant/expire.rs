@@ -49,6 +49,8 @@ impl Desk {
                     amount: Nanos(-taken.0),
                     description: "expired credit".to_owned(),
                     content_hash: String::new(),
+                    grant: None,
+                    taken_from: Some(id.clone()),
                 };
                 self.change_credit(&account, change, now_us);
             }

@@ -1,12 +1,11 @@
 //! A gateway's question about a lease: give back, extend, renew, close — in one transaction.
 
 use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding, LimitSource};
-use events::ledger::LeaseGranted;
 use events::{KillPoint, Nanos, kill_point};
 
 use super::{Lease, State, TTL_US};
 use crate::account::Account;
-use crate::desk::{Desk, Fact, Input, Output};
+use crate::desk::{Desk, Input, Output};
 use crate::key::Period;
 use crate::key::repo::{Window, WindowId};
 use crate::process::Ledger;
@@ -99,13 +98,6 @@ impl Desk {
         if amount > Nanos::ZERO {
             lease.granted = lease.granted.saturating_add(amount);
             self.move_to_lease(&lease, amount, now_us);
-            self.effects.facts.push(Fact::LeaseGranted(LeaseGranted {
-                lease: ask.lease.clone(),
-                account: ask.account.clone(),
-                key: ask.key.clone(),
-                amount_nanos: amount,
-                granted_nanos: lease.granted,
-            }));
         }
         let answer = LeaseAnswer {
             granted_nanos: lease.granted,

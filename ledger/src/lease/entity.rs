@@ -1,41 +1,10 @@
 //! A lease as a value: granted = consumed + returned + remaining, closed once.
 
 use events::Nanos;
+pub use events::ledger::LeaseState as State;
 
 use crate::key::Period;
 use crate::key::repo::WindowId;
-
-/// Where a lease is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// The gateway takes holds from it.
-    Open,
-    /// The gateway takes no more; usage that it reported is on its way.
-    Closing,
-    /// The gateway vanished; what remains waits for late usage.
-    Frozen,
-    /// Settled.
-    Closed,
-}
-
-impl State {
-    /// The word in the table.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closing => "closing",
-            Self::Frozen => "frozen",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The state of that word; anything unknown is closed, which lends nothing.
-    #[must_use]
-    pub fn named(word: &str) -> Self {
-        [Self::Open, Self::Closing, Self::Frozen].into_iter().find(|state| state.as_str() == word).unwrap_or(Self::Closed)
-    }
-}
 
 /// A slice of an account's credit lent to one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use events::Nanos;
+use events::ledger::UsagePosted;
 use events::usage_recorded::UsageRecorded;
 use sqlx::AnyConnection;
 
@@ -43,6 +44,7 @@ pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Ch
     }
     desk.load_grants(connection, &accounts).await?;
     desk.load_leases(connection, &leases).await?;
+    desk.now_us = ledger.clock.now_us();
     for charge in charges {
         desk.charge(charge);
     }
@@ -68,6 +70,8 @@ impl Desk {
             tracing::error!(account = charge.account, request = %usage.request, overdraft_nanos = paid.overdraft.0, "a charge came after its lease was settled and found no credit: {} USD are the operator's loss", paid.overdraft);
         }
         let charged = paid.from_held.saturating_add(paid.from_available);
+        let first = UsagePosted { account: charge.account.as_str().into(), first_version: version, events: Vec::new() };
+        self.effects.posted.entry(charge.account.clone()).or_insert(first).events.push(charge.event_id.clone());
         self.burn(&charge.account, charged);
         for period in Period::ALL {
             self.add_to_window((usage.key.to_string(), period, period.start_us(usage.admitted_at_us)), charged, Nanos::ZERO);

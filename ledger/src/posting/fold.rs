@@ -76,7 +76,11 @@ impl Fold for PostUsage {
     }
 }
 
-fn read(event: &Event<'_>) -> Result<Charge, String> {
+/// The charge that an event is.
+///
+/// # Errors
+/// When it is none: one sentence.
+pub fn read(event: &Event<'_>) -> Result<Charge, String> {
     if event.envelope.kind == UsageDamaged::KIND {
         return Err(format!("a charge was damaged on the disk of {}: a request may be uncharged", event.envelope.source));
     }

@@ -128,7 +128,7 @@ impl<F: Fold> Reader<F> {
     }
 
     async fn read(&self, stop: &CancellationToken) -> Result<(), Stop> {
-        let mut checkpoint = load(&self.store, self.stream).await?;
+        let mut checkpoint = checkpoint(&self.store, self.stream).await?;
         let mut sources = Sources::load(&self.store.reads, self.stream).await?;
         let mut tail = self.log.tail(self.stream, checkpoint.as_ref()).await?;
         if tail.restarted {
@@ -211,7 +211,11 @@ async fn next(tail: &mut Tail, pace: Pace, stop: &CancellationToken) -> Result<V
     }
 }
 
-async fn load(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+/// How far a reader is in a stream.
+///
+/// # Errors
+/// When the database is away.
+pub async fn checkpoint(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1")
         .bind(stream.name())
         .fetch_optional(&store.reads)

@@ -9,6 +9,7 @@ pub mod store;
 pub mod sources;
 pub mod consume;
 pub mod quarantine;
+pub mod digest;
 
 pub use append::Outgoing;
 pub use ask::{Answerer, AskError, Asker};

@@ -119,18 +119,18 @@ impl Log {
 }
 
 impl Log {
-    /// The id of the last event that a stream holds.
+    /// The last event that a stream holds.
     ///
     /// # Errors
     /// When the server is away or refuses.
-    pub async fn last_event_id(&self, stream: Stream) -> Result<Option<String>, LogError> {
+    pub async fn last_event(&self, stream: Stream) -> Result<Option<Record>, LogError> {
         let last = self.last_sequence(stream).await?;
         if last == 0 {
             return Ok(None);
         }
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let message = handle.get_raw_message(last).await.map_err(LogError::server)?;
-        Ok(Some(message_id(&message.headers)))
+        Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
-use crate::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
+use crate::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use crate::payload::Payload;
 use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use crate::subject::Stream;
@@ -45,8 +45,8 @@ pub fn all() -> Vec<EventSchema> {
         event::<KeyDeleted>(),
         event::<AccountCreated>(),
         event::<CreditPosted>(),
-        event::<LeaseGranted>(),
-        event::<LeaseClosed>(),
+        event::<LeaseChanged>(),
+        event::<UsagePosted>(),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use events::control::{Account, AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
-use events::ledger::{CreditKind, CreditPosted, LeaseClosed, LeaseGranted};
+use events::ledger::{CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
 use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, envelope::RawEnvelope, schema};
@@ -185,7 +185,23 @@ fn golden_ledger_facts_still_read() {
         kind: CreditKind::Grant,
         amount_nanos: Nanos(1),
         description: "first".into(),
+        content: "acc_00000000000000000000000000000001:grant:1".into(),
+        grant: Some(GrantTerms { priority: 100, expires_at_us: None }),
+        taken_from: None,
+        version: 1,
+        posted_at_us: 1_767_225_600_000_001,
     });
-    golden(&LeaseGranted { lease: lease.into(), account: account.clone(), key: None, amount_nanos: Nanos(1), granted_nanos: Nanos(1) });
-    golden(&LeaseClosed { lease: lease.into(), account, granted_nanos: Nanos(3), consumed_nanos: Nanos(1), returned_nanos: Nanos(2) });
+    golden(&LeaseChanged {
+        lease: lease.into(),
+        account: account.clone(),
+        holder: "/gateway/node-1/boot-1".into(),
+        window: Some(LeaseWindow { key: key().hash, period: "monthly".into(), starts_at_us: 1_767_225_600_000_000 }),
+        state: LeaseState::Open,
+        granted_nanos: Nanos(3),
+        consumed_nanos: Nanos(1),
+        returned_nanos: Nanos(0),
+        version: 2,
+        changed_at_us: 1_767_225_600_000_001,
+    });
+    golden(&UsagePosted { account, first_version: 3, events: vec!["01920000-0000-7000-8000-000000000003".into()] });
 }

@@ -3,7 +3,7 @@
 
 use events::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
-use events::ledger::{CreditPosted, LeaseClosed, LeaseGranted};
+use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use events::usage_recorded::UsageRecorded;
 use libfuzzer_sys::fuzz_target;
@@ -28,8 +28,8 @@ fuzz_target!(|bytes: &[u8]| {
     again::<KeyDisabled>(bytes);
     again::<KeyDeleted>(bytes);
     again::<CreditPosted>(bytes);
-    again::<LeaseGranted>(bytes);
-    again::<LeaseClosed>(bytes);
+    again::<LeaseChanged>(bytes);
+    again::<UsagePosted>(bytes);
     again::<UsageDamaged>(bytes);
     again::<RequestDamaged>(bytes);
     again::<KeyDamaged>(bytes);

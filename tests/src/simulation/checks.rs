@@ -28,6 +28,7 @@ impl Simulation {
             assert!(*cost == 0 || self.truth.contains_key(&number), "{request} is charged and never reached the provider");
         }
         self.database.check_books();
+        self.database.check_rebuilt();
         assert!(self.database.seen.values().all(|seen| !seen.has_gap()), "a source has a gap");
     }
 }

@@ -7,7 +7,7 @@ use events::Nanos;
 use events::ask::{AskLease, LeaseAnswer};
 use ledger::account::Account;
 use ledger::books::{Kind, Movement};
-use ledger::desk::{Crowd, Desk, Input, Output};
+use ledger::desk::{Crowd, Desk, Fact, Input, Output};
 use ledger::grant::Grants;
 use ledger::key::repo::{KeyRow, Window, WindowId};
 use ledger::lease::{Lease, State};
@@ -30,6 +30,10 @@ pub struct Database {
     pub seen: BTreeMap<String, Seen>,
     pub checkpoint: Option<Checkpoint>,
     pub rejected: Vec<String>,
+    /// What it told the log that it did.
+    pub facts: Vec<Fact>,
+    /// Charges that were posted, by event.
+    charges: BTreeMap<String, Charge>,
 }
 
 impl Database {
@@ -117,6 +121,7 @@ impl Database {
         let mut desk = self.desk_of(accounts, fresh.iter().map(|charge| charge.usage.lease.as_str()));
         for charge in fresh {
             desk.step(&Input::Charge(Box::new(charge.clone())), 0);
+            self.charges.insert(charge.event_id.clone(), charge.clone());
         }
         self.commit(&desk);
         for record in batch {
@@ -170,7 +175,8 @@ impl Database {
             }
             self.leases.insert(id.clone(), lease);
         }
-        self.movements.extend(desk.effects.movements.iter().cloned());
+        self.movements.extend(effects.movements.iter().cloned());
+        self.facts.extend(effects.facts());
         self.check();
     }
 
@@ -223,6 +229,33 @@ impl Database {
         let open: Vec<&Lease> = self.leases.values().filter(|lease| lease.remaining() > Nanos::ZERO).collect();
         assert!(open.is_empty(), "still lent: {open:?}");
         assert!(self.windows.values().all(|window| window.held == Nanos::ZERO), "a window still holds something");
+    }
+
+    /// What must hold when what it told the log is done again from nothing: the same books.
+    pub fn check_rebuilt(&self) {
+        let nothing = |account: &Account| Account { id: account.id.clone(), ..Account::default() };
+        let accounts = self.accounts.values().map(|account| (account.id.clone(), nothing(account))).collect();
+        let mut desk = Desk { accounts, ..Desk::default() };
+        for fact in &self.facts {
+            if let Err(misfit) = desk.replay(fact, |id| self.charges.get(id)) {
+                panic!("{misfit} at {fact:?}");
+            }
+        }
+        let in_order = |movements: &[Movement]| {
+            let mut all = movements.to_vec();
+            all.sort_by(|a, b| (&a.account, a.version).cmp(&(&b.account, b.version)));
+            all
+        };
+        assert_eq!(in_order(&desk.effects.movements), in_order(&self.movements), "rebuilt movements");
+        assert_eq!(desk.accounts, self.accounts, "rebuilt accounts");
+        assert_eq!(desk.windows, self.windows, "rebuilt windows");
+        let left = |grants: &BTreeMap<String, Grants>| grants.values().flat_map(|grants| grants.iter().cloned()).collect::<Vec<_>>();
+        assert_eq!(left(&desk.grants), left(&self.grants), "rebuilt grants");
+        // What a gateway says of itself in passing is not told: its next question says it again.
+        let lasting = |leases: &BTreeMap<String, Lease>| -> Vec<Lease> {
+            leases.values().map(|lease| Lease { spent: Nanos::ZERO, expires_at_us: 0, ..lease.clone() }).collect()
+        };
+        assert_eq!(lasting(&desk.leases), lasting(&self.leases), "rebuilt leases");
     }
 
     /// What each request was charged.

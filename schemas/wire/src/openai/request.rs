@@ -15,7 +15,7 @@ const USER_CHARS_MAX: usize = 256;
 const MODELS_MAX: usize = 16;
 /// Tokens that a model's template adds besides the messages: a default system prompt, the date, the beginning of the answer. The longest
 /// seen are Llama 3.1's, about 30 tokens, and ChatML spelt in bytes, 54.
-const TEMPLATE_TOKENS: u64 = 128;
+const TEMPLATE_TOKENS: u64 = 64;
 /// Fields of ours that no provider knows.
 const OWN_FIELDS: [&str; 5] = ["models", "route", "provider", "plugins", "transforms"];
 

@@ -1,0 +1,172 @@
+//! `arouter replay`: makes books and reports again from the log, beside the live ones, compares, and puts them in their place.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use eventlog::consume::checkpoint;
+use eventlog::digest::{Table, digest};
+use eventlog::{Log, Store};
+use events::SystemClock;
+use events::ids::SystemIds;
+use events::subject::Stream;
+use ledger::{Ledger, LedgerConfig};
+use projector::{Projector, ProjectorConfig};
+use sqlx::{Any, AnyConnection, Row};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Settings;
+use crate::config::Config;
+use crate::folder::{DataFolder, database, running};
+
+/// How long the new reports may wait for the live ones, which are read from the same log.
+const PATIENCE: Duration = Duration::from_mins(10);
+const STREAMS: [Stream; 3] = [Stream::Usage, Stream::Requests, Stream::Control];
+
+/// What to make and where.
+#[derive(Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// The folder that gets the new `ledger.db` and `projector.db`; it must have none.
+    #[arg(long)]
+    into: PathBuf,
+    /// A database for the new books instead, empty.
+    #[arg(long)]
+    ledger_url: Option<String>,
+    /// A database for the new reports instead, empty.
+    #[arg(long)]
+    projector_url: Option<String>,
+    /// Makes nothing: puts what was made in FOLDER in the place of the live files, which are kept beside. Stop arouter before.
+    #[arg(long)]
+    swap: bool,
+}
+
+/// Makes, compares, says what it found; or swaps.
+pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
+    if args.swap {
+        return swap(&args.settings.data, &args.into).map(|()| ExitCode::SUCCESS);
+    }
+    let config = Config::load(&args.settings)?;
+    let data = args.settings.data.canonicalize().with_context(|| format!("there is no data folder {}", args.settings.data.display()))?;
+    let nats_url = config.nats.url.clone().or_else(|| running(&data).map(|running| running.nats_url));
+    let nats_url = nats_url.context("the log is needed: start arouter, or set nats.url")?;
+    let log = Log::connect(&nats_url, "arouter-replay").await?;
+    std::fs::create_dir_all(&args.into).with_context(|| format!("cannot write to {}", args.into.display()))?;
+    let into = args.into.canonicalize()?;
+    let live = |configured: &Option<String>, name| configured.clone().unwrap_or_else(|| database(&data, name));
+    let (ledger, projector) = (live(&config.ledger.database_url, "ledger"), live(&config.projector.database_url, "projector"));
+    let new = |given: &Option<String>, name| given.clone().unwrap_or_else(|| database(&into, name));
+    let books = books(&log, &ledger, &new(&args.ledger_url, "ledger")).await?;
+    let reports = reports(&log, &projector, &new(&args.projector_url, "projector")).await?;
+    log.close().await;
+    let is_same = books && reports;
+    println!("{}", if is_same { "The log gives what is live, byte for byte." } else { "The log does NOT give what is live." });
+    Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn books(log: &Log, live: &str, new: &str) -> Result<bool> {
+    let live = Store::open(live, ledger::STEPS).await?;
+    let config = LedgerConfig { database_url: new.to_owned(), node: String::new() };
+    let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    ensure!(written(&mut *made.store.reads.acquire().await?).await? == 0, "{new} has books already: choose an empty place");
+    // One state of the live books, while they go on.
+    let mut snapshot = live.snapshot().await?;
+    let until = written(&mut snapshot).await?;
+    let since = Instant::now();
+    while told(log).await? < until {
+        ensure!(since.elapsed() < PATIENCE, "the live ledger does not publish what it did: does it run?");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let since = Instant::now();
+    let facts = ledger::replay::catch_up(&made, log, Some(until)).await?;
+    let mut transaction = made.store.snapshot().await?;
+    let movements: i64 =
+        sqlx::query::<Any>("SELECT COUNT(*) AS movements FROM transactions").fetch_one(&mut *transaction).await?.try_get("movements")?;
+    let seconds = since.elapsed().as_secs_f64();
+    println!(
+        "books    {facts} facts, {movements} movements made again in {seconds:.1} s, {:.0} a second",
+        f64::from(i32::try_from(movements)?) / seconds
+    );
+    let is_same = compare(&mut snapshot, &mut transaction, ledger::BOOKS).await?;
+    drop((snapshot, transaction));
+    made.store.close().await;
+    live.close().await;
+    Ok(is_same)
+}
+
+/// How many facts books have.
+async fn written(connection: &mut AnyConnection) -> Result<u64> {
+    let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_optional(connection).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>("written"))?.unsigned_abs())
+}
+
+/// How many facts the log has.
+async fn told(log: &Log) -> Result<u64> {
+    let last = log.last_event(Stream::Ledger).await?;
+    last.map_or(Ok(0), |last| Ok(events::envelope::RawEnvelope::parse(&last.payload)?.sequence_number()?))
+}
+
+async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
+    let live = Store::open(live, projector::STEPS).await?;
+    let made = Projector::open(&ProjectorConfig { database_url: new.to_owned() }, Arc::new(SystemClock)).await?;
+    ensure!(checkpoint(&made.store, Stream::Usage).await?.is_none(), "{new} has reports already: choose an empty place");
+    let (tasks, stop, since) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
+    made.start(log, &tasks, &stop);
+    let mut is_same = false;
+    // Both go on reading the same log: they are compared whenever they are at the same place.
+    while !is_same && since.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut at_one_place = true;
+        for stream in STREAMS {
+            at_one_place &= checkpoint(&live, stream).await? == checkpoint(&made.store, stream).await?;
+        }
+        if at_one_place {
+            let (mut one, mut other) = (live.snapshot().await?, made.store.snapshot().await?);
+            println!("reports  made again in {:.1} s", since.elapsed().as_secs_f64());
+            is_same = compare(&mut one, &mut other, projector::REPORTS).await?;
+            break;
+        }
+    }
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    made.store.close().await;
+    live.close().await;
+    Ok(is_same)
+}
+
+async fn compare(live: &mut AnyConnection, made: &mut AnyConnection, tables: &[Table]) -> Result<bool> {
+    let mut is_same = true;
+    for table in tables {
+        let (live, made) = (digest(&mut *live, *table).await?, digest(&mut *made, *table).await?);
+        let word = if live == made { "same   " } else { "DIFFERS" };
+        println!("{word}  {}: {} rows live, {} made", table.0, live.rows, made.rows);
+        is_same &= live == made;
+    }
+    Ok(is_same)
+}
+
+/// Puts what was made in the place of the live files; those are kept with the ending `before-replay`.
+fn swap(data: &Path, from: &Path) -> Result<()> {
+    let folder = DataFolder::open(data)?;
+    for name in ["ledger.db", "projector.db"] {
+        let (made, live) = (from.join(name), folder.path.join(name));
+        if !made.exists() {
+            bail!("there is no {}: run `arouter replay --into {}` first", made.display(), from.display());
+        }
+        for ending in ["", "-wal", "-shm"] {
+            let old = folder.path.join(format!("{name}{ending}"));
+            if old.exists() {
+                std::fs::rename(&old, folder.path.join(format!("{name}.before-replay{ending}")))?;
+            }
+        }
+        std::fs::rename(&made, &live).with_context(|| format!("cannot move {} to {}", made.display(), live.display()))?;
+        println!("{} is in its place; the old one is {name}.before-replay", live.display());
+    }
+    Ok(())
+}

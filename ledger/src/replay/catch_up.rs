@@ -1,0 +1,260 @@
+//! Books that are older than the log are brought up to it before anything is decided on them: after a database was restored from a
+//! copy, and, from empty ones, to make them again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use eventlog::consume;
+use eventlog::{Event, Fold, Log, LogError, Record, Tail, TailError};
+use events::Payload;
+use events::envelope::{EnvelopeError, RawEnvelope};
+use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
+use events::subject::Stream;
+use sqlx::{Any, AnyConnection, Row};
+
+use super::fold::Misfit;
+use crate::account;
+use crate::control::NoteControl;
+use crate::desk::{Desk, Fact};
+use crate::lease::TTL_US;
+use crate::outbox::{self, Message};
+use crate::posting::{Charge, fold::read};
+use crate::process::Ledger;
+
+/// Facts done again in one transaction.
+const BATCH: usize = 500;
+/// Events read at once.
+const READ: usize = 2_000;
+/// How long to wait for more of them.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// Why books cannot be brought up to the log.
+#[derive(Debug, thiserror::Error)]
+pub enum CatchUpError {
+    /// NATS failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Reading failed.
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    /// The database failed.
+    #[error("the ledger's database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// What is in the log is no fact of a ledger.
+    #[error("stream LEDGER has an event that cannot be read: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// A newer ledger's.
+    #[error("stream LEDGER has facts of the type {0}, which this version does not know: use the version that wrote them")]
+    Unknown(String),
+    /// The log and the books do not fit.
+    #[error("the ledger's books do not fit stream LEDGER: {0}; they belong to another log, or events are missing")]
+    Misfit(#[from] Misfit),
+    /// A part of the log is missing.
+    #[error("stream LEDGER goes on with fact {found} where the books need {needed}: restore the books from a newer copy, or the stream")]
+    Missing {
+        /// The next one that the books need.
+        needed: u64,
+        /// The next one that is there.
+        found: u64,
+    },
+    /// The books have gone another way.
+    #[error("the ledger's books and stream LEDGER tell different stories at fact {0}: they belong to different installations")]
+    Fork(u64),
+}
+
+/// A fact as the log has it.
+struct Told {
+    fact: Fact,
+    sequence: u64,
+    message: Message,
+}
+
+/// Brings the books up to the log, or up to a fact of it; gives back how many facts were missing.
+///
+/// # Errors
+/// When the books and the log do not fit, or NATS or the database fails.
+pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<u64, CatchUpError> {
+    let Some(last) = log.last_event(Stream::Ledger).await? else { return Ok(0) };
+    let envelope = RawEnvelope::parse(&last.payload)?;
+    let end = envelope.sequence_number()?.min(until.unwrap_or(u64::MAX));
+    let written = outbox::adopt(ledger, envelope.source).await?;
+    if end <= written {
+        return match outbox::event_at(ledger, end).await? {
+            Some(id) if id != last.id && until.is_none() => Err(CatchUpError::Fork(end)),
+            Some(_) | None => Ok(0),
+        };
+    }
+    tracing::warn!(written, end, "the books are older than the log: facts {} to {end} are done again", written + 1);
+    control(ledger, log).await?;
+    let mut usage = Usage::open(ledger, log).await?;
+    let mut facts = log.tail(Stream::Ledger, None).await?;
+    let mut next = written + 1;
+    while next <= end {
+        let mut told = Vec::with_capacity(BATCH);
+        for record in facts.next_batch(BATCH, LINGER).await? {
+            let fact = tell(record)?;
+            // What was sent twice, and what the books have.
+            if fact.sequence < next || fact.sequence > end {
+                continue;
+            }
+            if fact.sequence > next {
+                return Err(CatchUpError::Missing { needed: next, found: fact.sequence });
+            }
+            next += 1;
+            told.push(fact);
+        }
+        usage.find(ledger, &told).await?;
+        redo(ledger, &told, &usage).await?;
+        usage.forget(&told);
+    }
+    renew(ledger).await?;
+    Ok(end - written)
+}
+
+/// Accounts and keys, as far as the log has them.
+async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
+    let end = log.last_sequence(Stream::Control).await?;
+    let mut tail = log.tail(Stream::Control, None).await?;
+    let mut at = 0;
+    while at < end {
+        let records = tail.next_batch(READ, LINGER).await?;
+        let events: Vec<Event<'_>> =
+            records.iter().filter_map(|record| Some(Event { record, envelope: RawEnvelope::parse(&record.payload).ok()? })).collect();
+        let mut transaction = ledger.store.begin().await?;
+        // What cannot be applied is set aside by the reader that comes after.
+        NoteControl.apply(&mut transaction, &events).await?;
+        transaction.commit().await?;
+        at = records.last().map_or(end, |record| record.sequence);
+    }
+    Ok(())
+}
+
+/// Usage, read as far as facts name it.
+struct Usage {
+    tail: Tail,
+    /// The last sequence to look at.
+    left: u64,
+    known: HashMap<String, Charge>,
+}
+
+impl Usage {
+    /// What the books had not read yet: nothing before is named by facts that they lack.
+    async fn open(ledger: &Ledger, log: &Log) -> Result<Self, CatchUpError> {
+        let checkpoint = consume::checkpoint(&ledger.store, Stream::Usage).await?;
+        let tail = log.tail(Stream::Usage, checkpoint.as_ref()).await?;
+        let last = log.last_sequence(Stream::Usage).await?;
+        let is_read = !tail.restarted && checkpoint.is_some_and(|checkpoint| checkpoint.sequence >= last);
+        Ok(Self { tail, left: if is_read { 0 } else { last }, known: HashMap::new() })
+    }
+
+    /// Reads on until every event that facts name is known.
+    async fn find(&mut self, ledger: &Ledger, told: &[Told]) -> Result<(), CatchUpError> {
+        let mut missing: BTreeSet<&str> = named(told).filter(|id| !self.known.contains_key(*id)).collect();
+        while !missing.is_empty() && self.left > 0 {
+            for record in self.tail.next_batch(READ, LINGER).await? {
+                if record.sequence >= self.left {
+                    self.left = 0;
+                }
+                if let Some(charge) = charge(&record) {
+                    missing.remove(charge.event_id.as_str());
+                    self.known.entry(charge.event_id.clone()).or_insert(charge);
+                }
+            }
+        }
+        // What was set aside and released may have left the stream.
+        for id in missing {
+            let row = sqlx::query::<Any>("SELECT payload FROM quarantine WHERE event_id = $1")
+                .bind(id.to_owned())
+                .fetch_optional(&ledger.store.reads)
+                .await?;
+            let payload: String = row.map_or(Ok(String::new()), |row| row.try_get("payload"))?;
+            let record = Record { sequence: 0, id: id.to_owned(), payload: payload.into() };
+            let charge = charge(&record).ok_or_else(|| Misfit::Usage(id.to_owned()))?;
+            self.known.insert(id.to_owned(), charge);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, told: &[Told]) {
+        named(told).for_each(|id| drop(self.known.remove(id)));
+    }
+}
+
+/// The usage events that facts name.
+fn named(told: &[Told]) -> impl Iterator<Item = &str> {
+    told.iter()
+        .flat_map(|told| match &told.fact {
+            Fact::UsagePosted(fact) => fact.events.as_slice(),
+            Fact::CreditPosted(_) | Fact::LeaseChanged(_) => &[],
+        })
+        .map(String::as_str)
+}
+
+fn charge(record: &Record) -> Option<Charge> {
+    let envelope = RawEnvelope::parse(&record.payload).ok()?;
+    read(&Event { record, envelope }).ok()
+}
+
+fn tell(record: Record) -> Result<Told, CatchUpError> {
+    let envelope = RawEnvelope::parse(&record.payload)?;
+    let sequence = envelope.sequence_number()?;
+    let fact = match envelope.kind {
+        CreditPosted::KIND => Fact::CreditPosted(envelope.payload()?),
+        LeaseChanged::KIND => Fact::LeaseChanged(envelope.payload()?),
+        UsagePosted::KIND => Fact::UsagePosted(envelope.payload()?),
+        other => return Err(CatchUpError::Unknown(other.to_owned())),
+    };
+    let payload = String::from_utf8_lossy(&record.payload).into_owned();
+    let message = Message { event_id: record.id, subject: outbox::subject_of(&fact), payload };
+    Ok(Told { fact, sequence, message })
+}
+
+/// Does facts again, in one transaction with the outbox.
+async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), CatchUpError> {
+    let Some(last) = told.last() else { return Ok(()) };
+    let mut transaction = ledger.store.begin().await?;
+    let mut desk = load(&mut transaction, told, usage).await?;
+    for told in told {
+        desk.replay(&told.fact, |id| usage.known.get(id))?;
+    }
+    desk.save_rows(&mut transaction).await?;
+    let messages: Vec<(u64, Message)> = told.iter().map(|told| (told.sequence, told.message.clone())).collect();
+    outbox::keep(&mut transaction, last.sequence, &messages).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn load(connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<Desk, sqlx::Error> {
+    let (mut accounts, mut leases) = (BTreeSet::new(), BTreeSet::new());
+    for told in told {
+        accounts.insert(told.fact.account().as_str());
+        match &told.fact {
+            Fact::LeaseChanged(fact) => {
+                leases.insert(fact.lease.as_str());
+            }
+            Fact::UsagePosted(fact) => {
+                leases.extend(fact.events.iter().filter_map(|id| Some(usage.known.get(id)?.usage.lease.as_str())));
+            }
+            Fact::CreditPosted(_) => {}
+        }
+    }
+    let (accounts, leases): (Vec<&str>, Vec<&str>) = (accounts.into_iter().collect(), leases.into_iter().collect());
+    let mut desk = Desk::default();
+    for id in &accounts {
+        account::repo::upsert(connection, id, "", 0, 0).await?;
+    }
+    desk.load_accounts(connection, &accounts).await?;
+    desk.load_grants(connection, &accounts).await?;
+    desk.load_leases(connection, &leases).await?;
+    Ok(desk)
+}
+
+/// Gateways that live have not been heard since: their leases count from now.
+async fn renew(ledger: &Ledger) -> Result<(), sqlx::Error> {
+    let mut transaction = ledger.store.begin().await?;
+    sqlx::query::<Any>("UPDATE leases SET expires_at_us = $1 WHERE state IN ('open', 'closing') AND expires_at_us < $1")
+        .bind(ledger.clock.now_us() + TTL_US)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}

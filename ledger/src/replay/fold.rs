@@ -1,0 +1,134 @@
+//! The fold of the ledger's own facts: what it said that it did, done again, gives the same rows. Pure, like the desk.
+
+use events::Nanos;
+use events::ledger::{CreditKind, CreditPosted, LeaseChanged, UsagePosted};
+
+use crate::credit::Change;
+use crate::desk::{Desk, Fact};
+use crate::grant::entity::{Grant, Origin};
+use crate::key::Period;
+use crate::lease::{FROZEN_US, Lease, State, TTL_US};
+use crate::posting::Charge;
+
+/// Why a fact does not fit the books that it is to be done to.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Something before it is missing, or was done already.
+    #[error("{account} is at movement {at}, and the log goes on with {log}")]
+    Version {
+        /// The account.
+        account: String,
+        /// Its last movement.
+        at: i64,
+        /// The movement that the log has next.
+        log: i64,
+    },
+    /// The event that it names is not there.
+    #[error("the usage event {0} was posted, and the log does not have it")]
+    Usage(String),
+    /// The same done again gives something else.
+    #[error("lease {0} is not what the log says")]
+    Lease(String),
+}
+
+impl Desk {
+    /// Does a fact again. The accounts, grants and leases that it concerns must be on the desk, and `charge` must find every usage event
+    /// that it names.
+    ///
+    /// # Errors
+    /// When it does not fit what is on the desk.
+    pub fn replay<'c>(&mut self, fact: &Fact, charge: impl Fn(&str) -> Option<&'c Charge>) -> Result<(), Misfit> {
+        match fact {
+            Fact::CreditPosted(fact) => self.replay_credit(fact)?,
+            Fact::LeaseChanged(fact) => self.replay_lease(fact)?,
+            Fact::UsagePosted(fact) => self.replay_usage(fact, charge)?,
+        }
+        // They are in the log already.
+        self.effects.facts.clear();
+        self.effects.posted.clear();
+        Ok(())
+    }
+
+    /// Whether the next movement of an account is this one.
+    fn expect(&self, account: &str, version: i64) -> Result<(), Misfit> {
+        let at = self.accounts.get(account).map_or(0, |account| account.version);
+        if at + 1 == version { Ok(()) } else { Err(Misfit::Version { account: account.to_owned(), at, log: version }) }
+    }
+
+    fn replay_credit(&mut self, fact: &CreditPosted) -> Result<(), Misfit> {
+        let account = fact.account.as_str();
+        self.expect(account, fact.version)?;
+        let amount = fact.amount_nanos;
+        match (&fact.grant, &fact.taken_from) {
+            (Some(_), _) => {}
+            (None, Some(grant)) => {
+                self.take_from_grant(account, grant, Nanos(amount.0.saturating_neg()));
+            }
+            (None, None) => self.burn(account, Nanos(amount.0.saturating_neg())),
+        }
+        let change = Change {
+            id: fact.id.clone(),
+            kind: fact.kind,
+            amount,
+            description: fact.description.clone(),
+            content_hash: fact.content.clone(),
+            grant: fact.grant,
+            taken_from: fact.taken_from.clone(),
+        };
+        self.change_credit(account, change, fact.posted_at_us);
+        if let Some(terms) = fact.grant {
+            self.add_grant(Grant {
+                id: fact.id.clone(),
+                account: account.to_owned(),
+                origin: if fact.kind == CreditKind::Purchase { Origin::Bought } else { Origin::Given },
+                priority: terms.priority,
+                expires_at_us: terms.expires_at_us,
+                created_at_us: fact.posted_at_us,
+                amount,
+                remaining: amount,
+            });
+        }
+        Ok(())
+    }
+
+    fn replay_lease(&mut self, fact: &LeaseChanged) -> Result<(), Misfit> {
+        let new = || Lease {
+            id: fact.lease.to_string(),
+            account: fact.account.to_string(),
+            window: fact.window.as_ref().map(|window| (window.key.to_string(), Period::named(&window.period), window.starts_at_us)),
+            holder: fact.holder.clone(),
+            state: State::Open,
+            granted: Nanos::ZERO,
+            consumed: Nanos::ZERO,
+            returned: Nanos::ZERO,
+            spent: Nanos::ZERO,
+            expires_at_us: 0,
+        };
+        let mut lease = self.leases.get(fact.lease.as_str()).cloned().unwrap_or_else(new);
+        let (lent, back) = (fact.granted_nanos.saturating_sub(lease.granted), fact.returned_nanos.saturating_sub(lease.returned));
+        let movements = [lent, back].into_iter().filter(|amount| *amount != Nanos::ZERO).count();
+        if movements > 0 {
+            self.expect(fact.account.as_str(), fact.version + 1 - i64::try_from(movements).unwrap_or_default())?;
+        }
+        lease.returned = fact.returned_nanos;
+        self.move_to_lease(&lease, Nanos(back.0.saturating_neg()), fact.changed_at_us);
+        lease.granted = fact.granted_nanos;
+        self.move_to_lease(&lease, lent, fact.changed_at_us);
+        if lease.consumed != fact.consumed_nanos {
+            return Err(Misfit::Lease(lease.id));
+        }
+        lease.state = fact.state;
+        lease.expires_at_us = fact.changed_at_us + if fact.state == State::Frozen { FROZEN_US } else { TTL_US };
+        self.put_lease(lease);
+        Ok(())
+    }
+
+    fn replay_usage<'c>(&mut self, fact: &UsagePosted, charge: impl Fn(&str) -> Option<&'c Charge>) -> Result<(), Misfit> {
+        for (version, event) in (fact.first_version..).zip(&fact.events) {
+            self.expect(fact.account.as_str(), version)?;
+            let charge = charge(event).ok_or_else(|| Misfit::Usage(event.clone()))?;
+            self.charge(charge);
+        }
+        Ok(())
+    }
+}

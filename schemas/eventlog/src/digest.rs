@@ -1,0 +1,35 @@
+//! Digests of tables: two tables with the same rows have the same digest, whatever the database and the order of rows in it.
+
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+
+/// A table and those of its columns that count.
+pub type Table = (&'static str, &'static [&'static str]);
+
+/// What a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// How many rows.
+    pub rows: u64,
+    /// The sum of the rows' hashes.
+    pub sum: u128,
+}
+
+/// Reads a whole table, as the transaction of this connection sees it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn digest(connection: &mut AnyConnection, (table, columns): Table) -> Result<Held, sqlx::Error> {
+    let columns: Vec<String> = columns.iter().map(|column| format!("COALESCE(CAST({column} AS TEXT), '\u{1}')")).collect();
+    let sql = format!("SELECT {} AS line FROM {table}", columns.join(" || '\u{2}' || "));
+    let mut rows = sqlx::query::<Any>(AssertSqlSafe(sql)).fetch(connection);
+    let mut held = Held { rows: 0, sum: 0 };
+    while let Some(row) = rows.try_next().await? {
+        let hash = Sha256::digest(row.try_get::<&str, _>("line")?.as_bytes());
+        let half: [u8; 16] = std::array::from_fn(|index| hash[index]);
+        held.rows += 1;
+        held.sum = held.sum.wrapping_add(u128::from_le_bytes(half));
+    }
+    Ok(held)
+}

@@ -1,0 +1,154 @@
+//! What is lost comes back: books from an older copy, streams that were deleted, reports that were deleted, and everything from the
+//! log alone.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use sqlx::Row;
+use tests::load::{file, read};
+use tests::wait::until;
+use tests::{Arouter, Provider, Storage, Told};
+
+const MOVEMENTS: &str = "SELECT id || '|' || content_hash || '|' || account || '|' || CAST(version AS TEXT) || '|' || kind || '|' || CAST(amount_nanos AS TEXT) || '|' ||
+    CAST(balance_after_nanos AS TEXT) || '|' || description || '|' || CAST(created_at_us AS TEXT) || '|' || COALESCE(request, '') || '|' || COALESCE(key_hash, '') || '|' || COALESCE(lease, '') FROM transactions";
+const FACTS: &str = "SELECT CAST(sequence AS TEXT) || '|' || event_id || '|' || subject || '|' || payload FROM outbox";
+const REPORTS: &str = "SELECT request || '|' || account || '|' || key_hash || '|' || model || '|' || outcome || '|' || CAST(admitted_at_us AS TEXT) || '|' || CAST(latency_us AS TEXT) || '|' ||
+    tokens || '|' || unit_prices || '|' || CAST(cost_nanos AS TEXT) FROM generations";
+
+/// Rows as text.
+async fn rows(arouter: &Arouter, database: &str, sql: &'static str) -> BTreeSet<String> {
+    read(&file(&arouter.data().join(database)), sql).await.iter().map(|row| row.get(0)).collect()
+}
+
+async fn work(arouter: &Arouter, told: &Told, requests: usize) {
+    let target = arouter.target();
+    for number in 0..requests {
+        told.chat(&target, number % 2, 0).await.expect("an answer");
+        if number.is_multiple_of(10) {
+            told.administer(&target).await;
+        }
+    }
+    until("all credit", || told.all_credit_is_posted(&target)).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).expect("copied");
+    for ending in ["-wal", "-shm"] {
+        assert!(!from.with_extension(format!("db{ending}")).exists(), "a database that is closed has no {ending}");
+    }
+}
+
+#[tokio::test]
+async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let told = Arc::<Told>::default();
+    work(&arouter, &told, 30).await;
+    arouter.stop();
+    let (books, older) = (arouter.data().join("ledger.db"), arouter.data().join("older.db"));
+    copy(&books, &older);
+    arouter.launch().await;
+    work(&arouter, &told, 60).await;
+    arouter.usage(90).await;
+    arouter.stop();
+    let (movements, facts) = (rows(&arouter, "ledger.db", MOVEMENTS).await, rows(&arouter, "ledger.db", FACTS).await);
+    std::fs::rename(&older, &books).expect("restored");
+    let restored = rows(&arouter, "ledger.db", MOVEMENTS).await;
+    assert!(restored.len() < movements.len(), "the copy is older");
+    arouter.launch().await;
+    work(&arouter, &told, 10).await;
+    arouter.usage(100).await;
+    arouter.settle_and_verify().await;
+    arouter.prove(&told, &provider).await;
+    assert!(rows(&arouter, "ledger.db", MOVEMENTS).await.is_superset(&movements), "the same movements, to the byte");
+    assert!(rows(&arouter, "ledger.db", FACTS).await.is_superset(&facts), "the same facts, to the byte");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let told = Arc::<Told>::default();
+    work(&arouter, &told, 30).await;
+    for (number, stream) in (1..).zip(["USAGE", "LEDGER", "CONTROL"]) {
+        arouter.usage(30 * number).await;
+        arouter.stop();
+        let (movements, facts) = (rows(&arouter, "ledger.db", MOVEMENTS).await, rows(&arouter, "ledger.db", FACTS).await);
+        let reports = rows(&arouter, "projector.db", REPORTS).await;
+        std::fs::remove_dir_all(arouter.data().join("nats/jetstream/$G/streams").join(stream)).expect("there is such a stream");
+        arouter.launch().await;
+        work(&arouter, &told, 30).await;
+        arouter.usage(30 * (number + 1)).await;
+        arouter.settle_and_verify().await;
+        assert!(rows(&arouter, "ledger.db", MOVEMENTS).await.is_superset(&movements), "{stream}: the same movements");
+        assert!(rows(&arouter, "ledger.db", FACTS).await.is_superset(&facts), "{stream}: the same facts");
+        assert!(rows(&arouter, "projector.db", REPORTS).await.is_superset(&reports), "{stream}: the same reports");
+    }
+    arouter.prove(&told, &provider).await;
+}
+
+#[tokio::test]
+async fn reports_that_were_deleted_are_made_again_byte_for_byte() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let told = Arc::<Told>::default();
+    work(&arouter, &told, 60).await;
+    arouter.settle_and_verify().await;
+    arouter.stop();
+    let reports = rows(&arouter, "projector.db", REPORTS).await;
+    assert_eq!(reports.len(), 60);
+    std::fs::remove_file(arouter.data().join("projector.db")).expect("deleted");
+    arouter.launch().await;
+    // `verify` waits until the new reports have read the log.
+    arouter.verify();
+    assert_eq!(rows(&arouter, "projector.db", REPORTS).await, reports);
+}
+
+/// `arouter replay`: whether it went well, and what it said.
+fn replay(arouter: &Arouter, into: &Path, more: &[&str]) -> (bool, String) {
+    let output = arouter.command("replay").arg("--into").arg(into).args(more).output().expect("it runs");
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), said.concat())
+}
+
+#[tokio::test]
+async fn the_log_alone_gives_the_same_books_and_reports_which_can_take_their_place() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let told = Arc::<Told>::default();
+    let limited = json!({"name": "limited", "limit": 1, "limit_reset": "daily"});
+    let (_, key) = arouter.call(reqwest::Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(limited)).await;
+    for _ in 0..10 {
+        let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
+        let (status, answer) =
+            arouter.call(reqwest::Method::POST, "/v1/chat/completions", key["key"].as_str().expect("a key"), Some(ask)).await;
+        assert!(status.is_success(), "{answer}");
+    }
+    work(&arouter, &told, 60).await;
+    arouter.settle_and_verify().await;
+    let made = arouter.data().join("made");
+    let (is_same, text) = replay(&arouter, &made, &[]);
+    assert!(is_same, "{text}");
+    let (again, text) = replay(&arouter, &made, &[]);
+    assert!(!again && text.contains("has books already"), "{text}");
+    // Somebody changes a row behind the ledger's back: the log knows better.
+    arouter.stop();
+    let books = arouter.data().join("ledger.db");
+    read(&format!("sqlite://{}", books.display()), "UPDATE grants SET amount_nanos = amount_nanos + 1 WHERE id LIKE 'bootstrap%'").await;
+    arouter.launch().await;
+    let (is_same, text) = replay(&arouter, &arouter.data().join("second"), &[]);
+    assert!(!is_same && text.contains("DIFFERS  grants"), "{text}");
+    let (swapped, text) = replay(&arouter, &made, &["--swap"]);
+    assert!(!swapped && text.contains("another arouter uses"), "{text}");
+    arouter.stop();
+    let (swapped, text) = replay(&arouter, &made, &["--swap"]);
+    assert!(swapped, "{text}");
+    arouter.launch().await;
+    work(&arouter, &told, 20).await;
+    arouter.settle_and_verify().await;
+    arouter.prove(&told, &provider).await;
+    let (is_same, text) = replay(&arouter, &arouter.data().join("third"), &[]);
+    assert!(is_same, "{text}");
+}
