@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test check bench bench-posting mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test check bench bench-posting bench-admission mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --release --locked -p arouter
@@ -38,6 +38,9 @@ bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx i
 bench-posting: test-tools ## usage events a second that the ledger alone posts, on SQLite and on PostgreSQL
 	cargo build --release --locked -p tests --bin posting
 	./target/release/posting
+
+bench-admission: ## nanoseconds that a request waits for before it may be sent
+	cargo bench --locked -p tests --bench admission
 
 mutants: test-tools ## takes away what the promises stand on, one thing at a time: a test must go red each time
 	./tests/mutants.sh

@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::answers::Answers;
 use crate::control::NoteControl;
+use crate::desk::Desk;
+use crate::lease::Terms;
 use crate::posting::PostUsage;
 use crate::{STEPS, grant, lease, outbox, router};
 
@@ -30,6 +32,8 @@ pub struct LedgerConfig {
     pub database_url: String,
     /// The name in the source of its events.
     pub node: String,
+    /// What gateways are lent credit on.
+    pub terms: Terms,
 }
 
 /// The ledger.
@@ -40,6 +44,8 @@ pub struct Ledger {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// What gateways are lent credit on.
+    pub terms: Terms,
     posted: watch::Sender<Progress>,
 }
 
@@ -59,7 +65,7 @@ impl Ledger {
             transaction.commit().await
         };
         opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
-        Ok(Arc::new(Self { store, clock, ids, posted: watch::Sender::new(Progress::default()) }))
+        Ok(Arc::new(Self { store, clock, ids, terms: config.terms, posted: watch::Sender::new(Progress::default()) }))
     }
 
     /// Starts reading, relaying and sweeping.
@@ -68,12 +74,18 @@ impl Ledger {
         tasks.spawn(self.reader(log, Stream::Control, NoteControl, watch::Sender::new(Progress::default())).run(stop.clone()));
         let (ledger, log_of_relay, stopped) = (Arc::clone(self), log.clone(), stop.clone());
         tasks.spawn(async move { outbox::relay(&ledger, &log_of_relay, stopped).await });
-        let (ledger, stopped) = (Arc::clone(self), stop.clone());
-        tasks.spawn(async move { sweep(&ledger, stopped).await });
+        let (ledger, log_of_sweep, stopped) = (Arc::clone(self), log.clone(), stop.clone());
+        tasks.spawn(async move { sweep(&ledger, &log_of_sweep, stopped).await });
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
         Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT }
+    }
+
+    /// An empty desk for what it is told.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk { terms: self.terms, ..Desk::default() }
     }
 
     /// Who answers questions for it.
@@ -88,13 +100,13 @@ impl Ledger {
     }
 }
 
-async fn sweep(ledger: &Ledger, stop: CancellationToken) {
+async fn sweep(ledger: &Ledger, log: &Log, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        if let Err(error) = lease::settle::sweep(ledger).await {
+        if let Err(error) = lease::settle::sweep(ledger, log).await {
             tracing::warn!(%error, "leases were not looked at: {error}");
         }
         if let Err(error) = grant::expire::sweep(ledger).await {

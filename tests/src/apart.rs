@@ -189,6 +189,17 @@ impl Apart {
         key["key"].as_str().unwrap().to_owned()
     }
 
+    /// Waits until every gateway knows a key, which travels to them by the log.
+    pub async fn knows(&self, key: &str) {
+        for base in &self.gateways {
+            until("the key", || async {
+                let answer = self.http.get(format!("{base}/v1/models")).bearer_auth(key).send().await.ok()?;
+                answer.status().is_success().then_some(())
+            })
+            .await;
+        }
+    }
+
     /// Proves the books.
     pub fn verify(&self) {
         let verified = self.on("verify", "gateway-0", None).output().unwrap();

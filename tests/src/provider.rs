@@ -37,7 +37,7 @@ pub struct Provider {
 }
 
 /// Models by name: what each does.
-pub const MODELS: [&str; 16] = [
+pub const MODELS: [&str; 17] = [
     "ok",
     "tools",
     "html",
@@ -53,6 +53,7 @@ pub const MODELS: [&str; 16] = [
     "overrun",
     "slow",
     "paced",
+    "long",
     "empty",
 ];
 
@@ -91,6 +92,12 @@ impl Provider {
         if all.len() < ASKED_KEPT {
             all.push(asked);
         }
+    }
+
+    /// How many requests with a `user` came.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.users.lock().unwrap().len()
     }
 
     /// How often each `user` asked.
@@ -182,6 +189,7 @@ fn streamed(model: &str, body: &Value) -> Response {
             }));
             return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
         }
+        "long" => frames.extend((0..100).map(|_| say("again "))),
         _ => {
             frames.extend(["one ", "two ", "three ", "four ", "five"].map(say));
             frames.push(chunk(json!({}), "stop".into()));
@@ -191,7 +199,7 @@ fn streamed(model: &str, body: &Value) -> Response {
             frames.push("data: [DONE]\n\n".to_owned());
         }
     }
-    let gap = Duration::from_millis(if model == "paced" { 200 } else { 0 });
+    let gap = Duration::from_millis(if matches!(model, "paced" | "long") { 200 } else { 0 });
     let frames = stream::iter(frames).then(move |frame| async move {
         if !gap.is_zero() {
             tokio::time::sleep(gap).await;

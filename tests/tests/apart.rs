@@ -1,7 +1,7 @@
 //! Gateways, ledger and projector as processes of their own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -43,6 +43,47 @@ async fn three_processes_serve_charge_and_survive_each_other() {
     assert_eq!(unsigned.status(), StatusCode::UNAUTHORIZED, "reads are for the gateway only");
 }
 
+/// A gateway dies in the middle of an answer and never comes back: its lease is frozen, its request is charged for what the last progress
+/// says, and the rest goes back. Should it come back all the same, nothing is charged twice.
+#[tokio::test]
+async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_what_it_relayed() {
+    let provider = Provider::start().await;
+    let mut apart = Apart::start(2, &format!("[leases]\nttl_seconds = 3\nfrozen_seconds = 3\n{}", provider.config())).await;
+    let (_, management) = apart.account(json!(1)).await;
+    let key = apart.key(&management, json!({"name": "k"})).await;
+    apart.knows(&key).await;
+    let body = json!({"model": "test/long", "stream": true, "max_tokens": 200, "messages": [{"role": "user", "content": "x"}]});
+    let url = format!("{}/v1/chat/completions", apart.gateways[1]);
+    let mut answer = apart.http.post(&url).bearer_auth(&key).body(body.to_string()).send().await.expect("an answer");
+    // It dies between its second and third progress, one of which comes every second.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(2_700) {
+        answer.chunk().await.expect("a piece").expect("it goes on");
+    }
+    apart.kill("gateway-1");
+    let charged = until("the charge", || async {
+        let answer = apart.get("/api/v1/transactions?type=usage", &key).await?;
+        let amount = -nanos(answer["transactions"].as_array()?.first()?.get("amount")?);
+        let balance = apart.get("/api/v1/balance", &key).await?;
+        (nanos(balance.get("held")?) == 0 && nanos(balance.get("balance")?) == 1_000_000_000 - amount).then_some(amount)
+    })
+    .await;
+    // About two seconds of a piece every 200 ms, each a token at 2,000 nano-USD, and a prompt of a token for each of 31 bytes at most.
+    assert!((10_000..60_000).contains(&charged), "{charged}");
+    apart.verify();
+    apart.run("gateway-1");
+    apart.ready().await;
+    apart.spools_are_taken_over().await;
+    let listed = until("what it says too late", || async {
+        let listed = apart.get("/api/v1/admin/quarantine", "operator").await?;
+        (listed["data"].as_array()?.len() == 1).then_some(listed)
+    })
+    .await;
+    assert!(listed["data"][0]["reason"].as_str().expect("a reason").contains("was charged before"), "{listed}");
+    let balance = apart.get("/api/v1/balance", &key).await.expect("a balance");
+    assert_eq!((nanos(&balance["balance"]), nanos(&balance["held"])), (1_000_000_000 - charged, 0));
+}
+
 /// 1,000 requests of 0.10 USD at once, over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.
 #[tokio::test]
 async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() {
@@ -54,14 +95,7 @@ async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() 
     let key = apart.key(&management, json!({"name": "racer"})).await;
     let known = apart.gateways.clone();
     let shared = Arc::new((apart.http.clone(), known, key.clone()));
-    for base in &shared.1 {
-        // The key travels to every gateway by the log.
-        until("the key", || async {
-            let answer = shared.0.get(format!("{base}/v1/models")).bearer_auth(&key).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-    }
+    apart.knows(&key).await;
     let mut racers = JoinSet::new();
     for number in 0..1_000 {
         let shared = Arc::clone(&shared);

@@ -1,7 +1,6 @@
 //! The process dies at each named instruction around the money, under load: nothing is lost, nothing is charged or credited twice.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use events::KillPoint;
 use tests::wait::until;
@@ -45,8 +44,9 @@ async fn dies_at_every_named_instruction() {
     for round in 0..rounds {
         for (number, point) in (0_u64..).zip(KillPoint::ALL) {
             // Every point finds an earlier boot that died under load.
+            let before = provider.count();
             let load = Load::start(&arouter.target(), &told, 16);
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            until("requests in flight", || async { (provider.count() >= before + 32).then_some(()) }).await;
             arouter.kill();
             load.end().await;
             let times = 1 + (round * 7_919 + number * 104_729) % reach(*point);
@@ -69,7 +69,7 @@ async fn dies_at_every_named_instruction() {
     arouter.settle_and_verify().await;
     println!(
         "{} requests reached the provider, {} answers, {rounds} times each of {} points",
-        provider.users().len(),
+        provider.count(),
         told.answers(),
         KillPoint::ALL.len()
     );

@@ -54,7 +54,7 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     }
     apart.ready().await;
     apart.spools_are_taken_over().await;
-    println!("{} requests reached the provider, {} answers, {faults} faults in {seconds} s", provider.users().len(), told.answers());
+    println!("{} requests reached the provider, {} answers, {faults} faults in {seconds} s", provider.count(), told.answers());
     told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
     apart.verify();
 }
@@ -63,13 +63,7 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
 async fn target(apart: &Apart) -> Target {
     let (account, management_key) = apart.account(json!(1_000)).await;
     let live_key = apart.key(&management_key, json!({"name": "storm"})).await;
-    for base in &apart.gateways {
-        until("the key", || async {
-            let answer = apart.http.get(format!("{base}/v1/models")).bearer_auth(&live_key).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-    }
+    apart.knows(&live_key).await;
     Target {
         gateways: apart.gateways.clone(),
         http: apart.http.clone(),

@@ -94,6 +94,7 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
     let config = LedgerConfig {
         database_url: folder.database(apart.config.ledger.database_url.as_ref(), "ledger"),
         node: apart.config.node.name.clone(),
+        terms: apart.config.leases,
     };
     let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
     ledger::replay::catch_up(&ledger, &apart.log, None).await?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use events::kill;
 use gateway::config::{BillingConfig, Decimal, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use ledger::lease::Terms;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub ledger: ReaderConfig,
     /// The projector.
     pub projector: ReaderConfig,
+    /// What gateways are lent credit on.
+    pub leases: Terms,
     /// The spool.
     pub spool: SpoolConfig,
     /// Calls to providers.

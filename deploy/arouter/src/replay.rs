@@ -13,6 +13,7 @@ use eventlog::{Log, Store};
 use events::SystemClock;
 use events::ids::SystemIds;
 use events::subject::Stream;
+use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
 use sqlx::{Any, AnyConnection, Row};
@@ -71,7 +72,7 @@ pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
 
 async fn books(log: &Log, live: &str, new: &str) -> Result<bool> {
     let live = Store::open(live, ledger::STEPS).await?;
-    let config = LedgerConfig { database_url: new.to_owned(), node: String::new() };
+    let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default() };
     let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     ensure!(written(&mut *made.store.reads.acquire().await?).await? == 0, "{new} has books already: choose an empty place");
     // One state of the live books, while they go on.

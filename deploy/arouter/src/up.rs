@@ -51,8 +51,11 @@ impl Background {
             url
         };
         let log = connect(&nats_url, &config).await?;
-        let ledger =
-            LedgerConfig { database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"), node: config.node.name.clone() };
+        let ledger = LedgerConfig {
+            database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"),
+            node: config.node.name.clone(),
+            terms: config.leases,
+        };
         let ledger = Ledger::open(&ledger, Arc::clone(&clock), ids).await?;
         let projector = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
         let projector = Projector::open(&projector, clock).await?;

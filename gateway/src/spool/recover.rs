@@ -9,13 +9,13 @@ use events::clock::Clock;
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
-use events::request::{Outcome, RequestFinished, RequestProgress, RequestStarted};
+use events::request::{RequestFinished, RequestProgress, RequestStarted};
 use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, KillPoint, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, kill_point};
+use events::{CostStatus, Draft, KillPoint, Payload, Source, kill_point};
 
 use super::record::{Found, HEAD, read};
-use super::segment::{HEADER, Segment, Sequences};
+use super::segment::{HEADER, Opened, Segment, Sequences};
 use super::{Spool, SpoolError};
 use crate::config::SpoolConfig;
 
@@ -62,18 +62,23 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
     let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
     let mut boot = Boot::default();
     for path in files {
-        match Segment::open(&path)? {
-            Some(segment) => {
-                if segments.is_empty() {
-                    boot.sequences = segment.last();
-                }
-                scan(&segment, &mut boot)?;
-                segments.push_back(segment);
+        let segment = match Segment::open(&path)? {
+            Opened::Segment(segment) => segment,
+            Opened::Damaged(path, file) => {
+                tracing::error!(path = %path.display(), "the first bytes of {} are damaged, its records are read all the same; check the disk", path.display());
+                let before = if segments.is_empty() { before_first(&path)? } else { boot.sequences };
+                Segment::new(path, file, before)
             }
-            None => {
-                tracing::warn!(path = %path.display(), "{} is no whole segment of the spool: the gateway died while making it", path.display());
+            Opened::Blank => {
+                std::fs::remove_file(&path)?;
+                continue;
             }
+        };
+        if segments.is_empty() {
+            boot.sequences = segment.last();
         }
+        scan(&segment, &mut boot)?;
+        segments.push_back(segment);
     }
     let before = segments.front().map_or_else(Sequences::default, |first| first.before);
     let spool = Spool::resume(folder, source, config.clone(), segments, boot.sequences)?;
@@ -139,6 +144,21 @@ fn scan(segment: &Segment, boot: &mut Boot) -> io::Result<()> {
     }
     segment.fill(length(offset), &boot.sequences);
     Ok(())
+}
+
+/// What was before the records of a file, by its first record of each stream.
+fn before_first(path: &Path) -> io::Result<Sequences> {
+    let bytes = std::fs::read(path)?;
+    let mut before = Sequences::default();
+    let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
+    while let Some(Found::Record(record)) = bytes.get(offset..).map(read) {
+        let before = &mut before[record.stream.index()];
+        if *before == 0 {
+            *before = record.sequence - 1;
+        }
+        offset += record.size;
+    }
+    Ok(before)
 }
 
 /// Keeps damaged bytes in the folder `damaged` beside the spools; gives back the file's name.
@@ -211,18 +231,7 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
     let started = &request.started;
     let latency_us = u64::try_from(now_us - started.admitted_at_us).unwrap_or_default();
     let usage = request.usage.clone().unwrap_or_else(|| relayed(request, latency_us));
-    let finished = RequestFinished {
-        request: started.request.clone(),
-        key: started.key.clone(),
-        model: usage.model.clone(),
-        outcome: usage.outcome,
-        status: usage.status,
-        finish_reason: usage.finish_reason.clone(),
-        admitted_at_us: started.admitted_at_us,
-        latency_us: usage.latency_us,
-        ttft_us: usage.ttft_us,
-        attempts: Vec::new(),
-    };
+    let finished = usage.end();
     let (account, subject) = (started.account.as_str(), started.request.as_str());
     spool.append(|batch| {
         if request.usage.is_none() {
@@ -238,45 +247,19 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
 
 /// The charge for what a stream had relayed by its last progress.
 fn relayed(request: &Unfinished, latency_us: u64) -> UsageRecorded {
-    let Unfinished { started, progress, .. } = request;
-    let progress = progress.as_ref();
-    UsageRecorded {
-        request: started.request.clone(),
-        key: started.key.clone(),
-        lease: started.lease.clone(),
-        model: progress.map_or(&started.model, |progress| &progress.model).clone(),
-        provider: progress.map_or_else(String::new, |progress| progress.provider.clone()),
-        user: started.user.clone(),
-        app: started.app.clone(),
-        format: started.format,
-        streamed: started.streamed,
-        outcome: Outcome::Aborted,
-        status: None,
-        finish_reason: None,
-        tokens: progress.map_or_else(Tokens::default, |progress| progress.tokens),
-        provenance: if progress.is_some() { Provenance::Measured } else { Provenance::Unknown },
-        price_version: progress.map_or_else(String::new, |progress| progress.price_version.clone()),
-        unit_prices: progress.map_or_else(UnitPrices::default, |progress| progress.unit_prices),
-        cost_status: match progress {
-            Some(_) => CostStatus::Priced,
-            None if request.is_ended => CostStatus::Unknown,
-            None => CostStatus::Waived,
-        },
-        cost_nanos: progress.map_or(Nanos::ZERO, |progress| progress.cost_nanos.min(started.hold_nanos)),
-        beyond_hold_nanos: Nanos::ZERO,
-        admitted_at_us: started.admitted_at_us,
-        latency_us,
-        ttft_us: None,
-    }
+    let usage = UsageRecorded::unfinished(&request.started, request.progress.as_ref(), latency_us);
+    // It was ended, and only its charge was damaged.
+    let is_unknown = request.is_ended && request.progress.is_none();
+    UsageRecorded { cost_status: if is_unknown { CostStatus::Unknown } else { usage.cost_status }, ..usage }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
 
-    use events::SystemClock;
     use events::ids::SystemIds;
-    use events::request::{Attempt, Format};
+    use events::request::{Attempt, Format, Outcome};
+    use events::{Nanos, SystemClock};
 
     use super::*;
 
@@ -416,5 +399,42 @@ mod tests {
             .collect();
         assert_eq!(ends, [2, 4, 6, 8, 10], "the torn end is written again in its place");
         assert!(!data.path().join("damaged").exists());
+    }
+
+    #[test]
+    fn a_file_begins_where_the_one_before_ended_however_early_it_was_allocated() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("spool");
+        let config = config();
+        let spool = Spool::create(folder.join("boot"), Source::gateway("n", "boot"), config.clone()).unwrap();
+        // Places for more than one file holds: others are allocated ahead.
+        let places: Vec<_> = (0..30).map(|_| spool.reserve().unwrap()).collect();
+        assert!(std::fs::read_dir(folder.join("boot")).unwrap().count() > 2, "files are allocated for what is reserved");
+        let mut last = 0;
+        while spool.segments().len() < 2 {
+            last = spool.append(|batch| batch.push(&draft("r", &started("r")))).unwrap();
+        }
+        assert!(last > 0);
+        let known = spool.last();
+        drop((places, spool));
+        // The first file is gone, as when everybody has it.
+        std::fs::remove_file(folder.join("boot/00000001.seg")).unwrap();
+        let spools = recover(&folder, "n", &config, &SystemClock, &SystemIds).unwrap();
+        let requests = Stream::Requests.index();
+        assert!(spools[0].segments()[0].before[requests] > 1, "the second file knows what was before it");
+        assert!(spools[0].last()[requests] >= known[requests]);
+    }
+
+    #[test]
+    fn a_file_whose_first_bytes_are_damaged_loses_no_record() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("spool");
+        let spool = recorded(&folder);
+        let (path, all) = (spool.segments()[0].path.clone(), read_all(&spool));
+        drop(spool);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[7], 9).unwrap();
+        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        assert_eq!(read_all(&spools[0]), all);
     }
 }

@@ -36,50 +36,79 @@ pub struct Segment {
     holes: Mutex<Vec<(u64, u64)>>,
 }
 
-impl Segment {
+/// A file that is allocated and empty.
+#[derive(Debug)]
+pub struct Blank {
+    path: PathBuf,
+    file: File,
+}
+
+/// What a file of an earlier boot is.
+#[derive(Debug)]
+pub enum Opened {
+    /// A segment.
+    Segment(Arc<Segment>),
+    /// A segment whose first bytes are damaged: what was before it is not known from itself.
+    Damaged(PathBuf, File),
+    /// A file that nothing was ever written to.
+    Blank,
+}
+
+impl Blank {
     /// Makes a file of that size, allocated on the disk.
     ///
     /// # Errors
     /// When the disk is full or the folder cannot be written.
-    pub fn create(folder: &Path, number: u64, bytes: u64, before: Sequences) -> io::Result<Arc<Self>> {
+    pub fn allocate(folder: &Path, number: u64, bytes: u64) -> io::Result<Self> {
         let path = folder.join(format!("{number:08}.seg"));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         if let Err(error) = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
-            // A half allocated file must not be taken for a segment.
             std::fs::remove_file(&path)?;
             return Err(error.into());
         }
+        Ok(Self { path, file })
+    }
+
+    /// Begins a segment in it, behind these sequences.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn begin(&self, before: Sequences) -> io::Result<Arc<Segment>> {
         let mut header = MAGIC.to_vec();
         for sequence in before {
             header.extend_from_slice(&sequence.to_le_bytes());
         }
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        file.write_all_at(&header, 0)?;
-        Ok(Self::new(path, file, before))
+        self.file.write_all_at(&header, 0)?;
+        Ok(Segment::new(self.path.clone(), self.file.try_clone()?, before))
     }
+}
 
-    /// Opens a file of an earlier boot; `None` when it is no segment.
+impl Segment {
+    /// Opens a file of an earlier boot.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(path: &Path) -> io::Result<Option<Arc<Self>>> {
+    pub fn open(path: &Path) -> io::Result<Opened> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut header = [0; 44];
-        if file.read_exact_at(&mut header, 0).is_err() {
-            return Ok(None);
+        if file.read_exact_at(&mut header, 0).is_err() || header == [0; 44] {
+            return Ok(Opened::Blank);
         }
         let (body, checksum) = header.split_at(40);
         if !body.starts_with(MAGIC) || crc32fast::hash(body).to_le_bytes() != checksum {
-            return Ok(None);
+            return Ok(Opened::Damaged(path.to_owned(), file));
         }
         let mut before = Sequences::default();
         for (sequence, bytes) in before.iter_mut().zip(body[8..].chunks_exact(8)) {
             *sequence = bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
         }
-        Ok(Some(Self::new(path.to_owned(), file, before)))
+        Ok(Opened::Segment(Self::new(path.to_owned(), file, before)))
     }
 
-    fn new(path: PathBuf, file: File, before: Sequences) -> Arc<Self> {
+    /// A segment in a file, behind these sequences.
+    #[must_use]
+    pub fn new(path: PathBuf, file: File, before: Sequences) -> Arc<Self> {
         Arc::new(Self {
             path,
             file,

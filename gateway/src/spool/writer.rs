@@ -15,7 +15,7 @@ use super::batch::Batch;
 use super::place::Place;
 use super::queue::Queue;
 use super::record::{self, Found, RECORD_MAX};
-use super::segment::{Segment, Sequences};
+use super::segment::{Blank, HEADER, Segment, Sequences};
 use crate::config::SpoolConfig;
 
 /// Bytes that an admitted request may need until its end is recorded.
@@ -51,7 +51,8 @@ pub struct Spool {
 
 struct Files {
     segments: VecDeque<Arc<Segment>>,
-    spare: Option<Arc<Segment>>,
+    /// Allocated for what is reserved; nothing is in them yet.
+    spares: VecDeque<Blank>,
     next_number: u64,
     scratch: Vec<u8>,
 }
@@ -59,14 +60,14 @@ struct Files {
 impl Files {
     /// What they still take.
     fn room(&self, config: &SpoolConfig) -> u64 {
-        let usable = |segment: &Arc<Segment>| config.segment_bytes.saturating_sub(segment.filled()).saturating_sub(TAIL_BYTES);
-        self.segments.back().map_or(0, usable) + self.spare.as_ref().map_or(0, usable)
+        let usable = |filled: u64| config.segment_bytes.saturating_sub(filled).saturating_sub(TAIL_BYTES);
+        self.segments.back().map_or(0, |current| usable(current.filled())) + length(self.spares.len()) * usable(HEADER)
     }
 
-    fn create(&mut self, folder: &Path, config: &SpoolConfig, before: Sequences) -> Result<Arc<Segment>, SpoolError> {
-        let segment = Segment::create(folder, self.next_number, config.segment_bytes, before).map_err(full)?;
+    fn allocate(&mut self, folder: &Path, config: &SpoolConfig) -> Result<Blank, SpoolError> {
+        let blank = Blank::allocate(folder, self.next_number, config.segment_bytes).map_err(full)?;
         self.next_number += 1;
-        Ok(segment)
+        Ok(blank)
     }
 }
 
@@ -92,8 +93,8 @@ impl Spool {
         sequences: Sequences,
     ) -> Result<Arc<Self>, SpoolError> {
         let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
-        let mut files = Files { segments, spare: None, next_number, scratch: Vec::new() };
-        let current = files.create(&folder, &config, sequences)?;
+        let mut files = Files { segments, spares: VecDeque::new(), next_number, scratch: Vec::new() };
+        let current = files.allocate(&folder, &config)?.begin(sequences)?;
         files.segments.push_back(current);
         let room = files.room(&config);
         let queue = Queue {
@@ -167,19 +168,19 @@ impl Spool {
         }
         let mut files = self.files();
         let mut queue = self.queue();
-        if queue.room >= queue.reserved + bytes {
-            return Ok(queue);
+        while queue.room < queue.reserved + bytes {
+            let count = length(files.segments.len() + files.spares.len());
+            if (count + 1) * self.config.segment_bytes > self.config.bytes_max {
+                let megabytes = self.config.bytes_max / 1_048_576;
+                return Err(SpoolError::Full(format!(
+                    "{count} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?"
+                )));
+            }
+            let spare = files.allocate(&self.folder, &self.config)?;
+            files.spares.push_back(spare);
+            kill_point(KillPoint::SegmentMade);
+            queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
         }
-        let count = length(files.segments.len() + usize::from(files.spare.is_some()));
-        if files.spare.is_some() || (count + 1) * self.config.segment_bytes > self.config.bytes_max {
-            let megabytes = self.config.bytes_max / 1_048_576;
-            return Err(SpoolError::Full(format!(
-                "{count} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?"
-            )));
-        }
-        files.spare = Some(files.create(&self.folder, &self.config, queue.sequences)?);
-        kill_point(KillPoint::SegmentMade);
-        queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
         Ok(queue)
     }
 
@@ -247,8 +248,8 @@ impl Spool {
                 bytes.drain(..size);
             } else {
                 let before = files.segments.back().map_or_else(Sequences::default, |segment| segment.last());
-                let next = files.spare.take().map_or_else(|| files.create(&self.folder, &self.config, before), Ok)?;
-                files.segments.push_back(next);
+                let next = files.spares.pop_front().map_or_else(|| files.allocate(&self.folder, &self.config), Ok)?;
+                files.segments.push_back(next.begin(before)?);
             }
         }
         Ok(())

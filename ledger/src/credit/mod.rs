@@ -30,7 +30,7 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
         let (amount_nanos, balance_nanos) = (Nanos(row.try_get("amount_nanos")?), Nanos(row.try_get("balance_after_nanos")?));
         return Ok(CreditAnswer::Posted { transaction: command.id.clone(), amount_nanos, balance_nanos });
     }
-    let mut desk = Desk::default();
+    let mut desk = ledger.desk();
     desk.load_account(&mut transaction, command.account.as_str()).await?;
     desk.load_grants(&mut transaction, &[command.account.as_str()]).await?;
     let answer = match desk.step(&Input::Credit(command.clone()), ledger.clock.now_us()) {

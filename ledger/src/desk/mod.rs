@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::books::{self, Kind, Movement};
 use crate::grant::{Grant, Grants};
 use crate::key::repo::{KeyRow, Window, WindowId};
-use crate::lease::Lease;
+use crate::lease::{Lease, Terms};
 use crate::posting::Charge;
 
 /// What the ledger can be told.
@@ -64,6 +64,8 @@ pub struct Desk {
     pub effects: Effects,
     /// The time of the step, microseconds since 1970.
     pub now_us: i64,
+    /// What credit is lent on.
+    pub terms: Terms,
 }
 
 /// Sums over the live leases of an account besides the one that is asked about.

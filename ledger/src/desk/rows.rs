@@ -13,28 +13,27 @@ impl Desk {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn for_ask(connection: &mut AnyConnection, ask: &AskLease, now_us: i64) -> Result<Self, sqlx::Error> {
-        let mut desk = Self::default();
-        desk.load_account(connection, ask.account.as_str()).await?;
+    pub async fn load_ask(&mut self, connection: &mut AnyConnection, ask: &AskLease, now_us: i64) -> Result<(), sqlx::Error> {
+        self.load_account(connection, ask.account.as_str()).await?;
         let mut window = None;
         if let Some(hash) = &ask.key
             && let Some(row) = key::repo::find(connection, hash.as_str(), ask.account.as_str()).await?
         {
             window = Some((hash.to_string(), row.period, row.period.start_us(now_us)));
-            desk.keys.insert(hash.to_string(), row);
+            self.keys.insert(hash.to_string(), row);
         }
-        desk.load_leases(connection, &[ask.lease.as_str()]).await?;
-        let of_lease = desk.leases.get(ask.lease.as_str()).map_or(window, |lease| lease.window.clone());
+        self.load_leases(connection, &[ask.lease.as_str()]).await?;
+        let of_lease = self.leases.get(ask.lease.as_str()).map_or(window, |lease| lease.window.clone());
         if let Some(window) = &of_lease {
-            desk.load_window(connection, window).await?;
+            self.load_window(connection, window).await?;
         }
         let (account, lease) = (ask.account.as_str(), ask.lease.as_str());
-        desk.crowd = Crowd {
+        self.crowd = Crowd {
             holders: lease::repo::other_holders(connection, account, &ask.holder).await?,
             unposted: lease::repo::unposted(connection, account, None, lease).await?,
             unposted_in_window: lease::repo::unposted(connection, account, of_lease.as_ref(), lease).await?,
         };
-        Ok(desk)
+        Ok(())
     }
 
     /// Loads an account; gives back whether it is there.

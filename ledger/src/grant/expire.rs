@@ -20,7 +20,7 @@ pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     let now_us = ledger.clock.now_us();
     let mut transaction = ledger.store.begin().await?;
     let accounts = repo::expired(&mut transaction, now_us, SWEEP_MAX).await?;
-    let mut desk = Desk::default();
+    let mut desk = ledger.desk();
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
     desk.load_accounts(&mut transaction, &accounts).await?;
     desk.load_grants(&mut transaction, &accounts).await?;

@@ -3,7 +3,7 @@
 use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding, LimitSource};
 use events::{KillPoint, Nanos, kill_point};
 
-use super::{Lease, State, TTL_US};
+use super::{Lease, State};
 use crate::account::Account;
 use crate::desk::{Desk, Input, Output};
 use crate::key::Period;
@@ -25,7 +25,8 @@ struct KeyBound {
 pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::Error> {
     let mut transaction = ledger.store.begin().await?;
     let now_us = ledger.clock.now_us();
-    let mut desk = Desk::for_ask(&mut transaction, ask, now_us).await?;
+    let mut desk = ledger.desk();
+    desk.load_ask(&mut transaction, ask, now_us).await?;
     let answer = match desk.step(&Input::Ask(ask.clone()), now_us) {
         Output::Lease(answer) => answer,
         Output::Credit(_) | Output::Done => without(LeaseStanding::Gone),
@@ -68,7 +69,7 @@ impl Desk {
                 expires_at_us: 0,
             },
         };
-        lease.expires_at_us = now_us + TTL_US;
+        lease.expires_at_us = now_us + self.terms.ttl_us();
         lease.spent = lease.spent.max(ask.spent_nanos);
         let back = lease.give_back(ask.returned_nanos);
         if ask.closing {
@@ -101,7 +102,7 @@ impl Desk {
         }
         let answer = LeaseAnswer {
             granted_nanos: lease.granted,
-            ttl_ms: u64::try_from(TTL_US / 1_000).unwrap_or_default(),
+            ttl_ms: u64::from(self.terms.ttl_seconds) * 1_000,
             window_ends_at_us: bound.and_then(|bound| bound.ends_at_us),
             available_nanos: self.available(&lease),
             standing: denial.map_or(LeaseStanding::Open, LeaseStanding::Denied),

@@ -4,10 +4,8 @@ pub mod entity;
 pub mod repo;
 pub mod ask;
 pub mod settle;
+pub mod orphans;
+pub mod terms;
 
 pub use entity::{Lease, State};
-
-/// How long a gateway may use a lease after asking.
-pub const TTL_US: i64 = 60_000_000;
-/// How long a lease whose gateway vanished stays frozen.
-pub const FROZEN_US: i64 = 15 * 60_000_000;
+pub use terms::{Orphans, Terms};

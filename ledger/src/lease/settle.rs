@@ -1,6 +1,10 @@
 //! Giving credit back: what a finished boot leaves, and what a vanished gateway never used.
 
-use super::{FROZEN_US, State, repo};
+use super::{Lease, State, orphans, repo};
+use std::collections::BTreeSet;
+
+use eventlog::Log;
+
 use crate::desk::{Desk, Input};
 use crate::process::Ledger;
 use events::{KillPoint, Nanos, kill_point};
@@ -25,23 +29,35 @@ pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Res
     Ok(true)
 }
 
-/// Freezes leases whose gateway did not come back in time, and settles those that were frozen long enough.
+/// Freezes leases whose gateway did not come back in time, and settles those that were frozen long enough and whose requests are.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
+pub async fn sweep(ledger: &Ledger, log: &Log) -> Result<(), sqlx::Error> {
+    let due = repo::expired(&mut *ledger.store.reads.acquire().await?, ledger.clock.now_us(), SWEEP_MAX).await?;
+    let mut settled = BTreeSet::new();
+    for lease in due.into_iter().filter(|lease| lease.state == State::Frozen) {
+        match orphans::are_settled(ledger, log, &lease).await {
+            Ok(true) => {
+                settled.insert(lease.id);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, lease = lease.id, "lease {} stays frozen: {error}", lease.id),
+        }
+    }
     let mut transaction = ledger.store.begin().await?;
-    let leases = repo::expired(&mut transaction, ledger.clock.now_us(), SWEEP_MAX).await?;
+    let mut leases: Vec<Lease> = repo::expired(&mut transaction, ledger.clock.now_us(), SWEEP_MAX).await?;
+    leases.retain(|lease| lease.state != State::Frozen || settled.contains(&lease.id));
     settle(transaction, ledger, leases, &Input::Sweep).await
 }
 
 async fn settle(
     mut transaction: sqlx::Transaction<'static, sqlx::Any>,
     ledger: &Ledger,
-    leases: Vec<super::Lease>,
+    leases: Vec<Lease>,
     input: &Input,
 ) -> Result<(), sqlx::Error> {
-    let mut desk = Desk::default();
+    let mut desk = ledger.desk();
     for lease in leases {
         desk.load_account(&mut transaction, &lease.account).await?;
         desk.leases.insert(lease.id.clone(), lease);
@@ -72,7 +88,7 @@ impl Desk {
                         lease.id
                     );
                     lease.state = State::Frozen;
-                    lease.expires_at_us = now_us + FROZEN_US;
+                    lease.expires_at_us = now_us + self.terms.frozen_us();
                 }
                 State::Frozen => {
                     let back = lease.settle();

@@ -31,7 +31,7 @@ pub struct Charge {
 /// # Errors
 /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
 pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Charge]) -> Result<(), sqlx::Error> {
-    let mut desk = Desk::default();
+    let mut desk = ledger.desk();
     let accounts: Vec<&str> = charges.iter().map(|charge| charge.account.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let leases: Vec<&str> = charges.iter().map(|charge| charge.usage.lease.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     desk.load_accounts(connection, &accounts).await?;

@@ -16,7 +16,6 @@ use super::fold::Misfit;
 use crate::account;
 use crate::control::NoteControl;
 use crate::desk::{Desk, Fact};
-use crate::lease::TTL_US;
 use crate::outbox::{self, Message};
 use crate::posting::{Charge, fold::read};
 use crate::process::Ledger;
@@ -213,7 +212,8 @@ fn tell(record: Record) -> Result<Told, CatchUpError> {
 async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), CatchUpError> {
     let Some(last) = told.last() else { return Ok(()) };
     let mut transaction = ledger.store.begin().await?;
-    let mut desk = load(&mut transaction, told, usage).await?;
+    let mut desk = ledger.desk();
+    load(&mut desk, &mut transaction, told, usage).await?;
     for told in told {
         desk.replay(&told.fact, |id| usage.known.get(id))?;
     }
@@ -224,7 +224,7 @@ async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), Catch
     Ok(())
 }
 
-async fn load(connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<Desk, sqlx::Error> {
+async fn load(desk: &mut Desk, connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<(), sqlx::Error> {
     let (mut accounts, mut leases) = (BTreeSet::new(), BTreeSet::new());
     for told in told {
         accounts.insert(told.fact.account().as_str());
@@ -239,21 +239,19 @@ async fn load(connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> R
         }
     }
     let (accounts, leases): (Vec<&str>, Vec<&str>) = (accounts.into_iter().collect(), leases.into_iter().collect());
-    let mut desk = Desk::default();
     for id in &accounts {
         account::repo::upsert(connection, id, "", 0, 0).await?;
     }
     desk.load_accounts(connection, &accounts).await?;
     desk.load_grants(connection, &accounts).await?;
-    desk.load_leases(connection, &leases).await?;
-    Ok(desk)
+    desk.load_leases(connection, &leases).await
 }
 
 /// Gateways that live have not been heard since: their leases count from now.
 async fn renew(ledger: &Ledger) -> Result<(), sqlx::Error> {
     let mut transaction = ledger.store.begin().await?;
     sqlx::query::<Any>("UPDATE leases SET expires_at_us = $1 WHERE state IN ('open', 'closing') AND expires_at_us < $1")
-        .bind(ledger.clock.now_us() + TTL_US)
+        .bind(ledger.clock.now_us() + ledger.terms.ttl_us())
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await

@@ -7,7 +7,7 @@ use crate::credit::Change;
 use crate::desk::{Desk, Fact};
 use crate::grant::entity::{Grant, Origin};
 use crate::key::Period;
-use crate::lease::{FROZEN_US, Lease, State, TTL_US};
+use crate::lease::{Lease, State};
 use crate::posting::Charge;
 
 /// Why a fact does not fit the books that it is to be done to.
@@ -118,7 +118,7 @@ impl Desk {
             return Err(Misfit::Lease(lease.id));
         }
         lease.state = fact.state;
-        lease.expires_at_us = fact.changed_at_us + if fact.state == State::Frozen { FROZEN_US } else { TTL_US };
+        lease.expires_at_us = fact.changed_at_us + if fact.state == State::Frozen { self.terms.frozen_us() } else { self.terms.ttl_us() };
         self.put_lease(lease);
         Ok(())
     }

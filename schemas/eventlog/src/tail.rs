@@ -119,6 +119,37 @@ impl Log {
 }
 
 impl Log {
+    /// Shows every event of a stream that matches a subject and came after a time, microseconds since 1970, and that is there now.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub async fn scan(&self, stream: Stream, subject: String, since_us: i64, mut see: impl FnMut(&Record)) -> Result<(), LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let start_time = async_nats::datetime::from_nanos(i128::from(since_us) * 1_000).map_err(LogError::server)?;
+        let consumer: PullConsumer = handle
+            .create_consumer(pull::Config {
+                deliver_policy: DeliverPolicy::ByStartTime { start_time },
+                filter_subject: subject,
+                ack_policy: AckPolicy::None,
+                replay_policy: ReplayPolicy::Instant,
+                inactive_threshold: INACTIVE,
+                memory_storage: true,
+                num_replicas: 1,
+                ..pull::Config::default()
+            })
+            .await
+            .map_err(LogError::server)?;
+        let count = consumer.cached_info().num_pending;
+        let mut messages = consumer.stream().heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
+        for _ in 0..count {
+            let message = messages.next().await.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
+            let sequence = message.info().map_err(LogError::server)?.stream_sequence;
+            let id = message.headers.as_ref().map(message_id).unwrap_or_default();
+            see(&Record { sequence, id, payload: message.message.payload });
+        }
+        Ok(())
+    }
+
     /// The last event that a stream holds.
     ///
     /// # Errors

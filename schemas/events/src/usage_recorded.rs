@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
-use crate::request::{Format, Outcome};
+use crate::request::{Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
 use crate::usage::{CostStatus, Provenance, Tokens, UnitPrices};
 
 /// What a request used, at which prices, and what it costs. One for each request that was sent to a provider.
@@ -67,6 +67,55 @@ pub struct UsageRecorded {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(amount: &Nanos) -> bool {
     *amount == Nanos::ZERO
+}
+
+impl UsageRecorded {
+    /// The charge of a request that its gateway did not live to end: what its last progress says was relayed; nothing when there was
+    /// none.
+    #[must_use]
+    pub fn unfinished(started: &RequestStarted, progress: Option<&RequestProgress>, latency_us: u64) -> Self {
+        Self {
+            request: started.request.clone(),
+            key: started.key.clone(),
+            lease: started.lease.clone(),
+            model: progress.map_or(&started.model, |progress| &progress.model).clone(),
+            provider: progress.map_or_else(String::new, |progress| progress.provider.clone()),
+            user: started.user.clone(),
+            app: started.app.clone(),
+            format: started.format,
+            streamed: started.streamed,
+            outcome: Outcome::Aborted,
+            status: None,
+            finish_reason: None,
+            tokens: progress.map_or_else(Tokens::default, |progress| progress.tokens),
+            provenance: if progress.is_some() { Provenance::Measured } else { Provenance::Unknown },
+            price_version: progress.map_or_else(String::new, |progress| progress.price_version.clone()),
+            unit_prices: progress.map_or_else(UnitPrices::default, |progress| progress.unit_prices),
+            cost_status: if progress.is_some() { CostStatus::Priced } else { CostStatus::Waived },
+            cost_nanos: progress.map_or(Nanos::ZERO, |progress| progress.cost_nanos.min(started.hold_nanos)),
+            beyond_hold_nanos: Nanos::ZERO,
+            admitted_at_us: started.admitted_at_us,
+            latency_us,
+            ttft_us: None,
+        }
+    }
+
+    /// The end that goes with it.
+    #[must_use]
+    pub fn end(&self) -> RequestFinished {
+        RequestFinished {
+            request: self.request.clone(),
+            key: self.key.clone(),
+            model: self.model.clone(),
+            outcome: self.outcome,
+            status: self.status,
+            finish_reason: self.finish_reason.clone(),
+            admitted_at_us: self.admitted_at_us,
+            latency_us: self.latency_us,
+            ttft_us: self.ttft_us,
+            attempts: Vec::new(),
+        }
+    }
 }
 
 payload!(UsageRecorded, Usage, "usage", "recorded", "v1");

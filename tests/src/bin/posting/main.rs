@@ -1,5 +1,6 @@
 //! `make bench-posting`: how many usage events a second the ledger alone posts, reading from a real NATS, on SQLite and on PostgreSQL.
-//! The log is filled first; then the ledger starts and is timed until the last event is in the books. Afterwards the sums must be right.
+//! The log is filled first; then the ledger starts and is timed until the last event is in the books. Afterwards the sums must be right,
+//! and the same books are made again from the log alone.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -7,14 +8,17 @@ use std::time::{Duration, Instant};
 
 use eventlog::append::Outgoing;
 use eventlog::ask::Answerer;
+use eventlog::digest::digest;
 use eventlog::{Log, Store};
 use events::ask::{AskLease, CreditCommand, LeaseAnswer, PostCredit, Question};
 use events::clock::SystemClock;
+use events::control::{Account, AccountCreated};
 use events::ids::{Ids, SystemIds};
 use events::request::{Format, Outcome};
 use events::subject::{Stream, subject};
 use events::usage_recorded::UsageRecorded;
 use events::{Clock, CostStatus, Draft, Nanos, Provenance, Source, Tokens, UnitPrices};
+use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, STEPS};
 use sqlx::{Any, Row};
 use tests::postgres::Postgres;
@@ -25,6 +29,8 @@ use tokio_util::task::TaskTracker;
 const EVENTS: u64 = 200_000;
 /// Accounts that they are spread over.
 const ACCOUNTS: u64 = 50;
+/// Their name.
+const NAME: &str = "bench";
 /// What each costs.
 const COST: Nanos = Nanos(4_275_000);
 
@@ -46,26 +52,31 @@ fn number(name: &str, default: u64) -> u64 {
 #[tokio::main]
 async fn main() {
     let folder = tempfile::Builder::new().prefix("arouter-posting").tempdir().expect("a folder");
+    let postgres = Postgres::start();
+    let sqlite = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let events = number("BENCH_EVENTS", EVENTS);
+    measure("SQLite", ">= 15000", events, &sqlite("ledger.db"), &sqlite("again.db")).await;
+    measure("PostgreSQL", ">= 20000", events, &postgres.url("ledger"), &postgres.url("projector")).await;
+}
+
+/// Fills a log, posts it into one database and makes the books again in another.
+async fn measure(name: &str, target: &str, events: u64, database_url: &str, again_url: &str) {
+    let folder = tempfile::Builder::new().prefix("arouter-posting-log").tempdir().expect("a folder");
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     let mut command = Command::new(tests::apart::nats_server());
-    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.path().join("nats"));
+    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.path());
     let _nats = Nats(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server"));
     let url = format!("nats://127.0.0.1:{port}");
     let log = tests::wait::until("NATS", || async { Log::connect(&url, "posting").await.ok() }).await;
     log.prepare(1).await.expect("streams");
-    let events = number("BENCH_EVENTS", EVENTS);
     let filled = Instant::now();
     fill(&log, events).await;
     println!("{events} usage events of {ACCOUNTS} accounts in the log after {:.1} s", filled.elapsed().as_secs_f64());
-
-    let sqlite = format!("sqlite://{}", folder.path().join("ledger.db").display());
-    report("SQLite", ">= 15000", events, post(&log, &sqlite, events).await);
-    let postgres = Postgres::start();
-    report("PostgreSQL", ">= 20000", events, post(&log, &postgres.url("ledger"), events).await);
-}
-
-fn report(name: &str, target: &str, events: u64, took: Duration) {
-    println!("posted on {name:<12} {:>10.0} events/s  target {target}", events as f64 / took.as_secs_f64());
+    let posted = post(&log, database_url, events).await;
+    println!("posted on {name:<16} {:>10.0} events/s  target {target}", events as f64 / posted.as_secs_f64());
+    let again = post_again(&log, database_url, again_url).await;
+    println!("made again on {name:<12} {:>10.0} events/s  the same books, byte for byte", events as f64 / again.as_secs_f64());
+    log.close().await;
 }
 
 fn account(number: u64) -> String {
@@ -78,6 +89,22 @@ fn lease(number: u64) -> String {
 
 async fn fill(log: &Log, events: u64) {
     let (ids, clock, source) = (SystemIds, SystemClock, Source::gateway("bench", "boot"));
+    let mut accounts = Vec::new();
+    for (of, sequence) in (0..ACCOUNTS).zip(1..) {
+        let created =
+            AccountCreated { account: Account { id: account(of).as_str().into(), name: NAME.to_owned(), created_at_us: 0, revision: 1 } };
+        let (id, owner) = (ids.uuid(&clock), account(of));
+        let draft = Draft { id, time_us: clock.now_us(), account: &owner, subject: &owner, traceparent: None, payload: &created };
+        let mut payload = Vec::new();
+        draft.write(&source, sequence, &mut payload).expect("an event");
+        accounts.push(Outgoing {
+            stream: Stream::Control,
+            subject: subject::<AccountCreated>(&owner, &owner),
+            id: id.to_string(),
+            payload: payload.into(),
+        });
+    }
+    log.send(accounts).await.expect("stored");
     let mut batch = Vec::with_capacity(1_000);
     for event in 0..events {
         let of = event % ACCOUNTS;
@@ -133,12 +160,11 @@ async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
     let store = Store::open(database_url, STEPS).await.expect("a database");
     for of in 0..ACCOUNTS {
         let mut transaction = store.begin().await.expect("a transaction");
-        ledger::account::repo::upsert(&mut transaction, &account(of), "bench", 0, 1).await.expect("an account");
+        ledger::account::repo::upsert(&mut transaction, &account(of), NAME, 0, 1).await.expect("an account");
         transaction.commit().await.expect("a commit");
     }
     store.close().await;
-    let config = LedgerConfig { database_url: database_url.to_owned(), node: "bench".to_owned() };
-    let ledger = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a ledger");
+    let ledger = open(database_url).await;
     let all = Nanos(COST.0 * i64::try_from(events).expect("not so many"));
     for of in 0..ACCOUNTS {
         lend(&ledger, of, all).await;
@@ -163,6 +189,27 @@ async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
         assert!(check.broken.is_empty(), "{}: {:?}", check.name, check.broken);
     }
     ledger.store.close().await;
+    took
+}
+
+async fn open(database_url: &str) -> Arc<Ledger> {
+    let config = LedgerConfig { database_url: database_url.to_owned(), node: "bench".to_owned(), terms: Terms::default() };
+    Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a ledger")
+}
+
+/// Makes the same books from the log in an empty database; gives back how long that took.
+async fn post_again(log: &Log, database_url: &str, again_url: &str) -> Duration {
+    let (live, made) = (open(database_url).await, open(again_url).await);
+    let since = Instant::now();
+    ledger::replay::catch_up(&made, log, None).await.expect("books");
+    let took = since.elapsed();
+    for table in ledger::BOOKS {
+        let (mut one, mut other) = (live.store.snapshot().await.expect("books"), made.store.snapshot().await.expect("books"));
+        let held = (digest(&mut one, *table).await.expect("rows"), digest(&mut other, *table).await.expect("rows"));
+        assert_eq!(held.0, held.1, "{}", table.0);
+    }
+    live.store.close().await;
+    made.store.close().await;
     took
 }
 

@@ -1,0 +1,65 @@
+//! `make bench-admission`: what a request waits for before it may be sent, while its account's lease is warm.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use events::request::{Format, RequestStarted};
+use events::{Draft, Nanos, Source, SystemClock};
+use gateway::admission::purse::{Purse, Scope};
+use gateway::admission::slice::{Moment, Slice};
+use gateway::config::SpoolConfig;
+use gateway::spool::Spool;
+
+fn warm_purse() -> Purse {
+    let slice = Slice::new("lease".into(), Instant::now());
+    slice.grant(Nanos(i64::MAX / 4), Instant::now(), Duration::from_hours(1), None);
+    let purse = Purse::new(Scope { account: "acc_1".into(), key: None });
+    purse.replace(Some(Arc::new(slice)));
+    purse
+}
+
+fn holds(criterion: &mut Criterion) {
+    let purse = warm_purse();
+    criterion.bench_function("a hold is taken from a warm lease and settled", |bencher| {
+        bencher.iter(|| {
+            let hold = purse.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
+            hold.settle(Nanos(1_000));
+        });
+    });
+}
+
+fn starts(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(folder.path().join("boot"), Source::gateway("bench", "boot"), SpoolConfig::default()).expect("a spool");
+    let purse = warm_purse();
+    let started = RequestStarted {
+        request: "gen-1767225600-000000000000000000000001".into(),
+        account: "acc_00000000000000000000000000000001".into(),
+        key: "k".into(),
+        lease: "01920000-0000-7000-8000-000000000002".into(),
+        hold_nanos: Nanos(1_000),
+        model: "openai/gpt-5.4".into(),
+        user: None,
+        app: None,
+        format: Format::Chat,
+        streamed: false,
+        admitted_at_us: 0,
+    };
+    let id = uuid::Uuid::from_u128(1);
+    let (account, subject) = (started.account.as_str(), started.request.as_str());
+    let draft = Draft { id, time_us: 1_767_225_600_000_000, account, subject, traceparent: None, payload: &started };
+    criterion.bench_function("the same with a place in the spool and the start on its way to the disk", |bencher| {
+        bencher.iter(|| {
+            let mut place = spool.reserve().expect("a place");
+            let hold = purse.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
+            let position = place.start(&draft);
+            hold.settle(Nanos(1_000));
+            spool.flush(place.end(|_| {}).max(position)).expect("written");
+            spool.truncate(&[u64::MAX; 4]).expect("forgotten");
+        });
+    });
+}
+
+criterion_group!(admission, holds, starts);
+criterion_main!(admission);
