@@ -53,4 +53,8 @@ mutant "the hold on n > 1" gateway/src/route/plan.rs \
     '.saturating_mul(chat.choices);' ';' -p gateway --lib
 mutant "the burning of grants" ledger/src/posting/charge.rs \
     '        self.burn(&charge.account, charged);' '        self.burn(&charge.account, Nanos::ZERO);' -p tests --test simulation
+mutant "the window that the money was lent in" ledger/src/posting/charge.rs \
+    '|(key, of, _)| *of == period && key.as_str()' '|(key, of, _)| *of == period && key.is_empty() && key.as_str()' -p tests --test simulation
+mutant "the word to the log of what leases gave back" ledger/src/desk/mod.rs \
+    '(lease.state, lease.granted, lease.returned)' '(lease.state, lease.granted)' -p tests --test simulation
 exit $green

@@ -56,6 +56,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/v1/admin/accounts", post(account::create::create))
         .route("/api/v1/admin/credit", post(credit::post::post))
         .route("/api/v1/admin/quarantine", get(quarantine::list::list))
+        .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
     Router::new()
         .merge(inference.with_state(parts.stages))

@@ -31,7 +31,10 @@ impl Answerer for Answers {
                     .await
                 }
                 AskQuarantine::NAME => {
-                    answer(question, async |_: AskQuarantine| said(eventlog::quarantine::list(&ledger.store).await)).await
+                    answer(question, async |ask: AskQuarantine| {
+                        said(eventlog::quarantine::list(&ledger.store, ask.event_id.as_deref()).await)
+                    })
+                    .await
                 }
                 DecideQuarantine::NAME => {
                     answer(question, async |command: DecideQuarantine| again(|| quarantine::decide(&self.0, &command)).await).await

@@ -29,8 +29,7 @@ pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String
 /// When the database is away, or somebody else moved an account meanwhile: ask again.
 pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideAnswer, sqlx::Error> {
     let (store, now_us) = (&ledger.store, ledger.clock.now_us());
-    let waiting = eventlog::quarantine::list(store).await?;
-    let Some(event) = waiting.into_iter().find(|event| event.event_id == command.event_id) else {
+    let Some(event) = eventlog::quarantine::list(store, Some(&command.event_id)).await?.into_iter().next() else {
         return Ok(DecideAnswer::Unknown);
     };
     if command.decision == Decision::Discard {

@@ -44,12 +44,17 @@ fn free_port() -> u16 {
 impl Apart {
     /// Starts so many gateways, one ledger and one projector.
     pub async fn start(gateways: usize, config: &str) -> Self {
+        Self::start_with(gateways, config, Vec::new()).await
+    }
+
+    /// The same with environment variables.
+    pub async fn start_with(gateways: usize, config: &str, more: Vec<(&'static str, String)>) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let postgres = Postgres::start();
         let folder = tempfile::Builder::new().prefix("arouter-apart").tempdir().unwrap();
         std::fs::write(folder.path().join("arouter.toml"), config).unwrap();
         let (nats, ledger, projector) = (free_port(), free_port(), free_port());
-        let settings = vec![
+        let mut settings = vec![
             ("AROUTER_NATS__URL", format!("nats://127.0.0.1:{nats}")),
             ("AROUTER_INTERNAL__SECRET", "a secret of at least thirty-two characters".to_owned()),
             ("AROUTER_OPERATOR__TOKEN", "operator".to_owned()),
@@ -60,6 +65,7 @@ impl Apart {
             ("AROUTER_LEDGER__URL", format!("http://127.0.0.1:{ledger}")),
             ("AROUTER_PROJECTOR__URL", format!("http://127.0.0.1:{projector}")),
         ];
+        settings.extend(more);
         // A gateway in trouble takes long to answer; whoever waits for it must not wait for ever.
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
         let ledger = format!("http://127.0.0.1:{ledger}");

@@ -40,7 +40,7 @@ async fn waiting(arouter: &Arouter) -> Vec<Value> {
 }
 
 fn verifies(arouter: &Arouter) -> bool {
-    arouter.command("verify").output().unwrap().status.success()
+    arouter.command("verify").arg("--metrics").arg(arouter.data().join("verify.prom")).output().unwrap().status.success()
 }
 
 #[tokio::test]
@@ -52,7 +52,15 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     publish(&arouter, &account, id, event(&account, id, |event| event["data"]["tokens"] = json!("many"))).await;
     let found = until("the quarantine", || async { waiting(&arouter).await.pop() }).await;
     assert_eq!((&found["event_id"], &found["parks"], &found["stream"]), (&json!(id), &json!(account), &json!("USAGE")), "{found}");
+    assert!(found.get("payload").is_none(), "a list says nothing of what is in them");
+    let (status, shown) = operator(&arouter, Method::GET, &format!("/{id}")).await;
+    assert!(status == StatusCode::OK && shown["data"]["payload"].as_str().unwrap().contains("\"tokens\":\"many\""), "{shown}");
+    let (status, _) = operator(&arouter, Method::GET, "/nothing").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(!verifies(&arouter), "verify must name it");
+    let gauges = std::fs::read_to_string(arouter.data().join("verify.prom")).unwrap();
+    assert!(gauges.contains("arouter_check_broken{check=\"no_event_that_was_set_aside_waits_for_a_decision\"} 1\n"), "{gauges}");
+    assert!(gauges.contains("arouter_check_broken{check=\"the_legs_of_every_transaction_sum_to_zero\"} 0\n"), "{gauges}");
 
     let request = json!({"model": "test/ok", "messages": [{"role": "user", "content": "hi"}]});
     let (status, answer) = arouter.chat(request.clone()).await;

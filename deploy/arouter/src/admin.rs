@@ -86,6 +86,11 @@ enum KeyCommand {
 enum QuarantineCommand {
     /// Lists what waits for a decision.
     List,
+    /// Shows an event as it came.
+    Show {
+        /// Its id.
+        event_id: String,
+    },
     /// Applies an event again, after what kept it from being applied is mended.
     Release {
         /// Its id.
@@ -184,6 +189,9 @@ pub async fn run(args: AdminArgs) -> Result<()> {
             (Method::POST, "/api/v1/admin/accounts".to_owned(), operator()?, json!({"name": name}))
         }
         AdminCommand::Quarantine(QuarantineCommand::List) => (Method::GET, "/api/v1/admin/quarantine".to_owned(), operator()?, Value::Null),
+        AdminCommand::Quarantine(QuarantineCommand::Show { event_id }) => {
+            (Method::GET, format!("/api/v1/admin/quarantine/{event_id}"), operator()?, Value::Null)
+        }
         AdminCommand::Quarantine(QuarantineCommand::Release { event_id }) => {
             (Method::POST, format!("/api/v1/admin/quarantine/{event_id}/release"), operator()?, Value::Null)
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use events::kill;
+use events::{clock, kill};
 use gateway::config::{BillingConfig, Decimal, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::lease::Terms;
 use serde::Deserialize;
@@ -160,6 +160,11 @@ impl Config {
             && !kill::arm(&point)
         {
             bail!("{}: this build has no kill point {point}; kill points are for tests", kill::VARIABLE);
+        }
+        if let Some(seconds) = variable(clock::SHIFT_VARIABLE)
+            && !seconds.parse().is_ok_and(clock::shift)
+        {
+            bail!("{}: only a debug build moves its clock, by a number of seconds", clock::SHIFT_VARIABLE);
         }
         Ok(config)
     }

@@ -63,7 +63,7 @@ enum Command {
     /// Accounts, keys and credit, by the same commands as HTTP.
     Admin(admin::AdminArgs),
     /// Proves that the books are right.
-    Verify(Settings),
+    Verify(verify::VerifyArgs),
     /// Makes books and reports again from the log, and compares them with the live ones.
     Replay(replay::ReplayArgs),
     /// Looks for what is wrong with this installation.
@@ -108,7 +108,7 @@ async fn run(command: Command, back: Handle) -> Result<ExitCode> {
         Command::Ledger(settings) => apart::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Projector(settings) => apart::projector(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),
-        Command::Verify(settings) => verify::verify(&settings).await,
+        Command::Verify(args) => verify::verify(&args).await,
         Command::Replay(args) => replay::replay(&args).await,
         Command::Doctor(settings) => doctor::doctor(&settings).await,
         Command::Prices(args) => prices::run(&args).map(|()| ExitCode::SUCCESS),

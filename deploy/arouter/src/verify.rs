@@ -1,15 +1,17 @@
 //! `arouter verify`: proves on live or stopped data that the books are right; a report and an exit code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use eventlog::{Log, Store};
-use events::Payload;
 use events::envelope::RawEnvelope;
 use events::request::RequestFinished;
 use events::subject::Stream;
+use events::{Clock, Payload, SystemClock};
 use ledger::verify::Check;
 use sqlx::{Any, Row};
 
@@ -21,8 +23,32 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the end of a charged request may be on its way.
 const ENDS_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What to prove, and where to say so besides.
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Writes a gauge for each check into this file, in Prometheus' text format: for node_exporter's textfile collector.
+    #[arg(long)]
+    metrics: Option<PathBuf>,
+}
+
+/// Writes the gauges, all of them or none.
+fn write_metrics(path: &Path, checks: &[Check]) -> std::io::Result<()> {
+    let label = |name: &str| name.replace([' ', '-'], "_").replace(['\'', ','], "");
+    let mut text = "# HELP arouter_check_broken What breaks a check of arouter verify, counted up to 10; 0 is right.\n# TYPE arouter_check_broken gauge\n".to_owned();
+    text.extend(checks.iter().map(|check| format!("arouter_check_broken{{check=\"{}\"}} {}\n", label(check.name), check.broken.len())));
+    text.push_str("# HELP arouter_check_looked_at What a check looked at.\n# TYPE arouter_check_looked_at gauge\n");
+    text.extend(checks.iter().map(|check| format!("arouter_check_looked_at{{check=\"{}\"}} {}\n", label(check.name), check.looked_at)));
+    text.push_str("# HELP arouter_verified_at_seconds When, seconds since 1970.\n# TYPE arouter_verified_at_seconds gauge\n");
+    text.extend([format!("arouter_verified_at_seconds {}\n", SystemClock.now_us() / 1_000_000)]);
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(beside, path)
+}
+
 /// Runs all proofs.
-pub async fn verify(settings: &Settings) -> Result<ExitCode> {
+pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<ExitCode> {
     let config = Config::load(settings)?;
     let data = settings.data.canonicalize().with_context(|| format!("there is no data folder {}", settings.data.display()))?;
     let open = |configured: Option<String>, name| configured.unwrap_or_else(|| folder::database(&data, name));
@@ -47,6 +73,9 @@ pub async fn verify(settings: &Settings) -> Result<ExitCode> {
         println!("{word}  {} ({} looked at)", check.name, check.looked_at);
         check.broken.iter().for_each(|row| println!("          {row}"));
         is_right &= check.broken.is_empty();
+    }
+    if let Some(path) = metrics {
+        write_metrics(path, &checks).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if log.is_none() {
         println!("note    NATS does not answer: the log itself was not compared");

@@ -78,12 +78,12 @@ impl Admission {
         })?;
         kill_point(KillPoint::RequestReserved);
         let purse = self.purse(intent.key);
-        let at = Moment::now(&*self.clock);
-        let now_us = at.civil_us;
-        let hold = match purse.hold_now(intent.plan.most(), at) {
+        let hold = match purse.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
             Some(hold) => hold,
             None => purse.hold(intent.plan.least(), intent.plan.most()).await?,
         };
+        // It may have waited for its money: it is admitted now that it has it.
+        let now_us = self.clock.now_us();
         kill_point(KillPoint::RequestHeld);
         let started = RequestStarted {
             request: intent.request.clone(),

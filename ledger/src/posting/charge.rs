@@ -74,7 +74,10 @@ impl Desk {
         self.effects.posted.entry(charge.account.clone()).or_insert(first).events.push(charge.event_id.clone());
         self.burn(&charge.account, charged);
         for period in Period::ALL {
-            self.add_to_window((usage.key.to_string(), period, period.start_us(usage.admitted_at_us)), charged, Nanos::ZERO);
+            // The money of a limited key was lent within a window: there it counts, whatever the time was when the request asked.
+            let lent_in = limited.as_ref().filter(|(key, of, _)| *of == period && key.as_str() == usage.key.as_str());
+            let starts_at_us = lent_in.map_or_else(|| period.start_us(usage.admitted_at_us), |(_, _, starts_at_us)| *starts_at_us);
+            self.add_to_window((usage.key.to_string(), period, starts_at_us), charged, Nanos::ZERO);
         }
         if let Some(window) = limited {
             self.add_to_window(window, Nanos::ZERO, Nanos(-covered.0));

@@ -47,15 +47,16 @@ pub async fn is_parked(store: &Store, account: &str) -> Result<bool, sqlx::Error
     Ok(row.is_some())
 }
 
-/// Those that nobody has decided about, oldest first.
+/// Those that nobody has decided about, oldest first, without their payloads; or one event, with its payload.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn list(store: &Store) -> Result<Vec<Quarantined>, sqlx::Error> {
+pub async fn list(store: &Store, event_id: Option<&str>) -> Result<Vec<Quarantined>, sqlx::Error> {
     let rows = sqlx::query::<Any>(
-        "SELECT stream, sequence, event_id, reason, payload, quarantined_at_us, parks FROM quarantine
-         WHERE decision IS NULL ORDER BY quarantined_at_us, stream, sequence LIMIT $1",
+        "SELECT stream, sequence, event_id, reason, CASE WHEN $1 = '' THEN NULL ELSE payload END AS payload, quarantined_at_us, parks FROM quarantine
+         WHERE decision IS NULL AND ($1 = '' OR event_id = $1) ORDER BY quarantined_at_us, stream, sequence LIMIT $2",
     )
+    .bind(event_id.unwrap_or_default().to_owned())
     .bind(LIST_MAX)
     .fetch_all(&store.reads)
     .await?;
@@ -79,7 +80,11 @@ fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
 /// # Errors
 /// When the database is away.
 pub async fn release<F: Fold>(store: &Store, fold: &F, event: &Quarantined, now_us: i64) -> Result<Option<String>, sqlx::Error> {
-    let record = Record { sequence: event.sequence, id: event.event_id.clone(), payload: event.payload.clone().into_bytes().into() };
+    let record = Record {
+        sequence: event.sequence,
+        id: event.event_id.clone(),
+        payload: event.payload.clone().unwrap_or_default().into_bytes().into(),
+    };
     let envelope = match RawEnvelope::parse(&record.payload) {
         Ok(envelope) => envelope,
         Err(error) => return Ok(Some(error.to_string())),

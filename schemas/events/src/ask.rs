@@ -316,13 +316,17 @@ pub struct Quarantined {
     pub parks: Option<String>,
     /// RFC 3339.
     pub quarantined_at: String,
-    /// As it came.
-    pub payload: String,
+    /// As it came; only when one event is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<String>,
 }
 
 /// Asks for the events that the ledger could not apply and nobody has decided about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskQuarantine {}
+pub struct AskQuarantine {
+    /// One of them, with its payload.
+    pub event_id: Option<String>,
+}
 
 impl Question for AskQuarantine {
     const NAME: &'static str = "quarantine";

@@ -1,11 +1,26 @@
 //! The time as an argument: one trait, the system's clock, and RFC 3339 at microseconds.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Civil time in microseconds since 1970-01-01 UTC.
 pub trait Clock: Send + Sync {
     /// The time now, in microseconds since 1970-01-01 UTC.
     fn now_us(&self) -> i64;
+}
+
+/// The environment variable that moves [`SystemClock`] by so many seconds, in builds with debug assertions only: for tests of what
+/// happens when a day turns.
+pub const SHIFT_VARIABLE: &str = "AROUTER_CLOCK_SHIFT";
+
+static SHIFT_US: AtomicI64 = AtomicI64::new(0);
+
+/// Moves [`SystemClock`]. False in a release build, where it cannot be moved.
+#[must_use]
+pub fn shift(seconds: i64) -> bool {
+    SHIFT_US.store(seconds.saturating_mul(1_000_000), Ordering::Relaxed);
+    cfg!(debug_assertions)
 }
 
 /// The machine's own clock.
@@ -15,7 +30,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
     fn now_us(&self) -> i64 {
-        Utc::now().timestamp_micros()
+        let shift_us = if cfg!(debug_assertions) { SHIFT_US.load(Ordering::Relaxed) } else { 0 };
+        Utc::now().timestamp_micros() + shift_us
     }
 }
 

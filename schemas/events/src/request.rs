@@ -41,7 +41,8 @@ pub struct RequestStarted {
     pub format: Format,
     /// Whether the answer is a stream.
     pub streamed: bool,
-    /// When it was admitted, microseconds since 1970; decides the limit window it belongs to.
+    /// When it was admitted, microseconds since 1970. Decides the window of spending it belongs to, but for a limited key's own: that is
+    /// the lease's.
     pub admitted_at_us: i64,
 }
 

@@ -25,8 +25,8 @@ use gateway::Gateway;
 use ledger::Database;
 use log::{Checkpoint, Log};
 
-/// When the simulation begins: five minutes before a day, a week and a month turn, so that windows do too.
-pub const EPOCH_US: i64 = 1_772_323_200_000_000 - 300_000_000;
+/// When the simulation begins: 100 seconds before a day and a month turn, while requests come.
+pub const EPOCH_US: i64 = 1_772_323_200_000_000 - 100_000_000;
 const SECOND: u64 = 1_000_000;
 /// How long requests come and faults happen.
 const BUSY: u64 = 200 * SECOND;

@@ -37,12 +37,14 @@ impl Simulation {
     pub(super) fn send(&mut self, node: usize, request: u64, keeper: usize, hold: ::gateway::admission::slice::Hold) {
         let scope = self.scopes[keeper].clone();
         let (base, now) = (self.base, self.now);
+        // What a request says of its time may lie on the other side of a window's turn: what it is charged must not.
+        let early_us = if self.rng.random_bool(0.2) { self.rng.random_range(0..100_000_000) } else { 0 };
         let gateway = &mut self.gateways[node];
         let start = Start {
             account: scope.account.to_string(),
             key: scope.key.as_ref().map_or_else(|| format!("free-{}", scope.account), |(key, _)| key.to_string()),
             lease: hold.lease().to_string(),
-            admitted_at_us: gateway.at(base, now).civil_us,
+            admitted_at_us: gateway.at(base, now).civil_us - early_us,
         };
         gateway.spool().open.insert(request, start);
         if self.rng.random_bool(0.002) {

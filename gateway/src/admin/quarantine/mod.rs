@@ -1,4 +1,5 @@
 //! Events that the ledger could not apply, for the operator.
 
 pub mod list;
+pub mod show;
 pub mod decide;
