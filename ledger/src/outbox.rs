@@ -15,6 +15,8 @@ use crate::process::Ledger;
 
 /// Events published at once.
 const BATCH: i64 = 500;
+/// Stands where an event has an account, when it is about many.
+const MANY: &str = "many";
 /// How long to wait when there is nothing to publish, or NATS is away.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,7 +57,7 @@ fn message(ledger: &Ledger, source: &Source, sequence: u64, fact: &Fact) -> Resu
     match fact {
         Fact::LeaseChanged(payload) => of(ledger, source, sequence, payload.account.as_str(), payload.lease.as_str(), payload),
         Fact::CreditPosted(payload) => of(ledger, source, sequence, payload.account.as_str(), &payload.id, payload),
-        Fact::UsagePosted(payload) => of(ledger, source, sequence, payload.account.as_str(), payload.account.as_str(), payload),
+        Fact::UsagePosted(payload) => of(ledger, source, sequence, MANY, MANY, payload),
     }
 }
 
@@ -65,7 +67,7 @@ pub fn subject_of(fact: &Fact) -> String {
     match fact {
         Fact::LeaseChanged(payload) => subject::<LeaseChanged>(payload.account.as_str(), payload.lease.as_str()),
         Fact::CreditPosted(payload) => subject::<CreditPosted>(payload.account.as_str(), &payload.id),
-        Fact::UsagePosted(payload) => subject::<UsagePosted>(payload.account.as_str(), payload.account.as_str()),
+        Fact::UsagePosted(_) => subject::<UsagePosted>(MANY, MANY),
     }
 }
 
@@ -125,8 +127,16 @@ pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
         .bind(source.trim_start_matches("/ledger/").to_owned())
         .execute(&mut *transaction)
         .await?;
-    let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
+    written(ledger).await
+}
+
+/// How many facts the books have.
+///
+/// # Errors
+/// When the database is away.
+pub async fn written(ledger: &Ledger) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(&ledger.store.reads).await?;
     row.try_get::<i64, _>("written").map(i64::unsigned_abs)
 }
 

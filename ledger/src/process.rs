@@ -106,11 +106,17 @@ async fn sweep(ledger: &Ledger, log: &Log, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        if let Err(error) = lease::settle::sweep(ledger, log).await {
-            tracing::warn!(%error, "leases were not looked at: {error}");
-        }
-        if let Err(error) = grant::expire::sweep(ledger).await {
-            tracing::warn!(%error, "grants were not looked at: {error}");
+        let swept = async {
+            if let Err(error) = lease::settle::sweep(ledger, log).await {
+                tracing::warn!(%error, "leases were not looked at: {error}");
+            }
+            if let Err(error) = grant::expire::sweep(ledger).await {
+                tracing::warn!(%error, "grants were not looked at: {error}");
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = swept => {}
         }
     }
 }

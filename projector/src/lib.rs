@@ -16,34 +16,5 @@ use eventlog::store::Step;
 pub const STEPS: &[Step] = &[(2, "projections", include_str!("../migrations/0002_projections.sql"))];
 
 /// What reports are made of.
-pub const REPORTS: &[Table] = &[
-    (
-        "generations",
-        &[
-            "request",
-            "account",
-            "key_hash",
-            "model",
-            "provider",
-            "end_user",
-            "app",
-            "outcome",
-            "finish_reason",
-            "status",
-            "streamed",
-            "admitted_at_us",
-            "latency_us",
-            "ttft_us",
-            "tokens",
-            "unit_prices",
-            "provenance",
-            "cost_status",
-            "cost_nanos",
-            "prompt_tokens",
-            "completion_tokens",
-            "reasoning_tokens",
-            "cached_tokens",
-        ],
-    ),
-    ("key_names", &["hash", "account", "name", "label", "revision"]),
-];
+pub const REPORTS: &[Table] =
+    &[("generations", &projections::generations::COLUMNS), ("key_names", &["hash", "account", "name", "label", "revision"])];

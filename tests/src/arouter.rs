@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use events::kill::{self, KillPoint};
 use reqwest::{Client, Method, StatusCode};
@@ -67,7 +68,8 @@ impl Arouter {
     pub async fn start(storage: Storage, config: &str) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::Builder::new().prefix("arouter").tempdir().unwrap();
-        let http = Client::builder().no_proxy().build().unwrap();
+        // A process that hangs must fail the test, not hang it.
+        let http = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let keys = Keys { account: String::new(), live_key: String::new(), management_key: String::new() };
         let mut arouter = Self { child: None, folder, storage, config: config.to_owned(), base: String::new(), keys, http };
         arouter.launch().await;

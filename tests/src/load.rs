@@ -84,7 +84,9 @@ impl Load {
     /// Lets every client end what it does, and waits.
     pub async fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        while self.clients.join_next().await.is_some() {}
+        while let Some(ended) = self.clients.join_next().await {
+            ended.expect("a client stopped at a surprise");
+        }
     }
 }
 

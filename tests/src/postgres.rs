@@ -80,6 +80,13 @@ impl Postgres {
         }
     }
 
+    /// Lets it go on after a stop. The program that changed the user stops with it, and is told too.
+    pub fn resume(&self) {
+        for pid in [self.pid(), Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default())].into_iter().flatten() {
+            let _gone = kill_process(pid, Signal::CONT);
+        }
+    }
+
     /// The server's own process id: the child may be the program that changed the user.
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {

@@ -82,6 +82,10 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
     assert!(listed["data"][0]["reason"].as_str().expect("a reason").contains("was charged before"), "{listed}");
     let balance = apart.get("/api/v1/balance", &key).await.expect("a balance");
     assert_eq!((nanos(&balance["balance"]), nanos(&balance["held"])), (1_000_000_000 - charged, 0));
+    let event = listed["data"][0]["event_id"].as_str().expect("an id");
+    let (status, answer) = apart.post(&format!("/api/v1/admin/quarantine/{event}/discard"), "operator", json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    apart.verify();
 }
 
 /// 1,000 requests of 0.10 USD at once, over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.

@@ -72,9 +72,11 @@ async fn a_dead_nats_server_is_started_again_and_nothing_waits_for_it() {
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     let body = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
     for _ in 0..5 {
+        let killed = arouter.nats_pid();
         arouter.kill_nats();
         let (status, answer) = arouter.chat(body.clone()).await;
         assert!(status.is_success(), "{answer}");
+        until("another nats-server", || async { (arouter.nats_pid() != killed).then_some(()) }).await;
     }
     assert_eq!(arouter.usage(5).await.len(), 5);
     arouter.settle_and_verify().await;

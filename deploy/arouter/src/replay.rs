@@ -26,7 +26,6 @@ use crate::folder::{DataFolder, database, running};
 
 /// How long the new reports may wait for the live ones, which are read from the same log.
 const PATIENCE: Duration = Duration::from_mins(10);
-const STREAMS: [Stream; 3] = [Stream::Usage, Stream::Requests, Stream::Control];
 
 /// What to make and where.
 #[derive(Args)]
@@ -118,27 +117,31 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     ensure!(checkpoint(&made.store, Stream::Usage).await?.is_none(), "{new} has reports already: choose an empty place");
     let (tasks, stop, since) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
     made.start(log, &tasks, &stop);
-    let mut is_same = false;
-    // Both go on reading the same log: they are compared whenever they are at the same place.
-    while !is_same && since.elapsed() < PATIENCE {
+    // Both go on reading the same log: they are compared in states in which they are at the same place.
+    let is_same = loop {
+        ensure!(
+            since.elapsed() < PATIENCE,
+            "the new reports and the live ones were never at the same place of the log: try when less comes in"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let mut at_one_place = true;
-        for stream in STREAMS {
-            at_one_place &= checkpoint(&live, stream).await? == checkpoint(&made.store, stream).await?;
-        }
-        if at_one_place {
-            let (mut one, mut other) = (live.snapshot().await?, made.store.snapshot().await?);
+        let (mut one, mut other) = (live.snapshot().await?, made.store.snapshot().await?);
+        if places(&mut one).await? == places(&mut other).await? {
             println!("reports  made again in {:.1} s", since.elapsed().as_secs_f64());
-            is_same = compare(&mut one, &mut other, projector::REPORTS).await?;
-            break;
+            break compare(&mut one, &mut other, projector::REPORTS).await?;
         }
-    }
+    };
     stop.cancel();
     tasks.close();
     tasks.wait().await;
     made.store.close().await;
     live.close().await;
     Ok(is_same)
+}
+
+/// How far reports are in each stream.
+async fn places(connection: &mut AnyConnection) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query::<Any>("SELECT stream, sequence FROM checkpoints ORDER BY stream").fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("stream")?, row.try_get("sequence")?))).collect()
 }
 
 async fn compare(live: &mut AnyConnection, made: &mut AnyConnection, tables: &[Table]) -> Result<bool> {

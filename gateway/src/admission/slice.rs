@@ -155,9 +155,17 @@ impl Hold {
     }
 
     /// Ends the hold: `cost` of it is spent, the rest is free again.
-    pub fn settle(self, cost: Nanos) {
+    pub fn settle(mut self, cost: Nanos) {
         self.slice.spent.fetch_add(cost.0, Ordering::AcqRel);
-        self.slice.free.fetch_add(self.amount.0 - cost.0, Ordering::AcqRel);
+        let held = std::mem::take(&mut self.amount);
+        self.slice.free.fetch_add(held.0 - cost.0, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Hold {
+    /// Nothing was spent of a hold that nobody settled: whoever waited for it left.
+    fn drop(&mut self) {
+        self.slice.free.fetch_add(self.amount.0, Ordering::AcqRel);
     }
 }
 
@@ -204,6 +212,13 @@ mod tests {
         assert_eq!(slice.held(), Nanos(30));
         hold.settle(Nanos(10));
         assert_eq!((slice.held(), slice.spent()), (Nanos(0), Nanos(10)));
+    }
+
+    #[test]
+    fn a_hold_that_nobody_settles_gives_its_money_back() {
+        let slice = slice(100);
+        drop(slice.hold(Nanos(30), at(0)));
+        assert_eq!((slice.free(), slice.held(), slice.spent()), (Nanos(100), Nanos(0), Nanos(0)));
     }
 
     #[test]

@@ -126,6 +126,12 @@ impl Publisher {
             () = watch => {}
         }
         kill_point(KillPoint::RecoveryTakenOver);
+        // Oldest first: should it die here, no end is gone whose start is still there.
+        for segment in watcher.spool.segments() {
+            if let Err(error) = std::fs::remove_file(&segment.path) {
+                tracing::debug!(%error, "a file of the spool of an earlier boot is left to the next step");
+            }
+        }
         if let Err(error) = std::fs::remove_dir_all(&watcher.spool.folder) {
             tracing::warn!(%error, "the spool of an earlier boot cannot be deleted: {error}");
         }

@@ -64,15 +64,16 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
     for path in files {
         let segment = match Segment::open(&path)? {
             Opened::Segment(segment) => segment,
-            Opened::Damaged(path, file) => {
-                tracing::error!(path = %path.display(), "the first bytes of {} are damaged, its records are read all the same; check the disk", path.display());
-                let before = if segments.is_empty() { before_first(&path)? } else { boot.sequences };
-                Segment::new(path, file, before)
-            }
-            Opened::Blank => {
-                std::fs::remove_file(&path)?;
-                continue;
-            }
+            Opened::Headless(file) => match before_first(&path)? {
+                None => {
+                    std::fs::remove_file(&path)?;
+                    continue;
+                }
+                Some(before) => {
+                    tracing::error!(path = %path.display(), "{} is damaged at both ends, its records are read all the same; check the disk", path.display());
+                    Segment::new(path, file, if segments.is_empty() { before } else { boot.sequences })
+                }
+            },
         };
         if segments.is_empty() {
             boot.sequences = segment.last();
@@ -146,19 +147,19 @@ fn scan(segment: &Segment, boot: &mut Boot) -> io::Result<()> {
     Ok(())
 }
 
-/// What was before the records of a file, by its first record of each stream.
-fn before_first(path: &Path) -> io::Result<Sequences> {
+/// What was before the records of a file, by its first record of each stream; `None` when it has no record.
+fn before_first(path: &Path) -> io::Result<Option<Sequences>> {
     let bytes = std::fs::read(path)?;
-    let mut before = Sequences::default();
+    let mut before = [None; Stream::ALL.len()];
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
-    while let Some(Found::Record(record)) = bytes.get(offset..).map(read) {
-        let before = &mut before[record.stream.index()];
-        if *before == 0 {
-            *before = record.sequence - 1;
-        }
-        offset += record.size;
+    while let Some(at) = next_record(&bytes, offset)
+        && let Found::Record(record) = read(&bytes[at..])
+    {
+        before[record.stream.index()].get_or_insert(record.sequence - 1);
+        offset = at + record.size;
     }
-    Ok(before)
+    let has_records = before.iter().any(Option::is_some);
+    Ok(has_records.then(|| before.map(Option::unwrap_or_default)))
 }
 
 /// Keeps damaged bytes in the folder `damaged` beside the spools; gives back the file's name.
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_first_bytes_are_damaged_loses_no_record() {
+    fn a_file_whose_ends_are_damaged_loses_no_record() {
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join("spool");
         let spool = recorded(&folder);
@@ -435,6 +436,11 @@ mod tests {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[7], 9).unwrap();
         let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
-        assert_eq!(read_all(&spools[0]), all);
+        assert_eq!(read_all(&spools[0]), all, "the copy at the end says what was before");
+        drop(spools);
+        let end = file.metadata().unwrap().len();
+        file.write_all_at(&[7; 8], end - HEADER).unwrap();
+        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        assert_eq!(read_all(&spools[0]), all, "the records themselves do");
     }
 }

@@ -41,6 +41,7 @@ pub struct Segment {
 pub struct Blank {
     path: PathBuf,
     file: File,
+    bytes: u64,
 }
 
 /// What a file of an earlier boot is.
@@ -48,10 +49,8 @@ pub struct Blank {
 pub enum Opened {
     /// A segment.
     Segment(Arc<Segment>),
-    /// A segment whose first bytes are damaged: what was before it is not known from itself.
-    Damaged(PathBuf, File),
-    /// A file that nothing was ever written to.
-    Blank,
+    /// A file that nothing was written to, or whose first and last bytes are damaged: what was before it is not known from itself.
+    Headless(File),
 }
 
 impl Blank {
@@ -66,22 +65,41 @@ impl Blank {
             std::fs::remove_file(&path)?;
             return Err(error.into());
         }
-        Ok(Self { path, file })
+        Ok(Self { path, file, bytes })
     }
 
-    /// Begins a segment in it, behind these sequences.
+    /// Writes what a segment begins with, behind these sequences: once at the front, and once more at the end, should the front be lost.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn begin(&self, before: Sequences) -> io::Result<Arc<Segment>> {
+    pub fn begin(&self, before: &Sequences) -> io::Result<()> {
         let mut header = MAGIC.to_vec();
         for sequence in before {
             header.extend_from_slice(&sequence.to_le_bytes());
         }
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        self.file.write_all_at(&header, 0)?;
-        Ok(Segment::new(self.path.clone(), self.file.try_clone()?, before))
+        self.file.write_all_at(&header, self.bytes - HEADER)?;
+        self.file.write_all_at(&header, 0)
     }
+
+    /// The segment that was begun.
+    #[must_use]
+    pub fn into_segment(self, before: Sequences) -> Arc<Segment> {
+        Segment::new(self.path, self.file, before)
+    }
+}
+
+/// The sequences that a header names; `None` when it is none.
+fn sequences(header: &[u8; 44]) -> Option<Sequences> {
+    let (body, checksum) = header.split_at(40);
+    if !body.starts_with(MAGIC) || crc32fast::hash(body).to_le_bytes() != checksum {
+        return None;
+    }
+    let mut before = Sequences::default();
+    for (sequence, bytes) in before.iter_mut().zip(body[8..].chunks_exact(8)) {
+        *sequence = bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    }
+    Some(before)
 }
 
 impl Segment {
@@ -91,19 +109,17 @@ impl Segment {
     /// When it cannot be read.
     pub fn open(path: &Path) -> io::Result<Opened> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let bytes = file.metadata()?.len();
         let mut header = [0; 44];
-        if file.read_exact_at(&mut header, 0).is_err() || header == [0; 44] {
-            return Ok(Opened::Blank);
+        for at in [0, bytes.saturating_sub(HEADER)] {
+            if bytes >= HEADER {
+                file.read_exact_at(&mut header, at)?;
+            }
+            if let Some(before) = sequences(&header) {
+                return Ok(Opened::Segment(Self::new(path.to_owned(), file, before)));
+            }
         }
-        let (body, checksum) = header.split_at(40);
-        if !body.starts_with(MAGIC) || crc32fast::hash(body).to_le_bytes() != checksum {
-            return Ok(Opened::Damaged(path.to_owned(), file));
-        }
-        let mut before = Sequences::default();
-        for (sequence, bytes) in before.iter_mut().zip(body[8..].chunks_exact(8)) {
-            *sequence = bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
-        }
-        Ok(Opened::Segment(Self::new(path.to_owned(), file, before)))
+        Ok(Opened::Headless(file))
     }
 
     /// A segment in a file, behind these sequences.

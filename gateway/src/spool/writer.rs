@@ -94,8 +94,9 @@ impl Spool {
     ) -> Result<Arc<Self>, SpoolError> {
         let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
         let mut files = Files { segments, spares: VecDeque::new(), next_number, scratch: Vec::new() };
-        let current = files.allocate(&folder, &config)?.begin(sequences)?;
-        files.segments.push_back(current);
+        let current = files.allocate(&folder, &config)?;
+        current.begin(&sequences)?;
+        files.segments.push_back(current.into_segment(sequences));
         let room = files.room(&config);
         let queue = Queue {
             pending: Vec::new(),
@@ -229,7 +230,8 @@ impl Spool {
     fn write(&self, files: &mut Files, bytes: &mut Vec<u8>, sequences: &Sequences, position: u64) -> Result<(), SpoolError> {
         while !bytes.is_empty() {
             let current = files.segments.back().map(Arc::clone);
-            let left = current.as_ref().map_or(0, |segment| self.config.segment_bytes.saturating_sub(segment.filled()));
+            let left =
+                current.as_ref().map_or(0, |segment| self.config.segment_bytes.saturating_sub(HEADER).saturating_sub(segment.filled()));
             let all = length(bytes.len());
             let (size, last) = match &current {
                 Some(_) if all <= left => (bytes.len(), *sequences),
@@ -248,8 +250,15 @@ impl Spool {
                 bytes.drain(..size);
             } else {
                 let before = files.segments.back().map_or_else(Sequences::default, |segment| segment.last());
-                let next = files.spares.pop_front().map_or_else(|| files.allocate(&self.folder, &self.config), Ok)?;
-                files.segments.push_back(next.begin(before)?);
+                if files.spares.is_empty() {
+                    let blank = files.allocate(&self.folder, &self.config)?;
+                    files.spares.push_back(blank);
+                }
+                // A spare that cannot be begun now stays one.
+                if let Some(blank) = files.spares.front() {
+                    blank.begin(&before)?;
+                }
+                files.segments.extend(files.spares.pop_front().map(|blank| blank.into_segment(before)));
             }
         }
         Ok(())

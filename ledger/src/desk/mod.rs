@@ -7,7 +7,7 @@ pub mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::ask::{AskLease, CreditAnswer, LeaseAnswer, PostCredit};
-use events::ledger::{CreditPosted, LeaseChanged, LeaseWindow, UsagePosted};
+use events::ledger::{AccountPosted, CreditPosted, LeaseChanged, LeaseWindow, UsagePosted};
 use events::{AccountId, Nanos};
 
 use crate::account::Account;
@@ -95,13 +95,14 @@ pub struct Effects {
     /// Facts for the log, but for the next.
     pub facts: Vec<Fact>,
     /// Charges for the log, by account.
-    pub posted: BTreeMap<String, UsagePosted>,
+    pub posted: BTreeMap<String, AccountPosted>,
 }
 
 impl Effects {
     /// What the log is told, in an order in which it can be done again.
     pub fn facts(&self) -> impl Iterator<Item = Fact> {
-        self.posted.values().cloned().map(Fact::UsagePosted).chain(self.facts.iter().cloned())
+        let posted = UsagePosted { accounts: self.posted.values().cloned().collect() };
+        (!posted.accounts.is_empty()).then_some(Fact::UsagePosted(posted)).into_iter().chain(self.facts.iter().cloned())
     }
 }
 
@@ -119,12 +120,21 @@ pub enum Fact {
 impl Fact {
     /// Whose money.
     #[must_use]
-    pub const fn account(&self) -> &AccountId {
+    pub fn accounts(&self) -> Vec<&AccountId> {
         match self {
-            Self::LeaseChanged(fact) => &fact.account,
-            Self::CreditPosted(fact) => &fact.account,
-            Self::UsagePosted(fact) => &fact.account,
+            Self::LeaseChanged(fact) => vec![&fact.account],
+            Self::CreditPosted(fact) => vec![&fact.account],
+            Self::UsagePosted(fact) => fact.accounts.iter().map(|posted| &posted.account).collect(),
         }
+    }
+
+    /// The usage events that it names.
+    pub fn usage(&self) -> impl Iterator<Item = &str> {
+        let posted = match self {
+            Self::UsagePosted(fact) => fact.accounts.as_slice(),
+            Self::LeaseChanged(_) | Self::CreditPosted(_) => &[],
+        };
+        posted.iter().flat_map(|posted| &posted.events).map(String::as_str)
     }
 }
 

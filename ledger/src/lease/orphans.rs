@@ -3,6 +3,7 @@
 //! Those are read and posted like all others; then the lease is settled.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use eventlog::{Log, LogError, Outgoing, Record};
 use events::envelope::RawEnvelope;
@@ -16,8 +17,10 @@ use sqlx::{Any, Row};
 use super::{Lease, Orphans};
 use crate::process::Ledger;
 
-/// How long a request may have run when its gateway vanished. What started before is not looked for: its money goes back.
-const LOOK_BACK_US: i64 = 3_600 * 1_000_000;
+/// How far back requests of a lease are looked for whose id does not tell when it was opened.
+const LOOK_BACK_US: i64 = 24 * 3_600 * 1_000_000;
+/// How long to wait until usage that is in the log is posted, before asking again.
+const POSTED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why it is not known what became of requests.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,8 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
     let source = Source(format!("/ledger/{}/lease/{}", node(ledger).await?, lease.id));
     let all = format!("arouter.v1.request.{}.{}.*", partition(&lease.account), lease.account);
     let mut unfinished = Unfinished::default();
-    log.scan(Stream::Requests, all, frozen_at_us - LOOK_BACK_US, |record: &Record| {
+    let usage = log.last_sequence(Stream::Usage).await?;
+    log.scan(Stream::Requests, all, opened_at_us(&lease.id).unwrap_or(frozen_at_us - LOOK_BACK_US), |record: &Record| {
         if let Ok(envelope) = RawEnvelope::parse(&record.payload)
             // What was ended here waits to be posted: it is written again, the same.
             && envelope.source != source.0
@@ -82,7 +86,7 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
     let count = u64::try_from(unfinished.0.len()).unwrap_or(u64::MAX);
     let mut connection = ledger.store.reads.acquire().await?;
     if eventlog::sources::watermark(&mut connection, &source.0, Stream::Usage).await? >= count {
-        return Ok(true);
+        return Ok(is_posted(ledger, usage).await?);
     }
     let mut events = Vec::new();
     for (sequence, (started, progress)) in (1..).zip(unfinished.0.values()) {
@@ -98,6 +102,25 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
         events.push(outgoing(&source, sequence, started, frozen_at_us, &usage.end())?);
     }
     log.append(events).await?;
+    Ok(false)
+}
+
+/// When a lease was opened, microseconds since 1970: its id is a UUIDv7.
+fn opened_at_us(lease: &str) -> Option<i64> {
+    let (seconds, nanos) = uuid::Uuid::parse_str(lease).ok()?.get_timestamp()?.to_unix();
+    i64::try_from(seconds).ok()?.checked_mul(1_000_000)?.checked_add(i64::from(nanos / 1_000))
+}
+
+/// Whether usage up to a place in the log is posted: a gateway that came back may have shipped what its lease pays for.
+async fn is_posted(ledger: &Ledger, usage: u64) -> Result<bool, sqlx::Error> {
+    let since = Instant::now();
+    while since.elapsed() < POSTED_PATIENCE {
+        let checkpoint = eventlog::consume::checkpoint(&ledger.store, Stream::Usage).await?;
+        if checkpoint.map_or(0, |checkpoint| checkpoint.sequence) >= usage {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(false)
 }
 
@@ -175,6 +198,12 @@ mod tests {
         assert_eq!(cost(None, Orphans::ChargeProgress), (0, CostStatus::Waived, 7));
         assert_eq!(cost(Some(&progress), Orphans::Release), (0, CostStatus::Waived, 7));
         assert_eq!(cost(None, Orphans::ChargeHold), (90, CostStatus::Priced, 7));
+    }
+
+    #[test]
+    fn the_id_of_a_lease_tells_when_it_was_opened() {
+        assert_eq!(opened_at_us("01920000-0000-7000-8000-000000000001"), Some(0x0192_0000_0000 * 1_000));
+        assert_eq!(opened_at_us("lease"), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use events::Nanos;
-use events::ledger::UsagePosted;
+use events::ledger::AccountPosted;
 use events::usage_recorded::UsageRecorded;
 use sqlx::AnyConnection;
 
@@ -70,7 +70,7 @@ impl Desk {
             tracing::error!(account = charge.account, request = %usage.request, overdraft_nanos = paid.overdraft.0, "a charge came after its lease was settled and found no credit: {} USD are the operator's loss", paid.overdraft);
         }
         let charged = paid.from_held.saturating_add(paid.from_available);
-        let first = UsagePosted { account: charge.account.as_str().into(), first_version: version, events: Vec::new() };
+        let first = AccountPosted { account: charge.account.as_str().into(), first_version: version, events: Vec::new() };
         self.effects.posted.entry(charge.account.clone()).or_insert(first).events.push(charge.event_id.clone());
         self.burn(&charge.account, charged);
         for period in Period::ALL {

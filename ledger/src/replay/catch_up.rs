@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use eventlog::consume;
 use eventlog::{Event, Fold, Log, LogError, Record, Tail, TailError};
-use events::Payload;
 use events::envelope::{EnvelopeError, RawEnvelope};
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::Stream;
+use events::{AccountId, Payload};
 use sqlx::{Any, AnyConnection, Row};
 
 use super::fold::Misfit;
@@ -20,8 +20,12 @@ use crate::outbox::{self, Message};
 use crate::posting::{Charge, fold::read};
 use crate::process::Ledger;
 
-/// Facts done again in one transaction.
+/// Facts read at once.
 const BATCH: usize = 500;
+/// How often reading is begun again where it stopped.
+const TRIES: u32 = 10;
+/// Movements made in one transaction, unless one fact alone makes more.
+const MOVEMENTS_MAX: usize = 5_000;
 /// Events read at once.
 const READ: usize = 2_000;
 /// How long to wait for more of them.
@@ -75,39 +79,74 @@ struct Told {
 pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<u64, CatchUpError> {
     let Some(last) = log.last_event(Stream::Ledger).await? else { return Ok(0) };
     let envelope = RawEnvelope::parse(&last.payload)?;
-    let end = envelope.sequence_number()?.min(until.unwrap_or(u64::MAX));
+    let told = envelope.sequence_number()?;
     let written = outbox::adopt(ledger, envelope.source).await?;
-    if end <= written {
-        return match outbox::event_at(ledger, end).await? {
-            Some(id) if id != last.id && until.is_none() => Err(CatchUpError::Fork(end)),
+    if told <= written {
+        return match outbox::event_at(ledger, told).await? {
+            Some(id) if id != last.id && until.is_none() => Err(CatchUpError::Fork(told)),
             Some(_) | None => Ok(0),
         };
     }
-    tracing::warn!(written, end, "the books are older than the log: facts {} to {end} are done again", written + 1);
+    tracing::warn!(written, told, "the books are older than the log: what they lack is done again");
     control(ledger, log).await?;
-    let mut usage = Usage::open(ledger, log).await?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match read_on(ledger, log, last.sequence, until.unwrap_or(u64::MAX)).await {
+            Ok(at) => {
+                renew(ledger).await?;
+                return Ok(at - written);
+            }
+            Err(CatchUpError::Tail(error)) if tries < TRIES => tracing::warn!(%error, "reading goes on where it stopped: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Does again what the stream has up to a place and the books lack; gives back the last fact.
+async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64, CatchUpError> {
+    let written = outbox::written(ledger).await?;
+    let (mut at, junction) = (written, outbox::event_at(ledger, written).await?);
     let mut facts = log.tail(Stream::Ledger, None).await?;
-    let mut next = written + 1;
-    while next <= end {
+    let mut usage = Usage::default();
+    let mut is_read = false;
+    while !is_read && at < until {
         let mut told = Vec::with_capacity(BATCH);
         for record in facts.next_batch(BATCH, LINGER).await? {
-            let fact = tell(record)?;
+            is_read |= record.sequence >= end;
+            let sequence = RawEnvelope::parse(&record.payload)?.sequence_number()?;
+            if sequence == written && junction.as_ref().is_some_and(|id| *id != record.id) {
+                return Err(CatchUpError::Fork(written));
+            }
             // What was sent twice, and what the books have.
-            if fact.sequence < next || fact.sequence > end {
+            if sequence <= at || sequence > until {
                 continue;
             }
-            if fact.sequence > next {
-                return Err(CatchUpError::Missing { needed: next, found: fact.sequence });
+            if sequence > at + 1 {
+                return Err(CatchUpError::Missing { needed: at + 1, found: sequence });
             }
-            next += 1;
-            told.push(fact);
+            at = sequence;
+            told.push(tell(record)?);
         }
-        usage.find(ledger, &told).await?;
-        redo(ledger, &told, &usage).await?;
-        usage.forget(&told);
+        while !told.is_empty() {
+            let later = told.split_off(at_once(&told));
+            usage.find(ledger, log, &told).await?;
+            redo(ledger, &told, &usage).await?;
+            usage.forget(&told);
+            told = later;
+        }
     }
-    renew(ledger).await?;
-    Ok(end - written)
+    Ok(at)
+}
+
+/// How many of these facts one transaction takes: at least one, and no more than make so many movements.
+fn at_once(told: &[Told]) -> usize {
+    let mut movements = 0;
+    let within = told.iter().take_while(|told| {
+        movements += told.fact.usage().count().max(1);
+        movements <= MOVEMENTS_MAX
+    });
+    within.count().max(1)
 }
 
 /// Accounts and keys, as far as the log has them.
@@ -129,28 +168,37 @@ async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
 }
 
 /// Usage, read as far as facts name it.
+#[derive(Default)]
 struct Usage {
-    tail: Tail,
+    tail: Option<Tail>,
     /// The last sequence to look at.
     left: u64,
     known: HashMap<String, Charge>,
 }
 
 impl Usage {
-    /// What the books had not read yet: nothing before is named by facts that they lack.
-    async fn open(ledger: &Ledger, log: &Log) -> Result<Self, CatchUpError> {
+    /// Begins behind what the books have read: nothing before is named by facts that they lack.
+    async fn open(&mut self, ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
         let checkpoint = consume::checkpoint(&ledger.store, Stream::Usage).await?;
         let tail = log.tail(Stream::Usage, checkpoint.as_ref()).await?;
         let last = log.last_sequence(Stream::Usage).await?;
         let is_read = !tail.restarted && checkpoint.is_some_and(|checkpoint| checkpoint.sequence >= last);
-        Ok(Self { tail, left: if is_read { 0 } else { last }, known: HashMap::new() })
+        self.left = if is_read { 0 } else { last };
+        self.tail = Some(tail);
+        Ok(())
     }
 
     /// Reads on until every event that facts name is known.
-    async fn find(&mut self, ledger: &Ledger, told: &[Told]) -> Result<(), CatchUpError> {
+    async fn find(&mut self, ledger: &Ledger, log: &Log, told: &[Told]) -> Result<(), CatchUpError> {
         let mut missing: BTreeSet<&str> = named(told).filter(|id| !self.known.contains_key(*id)).collect();
-        while !missing.is_empty() && self.left > 0 {
-            for record in self.tail.next_batch(READ, LINGER).await? {
+        if !missing.is_empty() && self.tail.is_none() {
+            self.open(ledger, log).await?;
+        }
+        while !missing.is_empty()
+            && self.left > 0
+            && let Some(tail) = &mut self.tail
+        {
+            for record in tail.next_batch(READ, LINGER).await? {
                 if record.sequence >= self.left {
                     self.left = 0;
                 }
@@ -181,12 +229,7 @@ impl Usage {
 
 /// The usage events that facts name.
 fn named(told: &[Told]) -> impl Iterator<Item = &str> {
-    told.iter()
-        .flat_map(|told| match &told.fact {
-            Fact::UsagePosted(fact) => fact.events.as_slice(),
-            Fact::CreditPosted(_) | Fact::LeaseChanged(_) => &[],
-        })
-        .map(String::as_str)
+    told.iter().flat_map(|told| told.fact.usage())
 }
 
 fn charge(record: &Record) -> Option<Charge> {
@@ -227,15 +270,10 @@ async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), Catch
 async fn load(desk: &mut Desk, connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<(), sqlx::Error> {
     let (mut accounts, mut leases) = (BTreeSet::new(), BTreeSet::new());
     for told in told {
-        accounts.insert(told.fact.account().as_str());
-        match &told.fact {
-            Fact::LeaseChanged(fact) => {
-                leases.insert(fact.lease.as_str());
-            }
-            Fact::UsagePosted(fact) => {
-                leases.extend(fact.events.iter().filter_map(|id| Some(usage.known.get(id)?.usage.lease.as_str())));
-            }
-            Fact::CreditPosted(_) => {}
+        accounts.extend(told.fact.accounts().into_iter().map(AccountId::as_str));
+        leases.extend(told.fact.usage().filter_map(|id| Some(usage.known.get(id)?.usage.lease.as_str())));
+        if let Fact::LeaseChanged(fact) = &told.fact {
+            leases.insert(fact.lease.as_str());
         }
     }
     let (accounts, leases): (Vec<&str>, Vec<&str>) = (accounts.into_iter().collect(), leases.into_iter().collect());

@@ -124,10 +124,12 @@ impl Desk {
     }
 
     fn replay_usage<'c>(&mut self, fact: &UsagePosted, charge: impl Fn(&str) -> Option<&'c Charge>) -> Result<(), Misfit> {
-        for (version, event) in (fact.first_version..).zip(&fact.events) {
-            self.expect(fact.account.as_str(), version)?;
-            let charge = charge(event).ok_or_else(|| Misfit::Usage(event.clone()))?;
-            self.charge(charge);
+        for posted in &fact.accounts {
+            for (version, event) in (posted.first_version..).zip(&posted.events) {
+                self.expect(posted.account.as_str(), version)?;
+                let charge = charge(event).ok_or_else(|| Misfit::Usage(event.clone()))?;
+                self.charge(charge);
+            }
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use events::Payload;
 use events::usage_recorded::UsageRecorded;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
-const COLUMNS: [&str; 23] = [
+/// The columns of its table.
+pub const COLUMNS: [&str; 23] = [
     "request",
     "account",
     "key_hash",

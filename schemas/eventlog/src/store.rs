@@ -97,12 +97,17 @@ impl Store {
         })
     }
 
-    /// Begins a transaction of the one writer.
+    /// Begins a transaction of the one writer. With PostgreSQL several processes may write one database: each waits here until the one
+    /// before has ended, as SQLite has it anyway, so that what a transaction read is still so when it writes.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        self.writes.begin_with(self.begin).await
+        let mut transaction = self.writes.begin_with(self.begin).await?;
+        if transaction.backend_name() != "SQLite" {
+            sqlx::query::<Any>("SELECT CAST(pg_advisory_xact_lock(1) AS TEXT)").execute(&mut *transaction).await?;
+        }
+        Ok(transaction)
     }
 
     /// Begins a transaction that reads one state of everything and keeps nobody from writing.

@@ -50,6 +50,9 @@ fn check(stream: Stream, config: &Config) -> Result<(), LogError> {
     if config.discard != DiscardPolicy::New {
         return wrong("discard old, which drops events in silence; it needs discard new".to_owned());
     }
+    if !config.max_age.is_zero() {
+        return wrong(format!("a max_age of {} s, which drops events in silence; it needs none", config.max_age.as_secs()));
+    }
     if config.no_ack {
         return wrong("no_ack; it needs acknowledgements".to_owned());
     }

@@ -17,6 +17,8 @@ use crate::connect::{Log, LogError};
 
 /// How long the server keeps a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
+/// How long a scan waits for its next event.
+const SCAN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a quiet server says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -92,18 +94,7 @@ impl Log {
             Some(checkpoint) if holds => DeliverPolicy::ByStartSequence { start_sequence: checkpoint.sequence + 1 },
             _ => DeliverPolicy::All,
         };
-        let consumer: PullConsumer = handle
-            .create_consumer(pull::Config {
-                deliver_policy,
-                ack_policy: AckPolicy::None,
-                replay_policy: ReplayPolicy::Instant,
-                inactive_threshold: INACTIVE,
-                memory_storage: true,
-                num_replicas: 1,
-                ..pull::Config::default()
-            })
-            .await
-            .map_err(LogError::server)?;
+        let consumer: PullConsumer = handle.create_consumer(reader(deliver_policy, String::new())).await.map_err(LogError::server)?;
         let messages = consumer.stream().max_messages_per_batch(2_000).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
         Ok(Tail { messages, connects, connection, delivered: 0, identity, restarted: checkpoint.is_some() && !holds })
     }
@@ -126,24 +117,19 @@ impl Log {
     pub async fn scan(&self, stream: Stream, subject: String, since_us: i64, mut see: impl FnMut(&Record)) -> Result<(), LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let start_time = async_nats::datetime::from_nanos(i128::from(since_us) * 1_000).map_err(LogError::server)?;
-        let consumer: PullConsumer = handle
-            .create_consumer(pull::Config {
-                deliver_policy: DeliverPolicy::ByStartTime { start_time },
-                filter_subject: subject,
-                ack_policy: AckPolicy::None,
-                replay_policy: ReplayPolicy::Instant,
-                inactive_threshold: INACTIVE,
-                memory_storage: true,
-                num_replicas: 1,
-                ..pull::Config::default()
-            })
-            .await
-            .map_err(LogError::server)?;
+        let consumer: PullConsumer =
+            handle.create_consumer(reader(DeliverPolicy::ByStartTime { start_time }, subject)).await.map_err(LogError::server)?;
         let count = consumer.cached_info().num_pending;
         let mut messages = consumer.stream().heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
-        for _ in 0..count {
-            let message = messages.next().await.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
-            let sequence = message.info().map_err(LogError::server)?.stream_sequence;
+        for number in 1..=count {
+            // What is lost on the way does not come again: whoever asked must ask again.
+            let message = timeout(SCAN_PATIENCE, messages.next()).await.map_err(|_| LogError::server("a scan got no answer"))?;
+            let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
+            let info = message.info().map_err(LogError::server)?;
+            if info.consumer_sequence != number {
+                return Err(LogError::server("a gap in a scan"));
+            }
+            let sequence = info.stream_sequence;
             let id = message.headers.as_ref().map(message_id).unwrap_or_default();
             see(&Record { sequence, id, payload: message.message.payload });
         }
@@ -207,6 +193,20 @@ impl Tail {
         self.delivered = delivery;
         let id = message.headers.as_ref().map(message_id).unwrap_or_default();
         Ok(Record { sequence, id, payload: message.message.payload })
+    }
+}
+
+/// A reader that the server forgets when it does not come back: what was read is known here, not there.
+fn reader(deliver_policy: DeliverPolicy, filter_subject: String) -> pull::Config {
+    pull::Config {
+        deliver_policy,
+        filter_subject,
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        inactive_threshold: INACTIVE,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
     }
 }
 

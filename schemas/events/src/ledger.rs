@@ -150,9 +150,16 @@ pub struct LeaseWindow {
     pub starts_at_us: i64,
 }
 
-/// Usage was charged: which events of the stream `USAGE`, in which order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Usage was charged: which events of the stream `USAGE`, in which order. One for each transaction of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UsagePosted {
+    /// By account.
+    pub accounts: Vec<AccountPosted>,
+}
+
+/// The charges of one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountPosted {
     /// Whose money.
     pub account: AccountId,
     /// The number of the first of these movements among the account's; the others follow.

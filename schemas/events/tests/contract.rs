@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use events::control::{Account, AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
-use events::ledger::{CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
+use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
 use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, envelope::RawEnvelope, schema};
@@ -203,5 +203,6 @@ fn golden_ledger_facts_still_read() {
         version: 2,
         changed_at_us: 1_767_225_600_000_001,
     });
-    golden(&UsagePosted { account, first_version: 3, events: vec!["01920000-0000-7000-8000-000000000003".into()] });
+    let posted = AccountPosted { account, first_version: 3, events: vec!["01920000-0000-7000-8000-000000000003".into()] };
+    golden(&UsagePosted { accounts: vec![posted] });
 }
