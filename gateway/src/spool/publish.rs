@@ -1,6 +1,6 @@
 //! Shipping the spool to the log, and forgetting what the ledger and the projector have.
 //!
-//! The files themselves are the queue: whatever lies above the watermarks is sent, in order, and sent again after every new
+//! The files themselves are the queue: whatever is synced and lies above the watermarks is sent, in order, and sent again after every new
 //! connection, since what the server had acknowledged it may have lost. Ids make that harmless.
 
 use std::io;
@@ -26,7 +26,7 @@ const CHUNK: usize = 512 * 1024;
 const _: () = assert!(CHUNK > RECORD_MAX);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long to gather what is written before it is sent.
+/// How long to gather what is synced before it is sent.
 const GATHER: Duration = Duration::from_millis(20);
 /// How often watermarks are asked for.
 const WATERMARKS_EVERY: Duration = Duration::from_millis(500);
@@ -60,7 +60,7 @@ impl Publisher {
     /// Ships until `stop`, then until everything that is written is acknowledged or `give_up`.
     pub async fn run(self, stop: CancellationToken, give_up: CancellationToken) {
         let mut cursor = Cursor { segment: None, offset: HEADER };
-        let mut written = self.spool.written();
+        let mut syncs = self.spool.syncs();
         let mut connects = self.log.connects();
         let mut taken = Sequences::default();
         let mut asked = Instant::now();
@@ -91,14 +91,14 @@ impl Publisher {
             }
             match sent {
                 Ok(true) => continue,
-                Ok(false) if stop.is_cancelled() => return,
+                Ok(false) if stop.is_cancelled() && self.spool.is_synced() => return,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "events wait in the spool: {error}"),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
                 // A moment more makes one batch of what comes together.
-                _ = written.changed() => tokio::time::sleep(GATHER).await,
+                _ = syncs.changed() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(RETRY) => {}
             }
         }
@@ -139,7 +139,7 @@ impl Publisher {
 
     /// Sends the next events that are not taken over; false when there are none.
     async fn send(&self, cursor: &mut Cursor, taken: &Sequences) -> Result<bool, SendError> {
-        let Some((events, segment, offset)) = self.read(cursor, taken)? else {
+        let Some((events, segment, offset)) = next_events(&self.spool, cursor, taken)? else {
             return Ok(false);
         };
         if !events.is_empty() {
@@ -149,35 +149,6 @@ impl Publisher {
         cursor.segment = Some(segment);
         cursor.offset = offset;
         Ok(true)
-    }
-
-    /// The next events, and where they end.
-    fn read(&self, cursor: &Cursor, taken: &Sequences) -> io::Result<Option<Read>> {
-        let segments = self.spool.segments();
-        let at = cursor.segment.as_ref().and_then(|current| segments.iter().position(|segment| Arc::ptr_eq(segment, current)));
-        let (mut index, mut offset) = at.map_or((0, HEADER), |index| (index, cursor.offset));
-        while let Some(segment) = segments.get(index) {
-            if offset >= segment.filled() {
-                index += 1;
-                offset = HEADER;
-                continue;
-            }
-            let mut buffer = Vec::new();
-            segment.read(offset, &mut buffer, CHUNK)?;
-            let (events, end) = parse(&buffer, taken);
-            if end == 0 {
-                // Cannot be read here either; the scan has said so. Go on behind it.
-                if let Some(behind) = segment.behind_hole(offset) {
-                    offset = behind;
-                } else {
-                    index += 1;
-                    offset = HEADER;
-                }
-                continue;
-            }
-            return Ok(Some((events, Arc::clone(segment), offset + u64::try_from(end).unwrap_or(u64::MAX))));
-        }
-        Ok(None)
     }
 
     /// Up to where ledger and projector both have everything, where both need it; `None` when one does not answer.
@@ -199,6 +170,39 @@ enum SendError {
     Read(#[from] io::Error),
     #[error(transparent)]
     Log(#[from] eventlog::LogError),
+}
+
+/// The next events of a spool that are synced, and where they end.
+fn next_events(spool: &Spool, cursor: &Cursor, taken: &Sequences) -> io::Result<Option<Read>> {
+    let segments = spool.segments();
+    let at = cursor.segment.as_ref().and_then(|current| segments.iter().position(|segment| Arc::ptr_eq(segment, current)));
+    let (mut index, mut offset) = at.map_or((0, HEADER), |index| (index, cursor.offset));
+    while let Some(segment) = segments.get(index) {
+        let end = spool.synced_in(segment);
+        if offset >= end {
+            if end < segment.filled() {
+                return Ok(None);
+            }
+            index += 1;
+            offset = HEADER;
+            continue;
+        }
+        let mut buffer = Vec::new();
+        segment.read(offset, end, &mut buffer, CHUNK)?;
+        let (events, read) = parse(&buffer, taken);
+        if read == 0 {
+            // Cannot be read here either; the scan has said so. Go on behind it.
+            if let Some(behind) = segment.behind_hole(offset) {
+                offset = behind;
+            } else {
+                index += 1;
+                offset = HEADER;
+            }
+            continue;
+        }
+        return Ok(Some((events, Arc::clone(segment), offset + u64::try_from(read).unwrap_or(u64::MAX))));
+    }
+    Ok(None)
 }
 
 /// The events in a chunk that are not taken over, and how many of its bytes they end at.
@@ -225,5 +229,49 @@ const fn needs_ledger(stream: Stream) -> bool {
     match stream {
         Stream::Usage | Stream::Control => true,
         Stream::Requests | Stream::Ledger => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::ids::{Ids, SystemIds};
+    use events::request::RequestRefused;
+    use events::{Draft, Source, SystemClock};
+
+    use super::*;
+    use crate::config::SpoolConfig;
+
+    #[test]
+    fn nothing_is_shipped_before_it_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::create(folder.path().join("boot"), Source::gateway("n", "boot"), SpoolConfig::default()).unwrap();
+        let refused = RequestRefused {
+            request: "r".into(),
+            key: "k".into(),
+            model: "m".to_owned(),
+            status: 402,
+            code: "insufficient_credits".to_owned(),
+            refused_at_us: 0,
+        };
+        let record = || {
+            let id = SystemIds.uuid(&SystemClock);
+            let draft = Draft { id, time_us: 0, account: "a", subject: "r", traceparent: None, payload: &refused };
+            spool.append(|batch| batch.push(&draft)).unwrap();
+        };
+        let taken = Sequences::default();
+        let mut cursor = Cursor { segment: None, offset: HEADER };
+        let mut shipped = || {
+            let Some((events, segment, offset)) = next_events(&spool, &cursor, &taken).unwrap() else { return 0 };
+            cursor = Cursor { segment: Some(segment), offset };
+            events.len()
+        };
+        record();
+        assert_eq!(shipped(), 0, "written and not synced");
+        spool.sync().unwrap();
+        record();
+        assert_eq!(shipped(), 1, "what is synced, and nothing behind it");
+        assert_eq!(shipped(), 0);
+        spool.sync().unwrap();
+        assert_eq!((shipped(), spool.is_synced()), (1, true));
     }
 }

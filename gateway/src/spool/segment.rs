@@ -179,12 +179,12 @@ impl Segment {
         holes.iter().find(|(from, _)| *from == at).map(|(_, to)| *to)
     }
 
-    /// Reads from an offset into a buffer, at most up to where it is filled.
+    /// Reads from an offset into a buffer, at most up to `end`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read(&self, offset: u64, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
-        let left = usize::try_from(self.filled().saturating_sub(offset)).unwrap_or(usize::MAX);
+    pub fn read(&self, offset: u64, end: u64, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
         buffer.resize(left.min(most), 0);
         self.file.read_exact_at(buffer, offset)
     }

@@ -274,10 +274,25 @@ impl Spool {
         self.flush(position)
     }
 
-    /// Told how many bytes were written so far.
+    /// Told how many bytes were synced to the disk so far.
     #[must_use]
-    pub fn written(&self) -> watch::Receiver<u64> {
-        self.written.subscribe()
+    pub fn syncs(&self) -> watch::Receiver<u64> {
+        self.synced.subscribe()
+    }
+
+    /// Whether everything that is written is synced.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        *self.written.borrow() <= *self.synced.borrow()
+    }
+
+    /// Up to where a segment is synced. What is not may be gone after a loss of power, and its sequences are given out again then: it
+    /// must not be anywhere else before.
+    #[must_use]
+    pub fn synced_in(&self, segment: &Segment) -> u64 {
+        // In this order: a write meanwhile makes it less, never more.
+        let (synced, filled) = (*self.synced.borrow(), segment.filled());
+        filled.saturating_sub(segment.ends_at().saturating_sub(synced)).max(HEADER)
     }
 
     /// Waits until everything up to a position is synced to the disk.
