@@ -56,18 +56,7 @@ impl Desk {
             Some(lease) if lease.holder != ask.holder || lease.account != account_id => return without(LeaseStanding::Gone),
             Some(lease) => lease.clone(),
             None if ask.closing => return without(LeaseStanding::Gone),
-            None => Lease {
-                id: ask.lease.to_string(),
-                account: account_id,
-                window: window_now.clone(),
-                holder: ask.holder.clone(),
-                state: State::Open,
-                granted: Nanos::ZERO,
-                consumed: Nanos::ZERO,
-                returned: Nanos::ZERO,
-                spent: Nanos::ZERO,
-                expires_at_us: 0,
-            },
+            None => Lease::new(ask.lease.as_str(), &account_id, window_now.clone(), &ask.holder),
         };
         lease.expires_at_us = now_us + self.terms.ttl_us();
         lease.spent = lease.spent.max(ask.spent_nanos);

@@ -32,6 +32,23 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// A lease that has nothing yet.
+    #[must_use]
+    pub fn new(id: &str, account: &str, window: Option<WindowId>, holder: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            account: account.to_owned(),
+            window,
+            holder: holder.to_owned(),
+            state: State::Open,
+            granted: Nanos::ZERO,
+            consumed: Nanos::ZERO,
+            returned: Nanos::ZERO,
+            spent: Nanos::ZERO,
+            expires_at_us: 0,
+        }
+    }
+
     /// What is still held for it.
     #[must_use]
     pub const fn remaining(&self) -> Nanos {

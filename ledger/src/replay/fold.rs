@@ -92,17 +92,9 @@ impl Desk {
     }
 
     fn replay_lease(&mut self, fact: &LeaseChanged) -> Result<(), Misfit> {
-        let new = || Lease {
-            id: fact.lease.to_string(),
-            account: fact.account.to_string(),
-            window: fact.window.as_ref().map(|window| (window.key.to_string(), Period::named(&window.period), window.starts_at_us)),
-            holder: fact.holder.clone(),
-            state: State::Open,
-            granted: Nanos::ZERO,
-            consumed: Nanos::ZERO,
-            returned: Nanos::ZERO,
-            spent: Nanos::ZERO,
-            expires_at_us: 0,
+        let new = || {
+            let window = fact.window.as_ref().map(|window| (window.key.to_string(), Period::named(&window.period), window.starts_at_us));
+            Lease::new(fact.lease.as_str(), fact.account.as_str(), window, &fact.holder)
         };
         let mut lease = self.leases.get(fact.lease.as_str()).cloned().unwrap_or_else(new);
         let (lent, back) = (fact.granted_nanos.saturating_sub(lease.granted), fact.returned_nanos.saturating_sub(lease.returned));
