@@ -72,20 +72,31 @@ pub struct Movement {
     pub key_hash: Option<String>,
     /// The lease it is about.
     pub lease: Option<String>,
-    /// Book and amount of each leg; they sum to zero.
-    pub legs: Vec<(String, Nanos)>,
+    /// Where it comes from and goes to.
+    pub legs: Legs,
 }
 
-/// The book of credit that an account may spend or lend.
-#[must_use]
-pub fn credit(account: &str) -> String {
-    format!("credit:{account}")
+/// The legs of a movement; they sum to zero, the database refuses others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Legs {
+    /// In the book of credit that the account may spend or lend.
+    pub credit: Nanos,
+    /// In the book of the account's credit that is lent to gateways.
+    pub held: Nanos,
+    /// In the operator's book of charges that came after their lease was settled and found no credit.
+    pub overdraft: Nanos,
+    /// In one other book; empty when there is none.
+    pub book: String,
+    /// The amount there.
+    pub booked: Nanos,
 }
 
-/// The book of credit lent to gateways.
-#[must_use]
-pub fn held(account: &str) -> String {
-    format!("held:{account}")
+impl Legs {
+    /// What they sum to.
+    #[must_use]
+    pub const fn sum(&self) -> i64 {
+        self.credit.0 + self.held.0 + self.overdraft.0 + self.booked.0
+    }
 }
 
 /// The book of what a partition's accounts paid.
@@ -102,18 +113,16 @@ pub const CASH: &str = "cash";
 pub const FEES: &str = "fees";
 /// The operator's book of credit that nobody spent in time.
 pub const BREAKAGE: &str = "breakage";
-/// The operator's book of charges that came after their lease was settled and found no credit.
-pub const LATE_OVERDRAFT: &str = "late_overdraft";
 
-/// Writes movements and their legs.
+/// Writes movements.
 ///
 /// # Errors
-/// When the database is away, or an id is there already.
+/// When the database is away, an id is there already, or legs do not sum to zero.
 pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Result<(), sqlx::Error> {
     for portion in portions(movements) {
         let sql = format!(
-            "INSERT INTO transactions (id, content_hash, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease) VALUES {}",
-            placeholders(connection, portion.len(), 12)
+            "INSERT INTO transactions (id, content_hash, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease, credit_nanos, held_nanos, overdraft_nanos, book, book_nanos) VALUES {}",
+            placeholders(connection, portion.len(), 17)
         );
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         for movement in portion {
@@ -129,27 +138,12 @@ pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Re
                 .bind(movement.created_at_us)
                 .bind(movement.request.clone())
                 .bind(movement.key_hash.clone())
-                .bind(movement.lease.clone());
-        }
-        query.execute(&mut *connection).await?;
-    }
-    let legs: Vec<(&str, i64, &str, i64)> = movements
-        .iter()
-        .flat_map(|movement| {
-            movement
-                .legs
-                .iter()
-                .filter(|(_, amount)| *amount != Nanos::ZERO)
-                .zip(0..)
-                .map(|((book, amount), leg)| (movement.id.as_str(), leg, book.as_str(), amount.0))
-        })
-        .collect();
-    for portion in portions(&legs) {
-        let sql =
-            format!("INSERT INTO entries (transaction_id, leg, book, amount_nanos) VALUES {}", placeholders(connection, portion.len(), 4));
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
-        for (id, leg, book, amount) in portion {
-            query = query.bind((*id).to_owned()).bind(*leg).bind((*book).to_owned()).bind(*amount);
+                .bind(movement.lease.clone())
+                .bind(movement.legs.credit.0)
+                .bind(movement.legs.held.0)
+                .bind(movement.legs.overdraft.0)
+                .bind(movement.legs.book.clone())
+                .bind(movement.legs.booked.0);
         }
         query.execute(&mut *connection).await?;
     }

@@ -24,8 +24,11 @@ use eventlog::digest::Table;
 use eventlog::store::Step;
 
 /// The ledger's tables.
-pub const STEPS: &[Step] =
-    &[(2, "books", include_str!("../migrations/0002_books.sql")), (3, "grants", include_str!("../migrations/0003_grants.sql"))];
+pub const STEPS: &[Step] = &[
+    (2, "books", include_str!("../migrations/0002_books.sql")),
+    (3, "grants", include_str!("../migrations/0003_grants.sql")),
+    (4, "legs", include_str!("../migrations/0004_legs.sql")),
+];
 
 /// What the books say: tables, and columns that are the same in books that were made again. What a gateway says of a lease in passing
 /// is not among them, its next question says it again.
@@ -64,8 +67,12 @@ pub const BOOKS: &[Table] = &[
             "request",
             "key_hash",
             "lease",
+            "credit_nanos",
+            "held_nanos",
+            "overdraft_nanos",
+            "book",
+            "book_nanos",
         ],
     ),
-    ("entries", &["transaction_id", "leg", "book", "amount_nanos"]),
     ("outbox", &["sequence", "event_id", "subject", "payload"]),
 ];

@@ -8,6 +8,7 @@ use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::{Stream, subject};
 use events::{Draft, KillPoint, Payload, Source, kill_point};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Fact;
@@ -122,7 +123,7 @@ async fn insert(connection: &mut AnyConnection, messages: &[(u64, Message)]) -> 
 /// # Errors
 /// When the database is away.
 pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_beside().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET node = $1 WHERE one = 1 AND written = 0")
         .bind(source.trim_start_matches("/ledger/").to_owned())
         .execute(&mut *transaction)
@@ -152,8 +153,8 @@ pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, 
     row.map(|row| row.try_get("event_id")).transpose()
 }
 
-/// Publishes until `stop`, and then what is left.
-pub async fn relay(ledger: &Ledger, log: &Log, stop: CancellationToken) {
+/// Publishes until `stop`, and then what is left, while this ledger is the first of those that share the books.
+pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop: CancellationToken) {
     let mut connects = log.connects();
     let mut verified = false;
     loop {
@@ -162,6 +163,9 @@ pub async fn relay(ledger: &Ledger, log: &Log, stop: CancellationToken) {
             verified = false;
         }
         let moved = async {
+            if !*is_first.borrow() {
+                return Ok(false);
+            }
             if !verified {
                 rewind(ledger, log).await?;
             }
@@ -169,7 +173,7 @@ pub async fn relay(ledger: &Ledger, log: &Log, stop: CancellationToken) {
         };
         match moved.await {
             Ok(moved) => {
-                verified = true;
+                verified = *is_first.borrow();
                 if moved {
                     continue;
                 }
@@ -199,7 +203,7 @@ async fn rewind(ledger: &Ledger, log: &Log) -> Result<(), RelayError> {
     let last = log.last_event(Stream::Ledger).await?.map_or_else(String::new, |last| last.id);
     let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last).fetch_optional(&ledger.store.reads).await?;
     let has = row.map_or(Ok(0), |row| row.try_get::<i64, _>("sequence"))?;
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_beside().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published > $1")
         .bind(has)
         .execute(&mut *transaction)
@@ -231,7 +235,7 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
     }
     log.append(events).await?;
     kill_point(KillPoint::OutboxSent);
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_beside().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published < $1")
         .bind(last)
         .execute(&mut *transaction)

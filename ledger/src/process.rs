@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError};
+use eventlog::share::members::Member;
+use eventlog::{Fold, Log, Pace, Progress, Reader, SharedReader, Store, StoreError};
 use events::Clock;
 use events::caller::InternalSecret;
 use events::ids::Ids;
@@ -46,6 +47,7 @@ pub struct Ledger {
     pub ids: Arc<dyn Ids>,
     /// What gateways are lent credit on.
     pub terms: Terms,
+    node: String,
     posted: watch::Sender<Progress>,
 }
 
@@ -65,17 +67,51 @@ impl Ledger {
             transaction.commit().await
         };
         opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
-        Ok(Arc::new(Self { store, clock, ids, terms: config.terms, posted: watch::Sender::new(Progress::default()) }))
+        Ok(Arc::new(Self {
+            store,
+            clock,
+            ids,
+            terms: config.terms,
+            node: config.node.clone(),
+            posted: watch::Sender::new(Progress::default()),
+        }))
     }
 
     /// Starts reading, relaying and sweeping.
     pub fn start(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
-        tasks.spawn(self.reader(log, Stream::Usage, PostUsage(Arc::clone(self)), self.posted.clone()).run(stop.clone()));
+        let first = self.post_usage(log, tasks, stop);
         tasks.spawn(self.reader(log, Stream::Control, NoteControl, watch::Sender::new(Progress::default())).run(stop.clone()));
         let (ledger, log_of_relay, stopped) = (Arc::clone(self), log.clone(), stop.clone());
-        tasks.spawn(async move { outbox::relay(&ledger, &log_of_relay, stopped).await });
+        let is_first = first.clone();
+        tasks.spawn(async move { outbox::relay(&ledger, &log_of_relay, is_first, stopped).await });
         let (ledger, log_of_sweep, stopped) = (Arc::clone(self), log.clone(), stop.clone());
-        tasks.spawn(async move { sweep(&ledger, &log_of_sweep, stopped).await });
+        tasks.spawn(async move { sweep(&ledger, &log_of_sweep, first, stopped).await });
+    }
+
+    /// Posts usage: on `SQLite` alone, on PostgreSQL sharing the partitions with every other ledger of the database. Gives back whether
+    /// this ledger is the one that does what one must do.
+    fn post_usage(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) -> watch::Receiver<bool> {
+        let beside = self.store.beside();
+        if beside == 1 {
+            let reader = self.reader(log, Stream::Usage, PostUsage::new(Arc::clone(self)), self.posted.clone());
+            tasks.spawn(reader.run(stop.clone()));
+            return watch::Sender::new(true).subscribe();
+        }
+        let (first, is_first) = watch::channel(false);
+        let reader = SharedReader {
+            log: log.clone(),
+            store: self.store.clone(),
+            stream: Stream::Usage,
+            folds: (0..beside).map(|_| PostUsage::new(Arc::clone(self))).collect(),
+            clock: Arc::clone(&self.clock),
+            progress: self.posted.clone(),
+            pace: Pace::PROMPT,
+            first,
+        };
+        let name = format!("{}/{}", self.node, self.ids.uuid(&*self.clock));
+        let member = Member::new(self.store.clone(), Stream::Usage, self.node.clone(), name);
+        tasks.spawn(reader.run(member, stop.clone()));
+        is_first
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
@@ -100,11 +136,14 @@ impl Ledger {
     }
 }
 
-async fn sweep(ledger: &Ledger, log: &Log, stop: CancellationToken) {
+async fn sweep(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if !*is_first.borrow() {
+            continue;
         }
         let swept = async {
             if let Err(error) = lease::settle::sweep(ledger, log).await {

@@ -37,7 +37,7 @@ pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<
         return Ok(DecideAnswer::Done);
     }
     let still = if event.stream == Stream::Usage.name() {
-        eventlog::quarantine::release(store, &PostUsage(Arc::clone(ledger)), &event, now_us).await?
+        eventlog::quarantine::release(store, &PostUsage::new(Arc::clone(ledger)), &event, now_us).await?
     } else {
         eventlog::quarantine::release(store, &NoteControl, &event, now_us).await?
     };

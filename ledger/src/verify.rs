@@ -18,8 +18,8 @@ pub struct Check {
 const CHECKS: [(&str, &str, &str); 10] = [
     (
         "the legs of every transaction sum to zero",
-        "SELECT COUNT(*) FROM entries",
-        "SELECT transaction_id AS broken FROM entries GROUP BY transaction_id HAVING SUM(amount_nanos) <> 0 LIMIT 10",
+        "SELECT COUNT(*) FROM transactions",
+        "SELECT id AS broken FROM transactions WHERE credit_nanos + held_nanos + overdraft_nanos + book_nanos <> 0 LIMIT 10",
     ),
     (
         "every account's available, held and spent credit is what was bought",
@@ -29,14 +29,14 @@ const CHECKS: [(&str, &str, &str); 10] = [
     (
         "every account's available credit is the fold of its book",
         "SELECT COUNT(*) FROM accounts",
-        "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT book, SUM(amount_nanos) AS total FROM entries GROUP BY book) f ON f.book = 'credit:' || a.id
+        "SELECT a.id AS broken FROM accounts a LEFT JOIN (SELECT account, SUM(credit_nanos) AS total FROM transactions GROUP BY account) f ON f.account = a.id
          WHERE a.available_nanos <> COALESCE(f.total, 0) LIMIT 10",
     ),
     (
         "every account's held credit is the fold of its book and the sum of its leases",
         "SELECT COUNT(*) FROM leases",
         "SELECT a.id AS broken FROM accounts a
-         LEFT JOIN (SELECT book, SUM(amount_nanos) AS total FROM entries GROUP BY book) f ON f.book = 'held:' || a.id
+         LEFT JOIN (SELECT account, SUM(held_nanos) AS total FROM transactions GROUP BY account) f ON f.account = a.id
          LEFT JOIN (SELECT account, SUM(granted_nanos - consumed_nanos - returned_nanos) AS total FROM leases GROUP BY account) l ON l.account = a.id
          WHERE a.held_nanos <> COALESCE(f.total, 0) OR a.held_nanos <> COALESCE(l.total, 0) LIMIT 10",
     ),

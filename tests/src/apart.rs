@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::arouter::{JsonValue, program, repository};
+use crate::load::Target;
 use crate::postgres::Postgres;
 use crate::wait::until;
 
@@ -98,11 +99,14 @@ impl Apart {
         let mut command = Command::new(program());
         command.arg(kind).arg("--data").arg(self.folder.path().join(part)).arg("--config").arg(self.folder.path().join("arouter.toml"));
         command.env("AROUTER_NODE__NAME", part).envs(self.settings.iter().map(|(key, value)| (*key, value)));
+        if kind == "ledger" && part != kind {
+            command.env("AROUTER_LEDGER__LISTEN", "127.0.0.1:0");
+        }
         command.env("AROUTER_SERVER__LISTEN", listen.map_or("127.0.0.1:0", |url| url.trim_start_matches("http://")));
         command
     }
 
-    /// Starts a part: `nats`, `ledger`, `projector`, `gateway-N`.
+    /// Starts a part: `nats`, `ledger`, another `ledger-N`, `projector`, `gateway-N`.
     pub fn run(&mut self, part: &str) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join(format!("{part}.log"))).unwrap();
         let child = self.command(part).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -204,6 +208,21 @@ impl Apart {
             })
             .await;
         }
+    }
+
+    /// Accounts with credit, each with a key that every gateway knows.
+    pub async fn target(&self, accounts: usize) -> Target {
+        let (account, management_key) = self.account(json!(1_000)).await;
+        let mut live_keys = vec![self.key(&management_key, json!({"name": "live"})).await];
+        for _ in 1..accounts {
+            let (_, management) = self.account(json!(1_000)).await;
+            live_keys.push(self.key(&management, json!({"name": "live"})).await);
+        }
+        for key in &live_keys {
+            self.knows(key).await;
+        }
+        let (gateways, http) = (self.gateways.clone(), self.http.clone());
+        Target { gateways, http, live_keys, management_key, operator_token: "operator".to_owned(), account }
     }
 
     /// Proves the books.

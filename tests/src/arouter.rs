@@ -180,7 +180,7 @@ impl Arouter {
         Target {
             gateways: vec![self.base.clone()],
             http: self.http.clone(),
-            live_key: self.keys.live_key.clone(),
+            live_keys: vec![self.keys.live_key.clone()],
             management_key: self.keys.management_key.clone(),
             operator_token: std::fs::read_to_string(self.data().join("operator.token")).unwrap().trim().to_owned(),
             account: self.keys.account.clone(),

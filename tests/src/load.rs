@@ -25,8 +25,8 @@ pub struct Target {
     pub gateways: Vec<String>,
     /// For calls.
     pub http: Client,
-    /// For models.
-    pub live_key: String,
+    /// For models: clients take them in turn.
+    pub live_keys: Vec<String>,
     /// For keys.
     pub management_key: String,
     /// For credit.
@@ -103,7 +103,8 @@ impl Told {
         let model = if client % 8 == 2 { "test/paced" } else { "test/ok" };
         let body = json!({"model": model, "user": user, "stream": client.is_multiple_of(2), "max_tokens": 50, "messages": [{"role": "user", "content": "x"}]});
         let url = format!("{}/v1/chat/completions", target.gateways[at % target.gateways.len()]);
-        let answer = target.http.post(&url).bearer_auth(&target.live_key).body(body.to_string()).send().await.ok()?;
+        let key = &target.live_keys[client % target.live_keys.len()];
+        let answer = target.http.post(&url).bearer_auth(key).body(body.to_string()).send().await.ok()?;
         let (id, cost) = charge(&answer.text().await.ok()?)?;
         self.charges.lock().unwrap().insert(id, cost);
         Some(())

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Signal, kill_process};
-use serde_json::json;
 use tests::apart::Apart;
 use tests::wait::until;
-use tests::{Load, Provider, Target, Told};
+use tests::{Load, Provider, Told};
 
 /// Whom faults hit.
-const PARTS: [&str; 7] = ["gateway-0", "gateway-1", "gateway-2", "ledger", "projector", "nats", "postgres"];
+const PARTS: [&str; 8] = ["gateway-0", "gateway-1", "gateway-2", "ledger", "ledger-1", "projector", "nats", "postgres"];
 const GATEWAYS: usize = 3;
 
 #[tokio::test]
@@ -21,7 +20,8 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     let seconds: u64 = std::env::var_os("AROUTER_TEST_STORM_SECONDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(20);
     let provider = Provider::start().await;
     let mut apart = Apart::start(GATEWAYS, &format!("[spool]\nsegment_bytes = 4194304\n{}", provider.config())).await;
-    let target = target(&apart).await;
+    apart.run("ledger-1");
+    let target = apart.target(4).await;
     let told = Arc::<Told>::default();
     let load = Load::start(&target, &told, 24);
     let mut dice = StdRng::seed_from_u64(seconds);
@@ -64,19 +64,4 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     assert!(told.answers() > 1_000, "{} answers are too few to prove anything", told.answers());
     told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
     apart.verify();
-}
-
-/// An account with credit and a key that every gateway knows.
-async fn target(apart: &Apart) -> Target {
-    let (account, management_key) = apart.account(json!(1_000)).await;
-    let live_key = apart.key(&management_key, json!({"name": "storm"})).await;
-    apart.knows(&live_key).await;
-    Target {
-        gateways: apart.gateways.clone(),
-        http: apart.http.clone(),
-        live_key,
-        management_key,
-        operator_token: "operator".to_owned(),
-        account,
-    }
 }

@@ -209,9 +209,8 @@ async fn of_projector(projector: &Store) -> Result<Vec<Check>> {
 /// Activity and books name the same sum for every account, request by request up to a moment that both have passed.
 async fn totals(ledger: &Store, projector: &Store) -> Result<Check> {
     let books = sqlx::query::<Any>(
-        "SELECT t.account, CAST(SUM(e.amount_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions t
-         JOIN (SELECT transaction_id, SUM(amount_nanos) AS amount_nanos FROM entries WHERE book LIKE 'revenue:%' GROUP BY transaction_id) e ON e.transaction_id = t.id
-         WHERE t.kind = 'usage' GROUP BY t.account ORDER BY t.account",
+        "SELECT account, CAST(SUM(book_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions
+         WHERE book LIKE 'revenue:%' AND book_nanos <> 0 GROUP BY account ORDER BY account",
     );
     let activity = sqlx::query::<Any>(
         "SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account ORDER BY account",

@@ -1,6 +1,6 @@
 //! Accounts in the database: read, and written back only if nobody else moved them meanwhile.
 
-use eventlog::store::{placeholders, portions};
+use eventlog::store::{for_update, placeholders, portions};
 use events::Nanos;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
@@ -30,11 +30,25 @@ pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Acc
 ///
 /// # Errors
 /// When the database is away.
-pub async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Account>, sqlx::Error> {
+async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Account>, sqlx::Error> {
+    select(connection, ids, "").await
+}
+
+/// The same, and nobody else changes them, or anything of theirs, while the transaction lasts. They must be in order: two transactions
+/// that lock the same ones then wait for each other in one direction only.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lock_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Account>, sqlx::Error> {
+    let lock = for_update(connection);
+    select(connection, ids, lock).await
+}
+
+async fn select(connection: &mut AnyConnection, ids: &[&str], lock: &str) -> Result<Vec<Account>, sqlx::Error> {
     let mut found = Vec::with_capacity(ids.len());
     for portion in portions(ids) {
         let sql = format!(
-            "SELECT id, version, available_nanos, held_nanos, spent_nanos, bought_nanos FROM accounts WHERE id IN {}",
+            "SELECT id, version, available_nanos, held_nanos, spent_nanos, bought_nanos FROM accounts WHERE id IN {} ORDER BY id {lock}",
             placeholders(connection, 1, portion.len())
         );
         let query = portion.iter().fold(sqlx::query::<Any>(AssertSqlSafe(sql)), |query, id| query.bind((*id).to_owned()));

@@ -5,7 +5,7 @@ use events::ledger::{CreditKind, CreditPosted, GrantTerms};
 use events::{KillPoint, Nanos, kill_point};
 use sqlx::{Any, Row};
 
-use crate::books::{self, Kind, Movement};
+use crate::books::{self, Kind, Legs, Movement};
 use crate::desk::{Desk, Fact, Input, Output};
 use crate::grant::entity::{Grant, Origin, PRIORITY_DEFAULT};
 use crate::process::Ledger;
@@ -18,7 +18,7 @@ const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 /// # Errors
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
 pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer, sqlx::Error> {
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_beside().await?;
     let known = sqlx::query::<Any>("SELECT content_hash, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
         .bind(command.id.clone())
         .fetch_optional(&mut *transaction)
@@ -195,7 +195,7 @@ impl Desk {
             request: None,
             key_hash: None,
             lease: None,
-            legs: vec![(other.to_owned(), Nanos(-change.amount.0)), (books::credit(id), change.amount)],
+            legs: Legs { credit: change.amount, book: other.to_owned(), booked: Nanos(-change.amount.0), ..Legs::default() },
         });
         self.effects.facts.push(Fact::CreditPosted(CreditPosted {
             id: change.id,

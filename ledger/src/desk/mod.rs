@@ -11,7 +11,7 @@ use events::ledger::{AccountPosted, CreditPosted, LeaseChanged, LeaseWindow, Usa
 use events::{AccountId, Nanos};
 
 use crate::account::Account;
-use crate::books::{self, Kind, Movement};
+use crate::books::{Kind, Legs, Movement};
 use crate::grant::{Grant, Grants};
 use crate::key::repo::{KeyRow, Window, WindowId};
 use crate::lease::{Lease, Terms};
@@ -261,7 +261,7 @@ impl Desk {
             request: None,
             key_hash: None,
             lease: Some(lease.id.clone()),
-            legs: vec![(books::credit(&lease.account), Nanos(-amount.0)), (books::held(&lease.account), amount)],
+            legs: Legs { credit: Nanos(-amount.0), held: amount, ..Legs::default() },
         });
     }
 }

@@ -36,7 +36,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Loads an account; gives back whether it is there.
+    /// Loads an account and locks it; gives back whether it is there.
     ///
     /// # Errors
     /// When the database is away.
@@ -45,13 +45,13 @@ impl Desk {
         Ok(self.accounts.contains_key(id))
     }
 
-    /// Loads those of these accounts that are there.
+    /// Loads those of these accounts that are there, and locks them. They must be in order.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn load_accounts(&mut self, connection: &mut AnyConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
         let missing: Vec<&str> = ids.iter().copied().filter(|id| !self.accounts.contains_key(*id)).collect();
-        for account in account::repo::find_all(connection, &missing).await? {
+        for account in account::repo::lock_all(connection, &missing).await? {
             self.accounts.insert(account.id.clone(), account);
         }
         Ok(())

@@ -18,6 +18,9 @@ const SWEEP_MAX: i64 = 200;
 /// When the database is away, or somebody else moved an account meanwhile: the next sweep takes it.
 pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     let now_us = ledger.clock.now_us();
+    if repo::expired(&mut *ledger.store.reads.acquire().await?, now_us, 1).await?.is_empty() {
+        return Ok(());
+    }
     let mut transaction = ledger.store.begin().await?;
     let accounts = repo::expired(&mut transaction, now_us, SWEEP_MAX).await?;
     let mut desk = ledger.desk();

@@ -1,11 +1,13 @@
 //! Keys' limits and windows in the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use events::ask::KeySpend;
 use events::control::{Key, LimitReset};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::Period;
@@ -98,29 +100,38 @@ pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Win
 /// When the database is away, or more would be given back than was lent.
 pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Nanos, Nanos)]) -> Result<(), sqlx::Error> {
     for portion in portions(windows) {
-        let open = format!(
-            "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos) VALUES {}
-             ON CONFLICT (key_hash, period, starts_at_us) DO NOTHING",
-            placeholders(connection, portion.len(), 5)
-        );
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(open));
-        for ((key, period, starts), _, _) in portion {
-            query = query.bind(key.clone()).bind(period.as_str()).bind(*starts).bind(0_i64).bind(0_i64);
-        }
-        query.execute(&mut *connection).await?;
         let sql = format!(
             "WITH new (key_hash, period, starts_at_us, spent, held) AS (VALUES {})
              UPDATE key_windows SET spent_nanos = spent_nanos + new.spent, held_nanos = held_nanos + new.held FROM new
-             WHERE key_windows.key_hash = new.key_hash AND key_windows.period = new.period AND key_windows.starts_at_us = new.starts_at_us",
+             WHERE key_windows.key_hash = new.key_hash AND key_windows.period = new.period AND key_windows.starts_at_us = new.starts_at_us
+             RETURNING key_windows.key_hash, key_windows.period, key_windows.starts_at_us",
             placeholders(connection, portion.len(), 5)
         );
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
-        for ((key, period, starts), spent, held) in portion {
-            query = query.bind(key.clone()).bind(period.as_str()).bind(*starts).bind(spent.0).bind(held.0);
+        let known = bind(&sql, portion).fetch_all(&mut *connection).await?;
+        if known.len() == portion.len() {
+            continue;
         }
-        query.execute(&mut *connection).await?;
+        let mut ids = BTreeSet::new();
+        for row in &known {
+            ids.insert((row.try_get("key_hash")?, Period::named(row.try_get("period")?), row.try_get("starts_at_us")?));
+        }
+        let opened: Vec<_> = portion.iter().filter(|(id, _, _)| !ids.contains(*id)).copied().collect();
+        for portion in portions(&opened) {
+            let sql = format!(
+                "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos) VALUES {}",
+                placeholders(connection, portion.len(), 5)
+            );
+            bind(&sql, portion).execute(&mut *connection).await?;
+        }
     }
     Ok(())
+}
+
+fn bind<'q>(sql: &str, windows: &[(&WindowId, Nanos, Nanos)]) -> Query<'q, Any, AnyArguments> {
+    let query = sqlx::query::<Any>(AssertSqlSafe(sql.to_owned()));
+    windows.iter().fold(query, |query, ((key, period, starts), spent, held)| {
+        query.bind(key.clone()).bind(period.as_str()).bind(*starts).bind(spent.0).bind(held.0)
+    })
 }
 
 /// What keys have spent in the windows around a time.

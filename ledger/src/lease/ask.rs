@@ -23,7 +23,7 @@ struct KeyBound {
 /// # Errors
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
 pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::Error> {
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_beside().await?;
     let now_us = ledger.clock.now_us();
     let mut desk = ledger.desk();
     desk.load_ask(&mut transaction, ask, now_us).await?;

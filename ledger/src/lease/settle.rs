@@ -36,14 +36,17 @@ pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Res
 pub async fn sweep(ledger: &Ledger, log: &Log) -> Result<(), sqlx::Error> {
     let due = repo::expired(&mut *ledger.store.reads.acquire().await?, ledger.clock.now_us(), SWEEP_MAX).await?;
     let mut settled = BTreeSet::new();
-    for lease in due.into_iter().filter(|lease| lease.state == State::Frozen) {
-        match orphans::are_settled(ledger, log, &lease).await {
+    for lease in due.iter().filter(|lease| lease.state == State::Frozen) {
+        match orphans::are_settled(ledger, log, lease).await {
             Ok(true) => {
-                settled.insert(lease.id);
+                settled.insert(lease.id.clone());
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, lease = lease.id, "lease {} stays frozen: {error}", lease.id),
         }
+    }
+    if due.is_empty() {
+        return Ok(());
     }
     let mut transaction = ledger.store.begin().await?;
     let mut leases: Vec<Lease> = repo::expired(&mut transaction, ledger.clock.now_us(), SWEEP_MAX).await?;

@@ -8,7 +8,7 @@ use events::usage_recorded::UsageRecorded;
 use sqlx::AnyConnection;
 
 use crate::account;
-use crate::books::{self, Kind, Movement};
+use crate::books::{self, Kind, Legs, Movement};
 use crate::desk::Desk;
 use crate::key::Period;
 use crate::process::Ledger;
@@ -95,12 +95,13 @@ impl Desk {
             request: Some(usage.request.to_string()),
             key_hash: Some(usage.key.to_string()),
             lease: Some(usage.lease.to_string()),
-            legs: vec![
-                (books::held(&charge.account), Nanos(-paid.from_held.0)),
-                (books::credit(&charge.account), Nanos(-paid.from_available.0)),
-                (books::LATE_OVERDRAFT.to_owned(), Nanos(-paid.overdraft.0)),
-                (books::revenue(&charge.account), usage.cost_nanos),
-            ],
+            legs: Legs {
+                credit: Nanos(-paid.from_available.0),
+                held: Nanos(-paid.from_held.0),
+                overdraft: Nanos(-paid.overdraft.0),
+                book: books::revenue(&charge.account),
+                booked: usage.cost_nanos,
+            },
         });
     }
 }

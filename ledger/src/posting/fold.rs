@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use eventlog::store::{placeholders, portions};
 use eventlog::{Event, Fold, Rejected};
@@ -9,13 +10,26 @@ use events::Payload;
 use events::damaged::UsageDamaged;
 use events::usage_recorded::UsageRecorded;
 use sha2::{Digest, Sha256};
+use sqlx::error::DatabaseError;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::charge::{self, Charge};
 use crate::process::Ledger;
 
-/// Posts usage.
-pub struct PostUsage(pub Arc<Ledger>);
+/// Posts usage. What is posted already is looked up only while there is reason to think that something is: else the unique keys of the
+/// books find it, which costs nothing where nothing is posted twice.
+pub struct PostUsage {
+    ledger: Arc<Ledger>,
+    doubts: AtomicBool,
+}
+
+impl PostUsage {
+    /// For a ledger that has just begun to read, so that the first events may well be posted.
+    #[must_use]
+    pub const fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, doubts: AtomicBool::new(true) }
+    }
+}
 
 /// What is posted already, by event id and by request.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +76,9 @@ impl Fold for PostUsage {
                 }
             }
         }
-        let mut known = known(connection, &charges).await?;
+        let doubts = self.doubts.load(Ordering::Relaxed);
+        let mut known = if doubts { known(connection, &charges).await? } else { Known::default() };
+        let read = charges.len();
         let mut fresh = Vec::with_capacity(charges.len());
         for (event, charge) in charges {
             match known.admit(&charge) {
@@ -71,8 +87,11 @@ impl Fold for PostUsage {
                 Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
             }
         }
-        charge::post(connection, &self.0, &fresh).await?;
-        Ok(rejected)
+        let posted = charge::post(connection, &self.ledger, &fresh).await;
+        // Something of this is posted: the next try, with the same events, looks first.
+        let is_known = posted.as_ref().is_err_and(|error| error.as_database_error().is_some_and(DatabaseError::is_unique_violation));
+        self.doubts.store(is_known || (doubts && fresh.len() < read), Ordering::Relaxed);
+        posted.map(|()| rejected)
     }
 }
 
@@ -126,7 +145,7 @@ mod tests {
     use events::Nanos;
 
     use super::*;
-    use crate::books::{self, Kind, Movement};
+    use crate::books::{self, Kind, Legs, Movement};
 
     fn movement(id: &str, version: i64, request: &str) -> Movement {
         Movement {
@@ -142,7 +161,7 @@ mod tests {
             request: Some(request.into()),
             key_hash: None,
             lease: None,
-            legs: Vec::new(),
+            legs: Legs::default(),
         }
     }
 
@@ -177,6 +196,8 @@ mod tests {
         assert!(post(movement("e1", 2, "r2")).await.is_err(), "the same event");
         assert!(post(movement("e2", 2, "r1")).await.is_err(), "the same request");
         assert!(post(movement("e2", 1, "r2")).await.is_err(), "the same place in the history");
+        let unbalanced = Movement { legs: Legs { credit: Nanos(-1), ..Legs::default() }, ..movement("e2", 2, "r2") };
+        assert!(post(unbalanced).await.is_err(), "legs that do not sum to zero");
         post(movement("e2", 2, "r2")).await.unwrap();
     }
 }

@@ -7,14 +7,15 @@ use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::subject::Stream;
 use events::{KillPoint, kill_point};
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::error::DatabaseError;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{Log, LogError};
 use crate::quarantine;
 use crate::sources::Sources;
-use crate::store::Store;
+use crate::store::{Store, for_update};
 use crate::tail::{Checkpoint, Record, Tail, TailError};
 
 /// How events are gathered into transactions.
@@ -34,7 +35,7 @@ impl Pace {
 }
 
 /// How long to wait after a failure before trying again.
-const RETRY: Duration = Duration::from_millis(200);
+pub(crate) const RETRY: Duration = Duration::from_millis(200);
 
 /// An event with its envelope read.
 #[derive(Debug)]
@@ -97,8 +98,9 @@ pub struct Progress {
     pub is_waiting: bool,
 }
 
+/// Why a reader begins again.
 #[derive(Debug, thiserror::Error)]
-enum Stop {
+pub(crate) enum Stop {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -107,6 +109,8 @@ enum Stop {
     Database(#[from] sqlx::Error),
     #[error("another process moved the checkpoint")]
     Fenced,
+    #[error("what it reads has changed")]
+    Moved,
 }
 
 impl<F: Fold> Reader<F> {
@@ -129,7 +133,7 @@ impl<F: Fold> Reader<F> {
 
     async fn read(&self, stop: &CancellationToken) -> Result<(), Stop> {
         let mut checkpoint = checkpoint(&self.store, self.stream).await?;
-        let mut sources = Sources::load(&self.store.reads, self.stream).await?;
+        let mut sources = Sources::load(&mut *self.store.reads.acquire().await?, self.stream).await?;
         let mut tail = self.log.tail(self.stream, checkpoint.as_ref()).await?;
         if tail.restarted {
             tracing::warn!(
@@ -152,7 +156,13 @@ impl<F: Fold> Reader<F> {
             if batch.is_empty() {
                 return Ok(());
             }
-            let next = self.commit(&batch, checkpoint.as_ref(), &mut sources, &tail.identity).await?;
+            let read = Batch::read(&batch);
+            let next = match self.commit(&read, checkpoint.as_ref(), &mut sources, &tail.identity).await {
+                Err(Stop::Database(error)) if is_known_already(&error) => {
+                    self.commit(&read, checkpoint.as_ref(), &mut sources, &tail.identity).await?
+                }
+                done => done?,
+            };
             self.progress.send_replace(Progress {
                 sequence: next.sequence,
                 event_id: next.event_id.clone(),
@@ -164,34 +174,24 @@ impl<F: Fold> Reader<F> {
         Ok(())
     }
 
-    async fn commit(&self, batch: &[Record], from: Option<&Checkpoint>, sources: &mut Sources, identity: &str) -> Result<Checkpoint, Stop> {
-        let mut read = Vec::with_capacity(batch.len());
-        let mut rejected = Vec::new();
-        for record in batch {
-            match RawEnvelope::parse(&record.payload).and_then(|envelope| Ok((envelope.sequence_number()?, envelope))) {
-                Ok((sequence, envelope)) => {
-                    sources.note(envelope.source, sequence);
-                    read.push(Event { record, envelope });
-                }
-                Err(error) => rejected.push(Rejected { record, reason: error.to_string(), parks: None }),
+    async fn commit(
+        &self,
+        batch: &Batch<'_>,
+        from: Option<&Checkpoint>,
+        sources: &mut Sources,
+        identity: &str,
+    ) -> Result<Checkpoint, Stop> {
+        let mut events = Vec::with_capacity(batch.0.len());
+        for (record, read) in &batch.0 {
+            if let Ok((envelope, sequence)) = read {
+                sources.note(envelope.source, *sequence);
+                events.push(Event { record, envelope: *envelope });
             }
         }
         let mut transaction = self.store.begin().await?;
-        kill_point(KillPoint::ReaderBegun);
-        rejected.extend(self.fold.apply(&mut transaction, &read).await?);
-        kill_point(KillPoint::ReaderApplied);
-        for rejected in rejected {
-            tracing::error!(
-                stream = self.stream.name(),
-                sequence = rejected.record.sequence,
-                reason = rejected.reason,
-                "an event is set aside: {}",
-                rejected.reason
-            );
-            quarantine::set_aside(&mut transaction, self.stream, &rejected, self.clock.now_us()).await?;
-        }
+        apply(&mut transaction, &self.fold, self.stream, &events, &batch.broken(), self.clock.now_us()).await?;
         sources.save(&mut transaction, self.stream).await?;
-        let last = batch.last().map_or((0, String::new()), |record| (record.sequence, record.id.clone()));
+        let last = batch.0.last().map_or((0, String::new()), |(record, _)| (record.sequence, record.id.clone()));
         let next = Checkpoint { identity: identity.to_owned(), sequence: last.0, event_id: last.1 };
         if !advance(&mut transaction, self.stream, from, &next).await? {
             return Err(Stop::Fenced);
@@ -201,6 +201,55 @@ impl<F: Fold> Reader<F> {
         kill_point(KillPoint::ReaderCommitted);
         Ok(next)
     }
+}
+
+/// Whether a transaction failed because something of it is there already: a fold that had not looked looks when it is called again.
+pub(crate) fn is_known_already(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+}
+
+/// Events with their envelopes and their numbers in their sources, or why these cannot be read.
+pub(crate) struct Batch<'a>(pub Vec<(&'a Record, Read<'a>)>);
+
+/// An envelope and its number in its source, or one sentence.
+type Read<'a> = Result<(RawEnvelope<'a>, u64), String>;
+
+impl<'a> Batch<'a> {
+    /// Reads envelopes.
+    pub fn read(records: &'a [Record]) -> Self {
+        let read = |record: &'a Record| {
+            let read =
+                RawEnvelope::parse(&record.payload).and_then(|envelope| envelope.sequence_number().map(|sequence| (envelope, sequence)));
+            read.map_err(|error| error.to_string())
+        };
+        Self(records.iter().map(|record| (record, read(record))).collect())
+    }
+
+    /// Those that cannot be read.
+    pub fn broken(&self) -> Vec<Rejected<'a>> {
+        let reason = |read: &Result<_, String>| read.as_ref().err().cloned();
+        self.0.iter().filter_map(|(record, read)| Some(Rejected { record, reason: reason(read)?, parks: None })).collect()
+    }
+}
+
+/// Applies events, and sets aside what is broken or cannot be applied.
+pub(crate) async fn apply<F: Fold>(
+    connection: &mut AnyConnection,
+    fold: &F,
+    stream: Stream,
+    events: &[Event<'_>],
+    broken: &[Rejected<'_>],
+    now_us: i64,
+) -> Result<(), sqlx::Error> {
+    kill_point(KillPoint::ReaderBegun);
+    let rejected = fold.apply(connection, events).await?;
+    kill_point(KillPoint::ReaderApplied);
+    for rejected in rejected.iter().chain(broken) {
+        let (sequence, reason) = (rejected.record.sequence, rejected.reason.as_str());
+        tracing::error!(stream = stream.name(), sequence, reason, "an event is set aside: {reason}");
+        quarantine::set_aside(connection, stream, rejected, now_us).await?;
+    }
+    Ok(())
 }
 
 /// The next batch, or an empty one when it is time to stop. A batch that is being written is never given up half way.
@@ -216,10 +265,23 @@ async fn next(tail: &mut Tail, pace: Pace, stop: &CancellationToken) -> Result<V
 /// # Errors
 /// When the database is away.
 pub async fn checkpoint(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1")
-        .bind(stream.name())
-        .fetch_optional(&store.reads)
-        .await?;
+    checkpoint_in(&mut *store.reads.acquire().await?, stream).await
+}
+
+/// How far a reader is, as a transaction sees it.
+pub(crate) async fn checkpoint_in(connection: &mut AnyConnection, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+    select_checkpoint(connection, stream, "").await
+}
+
+/// How far a reader is; nobody else moves it while the transaction lasts.
+pub(crate) async fn lock_checkpoint(connection: &mut AnyConnection, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let lock = for_update(connection);
+    select_checkpoint(connection, stream, lock).await
+}
+
+async fn select_checkpoint(connection: &mut AnyConnection, stream: Stream, lock: &str) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let sql = format!("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1 {lock}");
+    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(stream.name()).fetch_optional(connection).await?;
     row.map(|row| {
         Ok(Checkpoint {
             identity: row.try_get("identity")?,
@@ -231,7 +293,12 @@ pub async fn checkpoint(store: &Store, stream: Stream) -> Result<Option<Checkpoi
 }
 
 /// Moves the checkpoint from where this reader left it; false when another one has moved it.
-async fn advance(connection: &mut AnyConnection, stream: Stream, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<bool, sqlx::Error> {
+pub(crate) async fn advance(
+    connection: &mut AnyConnection,
+    stream: Stream,
+    from: Option<&Checkpoint>,
+    to: &Checkpoint,
+) -> Result<bool, sqlx::Error> {
     let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
     let done =
         match from {

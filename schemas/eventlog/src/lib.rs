@@ -8,6 +8,7 @@ pub mod ask;
 pub mod store;
 pub mod sources;
 pub mod consume;
+pub mod share;
 pub mod quarantine;
 pub mod digest;
 
@@ -15,5 +16,6 @@ pub use append::Outgoing;
 pub use ask::{Answerer, AskError, Asker};
 pub use connect::{Log, LogError};
 pub use consume::{Event, Fold, Pace, Progress, Reader, Rejected};
+pub use share::SharedReader;
 pub use store::{Store, StoreError};
 pub use tail::{Checkpoint, Record, Tail, TailError};

@@ -56,10 +56,10 @@ impl Sources {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn load(pool: &AnyPool, stream: Stream) -> Result<Self, sqlx::Error> {
+    pub async fn load(connection: &mut AnyConnection, stream: Stream) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE stream = $1")
             .bind(stream.name())
-            .fetch_all(pool)
+            .fetch_all(connection)
             .await?;
         let mut seen = BTreeMap::new();
         for row in rows {

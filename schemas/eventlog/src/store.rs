@@ -6,8 +6,19 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, Transaction};
 
+/// How a transaction that writes begins on `SQLite`.
+const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE";
 /// Connections for reading.
 const READERS: u32 = 8;
+/// Connections for writing on PostgreSQL; `SQLite` has one writer.
+const WRITERS: u32 = 8;
+/// Transactions of one reader beside each other on PostgreSQL.
+const BESIDE: usize = 4;
+/// What a writer's session is. Its statements find rows by key and stay prepared: a plan that was made while a table was nearly empty
+/// would read all of it, and keep doing so while it grows (2,200 postings a second instead of more). A process that is stopped within a
+/// transaction, or whose machine is gone, must not keep the others waiting.
+const WRITER: &str = "SET enable_seqscan = off; SET jit = off; SET idle_in_transaction_session_timeout = '4s';
+    SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3";
 /// How long to wait for a connection before saying that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,8 +57,11 @@ pub enum StoreError {
 pub type Step = (i64, &'static str, &'static str);
 
 /// The tables that every reader has: positions, sources, and what could not be applied.
-const OWN: [Step; 2] =
-    [(1, "reader", include_str!("../migrations/0001_reader.sql")), (1_001, "decisions", include_str!("../migrations/1001_decisions.sql"))];
+const OWN: [Step; 3] = [
+    (1, "reader", include_str!("../migrations/0001_reader.sql")),
+    (1_001, "decisions", include_str!("../migrations/1001_decisions.sql")),
+    (1_002, "share", include_str!("../migrations/1002_share.sql")),
+];
 
 impl Store {
     /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Steps number from 2 to 1,000.
@@ -70,16 +84,14 @@ impl Store {
                         .execute(connection)
                         .await?;
                     } else if is_writer {
-                        // Its statements find rows by key and stay prepared. A plan that was made while a table was nearly empty would
-                        // read all of it, and keep doing so while it grows: that was 2,200 postings a second instead of more.
-                        sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(connection).await?;
+                        sqlx::raw_sql(WRITER).execute(connection).await?;
                     }
                     Ok(())
                 })
             })
         };
         let open = |cause| StoreError::Open { url: shown.clone(), cause };
-        let writes = options(1, true).connect(&address).await.map_err(open)?;
+        let writes = options(if sqlite { 1 } else { WRITERS }, true).connect(&address).await.map_err(open)?;
         let migrations = OWN
             .iter()
             .chain(steps)
@@ -92,22 +104,45 @@ impl Store {
         Ok(Self {
             reads,
             writes,
-            begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" },
+            begin: if sqlite { SQLITE_BEGIN } else { "BEGIN" },
             snapshot: if sqlite { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ" },
         })
     }
 
-    /// Begins a transaction of the one writer. With PostgreSQL several processes may write one database: each waits here until the one
-    /// before has ended, as SQLite has it anyway, so that what a transaction read is still so when it writes.
+    /// Begins a transaction of the one writer. With PostgreSQL several may write one database: each waits here until all others have
+    /// ended, as `SQLite` has it anyway, so that what a transaction read is still so when it writes.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.begin_behind("SELECT CAST(pg_advisory_xact_lock(1) AS TEXT)").await
+    }
+
+    /// Begins a transaction beside others of this kind, on PostgreSQL. It must lock the rows that it reads and will write, in the order
+    /// of their keys, before it reads anything that depends on them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn begin_beside(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.begin_behind("SELECT CAST(pg_advisory_xact_lock_shared(1) AS TEXT)").await
+    }
+
+    async fn begin_behind(&self, lock: &'static str) -> Result<Transaction<'static, Any>, sqlx::Error> {
         let mut transaction = self.writes.begin_with(self.begin).await?;
-        if transaction.backend_name() != "SQLite" {
-            sqlx::query::<Any>("SELECT CAST(pg_advisory_xact_lock(1) AS TEXT)").execute(&mut *transaction).await?;
+        if !self.is_sqlite() {
+            sqlx::query::<Any>(lock).execute(&mut *transaction).await?;
         }
         Ok(transaction)
+    }
+
+    /// How many transactions of one reader may run beside each other; one on `SQLite`.
+    #[must_use]
+    pub fn beside(&self) -> usize {
+        if self.is_sqlite() { 1 } else { BESIDE }
+    }
+
+    fn is_sqlite(&self) -> bool {
+        self.begin == SQLITE_BEGIN
     }
 
     /// Begins a transaction that reads one state of everything and keeps nobody from writing.
@@ -125,6 +160,12 @@ impl Store {
     }
 }
 
+/// What keeps the rows of a SELECT from being changed by others until the transaction ends: nothing is needed on `SQLite`.
+#[must_use]
+pub fn for_update(connection: &AnyConnection) -> &'static str {
+    if connection.backend_name() == "SQLite" { "" } else { "FOR UPDATE" }
+}
+
 /// `($1,$2),($3,$4)` on PostgreSQL and `(?,?),(?,?)` on SQLite: the values of `rows` rows of `columns` columns.
 ///
 /// This is the one place where the two texts differ: SQLite looks the name of every numbered parameter up in a list, which for a
@@ -134,11 +175,11 @@ pub fn placeholders(connection: &AnyConnection, rows: usize, columns: usize) -> 
     values(connection.backend_name() == "SQLite", rows, columns)
 }
 
-/// Rows in portions of a few sizes only, so that the text of a statement comes again and stays prepared.
+/// Rows in portions of a few sizes only, so that the text of a statement comes again and stays prepared. The largest is a whole batch.
 pub fn portions<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
-        let size = [256, 64, 16, 4, 1].into_iter().find(|size| *size <= rest.len())?;
+        let size = [500, 256, 64, 16, 4, 1].into_iter().find(|size| *size <= rest.len())?;
         let (portion, others) = rest.split_at(size);
         rest = others;
         Some(portion)
@@ -189,11 +230,11 @@ mod tests {
 
     #[test]
     fn portions_are_all_rows_in_order() {
-        for count in [0, 1, 3, 5, 63, 64, 500, 1_000] {
+        for count in [0, 1, 3, 5, 63, 64, 499, 500, 1_200] {
             let rows: Vec<usize> = (0..count).collect();
             assert_eq!(portions(&rows).flatten().copied().collect::<Vec<_>>(), rows);
         }
-        assert_eq!(portions(&[0; 500]).map(<[_]>::len).collect::<Vec<_>>(), [256, 64, 64, 64, 16, 16, 16, 4]);
+        assert_eq!(portions(&[0; 850]).map(<[_]>::len).collect::<Vec<_>>(), [500, 256, 64, 16, 4, 4, 4, 1, 1]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connect::{Log, LogError};
+use crate::share::frontier::Position;
 
 /// How long the server keeps a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
@@ -31,6 +32,14 @@ pub struct Checkpoint {
     pub sequence: u64,
     /// Its id.
     pub event_id: String,
+}
+
+impl Checkpoint {
+    /// The place in the stream, whichever stream that is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { sequence: self.sequence, event_id: self.event_id.clone() }
+    }
 }
 
 /// An event as it was read.
@@ -157,9 +166,23 @@ impl Tail {
     /// # Errors
     /// When reading must start again from the checkpoint.
     pub async fn next_batch(&mut self, max: usize, linger: Duration) -> Result<Vec<Record>, TailError> {
+        loop {
+            let batch = self.next_batch_within(max, linger, HEARTBEAT).await?;
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// The same; none when there is none for as long as `patience`.
+    ///
+    /// # Errors
+    /// When reading must start again from the checkpoint.
+    pub async fn next_batch_within(&mut self, max: usize, linger: Duration, patience: Duration) -> Result<Vec<Record>, TailError> {
         let mut batch = Vec::with_capacity(max.min(64));
         let first = tokio::select! {
             message = self.messages.next() => message,
+            () = tokio::time::sleep(patience) => return Ok(batch),
             changed = self.connects.changed() => {
                 return Err(if changed.is_ok() { TailError::Reconnected } else { LogError::server("closed").into() });
             }

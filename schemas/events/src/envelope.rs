@@ -23,7 +23,7 @@ impl Source {
 }
 
 /// An event as it travels. `D` is the payload: a type of this crate, or raw JSON when only the envelope matters.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Envelope<'a, D> {
     /// Always `1.0`.
     pub specversion: &'a str,

@@ -54,7 +54,7 @@ impl Simulation {
         let copies = if self.rng.random_bool(0.05) { 2 } else { 1 };
         for _ in 0..copies {
             let after = self.delay(5 * SECOND);
-            self.plan(after, Action::Question { node, boot, keeper, token, ask: ask.clone() });
+            self.plan(after, Action::Question { node, boot, keeper, token, ask: Box::new(ask.clone()) });
         }
     }
 
@@ -64,7 +64,7 @@ impl Simulation {
         // Committed, and the answer may still be lost.
         if self.rng.random_bool(0.98) {
             let after = self.delay(2 * SECOND);
-            self.plan(after, Action::Answer { node, boot, keeper, token, answer });
+            self.plan(after, Action::Answer { node, boot, keeper, token, answer: Box::new(answer) });
         }
     }
 
@@ -76,8 +76,7 @@ impl Simulation {
     }
 
     pub(super) fn answer(&mut self, node: usize, boot: u32, keeper: usize, token: u64, answer: LeaseAnswer) {
-        let again = answer.clone();
-        if self.is_paused(node, || Action::Answer { node, boot, keeper, token, answer: again }) {
+        if self.is_paused(node, || Action::Answer { node, boot, keeper, token, answer: Box::new(answer.clone()) }) {
             return;
         }
         let Some(asking) = self.take(node, boot, keeper, token) else { return };

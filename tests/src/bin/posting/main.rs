@@ -22,8 +22,13 @@ use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, STEPS};
 use sqlx::{Any, Row};
 use tests::postgres::Postgres;
+use tikv_jemallocator::Jemalloc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// As in the arouter binary.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Events; `BENCH_EVENTS` sets another number.
 const EVENTS: u64 = 200_000;

@@ -1,0 +1,261 @@
+//! A reader among the others in the database. Whatever changes who applies what is done while no reader has a transaction open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use events::subject::{PARTITIONS, Stream};
+use sqlx::{Any, AnyConnection, Row};
+
+use super::frontier::{Frontier, Position};
+use super::plan::{Heard, Plan, plan};
+use crate::consume;
+use crate::sources::Sources;
+use crate::store::{Store, placeholders};
+use crate::tail::Checkpoint;
+
+/// One reader of a stream among those that share it.
+pub struct Member {
+    store: Store,
+    stream: Stream,
+    /// The name of its machine: one that starts there takes over from one that died there at once.
+    node: String,
+    /// Its name, never used before.
+    name: String,
+    is_new: bool,
+    heard: Heard,
+    owned: BTreeSet<i64>,
+}
+
+impl Member {
+    /// One that has not joined yet.
+    #[must_use]
+    pub fn new(store: Store, stream: Stream, node: String, name: String) -> Self {
+        Self { store, stream, node, name, is_new: true, heard: Heard::default(), owned: BTreeSet::new() }
+    }
+
+    /// The partitions whose events it applies.
+    #[must_use]
+    pub const fn owned(&self) -> &BTreeSet<i64> {
+        &self.owned
+    }
+
+    /// Joins, or begins again, at the common checkpoint: gives that back, and what was read of every source up to it.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Sources), sqlx::Error> {
+        let mut transaction = self.store.begin().await?;
+        let checkpoint = consume::checkpoint_in(&mut transaction, self.stream).await?;
+        let sources = Sources::load(&mut transaction, self.stream).await?;
+        let partitions: Vec<i64> = (0..i64::from(PARTITIONS)).collect();
+        let sql = format!(
+            "INSERT INTO partitions (stream, partition, owner, epoch) VALUES {} ON CONFLICT (stream, partition) DO NOTHING",
+            placeholders(&transaction, partitions.len(), 4)
+        );
+        let mut query = sqlx::query::<Any>(sqlx::AssertSqlSafe(sql));
+        for partition in partitions {
+            query = query.bind(self.stream.name()).bind(partition).bind("").bind(0_i64);
+        }
+        query.execute(&mut *transaction).await?;
+        if self.is_new {
+            self.succeed(&mut transaction).await?;
+        }
+        sqlx::query::<Any>("DELETE FROM members WHERE member = $1").bind(self.name.clone()).execute(&mut *transaction).await?;
+        let at = checkpoint.as_ref().map_or_else(Position::default, Checkpoint::position);
+        sqlx::query::<Any>("INSERT INTO members (member, stream, node, beat, sequence, event_id) VALUES ($1, $2, $3, 1, $4, $5)")
+            .bind(self.name.clone())
+            .bind(self.stream.name())
+            .bind(self.node.clone())
+            .bind(number(at.sequence))
+            .bind(at.event_id)
+            .execute(&mut *transaction)
+            .await?;
+        let (living, owners) = self.look(&mut transaction).await?;
+        let plan = plan(&self.name, &owners, &living);
+        self.act(&mut transaction, &plan).await?;
+        self.owned = self.look(&mut transaction).await?.1.into_iter().filter(|(_, owner)| *owner == self.name).map(|(of, _)| of).collect();
+        transaction.commit().await?;
+        self.is_new = false;
+        tracing::info!(
+            stream = self.stream.name(),
+            partitions = self.owned.len(),
+            "reads {} for {} partitions",
+            self.stream.name(),
+            self.owned.len()
+        );
+        Ok((checkpoint, sources))
+    }
+
+    /// Takes over from those that ran on the same machine, and forgets those that have no partitions: one that lives joins again.
+    async fn succeed(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        sqlx::query::<Any>(
+            "UPDATE partitions SET owner = $1, epoch = epoch + 1
+             WHERE stream = $2 AND owner IN (SELECT member FROM members WHERE stream = $2 AND node = $3)",
+        )
+        .bind(self.name.clone())
+        .bind(self.stream.name())
+        .bind(self.node.clone())
+        .execute(&mut *connection)
+        .await?;
+        sqlx::query::<Any>("DELETE FROM members WHERE stream = $1 AND member NOT IN (SELECT owner FROM partitions WHERE stream = $1)")
+            .bind(self.stream.name())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Says that it lives, and looks whether partitions should change hands; true when it must begin again because its own have changed.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn tend(&mut self) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.store.begin_beside().await?;
+        let is_known = sqlx::query::<Any>("UPDATE members SET beat = beat + 1 WHERE member = $1")
+            .bind(self.name.clone())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected()
+            == 1;
+        let (living, owners) = self.look(&mut transaction).await?;
+        transaction.commit().await?;
+        let changes = plan(&self.name, &owners, &living);
+        let owned: BTreeSet<i64> = owners.into_iter().filter(|(_, owner)| *owner == self.name).map(|(partition, _)| partition).collect();
+        if !is_known || owned != self.owned || !changes.claim.is_empty() {
+            return Ok(true);
+        }
+        if !changes.release.is_empty() {
+            let mut transaction = self.store.begin().await?;
+            self.act(&mut transaction, &Plan { claim: Vec::new(), ..changes.clone() }).await?;
+            transaction.commit().await?;
+            self.owned.retain(|partition| !changes.release.contains(partition));
+        }
+        Ok(false)
+    }
+
+    /// Who lives, and whose each partition is.
+    async fn look(&mut self, connection: &mut AnyConnection) -> Result<(BTreeSet<String>, BTreeMap<i64, String>), sqlx::Error> {
+        let rows = sqlx::query::<Any>("SELECT member, beat FROM members WHERE stream = $1")
+            .bind(self.stream.name())
+            .fetch_all(&mut *connection)
+            .await?;
+        let beats = rows.iter().map(|row| Ok((row.try_get("member")?, row.try_get("beat")?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
+        let rows = sqlx::query::<Any>("SELECT partition, owner FROM partitions WHERE stream = $1")
+            .bind(self.stream.name())
+            .fetch_all(connection)
+            .await?;
+        let owners = rows.iter().map(|row| Ok((row.try_get("partition")?, row.try_get("owner")?))).collect::<Result<_, sqlx::Error>>()?;
+        Ok((self.heard.note(&beats, Instant::now()), owners))
+    }
+
+    async fn act(&self, connection: &mut AnyConnection, plan: &Plan) -> Result<(), sqlx::Error> {
+        let changes =
+            plan.claim.iter().map(|partition| (partition, self.name.as_str())).chain(plan.release.iter().map(|partition| (partition, "")));
+        for (partition, owner) in changes {
+            sqlx::query::<Any>("UPDATE partitions SET owner = $1, epoch = epoch + 1 WHERE stream = $2 AND partition = $3")
+                .bind(owner.to_owned())
+                .bind(self.stream.name())
+                .bind(*partition)
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether all that it believes to be its own is, for as long as the transaction lasts.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn holds(&self, connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query::<Any>("SELECT COUNT(*) AS held FROM partitions WHERE stream = $1 AND owner = $2")
+            .bind(self.stream.name())
+            .bind(self.name.clone())
+            .fetch_one(connection)
+            .await?;
+        Ok(usize::try_from(row.try_get::<i64, _>("held")?) == Ok(self.owned.len()))
+    }
+
+    /// The log is not what it was: the common checkpoint goes back to its start, and what anybody says of the old one counts no more.
+    /// False when another reader was first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn begin_anew(&self, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.store.begin().await?;
+        if !consume::advance(&mut transaction, self.stream, from, to).await? {
+            return Ok(false);
+        }
+        sqlx::query::<Any>("UPDATE members SET sequence = 0, event_id = '' WHERE stream = $1")
+            .bind(self.stream.name())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Says how far it is, and moves the common checkpoint as far as everybody is; false when it must begin again.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn settle(&self, frontier: &mut Frontier) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.store.begin_beside().await?;
+        let position = frontier.position();
+        let said = sqlx::query::<Any>("UPDATE members SET beat = beat + 1, sequence = $1, event_id = $2 WHERE member = $3")
+            .bind(number(position.sequence))
+            .bind(position.event_id)
+            .bind(self.name.clone())
+            .execute(&mut *transaction)
+            .await?;
+        let Some(common) = consume::lock_checkpoint(&mut transaction, self.stream).await? else { return Ok(false) };
+        if said.rows_affected() != 1 || common.identity != frontier.at().identity || !frontier.advance(&common.position()) {
+            return Ok(false);
+        }
+        if let Some(to) = frontier.common(&self.positions(&mut transaction).await?)
+            && to.sequence > common.sequence
+            && frontier.advance(&to)
+        {
+            frontier.sources().save(&mut transaction, self.stream).await?;
+            if !consume::advance(&mut transaction, self.stream, Some(&common), frontier.at()).await? {
+                return Ok(false);
+            }
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// How far the owners of all partitions are. A partition that is nobody's is at the start.
+    async fn positions(&self, connection: &mut AnyConnection) -> Result<Vec<Position>, sqlx::Error> {
+        let rows = sqlx::query::<Any>(
+            "SELECT DISTINCT COALESCE(m.sequence, -1) AS sequence, COALESCE(m.event_id, '') AS event_id FROM partitions p
+             LEFT JOIN members m ON m.member = p.owner WHERE p.stream = $1",
+        )
+        .bind(self.stream.name())
+        .fetch_all(connection)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                // Nobody's: no reader has seen such a place.
+                let sequence = u64::try_from(row.try_get::<i64, _>("sequence")?).unwrap_or(u64::MAX);
+                Ok(Position { sequence, event_id: row.try_get("event_id")? })
+            })
+            .collect()
+    }
+
+    /// Leaves its partitions to the others.
+    ///
+    /// # Errors
+    /// When the database is away: then the others wait until it has been silent for a while.
+    pub async fn leave(&self) -> Result<(), sqlx::Error> {
+        let mut transaction = self.store.begin().await?;
+        sqlx::query::<Any>("UPDATE partitions SET owner = '', epoch = epoch + 1 WHERE stream = $1 AND owner = $2")
+            .bind(self.stream.name())
+            .bind(self.name.clone())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query::<Any>("DELETE FROM members WHERE member = $1").bind(self.name.clone()).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+}
+
+fn number(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}

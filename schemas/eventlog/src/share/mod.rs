@@ -1,0 +1,14 @@
+//! Several readers of one stream, in one process or many, that share its 64 partitions. Each reads the whole stream, applies the events of
+//! its own partitions and notes all others, so that any of them knows how far everybody is. One that dies loses its partitions to the
+//! others within ten seconds.
+//!
+//! What keeps it right: an event's id is unique in the books, so that an event applied by two is applied once; whoever takes a partition
+//! over reads again from the common checkpoint; and that checkpoint moves only over events that every owner has applied **as they stand
+//! in the log that the mover has read itself**. A position that names another event than the mover saw there counts for nothing.
+
+pub mod frontier;
+pub mod members;
+pub mod plan;
+pub mod reader;
+
+pub use reader::SharedReader;

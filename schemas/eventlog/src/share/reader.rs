@@ -1,0 +1,171 @@
+//! A reader that shares its stream with others: what it reads is applied in several transactions beside each other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::clock::Clock;
+use events::subject::{Stream, partition};
+use futures_util::future::try_join_all;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::frontier::Frontier;
+use super::members::Member;
+use crate::connect::Log;
+use crate::consume::{Batch, Event, Fold, Pace, Progress, RETRY, Rejected, Stop, apply, is_known_already};
+use crate::store::Store;
+use crate::tail::{Checkpoint, Tail, TailError};
+
+/// How often a reader says that it lives, and looks after the others.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// Events that a reader may be ahead of the slowest.
+const AHEAD_MAX: usize = 200_000;
+/// How long it waits when it is.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// A reader of one stream that shares it with others.
+pub struct SharedReader<F> {
+    /// Where to read.
+    pub log: Log,
+    /// Where to write.
+    pub store: Store,
+    /// Which stream.
+    pub stream: Stream,
+    /// What to make of it: as many as transactions beside each other.
+    pub folds: Vec<F>,
+    /// The time, for what is set aside.
+    pub clock: Arc<dyn Clock>,
+    /// Told when the common checkpoint moves.
+    pub progress: watch::Sender<Progress>,
+    /// How events are gathered for each transaction.
+    pub pace: Pace,
+    /// Told whether this reader is the one that does what one must do: it owns the first partition.
+    pub first: watch::Sender<bool>,
+}
+
+impl<F: Fold> SharedReader<F> {
+    /// Reads until `stop` as `member`; whatever fails is tried again from the common checkpoint.
+    pub async fn run(self, mut member: Member, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.read(&mut member, &stop).await {
+                Ok(()) => break,
+                Err(Stop::Tail(TailError::Reconnected) | Stop::Moved) => {}
+                Err(error) => {
+                    tracing::warn!(stream = self.stream.name(), %error, "reading {} stopped and starts again: {error}", self.stream.name());
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = tokio::time::sleep(RETRY) => {}
+                    }
+                }
+            }
+        }
+        if let Err(error) = member.leave().await {
+            tracing::warn!(%error, "its partitions go to others only when it has been silent for a while: {error}");
+        }
+    }
+
+    async fn read(&self, member: &mut Member, stop: &CancellationToken) -> Result<(), Stop> {
+        let (checkpoint, sources) = member.join().await?;
+        self.first.send_replace(member.owned().contains(&0));
+        let (mut tail, at) = self.open(member, checkpoint).await?;
+        let mut frontier = Frontier::new(at, sources);
+        let end = self.log.last_sequence(self.stream).await?;
+        let mut tended = Instant::now();
+        while !stop.is_cancelled() {
+            self.tell(&frontier, end);
+            if tended.elapsed() >= TEND_EVERY {
+                tended = Instant::now();
+                if member.tend().await? {
+                    return Err(Stop::Moved);
+                }
+                self.first.send_replace(member.owned().contains(&0));
+            }
+            if frontier.len() > AHEAD_MAX {
+                tokio::time::sleep(WAIT).await;
+            } else {
+                let most = self.pace.batch_max * self.folds.len();
+                let batch = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    batch = tail.next_batch_within(most, self.pace.linger, TEND_EVERY) => batch?,
+                };
+                if batch.is_empty() && frontier.is_empty() {
+                    continue;
+                }
+                self.apply(member, &Batch::read(&batch), &mut frontier).await?;
+            }
+            if !member.settle(&mut frontier).await? {
+                return Err(Stop::Moved);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the stream behind the common checkpoint, or at its start when that does not hold.
+    async fn open(&self, member: &Member, checkpoint: Option<Checkpoint>) -> Result<(Tail, Checkpoint), Stop> {
+        let read = checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence > 0);
+        let tail = self.log.tail(self.stream, read).await?;
+        match checkpoint {
+            Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity => Ok((tail, checkpoint)),
+            other => {
+                if other.is_some() {
+                    tracing::warn!(
+                        stream = self.stream.name(),
+                        "{} is not what it was (rolled back or made anew): reading it again from its start",
+                        self.stream.name()
+                    );
+                }
+                let start = Checkpoint { identity: tail.identity.clone(), sequence: 0, event_id: String::new() };
+                if member.begin_anew(other.as_ref(), &start).await? { Ok((tail, start)) } else { Err(Stop::Moved) }
+            }
+        }
+    }
+
+    /// Notes a batch, and applies what of it is this reader's in transactions beside each other.
+    async fn apply(&self, member: &Member, batch: &Batch<'_>, frontier: &mut Frontier) -> Result<(), Stop> {
+        let owned: Vec<i64> = member.owned().iter().copied().collect();
+        let mut parts: Vec<Vec<Event<'_>>> = self.folds.iter().map(|_| Vec::new()).collect();
+        for (record, read) in &batch.0 {
+            let from = read.as_ref().ok().map(|(envelope, sequence)| (envelope.source, *sequence));
+            frontier.note(record.sequence, &record.id, from);
+            if let Ok((envelope, _)) = read
+                && let Ok(place) = owned.binary_search(&i64::from(partition(envelope.account)))
+            {
+                parts[place % self.folds.len()].push(Event { record, envelope: *envelope });
+            }
+        }
+        let broken = if member.owned().contains(&0) { batch.broken() } else { Vec::new() };
+        let broken = std::iter::once(broken).chain(std::iter::repeat_with(Vec::new));
+        let posts = self.folds.iter().zip(parts).zip(broken).filter(|((_, events), broken)| !events.is_empty() || !broken.is_empty());
+        try_join_all(posts.map(|((fold, events), broken)| async move {
+            match self.post(member, fold, &events, &broken).await {
+                Err(Stop::Database(error)) if is_known_already(&error) => self.post(member, fold, &events, &broken).await,
+                done => done,
+            }
+        }))
+        .await?;
+        Ok(())
+    }
+
+    async fn post(&self, member: &Member, fold: &F, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
+        let mut transaction = self.store.begin_beside().await?;
+        if !member.holds(&mut transaction).await? {
+            return Err(Stop::Moved);
+        }
+        apply(&mut transaction, fold, self.stream, events, broken, self.clock.now_us()).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    fn tell(&self, frontier: &Frontier, end: u64) {
+        let at = frontier.at();
+        let is_waiting = at.sequence >= end && frontier.is_empty();
+        self.progress.send_if_modified(|progress| {
+            let is_new = progress.sequence != at.sequence || progress.event_id != at.event_id || progress.is_waiting != is_waiting;
+            if is_new {
+                let (sequence, event_id) = (at.sequence, at.event_id.clone());
+                *progress = Progress { sequence, event_id, applied_at_us: self.clock.now_us(), is_waiting };
+            }
+            is_new
+        });
+    }
+}
