@@ -57,4 +57,10 @@ mutant "the window that the money was lent in" ledger/src/posting/charge.rs \
     '|(key, of, _)| *of == period && key.as_str()' '|(key, of, _)| *of == period && key.is_empty() && key.as_str()' -p tests --test simulation
 mutant "the word to the log of what leases gave back" ledger/src/desk/mod.rs \
     '(lease.state, lease.granted, lease.returned)' '(lease.state, lease.granted)' -p tests --test simulation
+mutant "the chain that tells one history of the log from another" schemas/eventlog/src/share/frontier.rs \
+    '.chain_update(self.0)' '.chain_update([0; 16])' -p eventlog
+mutant "the look at those who are further" schemas/eventlog/src/share/frontier.rs \
+    'if !positions.iter().all(|position| self.saw(position)) {' \
+    'if !positions.iter().filter(|position| position.sequence <= self.position().sequence).all(|position| self.saw(position)) {' \
+    -p tests --test simulation
 exit $green

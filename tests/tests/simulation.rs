@@ -1,4 +1,5 @@
-//! Thousands of seeded histories. A seed that fails is printed; run it alone with `AROUTER_TEST_SEED`.
+//! Thousands of seeded histories. A seed that fails is printed; run it alone with `AROUTER_TEST_SEED`. `AROUTER_TEST_SEEDS` histories from
+//! `AROUTER_TEST_FIRST_SEED` on are run, 10,000 from 0 when not set.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +19,15 @@ fn no_history_breaks_a_promise() {
         return;
     }
     let seeds = number("AROUTER_TEST_SEEDS").unwrap_or(SEEDS);
-    let (next, requests, movements) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let first = number("AROUTER_TEST_FIRST_SEED").unwrap_or(0);
+    let (next, requests, movements) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let failed: Vec<u64> = std::thread::scope(|scope| {
         let work = || {
             let mut failed = Vec::new();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds || failed.len() > 3 {
+                if seed >= first + seeds || failed.len() > 3 {
                     return failed;
                 }
                 match catch_unwind(AssertUnwindSafe(|| run(seed))) {

@@ -5,8 +5,11 @@ CREATE TABLE members (
     node TEXT NOT NULL,
     beat BIGINT NOT NULL,
     sequence BIGINT NOT NULL,
-    event_id TEXT NOT NULL
+    chain TEXT NOT NULL
 );
+
+-- What tells one history of a stream up to the checkpoint from another.
+ALTER TABLE checkpoints ADD COLUMN chain TEXT NOT NULL DEFAULT '';
 
 -- Whose events each of them applies; `epoch` counts the changes. Nobody's: the owner is empty.
 CREATE TABLE partitions (

@@ -67,7 +67,19 @@ impl Sources {
             let watermark = u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default();
             seen.insert(row.try_get("source")?, Seen { watermark, beyond: pairs.into_iter().collect() });
         }
-        Ok(Self { seen, changed: BTreeSet::new() })
+        Ok(Self::new(seen))
+    }
+
+    /// What is known already.
+    #[must_use]
+    pub const fn new(seen: BTreeMap<String, Seen>) -> Self {
+        Self { seen, changed: BTreeSet::new() }
+    }
+
+    /// What changed since it was taken last.
+    pub fn take_changed(&mut self) -> Vec<(String, Seen)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|source| self.seen.get(&source).cloned().map(|seen| (source, seen))).collect()
     }
 
     /// Notes an event of a source.
@@ -87,8 +99,7 @@ impl Sources {
     /// # Errors
     /// When the database is away.
     pub async fn save(&mut self, connection: &mut AnyConnection, stream: Stream) -> Result<(), sqlx::Error> {
-        for source in std::mem::take(&mut self.changed) {
-            let Some(seen) = self.seen.get(&source) else { continue };
+        for (source, seen) in self.take_changed() {
             let pairs: Vec<(u64, u64)> = seen.beyond.iter().map(|(first, last)| (*first, *last)).collect();
             sqlx::query::<Any>(
                 "INSERT INTO sources (source, stream, watermark, beyond) VALUES ($1, $2, $3, $4)

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connect::{Log, LogError};
-use crate::share::frontier::Position;
 
 /// How long the server keeps a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
@@ -32,14 +31,6 @@ pub struct Checkpoint {
     pub sequence: u64,
     /// Its id.
     pub event_id: String,
-}
-
-impl Checkpoint {
-    /// The place in the stream, whichever stream that is.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position { sequence: self.sequence, event_id: self.event_id.clone() }
-    }
 }
 
 /// An event as it was read.

@@ -3,13 +3,14 @@
 use events::Nanos;
 use rand::RngExt;
 
+use super::log::place;
 use super::{Action, BUSY, EPOCH_US, Reader, SECOND, Simulation};
 
 impl Simulation {
     /// Spools go to the log, and what the ledger has is forgotten; boots that are over are closed.
     pub(super) fn ship(&mut self, node: usize) {
         let after = self.rng.random_range(SECOND / 10..SECOND);
-        self.plan(after, Action::Ship { node });
+        self.plan(after * self.slowness(), Action::Ship { node });
         let is_cut = self.gateways[node].cut_until > self.now || self.gateways[node].paused_until > self.now;
         // A dead node ships when it is back.
         if is_cut || !self.gateways[node].is_up {
@@ -43,7 +44,10 @@ impl Simulation {
 
     pub(super) fn read(&mut self, reader: usize) {
         let after = self.rng.random_range(SECOND / 20..SECOND);
-        self.plan(after, Action::Read { reader });
+        self.plan(after * self.slowness(), Action::Read { reader });
+        if self.is_shared {
+            return self.read_shared(reader);
+        }
         let most = self.rng.random_range(1..40);
         let state = &mut self.readers[reader];
         if state.stopped_until > self.now {
@@ -70,7 +74,7 @@ impl Simulation {
             *state = Reader { stopped_until: self.now + SECOND / 2, ..Reader::default() };
             return;
         }
-        state.position = to.sequence;
+        state.position = place(&to);
         state.checkpoint = Some(to);
     }
 
@@ -99,15 +103,25 @@ impl Simulation {
             1 => self.gateways[node].paused_until = now + long,
             2 => self.gateways[node].cut_until = now + long,
             3 => {
-                let lost = self.rng.random_range(0..=self.log.len());
+                let most = if self.rng.random_bool(0.5) { self.log.len().min(10) } else { self.log.len() };
+                let lost = self.rng.random_range(0..=most);
                 self.log.roll_back(lost);
+                // Not everybody hears of it at once.
+                if self.rng.random_bool(0.5) {
+                    self.stop_reader(6 * SECOND);
+                }
             }
             4 => self.log.make_anew(),
-            5 => {
-                let reader = self.rng.random_range(0..self.readers.len());
-                self.readers[reader].stopped_until = now + long;
-            }
+            5 => self.stop_reader(long),
             _ => self.log.connection += 1,
         }
+    }
+
+    /// Stops somebody who posts for a while.
+    fn stop_reader(&mut self, most: u64) {
+        let reader = self.rng.random_range(0..self.readers.len());
+        let until = self.now + self.rng.random_range(SECOND..=most.max(SECOND));
+        self.readers[reader].stopped_until = until;
+        self.sharers[reader].stopped_until = until;
     }
 }

@@ -41,7 +41,7 @@ impl Simulation {
             }
         }
         if again {
-            self.plan(SECOND, Action::Tick { node, boot, again });
+            self.plan(SECOND * self.slowness(), Action::Tick { node, boot, again });
         }
     }
 

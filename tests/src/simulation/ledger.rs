@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eventlog::Checkpoint;
+use eventlog::share::frontier::{Chain, Position};
 use eventlog::sources::Seen;
 use events::Nanos;
 use events::ask::{AskLease, LeaseAnswer};
@@ -13,7 +15,7 @@ use ledger::key::repo::{KeyRow, Window, WindowId};
 use ledger::lease::{Lease, State};
 use ledger::posting::{Charge, Known};
 
-use super::log::{Checkpoint, Record};
+use super::log::Record;
 
 /// What is committed.
 #[derive(Clone, Default)]
@@ -29,6 +31,12 @@ pub struct Database {
     pub known: Known,
     pub seen: BTreeMap<String, Seen>,
     pub checkpoint: Option<Checkpoint>,
+    /// What was read up to it, where the log is shared.
+    pub chain: Chain,
+    /// Ledgers that share the log: the number that grows while they live, and how far they are.
+    pub members: BTreeMap<String, (i64, Position)>,
+    /// Whose each partition is.
+    pub owners: BTreeMap<i64, String>,
     pub rejected: Vec<String>,
     /// What it told the log that it did.
     pub facts: Vec<Fact>,
@@ -112,6 +120,16 @@ impl Database {
         if self.checkpoint.as_ref() != from {
             return false;
         }
+        self.post_part(batch);
+        for record in batch {
+            self.seen.entry(record.source.clone()).or_default().note(record.sequence);
+        }
+        self.checkpoint = Some(to);
+        true
+    }
+
+    /// Posts what of it is not posted yet.
+    pub fn post_part(&mut self, batch: &[Record]) {
         let mut fresh: Vec<&Charge> = Vec::new();
         for record in batch {
             match self.known.admit(&record.charge) {
@@ -127,11 +145,6 @@ impl Database {
             self.charges.insert(charge.event_id.clone(), charge.clone());
         }
         self.commit(&desk);
-        for record in batch {
-            self.seen.entry(record.source.clone()).or_default().note(record.sequence);
-        }
-        self.checkpoint = Some(to);
-        true
     }
 
     fn lease(&self, id: &str) -> Option<&Lease> {

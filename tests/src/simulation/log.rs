@@ -1,5 +1,6 @@
 //! The log of a simulation: one stream that may lose its tail, be made anew, and take an event more than once.
 
+use eventlog::Checkpoint;
 use ledger::posting::Charge;
 
 /// An event of the stream `USAGE`.
@@ -10,12 +11,9 @@ pub struct Record {
     pub charge: Charge,
 }
 
-/// A reader's verified position.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub identity: u64,
-    pub sequence: usize,
-    pub event: String,
+/// How many events a checkpoint is behind.
+pub fn place(checkpoint: &Checkpoint) -> usize {
+    usize::try_from(checkpoint.sequence).unwrap_or(usize::MAX)
 }
 
 /// The stream.
@@ -42,18 +40,18 @@ impl Log {
     /// Where reading goes on after a connection: behind the checkpoint when it holds, else at the start.
     pub fn resume(&self, checkpoint: Option<&Checkpoint>) -> usize {
         let holds = |checkpoint: &Checkpoint| {
-            checkpoint.identity == self.identity
-                && self.records.get(checkpoint.sequence - 1).is_some_and(|record| record.charge.event_id == checkpoint.event)
+            let event = place(checkpoint).checked_sub(1).map(|index| self.records.get(index).map(|record| record.charge.event_id.as_str()));
+            checkpoint.identity == self.identity.to_string() && event.is_none_or(|event| event == Some(checkpoint.event_id.as_str()))
         };
-        checkpoint.filter(|checkpoint| holds(checkpoint)).map_or(0, |checkpoint| checkpoint.sequence)
+        checkpoint.filter(|checkpoint| holds(checkpoint)).map_or(0, place)
     }
 
     /// The events behind a position, and the checkpoint at their end.
     pub fn read(&self, from: usize, most: usize) -> Option<(Vec<Record>, Checkpoint)> {
         let end = self.records.len().min(from + most);
         let batch = self.records.get(from..end)?.to_vec();
-        let event = batch.last()?.charge.event_id.clone();
-        Some((batch, Checkpoint { identity: self.identity, sequence: end, event }))
+        let event_id = batch.last()?.charge.event_id.clone();
+        Some((batch, Checkpoint { identity: self.identity.to_string(), sequence: end as u64, event_id }))
     }
 
     /// The server restarts without the last events it had acknowledged.

@@ -7,11 +7,13 @@ mod gateway;
 mod requests;
 mod leases;
 mod background;
+mod shared;
 mod checks;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use ::eventlog::Checkpoint;
 use ::gateway::admission::purse::Scope;
 use ::ledger::account::Account;
 use ::ledger::key::Period;
@@ -23,13 +25,16 @@ use rand::{RngExt, SeedableRng};
 
 use gateway::Gateway;
 use ledger::Database;
-use log::{Checkpoint, Log};
+use log::Log;
+use shared::Sharer;
 
 /// When the simulation begins: 100 seconds before a day and a month turn, while requests come.
 pub const EPOCH_US: i64 = 1_772_323_200_000_000 - 100_000_000;
 const SECOND: u64 = 1_000_000;
 /// How long requests come and faults happen.
 const BUSY: u64 = 200 * SECOND;
+/// When what was cut off, paused or dead is back.
+const CALM: u64 = BUSY + 200 * SECOND;
 /// When everything must have come to rest: behind a frozen lease's 15 minutes.
 const REST: u64 = BUSY + 1_200 * SECOND;
 
@@ -112,7 +117,10 @@ struct Simulation {
     database: Database,
     log: Log,
     gateways: Vec<Gateway>,
+    /// Whether those who post share the log.
+    is_shared: bool,
     readers: Vec<Reader>,
+    sharers: Vec<Sharer>,
     scopes: Vec<Scope>,
     truth: BTreeMap<u64, Truth>,
     /// What each account has spent and may yet have to pay for requests in flight.
@@ -180,9 +188,27 @@ impl Simulation {
                 running: BTreeMap::new(),
             })
             .collect();
-        let readers = (0..rng.random_range(1..=2)).map(|_| Reader::default()).collect();
-        let (queue, truth, worst, log) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Log::default());
-        Self { rng, base: Instant::now(), now: 0, ticket: 0, queue, database, log, gateways, readers, scopes, truth, worst, leases: 0 }
+        let is_shared = rng.random_bool(0.5);
+        let count = rng.random_range(1..=if is_shared { 3 } else { 2 });
+        let readers = (0..count).map(|_| Reader::default()).collect();
+        let sharers = (0..count).map(Sharer::new).collect();
+        Self {
+            rng,
+            base: Instant::now(),
+            now: 0,
+            ticket: 0,
+            queue: BTreeMap::new(),
+            database,
+            log: Log::default(),
+            gateways,
+            is_shared,
+            readers,
+            sharers,
+            scopes,
+            truth: BTreeMap::new(),
+            worst: BTreeMap::new(),
+            leases: 0,
+        }
     }
 
     fn run(&mut self) {
@@ -214,6 +240,11 @@ impl Simulation {
         self.queue.insert((self.now + after, self.ticket), action);
     }
 
+    /// How much slower everything is looked after once all that is left is to wait for frozen leases.
+    fn slowness(&self) -> u64 {
+        if self.now > CALM { 4 } else { 1 }
+    }
+
     /// A time up to `most`, mostly short.
     fn delay(&mut self, most: u64) -> u64 {
         let most = if self.rng.random_bool(0.9) { most / 20 } else { most };
@@ -232,7 +263,7 @@ impl Simulation {
             Action::Read { reader } => self.read(reader),
             Action::Sweep => {
                 self.database.sweep(EPOCH_US + i64::try_from(self.now).unwrap_or(i64::MAX));
-                self.plan(SECOND, Action::Sweep);
+                self.plan(SECOND * self.slowness(), Action::Sweep);
             }
             Action::Fault => self.fault(),
             Action::Restart { node } => {

@@ -3,22 +3,61 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::sources::Sources;
 use crate::tail::Checkpoint;
 
+/// Tells one history of a stream from another: after a rollback of the log the same event may stand at the same place again, behind others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Chain([u8; 16]);
+
+impl Chain {
+    /// With the next event.
+    #[must_use]
+    pub fn with(self, event_id: &str) -> Self {
+        let hash = Sha256::new().chain_update(self.0).chain_update(event_id).finalize();
+        Self(std::array::from_fn(|index| hash[index]))
+    }
+
+    /// As the database has it.
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        Self(u128::from_str_radix(text, 16).unwrap_or_default().to_be_bytes())
+    }
+}
+
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
 /// How far a reader says that it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
     /// The last event that it has read, with all of its own applied.
     pub sequence: u64,
-    /// The id of that event.
-    pub event_id: String,
+    /// All that it has read up to there.
+    pub chain: Chain,
+}
+
+/// What came of looking how far everybody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The common checkpoint is where this reader has never been: it must begin again there.
+    Again,
+    /// It stays where it is.
+    Stays,
+    /// It moves, and with it what was read of every source.
+    Moved,
 }
 
 /// An event behind the common checkpoint.
 #[derive(Debug)]
 struct Ahead {
     position: Position,
+    event_id: String,
     from: Option<(Arc<str>, u64)>,
 }
 
@@ -26,6 +65,7 @@ struct Ahead {
 #[derive(Debug)]
 pub struct Frontier {
     at: Checkpoint,
+    chain: Chain,
     sources: Sources,
     ahead: VecDeque<Ahead>,
     names: BTreeSet<Arc<str>>,
@@ -34,14 +74,15 @@ pub struct Frontier {
 impl Frontier {
     /// From what the database has.
     #[must_use]
-    pub const fn new(at: Checkpoint, sources: Sources) -> Self {
-        Self { at, sources, ahead: VecDeque::new(), names: BTreeSet::new() }
+    pub const fn new(at: Checkpoint, chain: Chain, sources: Sources) -> Self {
+        Self { at, chain, sources, ahead: VecDeque::new(), names: BTreeSet::new() }
     }
 
     /// Notes the next event of the stream, and its source and the source's number where they can be read.
     pub fn note(&mut self, sequence: u64, event_id: &str, from: Option<(&str, u64)>) {
         let from = from.map(|(source, number)| (self.name(source), number));
-        self.ahead.push_back(Ahead { position: Position { sequence, event_id: event_id.to_owned() }, from });
+        let position = Position { sequence, chain: self.position().chain.with(event_id) };
+        self.ahead.push_back(Ahead { position, event_id: event_id.to_owned(), from });
     }
 
     fn name(&mut self, source: &str) -> Arc<str> {
@@ -80,40 +121,57 @@ impl Frontier {
     /// How far this reader is.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.ahead
-            .back()
-            .map_or_else(|| Position { sequence: self.at.sequence, event_id: self.at.event_id.clone() }, |last| last.position.clone())
+        self.ahead.back().map_or(self.common_position(), |last| last.position)
+    }
+
+    /// The common checkpoint, and all that was read up to it.
+    #[must_use]
+    pub const fn common_position(&self) -> Position {
+        Position { sequence: self.at.sequence, chain: self.chain }
+    }
+
+    /// Takes over where the common checkpoint is by now, and moves it to where everybody is.
+    pub fn settle(&mut self, common: &Checkpoint, chain: Chain, positions: &[Position]) -> Settled {
+        if common.identity != self.at.identity || !self.advance(Position { sequence: common.sequence, chain }) {
+            return Settled::Again;
+        }
+        match self.common(positions) {
+            Some(to) if to.sequence > self.at.sequence && self.advance(to) => Settled::Moved,
+            Some(_) | None => Settled::Stays,
+        }
     }
 
     /// How far everybody is, by what the owners of all partitions say. `None` when one of them says what this reader cannot confirm:
-    /// it is further, or it names another event than this reader saw there, because the log is not what it was.
-    #[must_use]
-    pub fn common(&self, positions: &[Position]) -> Option<Position> {
+    /// it is further, or it has not read what this reader has, because the log is not what it was.
+    fn common(&self, positions: &[Position]) -> Option<Position> {
         if !positions.iter().all(|position| self.saw(position)) {
             return None;
         }
-        positions.iter().min_by_key(|position| position.sequence).cloned()
+        positions.iter().min_by_key(|position| position.sequence).copied()
     }
 
     fn saw(&self, position: &Position) -> bool {
         if position.sequence == self.at.sequence {
-            return position.event_id == self.at.event_id;
+            return position.chain == self.chain;
         }
         self.ahead
             .binary_search_by_key(&position.sequence, |ahead| ahead.position.sequence)
-            .is_ok_and(|index| self.ahead[index].position == *position)
+            .is_ok_and(|index| self.ahead[index].position.chain == position.chain)
     }
 
     /// Moves the common checkpoint to a place that this reader has seen; false when it has not, so that it must begin again.
-    pub fn advance(&mut self, to: &Position) -> bool {
-        if !self.saw(to) {
+    fn advance(&mut self, to: Position) -> bool {
+        if !self.saw(&to) {
             return false;
         }
         let passed = self.ahead.partition_point(|ahead| ahead.position.sequence <= to.sequence);
-        for (source, number) in self.ahead.drain(..passed).filter_map(|ahead| ahead.from) {
-            self.sources.note(&source, number);
+        for ahead in self.ahead.drain(..passed) {
+            (self.at.sequence, self.at.event_id) = (ahead.position.sequence, ahead.event_id);
+            if let Some((source, number)) = ahead.from {
+                self.sources.note(&source, number);
+            }
         }
-        (self.at.sequence, self.at.event_id) = (to.sequence, to.event_id.clone());
+        self.chain = to.chain;
         true
     }
 }
@@ -122,38 +180,46 @@ impl Frontier {
 mod tests {
     use super::*;
 
-    fn frontier(read: std::ops::RangeInclusive<u64>) -> Frontier {
-        let at = Checkpoint { identity: "s".into(), sequence: read.start() - 1, event_id: format!("e{}", read.start() - 1) };
-        let mut frontier = Frontier::new(at, Sources::default());
-        for sequence in read {
-            frontier.note(sequence, &format!("e{sequence}"), Some(("g", sequence)));
+    /// Has read these events behind the tenth.
+    fn frontier(events: &[&str]) -> Frontier {
+        let at = Checkpoint { identity: "s".into(), sequence: 10, event_id: "e10".into() };
+        let mut frontier = Frontier::new(at, Chain::default(), Sources::default());
+        for (sequence, event) in (11..).zip(events) {
+            frontier.note(sequence, event, Some(("g", sequence)));
         }
         frontier
     }
 
-    fn at(sequence: u64) -> Position {
-        Position { sequence, event_id: format!("e{sequence}") }
+    fn at(events: &[&str]) -> Position {
+        frontier(events).position()
     }
 
     #[test]
     fn the_slowest_decides_if_the_one_that_looks_has_read_as_far_as_everybody() {
-        let mut frontier = frontier(11..=20);
-        assert_eq!(frontier.position(), at(20));
-        assert_eq!(frontier.common(&[at(20), at(14)]), Some(at(14)));
-        assert_eq!(frontier.common(&[at(20), at(10)]), Some(at(10)));
-        assert_eq!(frontier.common(&[at(20), at(21)]), None, "somebody is further: they must say");
-        assert_eq!(frontier.common(&[at(20), at(9)]), None, "somebody begins again before the common checkpoint");
-        assert!(frontier.advance(&at(14)));
-        assert_eq!((frontier.at().sequence, frontier.len()), (14, 6));
-        assert_eq!(frontier.common(&[at(20), at(14)]), Some(at(14)));
+        let mut mine = frontier(&["a", "b", "c"]);
+        assert_eq!(mine.common(&[at(&["a", "b", "c"]), at(&["a"])]), Some(at(&["a"])));
+        assert_eq!(mine.common(&[at(&["a", "b", "c"]), at(&[])]), Some(at(&[])));
+        assert_eq!(mine.common(&[at(&["a", "b", "c"]), at(&["a", "b", "c", "d"])]), None, "somebody is further: they must say");
+        let before = Position { sequence: 9, ..Position::default() };
+        assert_eq!(mine.common(&[at(&["a", "b", "c"]), before]), None, "somebody begins again before the common checkpoint");
+        assert!(mine.advance(at(&["a", "b"])));
+        assert_eq!((mine.at().sequence, mine.at().event_id.as_str(), mine.len()), (12, "b", 1));
+        assert_eq!(mine.common(&[at(&["a", "b", "c"]), at(&["a", "b"])]), Some(at(&["a", "b"])));
     }
 
     #[test]
     fn a_position_in_a_log_that_is_no_more_counts_for_nothing() {
-        let other = Position { sequence: 14, event_id: "lost".into() };
-        let mut frontier = frontier(11..=20);
-        assert_eq!(frontier.common(&[at(20), other.clone()]), None);
-        assert!(!frontier.advance(&other));
-        assert_eq!(frontier.at().sequence, 10);
+        let mut mine = frontier(&["a", "new", "c"]);
+        assert_eq!(mine.common(&[at(&["a", "lost"])]), None);
+        assert_eq!(mine.common(&[at(&["a", "lost", "c"])]), None, "the same event stands there again, behind another");
+        assert!(!mine.advance(at(&["a", "lost", "c"])));
+        assert_eq!(mine.at().sequence, 10);
+    }
+
+    #[test]
+    fn a_chain_is_kept_as_text() {
+        let chain = Chain::default().with("a");
+        assert_eq!(Chain::named(&chain.to_string()), chain);
+        assert_eq!(Chain::named(""), Chain::default());
     }
 }

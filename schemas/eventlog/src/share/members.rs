@@ -6,7 +6,7 @@ use std::time::Instant;
 use events::subject::{PARTITIONS, Stream};
 use sqlx::{Any, AnyConnection, Row};
 
-use super::frontier::{Frontier, Position};
+use super::frontier::{Chain, Frontier, Position, Settled};
 use super::plan::{Heard, Plan, plan};
 use crate::consume;
 use crate::sources::Sources;
@@ -39,11 +39,11 @@ impl Member {
         &self.owned
     }
 
-    /// Joins, or begins again, at the common checkpoint: gives that back, and what was read of every source up to it.
+    /// Joins, or begins again, at the common checkpoint: gives that back, and what was read up to it.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Sources), sqlx::Error> {
+    pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Chain, Sources), sqlx::Error> {
         let mut transaction = self.store.begin().await?;
         let checkpoint = consume::checkpoint_in(&mut transaction, self.stream).await?;
         let sources = Sources::load(&mut transaction, self.stream).await?;
@@ -61,13 +61,13 @@ impl Member {
             self.succeed(&mut transaction).await?;
         }
         sqlx::query::<Any>("DELETE FROM members WHERE member = $1").bind(self.name.clone()).execute(&mut *transaction).await?;
-        let at = checkpoint.as_ref().map_or_else(Position::default, Checkpoint::position);
-        sqlx::query::<Any>("INSERT INTO members (member, stream, node, beat, sequence, event_id) VALUES ($1, $2, $3, 1, $4, $5)")
+        let chain = self.chain(&mut transaction).await?;
+        sqlx::query::<Any>("INSERT INTO members (member, stream, node, beat, sequence, chain) VALUES ($1, $2, $3, 1, $4, $5)")
             .bind(self.name.clone())
             .bind(self.stream.name())
             .bind(self.node.clone())
-            .bind(number(at.sequence))
-            .bind(at.event_id)
+            .bind(number(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence)))
+            .bind(chain.to_string())
             .execute(&mut *transaction)
             .await?;
         let (living, owners) = self.look(&mut transaction).await?;
@@ -83,7 +83,25 @@ impl Member {
             self.stream.name(),
             self.owned.len()
         );
-        Ok((checkpoint, sources))
+        Ok((checkpoint, chain, sources))
+    }
+
+    /// All that was read up to the common checkpoint.
+    async fn chain(&self, connection: &mut AnyConnection) -> Result<Chain, sqlx::Error> {
+        let row = sqlx::query::<Any>("SELECT chain FROM checkpoints WHERE stream = $1")
+            .bind(self.stream.name())
+            .fetch_optional(connection)
+            .await?;
+        row.map_or(Ok(Chain::default()), |row| Ok(Chain::named(row.try_get("chain")?)))
+    }
+
+    async fn put_chain(&self, connection: &mut AnyConnection, chain: Chain) -> Result<(), sqlx::Error> {
+        sqlx::query::<Any>("UPDATE checkpoints SET chain = $1 WHERE stream = $2")
+            .bind(chain.to_string())
+            .bind(self.stream.name())
+            .execute(connection)
+            .await?;
+        Ok(())
     }
 
     /// Takes over from those that ran on the same machine, and forgets those that have no partitions: one that lives joins again.
@@ -175,21 +193,24 @@ impl Member {
     }
 
     /// The log is not what it was: the common checkpoint goes back to its start, and what anybody says of the old one counts no more.
-    /// False when another reader was first.
+    /// `None` when another reader was first.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn begin_anew(&self, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<bool, sqlx::Error> {
+    pub async fn begin_anew(&self, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<Option<Chain>, sqlx::Error> {
         let mut transaction = self.store.begin().await?;
         if !consume::advance(&mut transaction, self.stream, from, to).await? {
-            return Ok(false);
+            return Ok(None);
         }
-        sqlx::query::<Any>("UPDATE members SET sequence = 0, event_id = '' WHERE stream = $1")
+        // A start like no other: one that began at an earlier start knows less of the sources by now.
+        let chain = self.chain(&mut transaction).await?.with(&to.identity);
+        self.put_chain(&mut transaction, chain).await?;
+        sqlx::query::<Any>("UPDATE members SET sequence = 0, chain = '' WHERE stream = $1")
             .bind(self.stream.name())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Some(chain))
     }
 
     /// Says how far it is, and moves the common checkpoint as far as everybody is; false when it must begin again.
@@ -199,23 +220,26 @@ impl Member {
     pub async fn settle(&self, frontier: &mut Frontier) -> Result<bool, sqlx::Error> {
         let mut transaction = self.store.begin_beside().await?;
         let position = frontier.position();
-        let said = sqlx::query::<Any>("UPDATE members SET beat = beat + 1, sequence = $1, event_id = $2 WHERE member = $3")
+        let said = sqlx::query::<Any>("UPDATE members SET beat = beat + 1, sequence = $1, chain = $2 WHERE member = $3")
             .bind(number(position.sequence))
-            .bind(position.event_id)
+            .bind(position.chain.to_string())
             .bind(self.name.clone())
             .execute(&mut *transaction)
             .await?;
         let Some(common) = consume::lock_checkpoint(&mut transaction, self.stream).await? else { return Ok(false) };
-        if said.rows_affected() != 1 || common.identity != frontier.at().identity || !frontier.advance(&common.position()) {
+        if said.rows_affected() != 1 {
             return Ok(false);
         }
-        if let Some(to) = frontier.common(&self.positions(&mut transaction).await?)
-            && to.sequence > common.sequence
-            && frontier.advance(&to)
-        {
-            frontier.sources().save(&mut transaction, self.stream).await?;
-            if !consume::advance(&mut transaction, self.stream, Some(&common), frontier.at()).await? {
-                return Ok(false);
+        let chain = self.chain(&mut transaction).await?;
+        match frontier.settle(&common, chain, &self.positions(&mut transaction).await?) {
+            Settled::Again => return Ok(false),
+            Settled::Stays => {}
+            Settled::Moved => {
+                frontier.sources().save(&mut transaction, self.stream).await?;
+                if !consume::advance(&mut transaction, self.stream, Some(&common), frontier.at()).await? {
+                    return Ok(false);
+                }
+                self.put_chain(&mut transaction, frontier.common_position().chain).await?;
             }
         }
         transaction.commit().await?;
@@ -225,7 +249,7 @@ impl Member {
     /// How far the owners of all partitions are. A partition that is nobody's is at the start.
     async fn positions(&self, connection: &mut AnyConnection) -> Result<Vec<Position>, sqlx::Error> {
         let rows = sqlx::query::<Any>(
-            "SELECT DISTINCT COALESCE(m.sequence, -1) AS sequence, COALESCE(m.event_id, '') AS event_id FROM partitions p
+            "SELECT DISTINCT COALESCE(m.sequence, -1) AS sequence, COALESCE(m.chain, '') AS chain FROM partitions p
              LEFT JOIN members m ON m.member = p.owner WHERE p.stream = $1",
         )
         .bind(self.stream.name())
@@ -235,7 +259,7 @@ impl Member {
             .map(|row| {
                 // Nobody's: no reader has seen such a place.
                 let sequence = u64::try_from(row.try_get::<i64, _>("sequence")?).unwrap_or(u64::MAX);
-                Ok(Position { sequence, event_id: row.try_get("event_id")? })
+                Ok(Position { sequence, chain: Chain::named(row.try_get("chain")?) })
             })
             .collect()
     }

@@ -3,8 +3,9 @@
 //! others within ten seconds.
 //!
 //! What keeps it right: an event's id is unique in the books, so that an event applied by two is applied once; whoever takes a partition
-//! over reads again from the common checkpoint; and that checkpoint moves only over events that every owner has applied **as they stand
-//! in the log that the mover has read itself**. A position that names another event than the mover saw there counts for nothing.
+//! over reads again from the common checkpoint; and that checkpoint moves only over events that every owner has applied **in the very
+//! order in which the mover has read them itself** (a chain of hashes tells). What a reader says of a log that was rolled back meanwhile
+//! counts for nothing.
 
 pub mod frontier;
 pub mod members;

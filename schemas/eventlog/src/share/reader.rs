@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::frontier::Frontier;
+use super::frontier::{Chain, Frontier};
 use super::members::Member;
 use crate::connect::Log;
 use crate::consume::{Batch, Event, Fold, Pace, Progress, RETRY, Rejected, Stop, apply, is_known_already};
@@ -65,10 +65,10 @@ impl<F: Fold> SharedReader<F> {
     }
 
     async fn read(&self, member: &mut Member, stop: &CancellationToken) -> Result<(), Stop> {
-        let (checkpoint, sources) = member.join().await?;
+        let (checkpoint, chain, sources) = member.join().await?;
         self.first.send_replace(member.owned().contains(&0));
-        let (mut tail, at) = self.open(member, checkpoint).await?;
-        let mut frontier = Frontier::new(at, sources);
+        let (mut tail, at, chain) = self.open(member, checkpoint, chain).await?;
+        let mut frontier = Frontier::new(at, chain, sources);
         let end = self.log.last_sequence(self.stream).await?;
         let mut tended = Instant::now();
         while !stop.is_cancelled() {
@@ -101,11 +101,11 @@ impl<F: Fold> SharedReader<F> {
     }
 
     /// Opens the stream behind the common checkpoint, or at its start when that does not hold.
-    async fn open(&self, member: &Member, checkpoint: Option<Checkpoint>) -> Result<(Tail, Checkpoint), Stop> {
+    async fn open(&self, member: &Member, checkpoint: Option<Checkpoint>, chain: Chain) -> Result<(Tail, Checkpoint, Chain), Stop> {
         let read = checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence > 0);
         let tail = self.log.tail(self.stream, read).await?;
         match checkpoint {
-            Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity => Ok((tail, checkpoint)),
+            Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity => Ok((tail, checkpoint, chain)),
             other => {
                 if other.is_some() {
                     tracing::warn!(
@@ -115,7 +115,8 @@ impl<F: Fold> SharedReader<F> {
                     );
                 }
                 let start = Checkpoint { identity: tail.identity.clone(), sequence: 0, event_id: String::new() };
-                if member.begin_anew(other.as_ref(), &start).await? { Ok((tail, start)) } else { Err(Stop::Moved) }
+                let chain = member.begin_anew(other.as_ref(), &start).await?.ok_or(Stop::Moved)?;
+                Ok((tail, start, chain))
             }
         }
     }
