@@ -144,7 +144,8 @@ impl Simulation {
 
     /// Reads on, unless the connection is a new one.
     fn take_batch(&mut self, index: usize) {
-        let most = self.rng.random_range(1..40);
+        // More than one that is alone takes: it does nothing else meanwhile, and the log must not run away from it.
+        let most = self.rng.random_range(1..200);
         let sharer = &mut self.sharers[index];
         if sharer.connection != self.log.connection {
             return self.begin_again(index);
