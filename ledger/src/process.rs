@@ -49,6 +49,7 @@ pub struct Ledger {
     pub terms: Terms,
     node: String,
     posted: watch::Sender<Progress>,
+    first: watch::Sender<bool>,
 }
 
 impl Ledger {
@@ -67,6 +68,7 @@ impl Ledger {
             transaction.commit().await
         };
         opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
+        let first = watch::Sender::new(store.beside() == 1);
         Ok(Arc::new(Self {
             store,
             clock,
@@ -74,30 +76,36 @@ impl Ledger {
             terms: config.terms,
             node: config.node.clone(),
             posted: watch::Sender::new(Progress::default()),
+            first,
         }))
     }
 
     /// Starts reading, relaying and sweeping.
     pub fn start(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
-        let first = self.post_usage(log, tasks, stop);
+        self.post_usage(log, tasks, stop);
         tasks.spawn(self.reader(log, Stream::Control, NoteControl, watch::Sender::new(Progress::default())).run(stop.clone()));
         let (ledger, log_of_relay, stopped) = (Arc::clone(self), log.clone(), stop.clone());
-        let is_first = first.clone();
+        let is_first = self.is_first();
         tasks.spawn(async move { outbox::relay(&ledger, &log_of_relay, is_first, stopped).await });
         let (ledger, log_of_sweep, stopped) = (Arc::clone(self), log.clone(), stop.clone());
-        tasks.spawn(async move { sweep(&ledger, &log_of_sweep, first, stopped).await });
+        let is_first = self.is_first();
+        tasks.spawn(async move { sweep(&ledger, &log_of_sweep, is_first, stopped).await });
     }
 
-    /// Posts usage: on `SQLite` alone, on PostgreSQL sharing the partitions with every other ledger of the database. Gives back whether
-    /// this ledger is the one that does what one must do.
-    fn post_usage(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) -> watch::Receiver<bool> {
+    /// Whether this ledger is the one that does what one must do, among those that share its database.
+    #[must_use]
+    pub fn is_first(&self) -> watch::Receiver<bool> {
+        self.first.subscribe()
+    }
+
+    /// Posts usage: on `SQLite` alone, on PostgreSQL sharing the partitions with every other ledger of the database.
+    fn post_usage(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
         let beside = self.store.beside();
         if beside == 1 {
             let reader = self.reader(log, Stream::Usage, PostUsage::new(Arc::clone(self)), self.posted.clone());
             tasks.spawn(reader.run(stop.clone()));
-            return watch::Sender::new(true).subscribe();
+            return;
         }
-        let (first, is_first) = watch::channel(false);
         let reader = SharedReader {
             log: log.clone(),
             store: self.store.clone(),
@@ -106,12 +114,11 @@ impl Ledger {
             clock: Arc::clone(&self.clock),
             progress: self.posted.clone(),
             pace: Pace::PROMPT,
-            first,
+            first: self.first.clone(),
         };
         let name = format!("{}/{}", self.node, self.ids.uuid(&*self.clock));
         let member = Member::new(self.store.clone(), Stream::Usage, self.node.clone(), name);
         tasks.spawn(reader.run(member, stop.clone()));
-        is_first
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {

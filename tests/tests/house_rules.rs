@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 const WRAPPERS: [(&str, &[&str]); 4] = [
     ("async-nats", &["schemas/eventlog"]),
     ("sqlx", &["schemas/eventlog", "schemas/reading", "ledger", "projector", "deploy/arouter"]),
-    ("reqwest", &["gateway", "deploy/arouter"]),
+    ("reqwest", &["schemas/eventlog", "gateway", "deploy/arouter"]),
     ("axum", &["schemas/reading", "gateway", "ledger", "projector", "deploy/arouter"]),
 ];
 /// A stage may use those before it; `spool` and `error` lie below all.

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::folder::{DataFolder, Running};
 use crate::up::{connect, gateway_config};
-use crate::{Settings, stop};
+use crate::{Settings, archive, stop};
 
 /// What a process has when it runs apart.
 struct Apart {
@@ -97,8 +97,9 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
         terms: apart.config.leases,
     };
     let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
-    ledger::replay::catch_up(&ledger, &apart.log, None).await?;
+    ledger::replay::catch_up(&ledger, &apart.log.with_archive(apart.config.archive.open()?), None).await?;
     ledger.start(&apart.log, &apart.tasks, &apart.stop);
+    archive::start(&apart.config.archive, &apart.log, &ledger.is_first(), &apart.clock, &apart.tasks, &apart.stop)?;
     let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
     let router = ledger.router(apart.secret.clone());
     apart.answer(Answers::Ledger, ledger.answers(), router, listen).await?;
@@ -112,7 +113,7 @@ pub async fn projector(settings: &Settings) -> Result<()> {
     let folder = DataFolder::open(&settings.data)?;
     let config = ProjectorConfig { database_url: folder.database(apart.config.projector.database_url.as_ref(), "projector") };
     let projector = Projector::open(&config, Arc::clone(&apart.clock)).await?;
-    projector.start(&apart.log, &apart.tasks, &apart.stop);
+    projector.start(&apart.log.with_archive(apart.config.archive.open()?), &apart.tasks, &apart.stop);
     let listen = apart.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
     let router = projector.router(apart.secret.clone());
     apart.answer(Answers::Projector, projector.answers(), router, listen).await?;

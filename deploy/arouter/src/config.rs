@@ -1,9 +1,12 @@
 //! Configuration: a TOML file, and every key also as environment variable `AROUTER_{SECTION}__{KEY}`. Alone here is the environment read.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use eventlog::Archive;
+use eventlog::archive::ArchiveTerms;
 use events::{clock, kill};
 use gateway::config::{BillingConfig, Decimal, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::lease::Terms;
@@ -35,6 +38,8 @@ pub struct Config {
     pub ledger: ReaderConfig,
     /// The projector.
     pub projector: ReaderConfig,
+    /// What outlives the streams.
+    pub archive: ArchiveConfig,
     /// What gateways are lent credit on.
     pub leases: Terms,
     /// The spool.
@@ -115,6 +120,43 @@ pub struct ReaderConfig {
     pub url: Option<String>,
 }
 
+/// What outlives the streams.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// A folder, or `s3://BUCKET/PATH`; without it nothing is archived, and nothing leaves the streams.
+    pub url: Option<String>,
+    /// Of the store, such as `aws_region`, `aws_endpoint`; `AWS_…` variables of the environment count too.
+    pub options: BTreeMap<String, String>,
+    /// The longest that events wait for their segment.
+    pub every_seconds: u32,
+    /// A segment's size before compression.
+    pub segment_bytes: usize,
+    /// How long requests and usage stay in their streams behind the archive; for ever when absent.
+    pub keep_days: Option<u32>,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> Self {
+        let ArchiveTerms { every_seconds, segment_bytes, keep_days } = ArchiveTerms::default();
+        Self { url: None, options: BTreeMap::new(), every_seconds, segment_bytes, keep_days }
+    }
+}
+
+impl ArchiveConfig {
+    /// When segments are written.
+    pub const fn terms(&self) -> ArchiveTerms {
+        ArchiveTerms { every_seconds: self.every_seconds, segment_bytes: self.segment_bytes, keep_days: self.keep_days }
+    }
+
+    /// The archive, when there is one.
+    pub fn open(&self) -> Result<Option<Archive>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let options = store_variables().into_iter().chain(self.options.clone());
+        Ok(Some(Archive::open(url, options)?))
+    }
+}
+
 /// What the processes share when they run apart.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -178,6 +220,12 @@ fn read(path: &Path) -> Result<Table> {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn variables() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__") && !OTHERS.contains(&name.as_str())).collect()
+}
+
+/// What S3-compatible stores read from the environment.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn store_variables() -> Vec<(String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_lowercase(), value)).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

@@ -7,6 +7,7 @@ mod first_run;
 mod simulated;
 mod up;
 mod apart;
+mod archive;
 mod admin;
 mod verify;
 mod doctor;

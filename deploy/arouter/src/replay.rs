@@ -55,7 +55,7 @@ pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     let data = args.settings.data.canonicalize().with_context(|| format!("there is no data folder {}", args.settings.data.display()))?;
     let nats_url = config.nats.url.clone().or_else(|| running(&data).map(|running| running.nats_url));
     let nats_url = nats_url.context("the log is needed: start arouter, or set nats.url")?;
-    let log = Log::connect(&nats_url, "arouter-replay").await?;
+    let log = Log::connect(&nats_url, "arouter-replay").await?.with_archive(config.archive.open()?);
     std::fs::create_dir_all(&args.into).with_context(|| format!("cannot write to {}", args.into.display()))?;
     let into = args.into.canonicalize()?;
     let live = |configured: &Option<String>, name| configured.clone().unwrap_or_else(|| database(&data, name));

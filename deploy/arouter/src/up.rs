@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::first_run::{self, FirstRun};
 use crate::folder::{DataFolder, Running};
 use crate::nats::NatsServer;
-use crate::{Settings, simulated, stop};
+use crate::{Settings, archive, simulated, stop};
 
 /// How long NATS may take to answer at the start.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
@@ -58,10 +58,12 @@ impl Background {
         };
         let ledger = Ledger::open(&ledger, Arc::clone(&clock), ids).await?;
         let projector = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
-        let projector = Projector::open(&projector, clock).await?;
-        ledger::replay::catch_up(&ledger, &log, None).await?;
+        let projector = Projector::open(&projector, Arc::clone(&clock)).await?;
+        let whole = log.with_archive(config.archive.open()?);
+        ledger::replay::catch_up(&ledger, &whole, None).await?;
         ledger.start(&log, &tasks, &stop_readers);
-        projector.start(&log, &tasks, &stop_readers);
+        projector.start(&whole, &tasks, &stop_readers);
+        archive::start(&config.archive, &log, &ledger.is_first(), &clock, &tasks, &stop_readers)?;
         Ok(Self { nats_url, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })
     }
 

@@ -55,14 +55,19 @@ pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<Exi
     let ledger = Store::open(&open(config.ledger.database_url.clone(), "ledger"), ledger::STEPS).await?;
     let projector = Store::open(&open(config.projector.database_url.clone(), "projector"), projector::STEPS).await?;
     let nats_url = config.nats.url.clone().or_else(|| folder::running(&data).map(|running| running.nats_url));
+    let archive = config.archive.open()?;
     let log = match &nats_url {
-        Some(url) => Log::connect(url, "arouter-verify").await.ok(),
+        Some(url) => Log::connect(url, "arouter-verify").await.ok().map(|log| log.with_archive(archive.clone())),
         None => None,
     };
     let mut checks = Vec::new();
     if let Some(log) = &log {
         checks.push(caught_up(log, &ledger, &projector).await?);
         checks.extend(of_log(log, &ledger).await?);
+    }
+    if let Some(archive) = &archive {
+        let (looked_at, broken) = crate::archive::check(archive).await;
+        checks.push(Check { name: "the archive's chain holds and its files are what was written", looked_at, broken });
     }
     checks.extend(ledger::verify::checks(&ledger).await?);
     checks.extend(of_projector(&projector).await?);
@@ -163,24 +168,21 @@ async fn of_log(log: &Log, ledger: &Store) -> Result<[Check; 2]> {
     ])
 }
 
-/// Shows every event that a stream has now.
+/// Shows every event that a stream has now, and what the archive has from before.
 async fn each(log: &Log, stream: Stream, mut see: impl FnMut(&RawEnvelope<'_>)) -> Result<()> {
     let end = log.last_sequence(stream).await?;
     if end == 0 {
         return Ok(());
     }
     let mut tail = log.tail(stream, None).await?;
-    loop {
-        let batch = tail.next_batch(2_000, Duration::from_millis(5)).await?;
-        for record in &batch {
+    while !tail.has_read(end) {
+        for record in &tail.next_batch(2_000, Duration::from_millis(5)).await? {
             if let Ok(envelope) = RawEnvelope::parse(&record.payload) {
                 see(&envelope);
             }
         }
-        if batch.last().is_none_or(|last| last.sequence >= end) {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 async fn of_projector(projector: &Store) -> Result<Vec<Check>> {

@@ -112,8 +112,9 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
     let mut is_read = false;
     while !is_read && at < until {
         let mut told = Vec::with_capacity(BATCH);
-        for record in facts.next_batch(BATCH, LINGER).await? {
-            is_read |= record.sequence >= end;
+        let batch = facts.next_batch(BATCH, LINGER).await?;
+        is_read = facts.has_read(end);
+        for record in batch {
             let sequence = RawEnvelope::parse(&record.payload)?.sequence_number()?;
             if sequence == written && junction.as_ref().is_some_and(|id| *id != record.id) {
                 return Err(CatchUpError::Fork(written));
@@ -153,8 +154,7 @@ fn at_once(told: &[Told]) -> usize {
 async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
     let end = log.last_sequence(Stream::Control).await?;
     let mut tail = log.tail(Stream::Control, None).await?;
-    let mut at = 0;
-    while at < end {
+    while !tail.has_read(end) {
         let records = tail.next_batch(READ, LINGER).await?;
         let events: Vec<Event<'_>> =
             records.iter().filter_map(|record| Some(Event { record, envelope: RawEnvelope::parse(&record.payload).ok()? })).collect();
@@ -162,7 +162,6 @@ async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
         // What cannot be applied is set aside by the reader that comes after.
         NoteControl.apply(&mut transaction, &events).await?;
         transaction.commit().await?;
-        at = records.last().map_or(end, |record| record.sequence);
     }
     Ok(())
 }
@@ -172,7 +171,7 @@ async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
 struct Usage {
     tail: Option<Tail>,
     /// The last sequence to look at.
-    left: u64,
+    end: u64,
     known: HashMap<String, Charge>,
 }
 
@@ -181,9 +180,7 @@ impl Usage {
     async fn open(&mut self, ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
         let checkpoint = consume::checkpoint(&ledger.store, Stream::Usage).await?;
         let tail = log.tail(Stream::Usage, checkpoint.as_ref()).await?;
-        let last = log.last_sequence(Stream::Usage).await?;
-        let is_read = !tail.restarted && checkpoint.is_some_and(|checkpoint| checkpoint.sequence >= last);
-        self.left = if is_read { 0 } else { last };
+        self.end = log.last_sequence(Stream::Usage).await?;
         self.tail = Some(tail);
         Ok(())
     }
@@ -195,13 +192,9 @@ impl Usage {
             self.open(ledger, log).await?;
         }
         while !missing.is_empty()
-            && self.left > 0
-            && let Some(tail) = &mut self.tail
+            && let Some(tail) = self.tail.as_mut().filter(|tail| !tail.has_read(self.end))
         {
             for record in tail.next_batch(READ, LINGER).await? {
-                if record.sequence >= self.left {
-                    self.left = 0;
-                }
                 if let Some(charge) = charge(&record) {
                     missing.remove(charge.event_id.as_str());
                     self.known.entry(charge.event_id.clone()).or_insert(charge);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
 
+use crate::archive::{Archive, ArchiveError};
+
 /// How long a request to the server may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Oldest server that has what the log needs (write errors freeze a stream instead of going on).
@@ -17,6 +19,8 @@ pub struct Log {
     pub(crate) client: async_nats::Client,
     pub(crate) jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+    /// What the streams held before.
+    pub(crate) archive: Option<Archive>,
 }
 
 /// Why the log cannot be used.
@@ -46,6 +50,21 @@ pub enum LogError {
         /// The setting.
         what: String,
     },
+    /// Events have left a stream that a reader has not read.
+    #[error(
+        "the events behind {behind} have left the stream {stream}, which begins at {first} now: they are in the archive; set [archive] url, or restore from a newer copy"
+    )]
+    Aged {
+        /// Its name.
+        stream: &'static str,
+        /// The last event that the reader has.
+        behind: u64,
+        /// The first event that is there.
+        first: u64,
+    },
+    /// The archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The server refused or did not answer.
     #[error("NATS: {0}; is JetStream enabled there?")]
     Server(String),
@@ -88,7 +107,19 @@ impl Log {
         }
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Ok(Self { client, jetstream, connects })
+        Ok(Self { client, jetstream, connects, archive: None })
+    }
+
+    /// The same log with what its streams held before: whoever reads a stream from its start reads that first.
+    #[must_use]
+    pub fn with_archive(&self, archive: Option<Archive>) -> Self {
+        Self { archive, ..self.clone() }
+    }
+
+    /// The same log without the archive: what the streams hold now.
+    #[must_use]
+    pub fn live(&self) -> Self {
+        self.with_archive(None)
     }
 
     /// Counts the connections; a change means that what the server stores must be checked again.

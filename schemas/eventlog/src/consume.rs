@@ -150,8 +150,7 @@ impl<F: Fold> Reader<F> {
         }
         let end = self.log.last_sequence(self.stream).await?;
         while !stop.is_cancelled() {
-            let at = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence);
-            self.progress.send_modify(|progress| progress.is_waiting = at >= end);
+            self.progress.send_modify(|progress| progress.is_waiting = tail.has_read(end));
             let batch = next(&mut tail, self.pace, stop).await?;
             if batch.is_empty() {
                 return Ok(());
@@ -167,7 +166,7 @@ impl<F: Fold> Reader<F> {
                 sequence: next.sequence,
                 event_id: next.event_id.clone(),
                 applied_at_us: self.clock.now_us(),
-                is_waiting: batch.len() < self.pace.batch_max && next.sequence >= end,
+                is_waiting: batch.len() < self.pace.batch_max && tail.has_read(end),
             });
             checkpoint = Some(next);
         }

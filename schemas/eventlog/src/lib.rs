@@ -8,11 +8,13 @@ pub mod ask;
 pub mod store;
 pub mod sources;
 pub mod consume;
+pub mod archive;
 pub mod share;
 pub mod quarantine;
 pub mod digest;
 
 pub use append::Outgoing;
+pub use archive::Archive;
 pub use ask::{Answerer, AskError, Asker};
 pub use connect::{Log, LogError};
 pub use consume::{Event, Fold, Pace, Progress, Reader, Rejected};

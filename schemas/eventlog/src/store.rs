@@ -17,7 +17,7 @@ const BESIDE: usize = 4;
 /// What a writer's session is. Its statements find rows by key and stay prepared: a plan that was made while a table was nearly empty
 /// would read all of it, and keep doing so while it grows (2,200 postings a second instead of more). A process that is stopped within a
 /// transaction, or whose machine is gone, must not keep the others waiting.
-const WRITER: &str = "SET enable_seqscan = off; SET jit = off; SET idle_in_transaction_session_timeout = '4s';
+const WRITER: &str = "SET enable_seqscan = off; SET jit = off; SET idle_in_transaction_session_timeout = '3s';
     SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3";
 /// How long to wait for a connection before saying that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

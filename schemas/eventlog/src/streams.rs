@@ -32,7 +32,8 @@ fn config(stream: Stream, replicas: usize) -> Config {
         num_replicas: replicas,
         discard: DiscardPolicy::New,
         deny_delete: true,
-        deny_purge: true,
+        // What is in the archive for long may leave the stream from its start.
+        deny_purge: !stream.may_age(),
         allow_direct: true,
         duplicate_window: DUPLICATE_WINDOW,
         ..Config::default()

@@ -4,15 +4,18 @@
 //! stream's identity and the event at its sequence, and both are checked on every connection. When they do not hold, reading starts
 //! again from the first event; ids make that harmless.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull};
+use async_nats::jetstream::stream::{Info, Stream as NatsStream};
 use bytes::Bytes;
 use events::subject::Stream;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::archive::{Archive, Manifest};
 use crate::connect::{Log, LogError};
 
 /// How long the server keeps a reader that does not come back.
@@ -58,45 +61,98 @@ pub enum TailError {
     Log(#[from] LogError),
 }
 
-/// A reader of one stream.
+/// A reader of one stream: first of what the archive has of it, then of what it holds.
 pub struct Tail {
     messages: pull::Stream,
     connects: watch::Receiver<u64>,
     connection: u64,
     delivered: u64,
-    /// Which incarnation of the stream is read.
+    archive: Option<Archive>,
+    segments: VecDeque<Manifest>,
+    /// Events of the segment that is being read.
+    archived: VecDeque<Record>,
+    /// Which incarnation of the stream is there now.
+    live: String,
+    /// The last event of it that was read.
+    read_to: u64,
+    /// Which incarnation of the stream the last events are of.
     pub identity: String,
     /// Whether the checkpoint did not hold, so that reading starts over.
     pub restarted: bool,
 }
 
+/// Whether a checkpoint names what a stream holds.
+enum Standing {
+    /// Reading goes on behind it.
+    Holds,
+    /// What came behind it has left the stream.
+    Aged,
+    /// The stream is not what it was.
+    Fails,
+}
+
 impl Log {
-    /// Opens a stream after a checkpoint, or at its first event when the checkpoint does not hold.
+    /// Opens a stream after a checkpoint, or at its first event when the checkpoint does not hold. Where the log has an archive, what the
+    /// stream no longer holds is read from there.
     ///
     /// # Errors
-    /// When the server is away or refuses.
+    /// When the server or the archive is away or refuses, or events have left the stream and there is no archive.
     pub async fn tail(&self, stream: Stream, checkpoint: Option<&Checkpoint>) -> Result<Tail, LogError> {
         let connects = self.connects();
         let connection = *connects.borrow();
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let info = handle.get_info().await.map_err(LogError::server)?;
-        let identity = info.created.to_string();
-        let holds = match checkpoint {
-            None => false,
-            Some(checkpoint) if checkpoint.identity != identity || checkpoint.sequence > info.state.last_sequence => false,
-            Some(checkpoint) if checkpoint.sequence < info.state.first_sequence => true,
-            Some(checkpoint) => match handle.get_raw_message(checkpoint.sequence).await {
-                Ok(message) => message_id(&message.headers) == checkpoint.event_id,
-                Err(error) => return Err(LogError::server(error)),
+        let (identity, first) = (info.created.to_string(), info.state.first_sequence);
+        let stands = match checkpoint {
+            Some(checkpoint) => standing(&handle, &info, checkpoint).await?,
+            None if first > 1 => Standing::Aged,
+            None => Standing::Fails,
+        };
+        // What a rollback took was read before: then the archive has nothing new.
+        let is_rolled_back = || checkpoint.is_some_and(|checkpoint| checkpoint.identity == identity);
+        let segments = match (&self.archive, &stands) {
+            (Some(archive), Standing::Aged) => archive.behind(stream, checkpoint).await?,
+            (Some(archive), Standing::Fails) if !is_rolled_back() => archive.behind(stream, checkpoint).await?,
+            (None, Standing::Aged) => {
+                let behind = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
+                return Err(LogError::Aged { stream: stream.name(), behind, first });
+            }
+            (_, Standing::Holds | Standing::Fails) => Vec::new(),
+        };
+        // Behind the archive, when the stream is what its last segment says, else from the start: ids tell what was read.
+        let end = match segments.last() {
+            Some(last) => Some(last.end()).filter(|_| last.identity == identity),
+            None => checkpoint.filter(|_| matches!(stands, Standing::Holds)).cloned(),
+        };
+        let read_to = match end {
+            None => 0,
+            Some(end) => match standing(&handle, &info, &end).await? {
+                Standing::Holds => end.sequence,
+                Standing::Aged => return Err(LogError::Aged { stream: stream.name(), behind: end.sequence, first }),
+                Standing::Fails => 0,
             },
         };
-        let deliver_policy = match checkpoint {
-            Some(checkpoint) if holds => DeliverPolicy::ByStartSequence { start_sequence: checkpoint.sequence + 1 },
-            _ => DeliverPolicy::All,
-        };
+        let deliver_policy = if read_to == 0 { DeliverPolicy::All } else { DeliverPolicy::ByStartSequence { start_sequence: read_to + 1 } };
         let consumer: PullConsumer = handle.create_consumer(reader(deliver_policy, String::new())).await.map_err(LogError::server)?;
         let messages = consumer.stream().max_messages_per_batch(2_000).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
-        Ok(Tail { messages, connects, connection, delivered: 0, identity, restarted: checkpoint.is_some() && !holds })
+        let restarted = checkpoint.is_some() && matches!(stands, Standing::Fails);
+        let (archive, segments) = (self.archive.clone(), segments.into());
+        let (archived, live) = (VecDeque::new(), identity.clone());
+        Ok(Tail { messages, connects, connection, delivered: 0, archive, segments, archived, live, read_to, identity, restarted })
+    }
+
+    /// Lets events up to a checkpoint leave a stream; false when they have left it, or the checkpoint does not hold.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub async fn forget(&self, stream: Stream, up_to: &Checkpoint) -> Result<bool, LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let info = handle.get_info().await.map_err(LogError::server)?;
+        if up_to.sequence < info.state.first_sequence || !matches!(standing(&handle, &info, up_to).await?, Standing::Holds) {
+            return Ok(false);
+        }
+        handle.purge().sequence(up_to.sequence + 1).await.map_err(LogError::server)?;
+        Ok(true)
     }
 
     /// The last sequence that a stream holds.
@@ -151,7 +207,43 @@ impl Log {
     }
 }
 
+async fn standing(handle: &NatsStream, info: &Info, checkpoint: &Checkpoint) -> Result<Standing, LogError> {
+    if checkpoint.identity != info.created.to_string() || checkpoint.sequence > info.state.last_sequence {
+        return Ok(Standing::Fails);
+    }
+    if checkpoint.sequence + 1 < info.state.first_sequence {
+        return Ok(Standing::Aged);
+    }
+    if checkpoint.sequence < info.state.first_sequence {
+        return Ok(Standing::Holds);
+    }
+    let message = handle.get_raw_message(checkpoint.sequence).await.map_err(LogError::server)?;
+    Ok(if message_id(&message.headers) == checkpoint.event_id { Standing::Holds } else { Standing::Fails })
+}
+
 impl Tail {
+    /// Whether everything that the stream held up to a sequence was read, and all that the archive has from before.
+    #[must_use]
+    pub fn has_read(&self, sequence: u64) -> bool {
+        self.segments.is_empty() && self.archived.is_empty() && self.read_to >= sequence
+    }
+
+    /// The next events of the archive, of one segment at a time; none when all are read.
+    async fn next_archived(&mut self, max: usize) -> Result<Vec<Record>, TailError> {
+        while self.archived.is_empty()
+            && let Some(archive) = &self.archive
+            && let Some(segment) = self.segments.pop_front()
+        {
+            self.archived = archive.read(&segment).await.map_err(LogError::from)?.into();
+            self.identity = segment.identity;
+        }
+        if self.archived.is_empty() {
+            self.identity.clone_from(&self.live);
+        }
+        let most = self.archived.len().min(max);
+        Ok(self.archived.drain(..most).collect())
+    }
+
     /// The next events: waits for one, then takes what comes within `linger`, at most `max`.
     ///
     /// # Errors
@@ -170,7 +262,10 @@ impl Tail {
     /// # Errors
     /// When reading must start again from the checkpoint.
     pub async fn next_batch_within(&mut self, max: usize, linger: Duration, patience: Duration) -> Result<Vec<Record>, TailError> {
-        let mut batch = Vec::with_capacity(max.min(64));
+        let mut batch = self.next_archived(max).await?;
+        if !batch.is_empty() {
+            return Ok(batch);
+        }
         let first = tokio::select! {
             message = self.messages.next() => message,
             () = tokio::time::sleep(patience) => return Ok(batch),
@@ -204,7 +299,7 @@ impl Tail {
         if delivery != self.delivered + 1 {
             return Err(TailError::Gap);
         }
-        self.delivered = delivery;
+        (self.delivered, self.read_to) = (delivery, sequence);
         let id = message.headers.as_ref().map(message_id).unwrap_or_default();
         Ok(Record { sequence, id, payload: message.message.payload })
     }

@@ -1,0 +1,175 @@
+//! Where segments are: written once, read whole, checked against their hashes.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use events::subject::Stream;
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, parse_url_opts};
+use url::Url;
+
+use super::segment::{self, Manifest, hash};
+use crate::tail::{Checkpoint, Record};
+
+/// An archive.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+}
+
+/// Why the archive cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// Not an address.
+    #[error("the archive {url} is neither a folder nor an s3:// address: {cause}; correct [archive] url")]
+    Address {
+        /// As configured.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// The store failed.
+    #[error("the archive does not answer: {0}; check [archive] url, its rights and the space there")]
+    Store(#[from] object_store::Error),
+    /// What is there is not what was written.
+    #[error("the archive is damaged at {place}: {what}; put a copy of that file back")]
+    Damaged {
+        /// Which file.
+        place: String,
+        /// One sentence.
+        what: String,
+    },
+}
+
+impl Archive {
+    /// Opens an archive: a folder, `file:///PATH` or `s3://BUCKET/PATH`. Options are those of the store, such as `aws_region`.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn open<K: AsRef<str>>(url: &str, options: impl IntoIterator<Item = (K, String)>) -> Result<Self, ArchiveError> {
+        let wrong = |cause: String| ArchiveError::Address { url: url.to_owned(), cause };
+        let address = if url.contains("://") {
+            Url::parse(url).map_err(|error| wrong(error.to_string()))?
+        } else {
+            let folder = std::path::absolute(FilePath::new(url)).map_err(|error| wrong(error.to_string()))?;
+            Url::from_directory_path(folder).map_err(|()| wrong("not a path".to_owned()))?
+        };
+        let (store, root) = parse_url_opts(&address, options).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { store: store.into(), root })
+    }
+
+    fn place(&self, stream: &str, file: &str) -> Path {
+        self.root.clone().join(stream).join(file)
+    }
+
+    /// The numbers of a stream's segments, in order.
+    async fn numbers(&self, stream: Stream) -> Result<Vec<u64>, ArchiveError> {
+        let listed = self.store.list(Some(&self.root.clone().join(stream.name())));
+        let files: Vec<String> = listed.map_ok(|file| file.location.filename().unwrap_or_default().to_owned()).try_collect().await?;
+        let mut numbers: Vec<u64> = files.iter().filter_map(|file| file.strip_suffix(".json")?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    async fn get(&self, place: &Path) -> Result<Bytes, ArchiveError> {
+        Ok(self.store.get(place).await?.bytes().await?)
+    }
+
+    /// A manifest and its hash.
+    async fn manifest(&self, stream: Stream, number: u64) -> Result<(Manifest, String), ArchiveError> {
+        let place = self.place(stream.name(), &file_of(number));
+        let bytes = self.get(&place).await?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| ArchiveError::Damaged { place: place.to_string(), what: error.to_string() })?;
+        Ok((manifest, hash(&bytes)))
+    }
+
+    /// The last segment of a stream, and its manifest's hash.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn last(&self, stream: Stream) -> Result<Option<(Manifest, String)>, ArchiveError> {
+        match self.numbers(stream).await?.last() {
+            Some(number) => Ok(Some(self.manifest(stream, *number).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// All segments of a stream, with the chain checked.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the chain does not hold.
+    pub async fn chain(&self, stream: Stream) -> Result<Vec<Manifest>, ArchiveError> {
+        let (mut chain, mut previous) = (Vec::new(), String::new());
+        for (number, expected) in self.numbers(stream).await?.into_iter().zip(1..) {
+            let (manifest, hash) = self.manifest(stream, number).await?;
+            let what = if number != expected {
+                Some(format!("segment {expected} is missing"))
+            } else if manifest.previous != previous {
+                Some("the segment before it is another one than when it was written".to_owned())
+            } else {
+                None
+            };
+            if let Some(what) = what {
+                return Err(ArchiveError::Damaged { place: self.place(stream.name(), &file_of(number)).to_string(), what });
+            }
+            chain.push(manifest);
+            previous = hash;
+        }
+        Ok(chain)
+    }
+
+    /// The segments behind a checkpoint: those from the last one on in which it lies, all when it lies in none.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the chain does not hold.
+    pub async fn behind(&self, stream: Stream, checkpoint: Option<&Checkpoint>) -> Result<Vec<Manifest>, ArchiveError> {
+        let mut chain = self.chain(stream).await?;
+        let lies = |manifest: &Manifest, at: &Checkpoint| {
+            manifest.identity == at.identity && (manifest.first..=manifest.last + 1).contains(&(at.sequence + 1))
+        };
+        let place = checkpoint.and_then(|at| chain.iter().rposition(|manifest| lies(manifest, at)));
+        Ok(chain.split_off(place.unwrap_or(0)))
+    }
+
+    /// The events of a segment, checked against its hash.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the file is not what was written.
+    pub async fn read(&self, manifest: &Manifest) -> Result<Vec<Record>, ArchiveError> {
+        let place = self.place(&manifest.stream, &manifest.file);
+        let damaged = |what: String| ArchiveError::Damaged { place: place.to_string(), what };
+        let bytes = self.get(&place).await?;
+        if hash(&bytes) != manifest.sha256 {
+            return Err(damaged("its hash is not the one in its manifest".to_owned()));
+        }
+        let lines = zstd::decode_all(&*bytes).map_err(|error| damaged(error.to_string()))?;
+        let records = segment::read(&lines).map_err(damaged)?;
+        if records.len() as u64 != manifest.count {
+            return Err(damaged(format!("it has {} events, not {}", records.len(), manifest.count)));
+        }
+        Ok(records)
+    }
+
+    /// Writes a segment: its events, then its manifest. False when another process has written one of that number.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is full.
+    pub async fn write(&self, manifest: &Manifest, events: Vec<u8>) -> Result<bool, ArchiveError> {
+        self.store.put(&self.place(&manifest.stream, &manifest.file), events.into()).await?;
+        let text = serde_json::to_vec_pretty(manifest)
+            .map_err(|error| ArchiveError::Damaged { place: manifest.file.clone(), what: error.to_string() })?;
+        match self.store.put_opts(&self.place(&manifest.stream, &file_of(manifest.number)), text.into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn file_of(number: u64) -> String {
+    format!("{number:010}.json")
+}

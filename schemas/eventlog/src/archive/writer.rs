@@ -1,0 +1,183 @@
+//! Follows a stream and writes what it holds to the archive; what is there long enough may leave the stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::clock::Clock;
+use events::subject::Stream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::segment::{self, Manifest, hash};
+use super::store::{Archive, ArchiveError};
+use crate::connect::{Log, LogError};
+use crate::tail::{Record, TailError};
+
+/// Events read at once.
+const READ: usize = 2_000;
+/// How long to wait for more of them.
+const LINGER: Duration = Duration::from_millis(250);
+/// How long to wait after a failure, and when another process writes.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often to look whether events may leave a stream.
+const AGE_EVERY: Duration = Duration::from_mins(10);
+/// A compression that costs little: 10 to 20 times smaller.
+const LEVEL: i32 = 3;
+
+/// When segments are written, and how long events stay in the streams.
+#[derive(Debug, Clone, Copy)]
+pub struct ArchiveTerms {
+    /// The longest that events wait for their segment.
+    pub every_seconds: u32,
+    /// A segment's size before compression.
+    pub segment_bytes: usize,
+    /// How long requests and usage stay in their streams behind the archive; for ever when absent.
+    pub keep_days: Option<u32>,
+}
+
+impl Default for ArchiveTerms {
+    fn default() -> Self {
+        Self { every_seconds: 300, segment_bytes: 32 << 20, keep_days: None }
+    }
+}
+
+/// Writes the archive.
+pub struct Archiver {
+    /// What is read.
+    pub log: Log,
+    /// Where to.
+    pub archive: Archive,
+    /// When.
+    pub terms: ArchiveTerms,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("an event cannot be written: {0}")]
+    Event(#[from] serde_json::Error),
+    #[error("it cannot be compressed: {0}")]
+    Compression(#[from] std::io::Error),
+    #[error("another process writes it")]
+    Fenced,
+}
+
+/// What is not written yet.
+#[derive(Default)]
+struct Open {
+    lines: Vec<u8>,
+    first: u64,
+    last: u64,
+    last_id: String,
+    count: u64,
+}
+
+impl Open {
+    fn add(&mut self, record: &Record) -> Result<(), serde_json::Error> {
+        if self.count == 0 {
+            self.first = record.sequence;
+        }
+        segment::write(record, &mut self.lines)?;
+        (self.last, self.count) = (record.sequence, self.count + 1);
+        self.last_id.clone_from(&record.id);
+        Ok(())
+    }
+}
+
+impl Archiver {
+    /// Archives a stream until `stop`, while `is_first`; whatever fails is tried again from the last segment.
+    pub async fn run(&self, stream: Stream, is_first: watch::Receiver<bool>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if *is_first.borrow() {
+                match self.follow(stream, &is_first, &stop).await {
+                    Ok(()) | Err(Stop::Tail(TailError::Reconnected)) => continue,
+                    Err(error) => tracing::warn!(stream = stream.name(), %error, "{} is not archived: {error}", stream.name()),
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    async fn follow(&self, stream: Stream, is_first: &watch::Receiver<bool>, stop: &CancellationToken) -> Result<(), Stop> {
+        let log = self.log.live();
+        let mut last = self.archive.last(stream).await?;
+        let end = last.as_ref().map(|(manifest, _)| manifest.end());
+        let mut tail = log.tail(stream, end.as_ref()).await?;
+        let every = Duration::from_secs(self.terms.every_seconds.into());
+        let (mut open, mut since, mut aged) = (Open::default(), Instant::now(), None::<Instant>);
+        while !stop.is_cancelled() && *is_first.borrow() {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                batch = tail.next_batch_within(READ, LINGER, Duration::from_secs(1)) => batch?,
+            };
+            if open.count == 0 {
+                since = Instant::now();
+            }
+            for record in &batch {
+                open.add(record)?;
+            }
+            if open.count > 0 && (since.elapsed() >= every || open.lines.len() >= self.terms.segment_bytes) {
+                last = Some(self.write(stream, &tail.identity, std::mem::take(&mut open), last.as_ref()).await?);
+            }
+            if aged.is_none_or(|aged| aged.elapsed() > AGE_EVERY) {
+                aged = Some(Instant::now());
+                self.age(stream, &tail.identity).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        stream: Stream,
+        identity: &str,
+        open: Open,
+        last: Option<&(Manifest, String)>,
+    ) -> Result<(Manifest, String), Stop> {
+        let events = zstd::encode_all(&*open.lines, LEVEL)?;
+        let number = last.map_or(1, |(manifest, _)| manifest.number + 1);
+        let sha256 = hash(&events);
+        let manifest = Manifest {
+            stream: stream.name().to_owned(),
+            number,
+            identity: identity.to_owned(),
+            first: open.first,
+            last: open.last,
+            last_id: open.last_id,
+            count: open.count,
+            archived_at_us: self.clock.now_us(),
+            file: format!("{number:010}-{}.ndjson.zst", &sha256[..16]),
+            sha256,
+            previous: last.map_or_else(String::new, |(_, hash)| hash.clone()),
+        };
+        if !self.archive.write(&manifest, events).await? {
+            return Err(Stop::Fenced);
+        }
+        tracing::debug!(stream = stream.name(), number, count = manifest.count, "archived");
+        self.archive.last(stream).await?.ok_or(Stop::Fenced)
+    }
+
+    /// Lets events leave the stream that were archived long ago, if the stream still has what the archive says.
+    async fn age(&self, stream: Stream, identity: &str) -> Result<(), Stop> {
+        let (Some(days), true) = (self.terms.keep_days, stream.may_age()) else { return Ok(()) };
+        let before_us = self.clock.now_us() - i64::from(days) * 86_400_000_000;
+        let chain = self.archive.chain(stream).await?;
+        let old = chain.iter().rfind(|manifest| manifest.identity == identity && manifest.archived_at_us < before_us);
+        if let Some(old) = old
+            && self.log.forget(stream, &old.end()).await?
+        {
+            tracing::info!(stream = stream.name(), last = old.last, "events up to {} are in the archive only", old.last);
+        }
+        Ok(())
+    }
+}
