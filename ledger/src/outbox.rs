@@ -7,6 +7,7 @@ use eventlog::{Log, Outgoing};
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::{Stream, subject};
 use events::{Draft, KillPoint, Payload, Source, kill_point};
+use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -221,9 +222,8 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
     .bind(BATCH)
     .fetch_all(&ledger.store.reads)
     .await?;
-    let Some(last) = rows.last().map(|row| row.try_get::<i64, _>("sequence")).transpose()? else {
-        return Ok(false);
-    };
+    let sequence = |row: Option<&AnyRow>| row.map(|row| row.try_get::<i64, _>("sequence")).transpose();
+    let (Some(first), Some(last)) = (sequence(rows.first())?, sequence(rows.last())?) else { return Ok(false) };
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         events.push(Outgoing {
@@ -236,8 +236,10 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
     log.append(events).await?;
     kill_point(KillPoint::OutboxSent);
     let mut transaction = ledger.store.begin_beside().await?;
-    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published < $1")
+    // Not where another ledger has gone back meanwhile, because the stream has lost its tail.
+    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published = $2")
         .bind(last)
+        .bind(first - 1)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;

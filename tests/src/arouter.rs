@@ -78,17 +78,6 @@ impl Arouter {
         arouter
     }
 
-    /// Takes another configuration from the next start on.
-    pub fn configure(&mut self, config: &str) {
-        config.clone_into(&mut self.config);
-    }
-
-    /// Whether it has logged this.
-    #[must_use]
-    pub fn log_says(&self, text: &str) -> bool {
-        std::fs::read_to_string(self.folder.path().join("arouter.log")).is_ok_and(|log| log.contains(text))
-    }
-
     /// Its data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {

@@ -124,7 +124,7 @@ pub struct ReaderConfig {
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArchiveConfig {
-    /// A folder, or `s3://BUCKET/PATH`; without it nothing is archived, and nothing leaves the streams.
+    /// A folder, or `s3://BUCKET/PATH`; without it nothing is archived.
     pub url: Option<String>,
     /// Of the store, such as `aws_region`, `aws_endpoint`; `AWS_…` variables of the environment count too.
     pub options: BTreeMap<String, String>,
@@ -132,21 +132,19 @@ pub struct ArchiveConfig {
     pub every_seconds: u32,
     /// A segment's size before compression.
     pub segment_bytes: usize,
-    /// How long requests and usage stay in their streams behind the archive; for ever when absent.
-    pub keep_days: Option<u32>,
 }
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        let ArchiveTerms { every_seconds, segment_bytes, keep_days } = ArchiveTerms::default();
-        Self { url: None, options: BTreeMap::new(), every_seconds, segment_bytes, keep_days }
+        let ArchiveTerms { every_seconds, segment_bytes } = ArchiveTerms::default();
+        Self { url: None, options: BTreeMap::new(), every_seconds, segment_bytes }
     }
 }
 
 impl ArchiveConfig {
     /// When segments are written.
     pub const fn terms(&self) -> ArchiveTerms {
-        ArchiveTerms { every_seconds: self.every_seconds, segment_bytes: self.segment_bytes, keep_days: self.keep_days }
+        ArchiveTerms { every_seconds: self.every_seconds, segment_bytes: self.segment_bytes }
     }
 
     /// The archive, when there is one.

@@ -18,7 +18,8 @@ const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 /// # Errors
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
 pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer, sqlx::Error> {
-    let mut transaction = ledger.store.begin_beside().await?;
+    // Alone: the same command may come to two ledgers at once.
+    let mut transaction = ledger.store.begin().await?;
     let known = sqlx::query::<Any>("SELECT content_hash, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
         .bind(command.id.clone())
         .fetch_optional(&mut *transaction)

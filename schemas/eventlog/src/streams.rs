@@ -32,8 +32,7 @@ fn config(stream: Stream, replicas: usize) -> Config {
         num_replicas: replicas,
         discard: DiscardPolicy::New,
         deny_delete: true,
-        // What is in the archive for long may leave the stream from its start.
-        deny_purge: !stream.may_age(),
+        deny_purge: true,
         allow_direct: true,
         duplicate_window: DUPLICATE_WINDOW,
         ..Config::default()

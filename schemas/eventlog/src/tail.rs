@@ -63,7 +63,9 @@ pub enum TailError {
 
 /// A reader of one stream: first of what the archive has of it, then of what it holds.
 pub struct Tail {
-    messages: pull::Stream,
+    handle: NatsStream,
+    /// What the stream holds, once the archive is read: a consumer that nobody asks is forgotten after a while.
+    messages: Option<pull::Stream>,
     connects: watch::Receiver<u64>,
     connection: u64,
     delivered: u64,
@@ -132,27 +134,14 @@ impl Log {
                 Standing::Fails => 0,
             },
         };
-        let deliver_policy = if read_to == 0 { DeliverPolicy::All } else { DeliverPolicy::ByStartSequence { start_sequence: read_to + 1 } };
-        let consumer: PullConsumer = handle.create_consumer(reader(deliver_policy, String::new())).await.map_err(LogError::server)?;
-        let messages = consumer.stream().max_messages_per_batch(2_000).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
+        if matches!(stands, Standing::Aged) && read_to + 1 < first {
+            return Err(LogError::Aged { stream: stream.name(), behind: read_to, first });
+        }
         let restarted = checkpoint.is_some() && matches!(stands, Standing::Fails);
         let (archive, segments) = (self.archive.clone(), segments.into());
         let (archived, live) = (VecDeque::new(), identity.clone());
-        Ok(Tail { messages, connects, connection, delivered: 0, archive, segments, archived, live, read_to, identity, restarted })
-    }
-
-    /// Lets events up to a checkpoint leave a stream; false when they have left it, or the checkpoint does not hold.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub async fn forget(&self, stream: Stream, up_to: &Checkpoint) -> Result<bool, LogError> {
-        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
-        let info = handle.get_info().await.map_err(LogError::server)?;
-        if up_to.sequence < info.state.first_sequence || !matches!(standing(&handle, &info, up_to).await?, Standing::Holds) {
-            return Ok(false);
-        }
-        handle.purge().sequence(up_to.sequence + 1).await.map_err(LogError::server)?;
-        Ok(true)
+        let (messages, delivered) = (None, 0);
+        Ok(Tail { handle, messages, connects, connection, delivered, archive, segments, archived, live, read_to, identity, restarted })
     }
 
     /// The last sequence that a stream holds.
@@ -244,6 +233,17 @@ impl Tail {
         Ok(self.archived.drain(..most).collect())
     }
 
+    /// What the stream holds behind what was read.
+    async fn open(&mut self) -> Result<pull::Stream, LogError> {
+        let start = match self.read_to {
+            0 => DeliverPolicy::All,
+            read => DeliverPolicy::ByStartSequence { start_sequence: read + 1 },
+        };
+        let consumer: PullConsumer = self.handle.create_consumer(reader(start, String::new())).await.map_err(LogError::server)?;
+        self.delivered = 0;
+        consumer.stream().max_messages_per_batch(2_000).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)
+    }
+
     /// The next events: waits for one, then takes what comes within `linger`, at most `max`.
     ///
     /// # Errors
@@ -266,9 +266,16 @@ impl Tail {
         if !batch.is_empty() {
             return Ok(batch);
         }
+        let mut messages = match self.messages.take() {
+            Some(messages) => messages,
+            None => self.open().await?,
+        };
         let first = tokio::select! {
-            message = self.messages.next() => message,
-            () = tokio::time::sleep(patience) => return Ok(batch),
+            message = messages.next() => message,
+            () = tokio::time::sleep(patience) => {
+                self.messages = Some(messages);
+                return Ok(batch);
+            }
             changed = self.connects.changed() => {
                 return Err(if changed.is_ok() { TailError::Reconnected } else { LogError::server("closed").into() });
             }
@@ -277,9 +284,9 @@ impl Tail {
         let deadline = Instant::now() + linger;
         while batch.len() < max {
             // What is here already is taken even when the time is over.
-            let next = match timeout(Duration::ZERO, self.messages.next()).await {
+            let next = match timeout(Duration::ZERO, messages.next()).await {
                 Ok(message) => message,
-                Err(_) => match timeout_at(deadline, self.messages.next()).await {
+                Err(_) => match timeout_at(deadline, messages.next()).await {
                     Ok(message) => message,
                     Err(_) => break,
                 },
@@ -289,6 +296,7 @@ impl Tail {
         if *self.connects.borrow() != self.connection {
             return Err(TailError::Reconnected);
         }
+        self.messages = Some(messages);
         Ok(batch)
     }
 

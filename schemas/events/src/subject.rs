@@ -47,12 +47,6 @@ impl Stream {
         }
     }
 
-    /// Whether its events may leave it once they are in the archive; the others stay for ever.
-    #[must_use]
-    pub const fn may_age(self) -> bool {
-        matches!(self, Self::Requests | Self::Usage)
-    }
-
     /// The place in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {

@@ -1,4 +1,4 @@
-//! Follows a stream and writes what it holds to the archive; what is there long enough may leave the stream.
+//! Follows a stream and writes what it holds to the archive.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,25 +19,21 @@ const READ: usize = 2_000;
 const LINGER: Duration = Duration::from_millis(250);
 /// How long to wait after a failure, and when another process writes.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often to look whether events may leave a stream.
-const AGE_EVERY: Duration = Duration::from_mins(10);
 /// A compression that costs little: 10 to 20 times smaller.
 const LEVEL: i32 = 3;
 
-/// When segments are written, and how long events stay in the streams.
+/// When segments are written.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchiveTerms {
     /// The longest that events wait for their segment.
     pub every_seconds: u32,
     /// A segment's size before compression.
     pub segment_bytes: usize,
-    /// How long requests and usage stay in their streams behind the archive; for ever when absent.
-    pub keep_days: Option<u32>,
 }
 
 impl Default for ArchiveTerms {
     fn default() -> Self {
-        Self { every_seconds: 300, segment_bytes: 32 << 20, keep_days: None }
+        Self { every_seconds: 300, segment_bytes: 32 << 20 }
     }
 }
 
@@ -114,7 +110,7 @@ impl Archiver {
         let end = last.as_ref().map(|(manifest, _)| manifest.end());
         let mut tail = log.tail(stream, end.as_ref()).await?;
         let every = Duration::from_secs(self.terms.every_seconds.into());
-        let (mut open, mut since, mut aged) = (Open::default(), Instant::now(), None::<Instant>);
+        let (mut open, mut since) = (Open::default(), Instant::now());
         while !stop.is_cancelled() && *is_first.borrow() {
             let batch = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -128,10 +124,6 @@ impl Archiver {
             }
             if open.count > 0 && (since.elapsed() >= every || open.lines.len() >= self.terms.segment_bytes) {
                 last = Some(self.write(stream, &tail.identity, std::mem::take(&mut open), last.as_ref()).await?);
-            }
-            if aged.is_none_or(|aged| aged.elapsed() > AGE_EVERY) {
-                aged = Some(Instant::now());
-                self.age(stream, &tail.identity).await?;
             }
         }
         Ok(())
@@ -165,19 +157,5 @@ impl Archiver {
         }
         tracing::debug!(stream = stream.name(), number, count = manifest.count, "archived");
         self.archive.last(stream).await?.ok_or(Stop::Fenced)
-    }
-
-    /// Lets events leave the stream that were archived long ago, if the stream still has what the archive says.
-    async fn age(&self, stream: Stream, identity: &str) -> Result<(), Stop> {
-        let (Some(days), true) = (self.terms.keep_days, stream.may_age()) else { return Ok(()) };
-        let before_us = self.clock.now_us() - i64::from(days) * 86_400_000_000;
-        let chain = self.archive.chain(stream).await?;
-        let old = chain.iter().rfind(|manifest| manifest.identity == identity && manifest.archived_at_us < before_us);
-        if let Some(old) = old
-            && self.log.forget(stream, &old.end()).await?
-        {
-            tracing::info!(stream = stream.name(), last = old.last, "events up to {} are in the archive only", old.last);
-        }
-        Ok(())
     }
 }

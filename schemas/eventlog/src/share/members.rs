@@ -60,12 +60,18 @@ impl Member {
         if self.is_new {
             self.succeed(&mut transaction).await?;
         }
-        sqlx::query::<Any>("DELETE FROM members WHERE member = $1").bind(self.name.clone()).execute(&mut *transaction).await?;
+        // Its number stays as it was: one that joins again and again without reading does not live.
+        let old = sqlx::query::<Any>("DELETE FROM members WHERE member = $1 RETURNING beat")
+            .bind(self.name.clone())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let beat: i64 = old.map_or(Ok(1), |row| row.try_get("beat"))?;
         let chain = self.chain(&mut transaction).await?;
-        sqlx::query::<Any>("INSERT INTO members (member, stream, node, beat, sequence, chain) VALUES ($1, $2, $3, 1, $4, $5)")
+        sqlx::query::<Any>("INSERT INTO members (member, stream, node, beat, sequence, chain) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(self.name.clone())
             .bind(self.stream.name())
             .bind(self.node.clone())
+            .bind(beat)
             .bind(number(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence)))
             .bind(chain.to_string())
             .execute(&mut *transaction)

@@ -68,6 +68,10 @@ impl<F: Fold> SharedReader<F> {
         let (checkpoint, chain, sources) = member.join().await?;
         self.first.send_replace(member.owned().contains(&0));
         let (mut tail, at, chain) = self.open(member, checkpoint, chain).await?;
+        // It reads, so it lives.
+        if member.tend().await? {
+            return Err(Stop::Moved);
+        }
         let mut frontier = Frontier::new(at, chain, sources);
         let end = self.log.last_sequence(self.stream).await?;
         let mut tended = Instant::now();
