@@ -252,7 +252,7 @@ impl Member {
         Ok(true)
     }
 
-    /// How far the owners of all partitions are. A partition that is nobody's is at the start.
+    /// How far the owners of all partitions are. A partition that is nobody's is at a place that no reader has seen.
     async fn positions(&self, connection: &mut AnyConnection) -> Result<Vec<Position>, sqlx::Error> {
         let rows = sqlx::query::<Any>(
             "SELECT DISTINCT COALESCE(m.sequence, -1) AS sequence, COALESCE(m.chain, '') AS chain FROM partitions p
