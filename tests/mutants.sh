@@ -63,4 +63,9 @@ mutant "the look at those who are further" schemas/eventlog/src/share/frontier.r
     'if !positions.iter().all(|position| self.saw(position)) {' \
     'if !positions.iter().filter(|position| position.sequence <= self.position().sequence).all(|position| self.saw(position)) {' \
     -p tests --test simulation
+mutant "the sync of what a killed process left" gateway/src/spool/writer.rs \
+    '            segment.file.sync()?;
+            segment.lasts' '            segment.lasts' -p tests --test spooling
+mutant "the starts that are kept until their ends are synced" gateway/src/spool/queue.rs \
+    '*end <= synced' '*end <= synced.max(u64::MAX)' -p tests --test spooling
 exit $green

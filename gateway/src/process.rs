@@ -29,7 +29,7 @@ use crate::router::{Parts, router};
 use crate::serve;
 use crate::spool::publish::Publisher;
 use crate::spool::sync::Syncer;
-use crate::spool::{Spool, SpoolError, recover};
+use crate::spool::{Disk, FileSystem, Spool, SpoolError, recover};
 use crate::workers::{Worker, Workers};
 
 /// How long a stopping gateway waits for NATS to take what is in the spool; what it does not take is sent at the next start.
@@ -125,9 +125,10 @@ impl Gateway {
         let address = listener.local_addr().map_err(data)?;
         let folder = config.data.join("spool");
         std::fs::create_dir_all(&folder).map_err(data)?;
-        let old = recover::recover(&folder, &config.node, &config.spool, &*clock, &*ids)?;
+        let disk: Arc<dyn Disk> = Arc::new(FileSystem);
+        let old = recover::recover(&disk, &folder, &config.node, &config.spool, &*clock, &*ids)?;
         let boot = ids.uuid(&*clock).to_string();
-        let spool = Spool::create(folder.join(&boot), Source::gateway(&config.node, &boot), config.spool.clone())?;
+        let spool = Spool::create(disk, folder.join(&boot), Source::gateway(&config.node, &boot), config.spool.clone())?;
         let directory = Arc::new(Directory::load(&config.data).map_err(data)?);
         let tracker = TaskTracker::new;
         let server = Arc::new(config.server.clone());

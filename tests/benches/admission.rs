@@ -31,7 +31,13 @@ fn holds(criterion: &mut Criterion) {
 
 fn starts(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
-    let spool = Spool::create(folder.path().join("boot"), Source::gateway("bench", "boot"), SpoolConfig::default()).expect("a spool");
+    let spool = Spool::create(
+        std::sync::Arc::new(gateway::spool::FileSystem),
+        folder.path().join("boot"),
+        Source::gateway("bench", "boot"),
+        SpoolConfig::default(),
+    )
+    .expect("a spool");
     let purse = warm_purse();
     let started = RequestStarted {
         request: "gen-1767225600-000000000000000000000001".into(),

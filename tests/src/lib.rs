@@ -8,6 +8,8 @@ pub mod postgres;
 pub mod provider;
 pub mod load;
 pub mod simulation;
+pub mod spooling;
+pub mod seeds;
 pub mod wait;
 
 pub use arouter::{Arouter, Keys, Storage};

@@ -3,6 +3,7 @@
 //! One folder for each boot, files of a fixed size that are allocated before they are needed, so that recording the end of an
 //! admitted request cannot fail for lack of space.
 
+pub mod disk;
 pub mod record;
 pub mod segment;
 pub mod batch;
@@ -11,7 +12,10 @@ pub mod writer;
 pub mod place;
 pub mod sync;
 pub mod recover;
+pub mod forget;
+pub mod ship;
 pub mod publish;
 
+pub use disk::{Disk, FileSystem};
 pub use place::Place;
 pub use writer::{Spool, SpoolError};

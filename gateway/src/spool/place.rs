@@ -31,8 +31,9 @@ impl Place {
     pub fn end(self, write: impl FnOnce(&mut Batch<'_>)) -> u64 {
         let batch = Batch::of(&self.spool.source, write);
         let mut queue = self.spool.queue();
-        queue.ended.extend(self.started_at);
-        queue.add(&batch)
+        let position = queue.add(&batch);
+        queue.ended.extend(self.started_at.map(|start| (start, position)));
+        position
     }
 
     /// The spool it is a place in.

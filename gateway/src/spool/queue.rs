@@ -1,6 +1,6 @@
 //! What is recorded and not written yet: sequences are given here, under a lock that nobody holds while the disk is busy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::batch::Batch;
 use super::record;
@@ -16,15 +16,22 @@ pub(super) struct Queue {
     /// Bytes that the files allocated so far still take.
     pub(super) room: u64,
     pub(super) reserved: u64,
-    /// Where the starts of requests are recorded whose end is not written yet.
+    /// Where the starts of requests are recorded whose end is not synced yet.
     pub(super) open: BTreeSet<u64>,
-    /// Those of them whose end is pending.
-    pub(super) ended: Vec<u64>,
+    /// Those of them whose end is recorded, and where.
+    pub(super) ended: VecDeque<(u64, u64)>,
     /// Whether the last write failed: what it should have written is still pending.
     pub(super) is_stuck: bool,
 }
 
 impl Queue {
+    /// Lets go of requests whose ends are synced up to a position.
+    pub(super) fn close(&mut self, synced: u64) {
+        while let Some((start, _)) = self.ended.pop_front_if(|(_, end)| *end <= synced) {
+            self.open.remove(&start);
+        }
+    }
+
     /// Gives sequences and appends; gives back the position behind.
     pub(super) fn add(&mut self, batch: &Batch<'_>) -> u64 {
         let before = self.pending.len();

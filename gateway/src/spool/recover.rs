@@ -15,8 +15,8 @@ use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, KillPoint, Payload, Source, kill_point};
 
 use super::record::{Found, HEAD, read};
-use super::segment::{HEADER, Opened, Segment, Sequences};
-use super::{Spool, SpoolError};
+use super::segment::{HEADER, Opened, Segment, Sequences, all_of};
+use super::{Disk, Spool, SpoolError};
 use crate::config::SpoolConfig;
 
 /// A request that started and has no end.
@@ -44,45 +44,57 @@ struct Boot {
 ///
 /// # Errors
 /// When a folder cannot be read or written.
-pub fn recover(folder: &Path, node: &str, config: &SpoolConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<Vec<Arc<Spool>>, SpoolError> {
+pub fn recover(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    node: &str,
+    config: &SpoolConfig,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<Vec<Arc<Spool>>, SpoolError> {
     let mut spools = Vec::new();
-    let mut boots: Vec<PathBuf> =
-        std::fs::read_dir(folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_dir()).collect();
-    boots.sort();
-    for boot in boots {
+    for boot in disk.folders(folder)? {
         let name = boot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        spools.push(one(boot, Source::gateway(node, &name), config, clock, ids)?);
+        spools.push(one(disk, boot, Source::gateway(node, &name), config, clock, ids)?);
     }
     Ok(spools)
 }
 
-fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<Arc<Spool>, SpoolError> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    files.sort();
+fn one(
+    disk: &Arc<dyn Disk>,
+    folder: PathBuf,
+    source: Source,
+    config: &SpoolConfig,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<Arc<Spool>, SpoolError> {
     let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
     let mut boot = Boot::default();
-    for path in files {
-        let segment = match Segment::open(&path)? {
+    for path in disk.files(&folder)? {
+        let segment = match Segment::open(&**disk, &path)? {
             Opened::Segment(segment) => segment,
-            Opened::Headless(file) => match before_first(&path)? {
-                None => {
-                    std::fs::remove_file(&path)?;
-                    continue;
+            // Before the first file there was nothing; a file that is never the first has its head on the disk when it becomes it.
+            Opened::Headless(file) => {
+                match before_first(&all_of(&*file)?).map(|before| if is_first(&path) { Sequences::default() } else { before }) {
+                    None => {
+                        disk.remove(&path)?;
+                        continue;
+                    }
+                    Some(before) => {
+                        tracing::error!(path = %path.display(), "{} is damaged at both ends, its records are read all the same; check the disk", path.display());
+                        Segment::new(path, file, if segments.is_empty() { before } else { boot.sequences })
+                    }
                 }
-                Some(before) => {
-                    tracing::error!(path = %path.display(), "{} is damaged at both ends, its records are read all the same; check the disk", path.display());
-                    Segment::new(path, file, if segments.is_empty() { before } else { boot.sequences })
-                }
-            },
+            }
         };
         if segments.is_empty() {
             boot.sequences = segment.last();
         }
-        scan(&segment, &mut boot)?;
+        scan(&**disk, &segment, &mut boot)?;
         segments.push_back(segment);
     }
     let before = segments.front().map_or_else(Sequences::default, |first| first.before);
-    let spool = Spool::resume(folder, source, config.clone(), segments, boot.sequences)?;
+    let spool = Spool::resume(Arc::clone(disk), folder, source, config.clone(), segments, boot.sequences)?;
     let count = boot.unfinished.len();
     for request in boot.unfinished.values() {
         settle(&spool, request, clock, ids)?;
@@ -95,12 +107,15 @@ fn one(folder: PathBuf, source: Source, config: &SpoolConfig, clock: &dyn Clock,
         );
     }
     replace_damaged(&spool, &boot, &before, clock, ids)?;
+    // What is settled stays settled: the start may be forgotten from now on.
+    spool.sync()?;
     Ok(spool)
 }
 
-/// Puts an event into each place whose own was damaged, so that readers see the damage and do not wait for what never comes.
+/// Puts an event into each place whose own was damaged or lost with the power, so that readers see it and do not wait for what never
+/// comes.
 fn replace_damaged(spool: &Spool, boot: &Boot, before: &Sequences, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
-    let Some(kept_in) = boot.damaged.first().cloned() else { return Ok(()) };
+    let kept_in = boot.damaged.first().cloned().unwrap_or_default();
     for stream in Stream::ALL {
         let index = stream.index();
         let seen: BTreeSet<u64> = boot.seen[index].iter().copied().collect();
@@ -125,51 +140,58 @@ fn nobodys<'a, P>(payload: &'a P, clock: &dyn Clock, ids: &dyn Ids) -> Draft<'a,
 
 /// Reads the whole segment, notes its sequences and what it leaves open, and where its good part ends. Bytes that are no record but
 /// have records behind them were damaged: they are set aside, and reading goes on.
-fn scan(segment: &Segment, boot: &mut Boot) -> io::Result<()> {
-    let bytes = std::fs::read(&segment.path)?;
+fn scan(disk: &dyn Disk, segment: &Segment, boot: &mut Boot) -> io::Result<()> {
+    let bytes = segment.bytes()?;
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
+    // Whether what was written directly before is missing.
+    let mut is_torn = segment.before != boot.sequences;
     while let Some(behind) = bytes.get(offset..) {
         if let Found::Record(record) = read(behind) {
             let index = record.stream.index();
             boot.sequences[index] = record.sequence.max(boot.sequences[index]);
             boot.seen[index].push(record.sequence);
-            note(record.event, &mut boot.unfinished);
+            note(record.event, &mut boot.unfinished, is_torn);
             offset += record.size;
+            is_torn = false;
             continue;
         }
         // Behind a write that was torn, and behind the last one, there is nothing.
         let Some(next) = next_record(&bytes, offset + 1) else { break };
-        boot.damaged.push(set_aside(segment, offset, &bytes[offset..next])?);
+        boot.damaged.push(set_aside(disk, segment, offset, &bytes[offset..next])?);
         segment.add_hole(length(offset), length(next));
         offset = next;
+        is_torn = true;
     }
     segment.fill(length(offset), &boot.sequences);
     Ok(())
 }
 
+/// Whether a file is the first of its spool.
+fn is_first(path: &Path) -> bool {
+    path.file_stem().is_some_and(|name| name == "00000001")
+}
+
 /// What was before the records of a file, by its first record of each stream; `None` when it has no record.
-fn before_first(path: &Path) -> io::Result<Option<Sequences>> {
-    let bytes = std::fs::read(path)?;
+fn before_first(bytes: &[u8]) -> Option<Sequences> {
     let mut before = [None; Stream::ALL.len()];
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
-    while let Some(at) = next_record(&bytes, offset)
+    while let Some(at) = next_record(bytes, offset)
         && let Found::Record(record) = read(&bytes[at..])
     {
         before[record.stream.index()].get_or_insert(record.sequence - 1);
         offset = at + record.size;
     }
     let has_records = before.iter().any(Option::is_some);
-    Ok(has_records.then(|| before.map(Option::unwrap_or_default)))
+    has_records.then(|| before.map(Option::unwrap_or_default))
 }
 
 /// Keeps damaged bytes in the folder `damaged` beside the spools; gives back the file's name.
-fn set_aside(segment: &Segment, offset: usize, bytes: &[u8]) -> io::Result<String> {
+fn set_aside(disk: &dyn Disk, segment: &Segment, offset: usize, bytes: &[u8]) -> io::Result<String> {
     let part = |path: Option<&Path>| path.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let boot = segment.path.parent();
     let name = format!("{}.{}.{offset}", part(boot), part(Some(&segment.path)));
     let folder = boot.and_then(Path::parent).and_then(Path::parent).unwrap_or(Path::new(".")).join("damaged");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join(&name), bytes)?;
+    disk.keep(&folder.join(&name), bytes)?;
     tracing::error!(
         path = %segment.path.display(),
         offset,
@@ -191,7 +213,8 @@ fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>) {
+/// Takes an event into what is unfinished. `is_torn`: what was written directly before it is missing.
+fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bool) {
     let Ok(envelope) = RawEnvelope::parse(event) else { return };
     match envelope.kind {
         RequestStarted::KIND => {
@@ -214,9 +237,9 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>) {
             }
         }
         RequestFinished::KIND => {
-            // What was sent to a provider has its charge before its end, or the charge was damaged.
+            // What was sent to a provider has its charge directly before its end, or the charge was lost.
             let is_charged = unfinished.get(envelope.subject).is_none_or(|request| request.usage.is_some());
-            if is_charged || envelope.payload::<RequestFinished>().is_ok_and(|end| end.attempts.is_empty()) {
+            if is_charged || !is_torn && envelope.payload::<RequestFinished>().is_ok_and(|end| end.attempts.is_empty()) {
                 unfinished.remove(envelope.subject);
             } else if let Some(request) = unfinished.get_mut(envelope.subject) {
                 request.is_ended = true;
@@ -264,6 +287,10 @@ mod tests {
 
     use super::*;
 
+    fn disk() -> Arc<dyn Disk> {
+        Arc::new(crate::spool::FileSystem)
+    }
+
     fn started(request: &str) -> RequestStarted {
         RequestStarted {
             request: request.into(),
@@ -286,7 +313,7 @@ mod tests {
 
     /// Five requests, each with its start, charge and end.
     fn recorded(folder: &Path) -> Arc<Spool> {
-        let spool = Spool::create(folder.join("boot"), Source::gateway("n", "boot"), config()).unwrap();
+        let spool = Spool::create(disk(), folder.join("boot"), Source::gateway("n", "boot"), config()).unwrap();
         for request in ["r1", "r2", "r3", "r4", "r5"] {
             let mut place = spool.reserve().unwrap();
             place.start(&draft(request, &started(request)));
@@ -359,7 +386,7 @@ mod tests {
         assert!(text.contains("r3"));
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[bytes[charge] ^ 4], u64::try_from(charge).unwrap()).unwrap();
-        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
         let all = read_all(&spools[0]);
         let usage: Vec<(u64, &str, &str)> = all
             .iter()
@@ -392,7 +419,7 @@ mod tests {
         drop(spool);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 40], filled - 40).unwrap();
-        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
         let ends: Vec<u64> = read_all(&spools[0])
             .into_iter()
             .filter(|(_, _, kind, _)| kind == RequestFinished::KIND)
@@ -407,7 +434,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join("spool");
         let config = config();
-        let spool = Spool::create(folder.join("boot"), Source::gateway("n", "boot"), config.clone()).unwrap();
+        let spool = Spool::create(disk(), folder.join("boot"), Source::gateway("n", "boot"), config.clone()).unwrap();
         // Places for more than one file holds: others are allocated ahead.
         let places: Vec<_> = (0..30).map(|_| spool.reserve().unwrap()).collect();
         assert!(std::fs::read_dir(folder.join("boot")).unwrap().count() > 2, "files are allocated for what is reserved");
@@ -420,7 +447,7 @@ mod tests {
         drop((places, spool));
         // The first file is gone, as when everybody has it.
         std::fs::remove_file(folder.join("boot/00000001.seg")).unwrap();
-        let spools = recover(&folder, "n", &config, &SystemClock, &SystemIds).unwrap();
+        let spools = recover(&disk(), &folder, "n", &config, &SystemClock, &SystemIds).unwrap();
         let requests = Stream::Requests.index();
         assert!(spools[0].segments()[0].before[requests] > 1, "the second file knows what was before it");
         assert!(spools[0].last()[requests] >= known[requests]);
@@ -435,12 +462,12 @@ mod tests {
         drop(spool);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[7], 9).unwrap();
-        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
         assert_eq!(read_all(&spools[0]), all, "the copy at the end says what was before");
         drop(spools);
         let end = file.metadata().unwrap().len();
         file.write_all_at(&[7; 8], end - HEADER).unwrap();
-        let spools = recover(&folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
         assert_eq!(read_all(&spools[0]), all, "the records themselves do");
     }
 }

@@ -1,13 +1,13 @@
 //! One file of the spool: allocated whole, filled from the front, deleted when everybody has what is in it.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use events::subject::Stream;
+
+use super::disk::{Disk, Stored};
 
 /// The first bytes of every segment.
 const MAGIC: &[u8; 8] = b"ARSPOOL1";
@@ -23,7 +23,7 @@ pub struct Segment {
     /// Where it is.
     pub path: PathBuf,
     /// The file.
-    pub file: File,
+    pub file: Box<dyn Stored>,
     /// The last sequence of each stream before it.
     pub before: Sequences,
     /// How far it is filled.
@@ -32,6 +32,8 @@ pub struct Segment {
     last: [AtomicU64; Stream::ALL.len()],
     /// The spool's position at its end.
     ends_at: AtomicU64,
+    /// Whether its header outlives a loss of power.
+    pub(super) lasts: AtomicBool,
     /// Bytes that cannot be read: first and behind the last.
     holes: Mutex<Vec<(u64, u64)>>,
 }
@@ -40,7 +42,7 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Blank {
     path: PathBuf,
-    file: File,
+    file: Box<dyn Stored>,
     bytes: u64,
 }
 
@@ -50,7 +52,7 @@ pub enum Opened {
     /// A segment.
     Segment(Arc<Segment>),
     /// A file that nothing was written to, or whose first and last bytes are damaged: what was before it is not known from itself.
-    Headless(File),
+    Headless(Box<dyn Stored>),
 }
 
 impl Blank {
@@ -58,13 +60,9 @@ impl Blank {
     ///
     /// # Errors
     /// When the disk is full or the folder cannot be written.
-    pub fn allocate(folder: &Path, number: u64, bytes: u64) -> io::Result<Self> {
+    pub fn allocate(disk: &dyn Disk, folder: &Path, number: u64, bytes: u64) -> io::Result<Self> {
         let path = folder.join(format!("{number:08}.seg"));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        if let Err(error) = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
-            std::fs::remove_file(&path)?;
-            return Err(error.into());
-        }
+        let file = disk.allocate(&path, bytes)?;
         Ok(Self { path, file, bytes })
     }
 
@@ -78,8 +76,8 @@ impl Blank {
             header.extend_from_slice(&sequence.to_le_bytes());
         }
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        self.file.write_all_at(&header, self.bytes - HEADER)?;
-        self.file.write_all_at(&header, 0)
+        self.file.write(&header, self.bytes - HEADER)?;
+        self.file.write(&header, 0)
     }
 
     /// The segment that was begun.
@@ -87,6 +85,16 @@ impl Blank {
     pub fn into_segment(self, before: Sequences) -> Arc<Segment> {
         Segment::new(self.path, self.file, before)
     }
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn all_of(file: &dyn Stored) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
+    file.read(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// The sequences that a header names; `None` when it is none.
@@ -107,13 +115,13 @@ impl Segment {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(path: &Path) -> io::Result<Opened> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let bytes = file.metadata()?.len();
+    pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Opened> {
+        let file = disk.open(path)?;
+        let bytes = file.size()?;
         let mut header = [0; 44];
         for at in [0, bytes.saturating_sub(HEADER)] {
             if bytes >= HEADER {
-                file.read_exact_at(&mut header, at)?;
+                file.read(&mut header, at)?;
             }
             if let Some(before) = sequences(&header) {
                 return Ok(Opened::Segment(Self::new(path.to_owned(), file, before)));
@@ -124,7 +132,7 @@ impl Segment {
 
     /// A segment in a file, behind these sequences.
     #[must_use]
-    pub fn new(path: PathBuf, file: File, before: Sequences) -> Arc<Self> {
+    pub fn new(path: PathBuf, file: Box<dyn Stored>, before: Sequences) -> Arc<Self> {
         Arc::new(Self {
             path,
             file,
@@ -132,6 +140,7 @@ impl Segment {
             filled: AtomicU64::new(HEADER),
             last: before.map(AtomicU64::new),
             ends_at: AtomicU64::new(0),
+            lasts: AtomicBool::new(false),
             holes: Mutex::default(),
         })
     }
@@ -186,6 +195,14 @@ impl Segment {
     pub fn read(&self, offset: u64, end: u64, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
         let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
         buffer.resize(left.min(most), 0);
-        self.file.read_exact_at(buffer, offset)
+        self.file.read(buffer, offset)
+    }
+
+    /// All of the file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn bytes(&self) -> io::Result<Vec<u8>> {
+        all_of(&*self.file)
     }
 }

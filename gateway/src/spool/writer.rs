@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::kill::{self, KillPoint, kill_point};
@@ -12,6 +12,7 @@ use events::{Draft, Payload, Source};
 use tokio::sync::watch;
 
 use super::batch::Batch;
+use super::disk::Disk;
 use super::place::Place;
 use super::queue::Queue;
 use super::record::{self, Found, RECORD_MAX};
@@ -40,6 +41,7 @@ pub struct Spool {
     pub source: Source,
     /// Its folder.
     pub folder: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
     config: SpoolConfig,
     /// Never locked while waiting for the disk.
     queue: Mutex<Queue>,
@@ -47,10 +49,12 @@ pub struct Spool {
     files: Mutex<Files>,
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
+    /// How many files were made when the names in the folder were last synced.
+    names_synced: AtomicU64,
 }
 
-struct Files {
-    segments: VecDeque<Arc<Segment>>,
+pub(super) struct Files {
+    pub(super) segments: VecDeque<Arc<Segment>>,
     /// Allocated for what is reserved; nothing is in them yet.
     spares: VecDeque<Blank>,
     next_number: u64,
@@ -64,8 +68,8 @@ impl Files {
         self.segments.back().map_or(0, |current| usable(current.filled())) + length(self.spares.len()) * usable(HEADER)
     }
 
-    fn allocate(&mut self, folder: &Path, config: &SpoolConfig) -> Result<Blank, SpoolError> {
-        let blank = Blank::allocate(folder, self.next_number, config.segment_bytes).map_err(full)?;
+    fn allocate(&mut self, disk: &dyn Disk, folder: &Path, config: &SpoolConfig) -> Result<Blank, SpoolError> {
+        let blank = Blank::allocate(disk, folder, self.next_number, config.segment_bytes).map_err(full)?;
         self.next_number += 1;
         Ok(blank)
     }
@@ -76,9 +80,9 @@ impl Spool {
     ///
     /// # Errors
     /// When the folder cannot be written or the disk is full.
-    pub fn create(folder: PathBuf, source: Source, config: SpoolConfig) -> Result<Arc<Self>, SpoolError> {
-        std::fs::create_dir_all(&folder)?;
-        Self::resume(folder, source, config, VecDeque::new(), Sequences::default())
+    pub fn create(disk: Arc<dyn Disk>, folder: PathBuf, source: Source, config: SpoolConfig) -> Result<Arc<Self>, SpoolError> {
+        disk.make_folder(&folder)?;
+        Self::resume(disk, folder, source, config, VecDeque::new(), Sequences::default())
     }
 
     /// Goes on with the spool of an earlier boot: its segments as they were read, and a new one behind them.
@@ -86,15 +90,22 @@ impl Spool {
     /// # Errors
     /// When the folder cannot be written or the disk is full.
     pub fn resume(
+        disk: Arc<dyn Disk>,
         folder: PathBuf,
         source: Source,
         config: SpoolConfig,
         segments: VecDeque<Arc<Segment>>,
         sequences: Sequences,
     ) -> Result<Arc<Self>, SpoolError> {
+        // What a killed process wrote may not be on the disk yet, and is shipped from now on.
+        for segment in &segments {
+            segment.file.sync()?;
+            segment.lasts.store(true, Ordering::Relaxed);
+        }
+        disk.sync_folder(&folder)?;
         let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
         let mut files = Files { segments, spares: VecDeque::new(), next_number, scratch: Vec::new() };
-        let current = files.allocate(&folder, &config)?;
+        let current = files.allocate(&*disk, &folder, &config)?;
         current.begin(&sequences)?;
         files.segments.push_back(current.into_segment(sequences));
         let room = files.room(&config);
@@ -105,18 +116,28 @@ impl Spool {
             room,
             reserved: 0,
             open: BTreeSet::new(),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
             is_stuck: false,
         };
         let (written, synced) = (watch::Sender::new(0), watch::Sender::new(0));
-        Ok(Arc::new(Self { source, folder, config, queue: Mutex::new(queue), files: Mutex::new(files), written, synced }))
+        Ok(Arc::new(Self {
+            source,
+            folder,
+            disk,
+            config,
+            queue: Mutex::new(queue),
+            files: Mutex::new(files),
+            written,
+            synced,
+            names_synced: AtomicU64::new(0),
+        }))
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn files(&self) -> MutexGuard<'_, Files> {
+    pub(super) fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +198,7 @@ impl Spool {
                     "{count} files are not yet taken over by the ledger and the projector (cap {megabytes} MiB); are they and NATS running?"
                 )));
             }
-            let spare = files.allocate(&self.folder, &self.config)?;
+            let spare = files.allocate(&*self.disk, &self.folder, &self.config)?;
             files.spares.push_back(spare);
             kill_point(KillPoint::SegmentMade);
             queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
@@ -194,23 +215,18 @@ impl Spool {
             return Ok(());
         }
         let mut files = self.files();
-        let (mut bytes, mut ended, sequences, position) = {
+        let (mut bytes, sequences, position) = {
             let mut queue = self.queue();
             let scratch = std::mem::take(&mut files.scratch);
             let pending = std::mem::replace(&mut queue.pending, scratch);
-            (pending, std::mem::take(&mut queue.ended), queue.sequences, queue.position)
+            (pending, queue.sequences, queue.position)
         };
         let result = self.write(&mut files, &mut bytes, &sequences, position);
         let mut queue = self.queue();
         queue.is_stuck = result.is_err();
-        if result.is_ok() {
-            for start in ended {
-                queue.open.remove(&start);
-            }
-        } else {
+        if result.is_err() {
             bytes.append(&mut queue.pending);
             std::mem::swap(&mut bytes, &mut queue.pending);
-            queue.ended.append(&mut ended);
         }
         queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
         drop(queue);
@@ -241,17 +257,17 @@ impl Spool {
             if let Some(segment) = current.filter(|_| size > 0) {
                 let offset = segment.filled();
                 if kill::dies_at(KillPoint::SpoolHalfWritten) {
-                    segment.file.write_all_at(&bytes[..size / 2], offset)?;
+                    segment.file.write(&bytes[..size / 2], offset)?;
                     kill::die();
                 }
-                segment.file.write_all_at(&bytes[..size], offset)?;
+                segment.file.write(&bytes[..size], offset)?;
                 segment.end_at(position - (all - length(size)));
                 segment.fill(offset + length(size), &last);
                 bytes.drain(..size);
             } else {
                 let before = files.segments.back().map_or_else(Sequences::default, |segment| segment.last());
                 if files.spares.is_empty() {
-                    let blank = files.allocate(&self.folder, &self.config)?;
+                    let blank = files.allocate(&*self.disk, &self.folder, &self.config)?;
                     files.spares.push_back(blank);
                 }
                 // A spare that cannot be begun now stays one.
@@ -310,13 +326,25 @@ impl Spool {
         let recorded = self.queue().position;
         self.flush(recorded)?;
         let position = *self.written.borrow();
-        if *self.synced.borrow() >= position {
+        let synced = *self.synced.borrow();
+        if synced >= position {
             return Ok(());
         }
-        let segments: Vec<Arc<Segment>> = self.files().segments.iter().rev().take(2).cloned().collect();
-        for segment in segments {
-            segment.file.sync_data()?;
+        let (segments, made) = {
+            let files = self.files();
+            (files.segments.iter().filter(|segment| segment.ends_at() > synced).cloned().collect::<Vec<_>>(), files.next_number)
+        };
+        for segment in &segments {
+            segment.file.sync()?;
         }
+        if self.names_synced.load(Ordering::Relaxed) < made {
+            self.disk.sync_folder(&self.folder)?;
+            self.names_synced.store(made, Ordering::Relaxed);
+        }
+        for segment in &segments {
+            segment.lasts.store(true, Ordering::Relaxed);
+        }
+        self.queue().close(position);
         self.synced.send_replace(position);
         Ok(())
     }
@@ -331,38 +359,6 @@ impl Spool {
     #[must_use]
     pub fn last(&self) -> Sequences {
         self.queue().sequences
-    }
-
-    /// Deletes segments that everybody has up to these sequences and that no running request started in; never the one that is
-    /// written.
-    ///
-    /// # Errors
-    /// When a file cannot be deleted.
-    pub fn truncate(&self, taken_over: &Sequences) -> io::Result<()> {
-        let mut done = Vec::new();
-        {
-            let mut files = self.files();
-            let first_open = self.queue().open.first().copied().unwrap_or(u64::MAX);
-            while files.segments.len() > 1 {
-                let Some(first) = files.segments.front() else { break };
-                let all = first.last().iter().zip(taken_over).all(|(last, taken)| last <= taken);
-                if !all || first_open <= first.ends_at() {
-                    break;
-                }
-                done.extend(files.segments.pop_front());
-            }
-        }
-        done.iter().try_for_each(|segment| {
-            std::fs::remove_file(&segment.path)?;
-            kill_point(KillPoint::SegmentForgotten);
-            Ok(())
-        })
-    }
-
-    /// Whether everybody has everything.
-    #[must_use]
-    pub fn is_taken_over(&self, taken_over: &Sequences) -> bool {
-        self.last().iter().zip(taken_over).all(|(last, taken)| last <= taken)
     }
 }
 

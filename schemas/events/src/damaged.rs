@@ -11,7 +11,8 @@ macro_rules! damaged {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub struct $name {
-            /// Where the gateway keeps the damaged bytes: a file name in the folder `damaged` of its data.
+            /// Where the gateway keeps the damaged bytes: a file name in the folder `damaged` of its data; empty when the record was lost
+            /// with the power before it was on the disk.
             pub kept_in: String,
         }
     };

@@ -1,0 +1,164 @@
+//! What of a spool is sent next: whatever is synced and not taken over, in its order.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eventlog::Outgoing;
+use events::ask::Watermarks;
+use events::subject::Stream;
+
+use super::Spool;
+use super::record::{Found, RECORD_MAX, read};
+use super::segment::{HEADER, Segment, Sequences};
+
+/// Events sent at once.
+const BATCH: usize = 512;
+/// Bytes read at once.
+const CHUNK: usize = 512 * 1024;
+const _: () = assert!(CHUNK > RECORD_MAX);
+
+/// Where in a spool the events end that are sent.
+#[derive(Default)]
+pub struct Shipper {
+    sent: Option<End>,
+}
+
+/// Where events end: the segment, and the byte in it.
+pub struct End {
+    segment: Arc<Segment>,
+    offset: u64,
+}
+
+impl Shipper {
+    /// Begins again at the oldest that is there: what the log had acknowledged it may have lost.
+    pub fn again(&mut self) {
+        self.sent = None;
+    }
+
+    /// Goes on behind events that the log has acknowledged.
+    pub fn sent(&mut self, end: End) {
+        self.sent = Some(end);
+    }
+
+    /// The next events that are not taken over, none of a portion that all are; `None` when nothing more is synced.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn next(&self, spool: &Spool, taken: &Sequences) -> io::Result<Option<(Vec<Outgoing>, End)>> {
+        let segments = spool.segments();
+        let at =
+            self.sent.as_ref().and_then(|end| Some((segments.iter().position(|segment| Arc::ptr_eq(segment, &end.segment))?, end.offset)));
+        let (mut index, mut offset) = at.unwrap_or((0, HEADER));
+        while let Some(segment) = segments.get(index) {
+            let end = spool.synced_in(segment);
+            if offset >= end {
+                if end < segment.filled() {
+                    return Ok(None);
+                }
+                index += 1;
+                offset = HEADER;
+                continue;
+            }
+            let mut buffer = Vec::new();
+            segment.read(offset, end, &mut buffer, CHUNK)?;
+            let (events, read) = parse(&buffer, taken);
+            if read == 0 {
+                // Cannot be read here either; the scan has said so. Go on behind it.
+                if let Some(behind) = segment.behind_hole(offset) {
+                    offset = behind;
+                } else {
+                    index += 1;
+                    offset = HEADER;
+                }
+                continue;
+            }
+            let offset = offset + u64::try_from(read).unwrap_or(u64::MAX);
+            return Ok(Some((events, End { segment: Arc::clone(segment), offset })));
+        }
+        Ok(None)
+    }
+}
+
+/// The events in a chunk that are not taken over, and how many of its bytes they end at.
+fn parse(chunk: &[u8], taken: &Sequences) -> (Vec<Outgoing>, usize) {
+    let mut events = Vec::with_capacity(BATCH);
+    let mut offset = 0;
+    while events.len() < BATCH {
+        let Found::Record(record) = read(&chunk[offset..]) else { break };
+        if record.sequence > taken[record.stream.index()] {
+            events.push(Outgoing {
+                stream: record.stream,
+                subject: record.subject.to_owned(),
+                id: record.id.to_string(),
+                payload: Bytes::copy_from_slice(record.event),
+            });
+        }
+        offset += record.size;
+    }
+    (events, offset)
+}
+
+/// Up to where ledger and projector both have everything, where both need it.
+#[must_use]
+pub fn taken_over(ledger: &Watermarks, projector: &Watermarks) -> Sequences {
+    let of = |marks: &Watermarks, stream| marks.get(&stream).copied().unwrap_or(0);
+    Stream::ALL.map(|stream| {
+        let projected = of(projector, stream);
+        if needs_ledger(stream) { projected.min(of(ledger, stream)) } else { projected }
+    })
+}
+
+/// Which readers must have an event of a stream before it may be forgotten.
+const fn needs_ledger(stream: Stream) -> bool {
+    match stream {
+        Stream::Usage | Stream::Control => true,
+        Stream::Requests | Stream::Ledger => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::ids::{Ids, SystemIds};
+    use events::request::RequestRefused;
+    use events::{Draft, Source, SystemClock};
+
+    use super::*;
+    use crate::config::SpoolConfig;
+    use crate::spool::FileSystem;
+
+    #[test]
+    fn nothing_is_shipped_before_it_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool =
+            Spool::create(Arc::new(FileSystem), folder.path().join("boot"), Source::gateway("n", "boot"), SpoolConfig::default()).unwrap();
+        let refused = RequestRefused {
+            request: "r".into(),
+            key: "k".into(),
+            model: "m".to_owned(),
+            status: 402,
+            code: "insufficient_credits".to_owned(),
+            refused_at_us: 0,
+        };
+        let record = || {
+            let id = SystemIds.uuid(&SystemClock);
+            let draft = Draft { id, time_us: 0, account: "a", subject: "r", traceparent: None, payload: &refused };
+            spool.append(|batch| batch.push(&draft)).unwrap();
+        };
+        let taken = Sequences::default();
+        let mut shipper = Shipper::default();
+        let mut sent_now = || {
+            let Some((events, end)) = shipper.next(&spool, &taken).unwrap() else { return 0 };
+            shipper.sent(end);
+            events.len()
+        };
+        record();
+        assert_eq!(sent_now(), 0, "written and not synced");
+        spool.sync().unwrap();
+        record();
+        assert_eq!(sent_now(), 1, "what is synced, and nothing behind it");
+        assert_eq!(sent_now(), 0);
+        spool.sync().unwrap();
+        assert_eq!((sent_now(), spool.is_synced()), (1, true));
+    }
+}
