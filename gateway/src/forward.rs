@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use events::ask::Answers;
 use events::caller::{CALLER_HEADER, Caller, InternalSecret};
 use events::clock::Clock;
 use http::HeaderValue;
@@ -27,6 +28,8 @@ pub enum Reads {
 /// Forwards reads of one process.
 #[derive(Clone)]
 pub struct Forward {
+    /// Whose.
+    pub who: Answers,
     /// Who calls.
     pub directory: Arc<Directory>,
     /// Where to.
@@ -57,7 +60,7 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
             let url = base.join(&target).map_err(|_| GatewayError::Internal)?;
             let answer = client.get(url).header(CALLER_HEADER, signature).send().await.map_err(|error| {
                 tracing::warn!(%error, "a read was not answered: {error}");
-                GatewayError::LedgerUnavailable
+                GatewayError::unavailable(forward.who)
             })?;
             let mut response = Response::builder().status(answer.status());
             for name in ["content-type", "x-as-of", "x-next-cursor"] {

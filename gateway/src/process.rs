@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use eventlog::{Asker, Log};
 use events::Source;
+use events::ask::Answers;
 use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
@@ -136,6 +137,7 @@ impl Gateway {
             directory: Arc::clone(&directory),
             spool: Arc::clone(&spool),
             ledger: neighbours.ledger.clone(),
+            projector: neighbours.projector.clone(),
             server: Arc::clone(&server),
             billing: config.billing,
             clock: Arc::clone(&clock),
@@ -159,7 +161,8 @@ impl Gateway {
             give_up: CancellationToken::new(),
         };
         gateway.ship(&neighbours, &spool, old, &directory);
-        let forward = |reads: &Reads| Forward {
+        let forward = |who: Answers, reads: &Reads| Forward {
+            who,
             directory: Arc::clone(&directory),
             reads: reads.clone(),
             secret: neighbours.secret.clone(),
@@ -172,8 +175,8 @@ impl Gateway {
             let parts = Parts {
                 stages: Arc::new(gateway.stages(&routes, &admission)?),
                 admin: admin.clone(),
-                ledger: forward(&neighbours.ledger_reads),
-                projector: forward(&neighbours.projector_reads),
+                ledger: forward(Answers::Ledger, &neighbours.ledger_reads),
+                projector: forward(Answers::Projector, &neighbours.projector_reads),
                 health: Health { log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), spool: Arc::clone(&spool) },
             };
             let head_timeout = Duration::from_millis(server.read_timeout_ms);

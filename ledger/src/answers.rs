@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eventlog::ask::{Answerer, Answering, answer};
 use events::ask::{
-    AskKeySpend, AskLease, AskLedgerWatermarks, AskQuarantine, CloseSource, CountAccounts, DecideQuarantine, PostCredit, Question,
+    AskKeySpend, AskLease, AskQuarantine, AskWatermarks, CloseSource, CountAccounts, DecideQuarantine, PostCredit, Question,
 };
 use sqlx::{Any, Row};
 
@@ -52,11 +52,9 @@ impl Answerer for Answers {
                     })
                     .await
                 }
-                AskLedgerWatermarks::NAME => {
-                    answer(question, async |ask: AskLedgerWatermarks| {
-                        said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await)
-                    })
-                    .await
+                AskWatermarks::NAME => {
+                    answer(question, async |ask: AskWatermarks| said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await))
+                        .await
                 }
                 CountAccounts::NAME => answer(question, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
                 other => Err(format!("no such question: {other}")),

@@ -1,5 +1,6 @@
 //! The outbox: the ledger's own events are written with their effect and published afterwards, again and again if NATS loses them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eventlog::store::{placeholders, portions};
@@ -138,7 +139,15 @@ pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
 /// # Errors
 /// When the database is away.
 pub async fn written(ledger: &Ledger) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(&ledger.store.reads).await?;
+    written_in(&mut *ledger.store.reads.acquire().await?).await
+}
+
+/// How many facts the books have, as a transaction sees it.
+///
+/// # Errors
+/// When the database is away.
+pub async fn written_in(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(connection).await?;
     row.try_get::<i64, _>("written").map(i64::unsigned_abs)
 }
 
@@ -152,6 +161,28 @@ pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, 
         .fetch_optional(&ledger.store.reads)
         .await?;
     row.map(|row| row.try_get("event_id")).transpose()
+}
+
+/// The first place at which the books have another event than is told, by place and id.
+///
+/// # Errors
+/// When the database is away.
+pub async fn differs(ledger: &Ledger, told: &BTreeMap<u64, String>) -> Result<Option<u64>, sqlx::Error> {
+    let (Some((first, _)), Some((last, _))) = (told.first_key_value(), told.last_key_value()) else { return Ok(None) };
+    let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
+    let rows = sqlx::query::<Any>("SELECT sequence, event_id FROM outbox WHERE sequence BETWEEN $1 AND $2 ORDER BY sequence")
+        .bind(number(*first))
+        .bind(number(*last))
+        .fetch_all(&ledger.store.reads)
+        .await?;
+    for row in rows {
+        let sequence = row.try_get::<i64, _>("sequence")?.unsigned_abs();
+        let id: &str = row.try_get("event_id")?;
+        if told.get(&sequence).is_some_and(|told| told != id) {
+            return Ok(Some(sequence));
+        }
+    }
+    Ok(None)
 }
 
 /// Publishes until `stop`, and then what is left, while this ledger is the first of those that share the books.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use events::ask::{AskLease, DecideAnswer, DecideQuarantine, Decision};
+use eventlog::quarantine;
+use events::ask::{AskLease, DecideAnswer, DecideQuarantine};
 use events::subject::Stream;
 
 use crate::answers::said;
@@ -15,7 +16,7 @@ use crate::process::Ledger;
 /// # Errors
 /// When it is parked, or the database is away: one sentence.
 pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String> {
-    if ask.closing || !said(eventlog::quarantine::is_parked(&ledger.store, ask.account.as_str()).await)? {
+    if ask.closing || !said(quarantine::is_parked(&ledger.store, ask.account.as_str()).await)? {
         return Ok(());
     }
     let account = &ask.account;
@@ -29,17 +30,12 @@ pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String
 /// When the database is away, or somebody else moved an account meanwhile: ask again.
 pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideAnswer, sqlx::Error> {
     let (store, now_us) = (&ledger.store, ledger.clock.now_us());
-    let Some(event) = eventlog::quarantine::list(store, Some(&command.event_id)).await?.into_iter().next() else {
-        return Ok(DecideAnswer::Unknown);
-    };
-    if command.decision == Decision::Discard {
-        eventlog::quarantine::discard(store, &event, now_us).await?;
-        return Ok(DecideAnswer::Done);
-    }
-    let still = if event.stream == Stream::Usage.name() {
-        eventlog::quarantine::release(store, &PostUsage::new(Arc::clone(ledger)), &event, now_us).await?
-    } else {
-        eventlog::quarantine::release(store, &NoteControl, &event, now_us).await?
-    };
-    Ok(still.map_or(DecideAnswer::Done, |reason| DecideAnswer::Rejected { reason }))
+    quarantine::decide(store, command, now_us, async |event| {
+        if event.stream == Stream::Usage.name() {
+            quarantine::release(store, &PostUsage::new(Arc::clone(ledger)), event, now_us).await
+        } else {
+            quarantine::release(store, &NoteControl, event, now_us).await
+        }
+    })
+    .await
 }

@@ -58,7 +58,7 @@ impl Projector {
     /// Who answers questions for it.
     #[must_use]
     pub fn answers(&self) -> Arc<Answers> {
-        Arc::new(Answers(self.store.clone()))
+        Arc::new(Answers { store: self.store.clone(), clock: Arc::clone(&self.clock) })
     }
 
     /// Its read routes.

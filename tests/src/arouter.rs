@@ -84,6 +84,15 @@ impl Arouter {
         self.folder.path().join("data")
     }
 
+    /// The address at which the database `ledger` or `projector` can be read.
+    #[must_use]
+    pub fn database(&self, name: &str) -> String {
+        match &self.storage {
+            Storage::Sqlite => load::file(&self.data().join(name).with_extension("db")),
+            Storage::Postgres(postgres) => postgres.url(name),
+        }
+    }
+
     /// The arguments and environment that every command on this folder gets.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
@@ -189,8 +198,7 @@ impl Arouter {
 
     /// Proves that nothing was lost and nothing happened twice, once everything has settled.
     pub async fn prove(&self, told: &Told, provider: &Provider) {
-        let database = |name: &str| load::file(&self.data().join(name));
-        told.prove(&database("ledger.db"), &database("projector.db"), provider).await;
+        told.prove(&self.database("ledger"), &self.database("projector"), provider).await;
     }
 
     fn signal(&self, signal: Signal) {

@@ -7,6 +7,7 @@ pub mod apart;
 pub mod postgres;
 pub mod provider;
 pub mod load;
+pub mod rows;
 pub mod simulation;
 pub mod spooling;
 pub mod seeds;

@@ -1,20 +1,15 @@
 //! What the streams held outlives them: reports and books are made again from archive and streams, and nothing in it changes unseen.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::Row;
-use tests::load::{file, read};
+use eventlog::{Log, LogError};
+use events::subject::Stream;
+use tests::load::read;
+use tests::postgres::Postgres;
+use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage, Told};
-
-const REPORTS: &str = "SELECT request || '|' || account || '|' || model || '|' || outcome || '|' || CAST(admitted_at_us AS TEXT) || '|' ||
-    CAST(latency_us AS TEXT) || '|' || tokens || '|' || CAST(cost_nanos AS TEXT) FROM generations";
-
-async fn reports(arouter: &Arouter) -> BTreeSet<String> {
-    read(&file(&arouter.data().join("projector.db")), REPORTS).await.iter().map(|row| row.get(0)).collect()
-}
 
 async fn work(arouter: &Arouter, told: &Told, requests: usize) {
     let target = arouter.target();
@@ -63,24 +58,24 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     for stream in ["REQUESTS", "USAGE"] {
         std::fs::remove_dir_all(arouter.data().join("nats/jetstream/$G/streams").join(stream)).expect("there is such a stream");
     }
-    let before = reports(&arouter).await;
+    let before = rows(&arouter, "projector", REPORTS).await;
     arouter.launch().await;
     work(&arouter, &told, 20).await;
     arouter.usage(60).await;
     arouter.settle_and_verify().await;
-    assert!(reports(&arouter).await.is_superset(&before));
+    assert!(rows(&arouter, "projector", REPORTS).await.is_superset(&before));
     let made = arouter.data().join("made");
     let (is_same, text) = run(&arouter, "replay", &[Path::new("--into"), &made]);
     assert!(is_same, "{text}");
 
     // New reports come from the archive and the streams.
     arouter.stop();
-    let before = reports(&arouter).await;
+    let before = rows(&arouter, "projector", REPORTS).await;
     assert_eq!(before.len(), 60);
     std::fs::remove_file(arouter.data().join("projector.db")).expect("deleted");
     arouter.launch().await;
     arouter.verify();
-    assert_eq!(reports(&arouter).await, before, "reports from archive and streams");
+    assert_eq!(rows(&arouter, "projector", REPORTS).await, before, "reports from archive and streams");
 
     // Nothing in it changes unseen.
     let first = manifests(&archive, "USAGE").swap_remove(0);
@@ -91,4 +86,89 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     std::fs::write(&damaged, bytes).expect("written");
     let (is_right, text) = run(&arouter, "verify", &[]);
     assert!(!is_right && text.contains("the archive is damaged at"), "{text}");
+}
+
+/// How many events came to a stream, and how many have left it: without the archive it cannot be read from its start then.
+async fn came_and_left(arouter: &Arouter, stream: Stream) -> (u64, u64) {
+    let running: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(arouter.data().join("running.json")).expect("it runs")).expect("JSON");
+    let log = Log::connect(running["nats_url"].as_str().expect("an address"), "test").await.expect("connected");
+    let left = match log.tail(stream, None).await {
+        Ok(_) => 0,
+        Err(LogError::Aged { first, .. }) => first - 1,
+        Err(error) => panic!("{error}"),
+    };
+    (log.last_sequence(stream).await.expect("a stream"), left)
+}
+
+/// Everything that books and reports say.
+async fn told_by(arouter: &Arouter) -> [std::collections::BTreeSet<String>; 3] {
+    [rows(arouter, "ledger", MOVEMENTS).await, rows(arouter, "ledger", FACTS).await, rows(arouter, "projector", REPORTS).await]
+}
+
+/// Events leave the streams behind the archive; books, reports, and everything at once are lost and made again.
+async fn events_leave(storage: Storage, forget: impl AsyncFn(&Arouter, &str)) {
+    let provider = Provider::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "[archive]\nurl = \"{}\"\nevery_seconds = 1\nkeep_days = 0.00001\n{}",
+        folder.path().join("archive").display(),
+        provider.config()
+    );
+    let mut arouter = Arouter::start(storage, &config).await;
+    let told = Arc::<Told>::default();
+    let mut requests = 0;
+    for lost in [&["projector"][..], &["ledger"], &["ledger", "projector"], &["nats", "ledger"]] {
+        work(&arouter, &told, 30).await;
+        requests += 30;
+        arouter.usage(requests).await;
+        arouter.settle_and_verify().await;
+        for stream in [Stream::Usage, Stream::Requests, Stream::Ledger] {
+            until("the streams to be empty", || async {
+                let (came, left) = came_and_left(&arouter, stream).await;
+                (came > 0 && left == came).then_some(())
+            })
+            .await;
+        }
+        assert_eq!(came_and_left(&arouter, Stream::Control).await.1, 0, "gateways read it from its start");
+        let (is_same, text) = run(&arouter, "replay", &[Path::new("--into"), &arouter.data().join(format!("made-{requests}"))]);
+        assert!(is_same, "{text}");
+        arouter.stop();
+        let before = told_by(&arouter).await;
+        assert_eq!(before[2].len(), requests);
+        for what in lost {
+            if *what == "nats" {
+                std::fs::remove_dir_all(arouter.data().join("nats/jetstream")).expect("deleted");
+            } else {
+                forget(&arouter, what).await;
+            }
+        }
+        arouter.launch().await;
+        arouter.settle_and_verify().await;
+        let after = told_by(&arouter).await;
+        for (before, after) in before.iter().zip(&after) {
+            assert!(after.is_superset(before), "{lost:?} was lost: {:?}", before.difference(after).next());
+        }
+    }
+    work(&arouter, &told, 10).await;
+    arouter.usage(requests + 10).await;
+    arouter.settle_and_verify().await;
+    arouter.prove(&told, &provider).await;
+}
+
+#[tokio::test]
+async fn events_leave_the_streams_and_nothing_is_missing() {
+    events_leave(Storage::Sqlite, async |arouter, name| {
+        std::fs::remove_file(arouter.data().join(name).with_extension("db")).expect("deleted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_leave_the_streams_and_nothing_is_missing_on_postgresql() {
+    events_leave(Storage::Postgres(Postgres::start()), async |arouter, name| {
+        read(&arouter.database(name), "DROP SCHEMA public CASCADE").await;
+        read(&arouter.database(name), "CREATE SCHEMA public").await;
+    })
+    .await;
 }

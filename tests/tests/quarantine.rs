@@ -50,11 +50,17 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     let account = arouter.keys.account.clone();
     let id = "01920000-0000-7000-8000-00000000000a";
     publish(&arouter, &account, id, event(&account, id, |event| event["data"]["tokens"] = json!("many"))).await;
-    let found = until("the quarantine", || async { waiting(&arouter).await.pop() }).await;
-    assert_eq!((&found["event_id"], &found["parks"], &found["stream"]), (&json!(id), &json!(account), &json!("USAGE")), "{found}");
-    assert!(found.get("payload").is_none(), "a list says nothing of what is in them");
+    let found = until("both readers' quarantine", || async { <[Value; 2]>::try_from(waiting(&arouter).await).ok() }).await;
+    for (found, (reader, parks)) in found.iter().zip([("ledger", json!(account)), ("projector", Value::Null)]) {
+        assert_eq!(
+            (&found["reader"], &found["event_id"], &found["parks"], &found["stream"]),
+            (&json!(reader), &json!(id), &parks, &json!("USAGE")),
+            "{found}"
+        );
+        assert!(found.get("payload").is_none(), "a list says nothing of what is in them");
+    }
     let (status, shown) = operator(&arouter, Method::GET, &format!("/{id}")).await;
-    assert!(status == StatusCode::OK && shown["data"]["payload"].as_str().unwrap().contains("\"tokens\":\"many\""), "{shown}");
+    assert!(status == StatusCode::OK && shown["data"][1]["payload"].as_str().unwrap().contains("\"tokens\":\"many\""), "{shown}");
     let (status, _) = operator(&arouter, Method::GET, "/nothing").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(!verifies(&arouter), "verify must name it");
@@ -74,7 +80,7 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     let (status, _) = arouter.call(Method::GET, "/api/v1/admin/quarantine", &arouter.keys.management_key, None).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "only the operator's");
     let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/discard")).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!((status, &answer["data"]["readers"]), (StatusCode::OK, &json!(["ledger", "projector"])), "{answer}");
     assert!(waiting(&arouter).await.is_empty());
 
     until("a lease", || async { (arouter.chat(request.clone()).await.0 == StatusCode::OK).then_some(()) }).await;
@@ -82,27 +88,36 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     assert!(nanos(&balance["balance"]) > 0, "{balance}");
 }
 
-#[tokio::test]
-async fn a_released_event_is_charged_once() {
-    let mut arouter = Arouter::start(Storage::Sqlite, "").await;
-    let account = arouter.keys.account.clone();
-    arouter.stop();
-    // As an older ledger left it, which did not understand what this one does.
-    let (id, database) = ("01920000-0000-7000-8000-00000000000b", format!("sqlite://{}", arouter.data().join("ledger.db").display()));
-    let store = eventlog::Store::open(&database, ledger::STEPS).await.unwrap();
+/// Sets an event aside, as an older version left it, which did not understand what this one does.
+async fn set_aside(arouter: &Arouter, database: &str, steps: &[eventlog::store::Step], id: &str, payload: String, parks: Option<&str>) {
+    let address = format!("sqlite://{}", arouter.data().join(database).display());
+    let store = eventlog::Store::open(&address, steps).await.unwrap();
     let insert = sqlx::query::<sqlx::Any>(
         "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, parks) VALUES ('USAGE', 1, $1, 'unknown type', $2, 0, $3)",
     );
     let mut transaction = store.begin().await.unwrap();
-    insert.bind(id).bind(event(&account, id, |_| ())).bind(account.clone()).execute(&mut *transaction).await.unwrap();
+    insert.bind(id.to_owned()).bind(payload).bind(parks.map(str::to_owned)).execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_released_event_is_charged_and_reported_once() {
+    let mut arouter = Arouter::start(Storage::Sqlite, "").await;
+    let account = arouter.keys.account.clone();
+    arouter.stop();
+    let id = "01920000-0000-7000-8000-00000000000b";
+    set_aside(&arouter, "ledger.db", ledger::STEPS, id, event(&account, id, |_| ()), Some(&account)).await;
+    set_aside(&arouter, "projector.db", projector::STEPS, id, event(&account, id, |_| ()), None).await;
     arouter.launch().await;
 
     let before = nanos(&arouter.balance().await["balance"]);
     let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/release")).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!((status, &answer["data"]["readers"]), (StatusCode::OK, &json!(["ledger", "projector"])), "{answer}");
     assert_eq!(nanos(&arouter.balance().await["balance"]), before - 1_000);
+    let request = serde_json::from_str::<Value>(&event(&account, id, |_| ())).unwrap()["subject"].clone();
+    let report = arouter.get(&format!("/api/v1/generation?id={}", request.as_str().unwrap())).await;
+    assert_eq!(nanos(&report["usage"]["cost"]), 1_000, "{report}");
     let (status, answer) = operator(&arouter, Method::POST, &format!("/{id}/release")).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
     assert_eq!(nanos(&arouter.balance().await["balance"]), before - 1_000);

@@ -1,26 +1,14 @@
 //! What is lost comes back: books from an older copy, streams that were deleted, reports that were deleted, and everything from the
 //! log alone.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use sqlx::Row;
-use tests::load::{file, read};
+use tests::load::read;
+use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage, Told};
-
-const MOVEMENTS: &str = "SELECT id || '|' || content_hash || '|' || account || '|' || CAST(version AS TEXT) || '|' || kind || '|' || CAST(amount_nanos AS TEXT) || '|' ||
-    CAST(balance_after_nanos AS TEXT) || '|' || description || '|' || CAST(created_at_us AS TEXT) || '|' || COALESCE(request, '') || '|' || COALESCE(key_hash, '') || '|' || COALESCE(lease, '') FROM transactions";
-const FACTS: &str = "SELECT CAST(sequence AS TEXT) || '|' || event_id || '|' || subject || '|' || payload FROM outbox";
-const REPORTS: &str = "SELECT request || '|' || account || '|' || key_hash || '|' || model || '|' || outcome || '|' || CAST(admitted_at_us AS TEXT) || '|' || CAST(latency_us AS TEXT) || '|' ||
-    tokens || '|' || unit_prices || '|' || CAST(cost_nanos AS TEXT) FROM generations";
-
-/// Rows as text.
-async fn rows(arouter: &Arouter, database: &str, sql: &'static str) -> BTreeSet<String> {
-    read(&file(&arouter.data().join(database)), sql).await.iter().map(|row| row.get(0)).collect()
-}
 
 async fn work(arouter: &Arouter, told: &Told, requests: usize) {
     let target = arouter.target();
@@ -53,17 +41,17 @@ async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
     work(&arouter, &told, 60).await;
     arouter.usage(90).await;
     arouter.stop();
-    let (movements, facts) = (rows(&arouter, "ledger.db", MOVEMENTS).await, rows(&arouter, "ledger.db", FACTS).await);
+    let (movements, facts) = (rows(&arouter, "ledger", MOVEMENTS).await, rows(&arouter, "ledger", FACTS).await);
     std::fs::rename(&older, &books).expect("restored");
-    let restored = rows(&arouter, "ledger.db", MOVEMENTS).await;
+    let restored = rows(&arouter, "ledger", MOVEMENTS).await;
     assert!(restored.len() < movements.len(), "the copy is older");
     arouter.launch().await;
     work(&arouter, &told, 10).await;
     arouter.usage(100).await;
     arouter.settle_and_verify().await;
     arouter.prove(&told, &provider).await;
-    assert!(rows(&arouter, "ledger.db", MOVEMENTS).await.is_superset(&movements), "the same movements, to the byte");
-    assert!(rows(&arouter, "ledger.db", FACTS).await.is_superset(&facts), "the same facts, to the byte");
+    assert!(rows(&arouter, "ledger", MOVEMENTS).await.is_superset(&movements), "the same movements, to the byte");
+    assert!(rows(&arouter, "ledger", FACTS).await.is_superset(&facts), "the same facts, to the byte");
 }
 
 #[tokio::test]
@@ -75,16 +63,16 @@ async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() 
     for (number, stream) in (1..).zip(["USAGE", "LEDGER", "CONTROL"]) {
         arouter.usage(30 * number).await;
         arouter.stop();
-        let (movements, facts) = (rows(&arouter, "ledger.db", MOVEMENTS).await, rows(&arouter, "ledger.db", FACTS).await);
-        let reports = rows(&arouter, "projector.db", REPORTS).await;
+        let (movements, facts) = (rows(&arouter, "ledger", MOVEMENTS).await, rows(&arouter, "ledger", FACTS).await);
+        let reports = rows(&arouter, "projector", REPORTS).await;
         std::fs::remove_dir_all(arouter.data().join("nats/jetstream/$G/streams").join(stream)).expect("there is such a stream");
         arouter.launch().await;
         work(&arouter, &told, 30).await;
         arouter.usage(30 * (number + 1)).await;
         arouter.settle_and_verify().await;
-        assert!(rows(&arouter, "ledger.db", MOVEMENTS).await.is_superset(&movements), "{stream}: the same movements");
-        assert!(rows(&arouter, "ledger.db", FACTS).await.is_superset(&facts), "{stream}: the same facts");
-        assert!(rows(&arouter, "projector.db", REPORTS).await.is_superset(&reports), "{stream}: the same reports");
+        assert!(rows(&arouter, "ledger", MOVEMENTS).await.is_superset(&movements), "{stream}: the same movements");
+        assert!(rows(&arouter, "ledger", FACTS).await.is_superset(&facts), "{stream}: the same facts");
+        assert!(rows(&arouter, "projector", REPORTS).await.is_superset(&reports), "{stream}: the same reports");
     }
     arouter.prove(&told, &provider).await;
 }
@@ -97,13 +85,13 @@ async fn reports_that_were_deleted_are_made_again_byte_for_byte() {
     work(&arouter, &told, 60).await;
     arouter.settle_and_verify().await;
     arouter.stop();
-    let reports = rows(&arouter, "projector.db", REPORTS).await;
+    let reports = rows(&arouter, "projector", REPORTS).await;
     assert_eq!(reports.len(), 60);
     std::fs::remove_file(arouter.data().join("projector.db")).expect("deleted");
     arouter.launch().await;
     // `verify` waits until the new reports have read the log.
     arouter.verify();
-    assert_eq!(rows(&arouter, "projector.db", REPORTS).await, reports);
+    assert_eq!(rows(&arouter, "projector", REPORTS).await, reports);
 }
 
 /// `arouter replay`: whether it went well, and what it said.

@@ -97,8 +97,9 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
         terms: apart.config.leases,
     };
     let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
-    ledger::replay::catch_up(&ledger, &apart.log.with_archive(apart.config.archive.open()?), None).await?;
-    ledger.start(&apart.log, &apart.tasks, &apart.stop);
+    let whole = apart.log.with_archive(apart.config.archive.open()?);
+    ledger::replay::catch_up(&ledger, &whole, None).await?;
+    ledger.start(&whole, &apart.tasks, &apart.stop);
     archive::start(&apart.config.archive, &apart.log, &ledger.is_first(), &apart.clock, &apart.tasks, &apart.stop)?;
     let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
     let router = ledger.router(apart.secret.clone());
@@ -132,8 +133,8 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
     };
     let neighbours = Neighbours {
         log: apart.log.clone(),
-        ledger: Asker::Remote(Box::new(apart.log.clone())),
-        projector: Asker::Remote(Box::new(apart.log.clone())),
+        ledger: Asker::remote(Answers::Ledger, &apart.log),
+        projector: Asker::remote(Answers::Projector, &apart.log),
         ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
         secret: apart.secret.clone(),

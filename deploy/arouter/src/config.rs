@@ -132,19 +132,21 @@ pub struct ArchiveConfig {
     pub every_seconds: u32,
     /// A segment's size before compression.
     pub segment_bytes: usize,
+    /// Days that archived events stay in their streams; for ever when absent.
+    pub keep_days: Option<f64>,
 }
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        let ArchiveTerms { every_seconds, segment_bytes } = ArchiveTerms::default();
-        Self { url: None, options: BTreeMap::new(), every_seconds, segment_bytes }
+        let ArchiveTerms { every_seconds, segment_bytes, keep_days } = ArchiveTerms::default();
+        Self { url: None, options: BTreeMap::new(), every_seconds, segment_bytes, keep_days }
     }
 }
 
 impl ArchiveConfig {
     /// When segments are written.
     pub const fn terms(&self) -> ArchiveTerms {
-        ArchiveTerms { every_seconds: self.every_seconds, segment_bytes: self.segment_bytes }
+        ArchiveTerms { every_seconds: self.every_seconds, segment_bytes: self.segment_bytes, keep_days: self.keep_days }
     }
 
     /// The archive, when there is one.
@@ -192,6 +194,9 @@ impl Config {
                     variable(name).with_context(|| format!("provider {}: the environment variable {name} is not set", provider.slug))?;
                 provider.api_key = Some(key);
             }
+        }
+        if config.archive.keep_days.is_some_and(|days| !(days.is_finite() && days >= 0.0)) {
+            bail!("configuration: archive.keep_days must be a number of days, 0 or more; leave it out to keep all events in the streams");
         }
         if config.internal.secret.as_ref().is_some_and(|secret| secret.len() < 32) {
             bail!("configuration: internal.secret must have at least 32 characters");

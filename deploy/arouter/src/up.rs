@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use eventlog::{Asker, Log};
+use events::ask::Answers;
 use events::caller::InternalSecret;
 use events::ids::{Ids, SystemIds};
 use events::{Clock, SystemClock};
@@ -61,7 +62,7 @@ impl Background {
         let projector = Projector::open(&projector, Arc::clone(&clock)).await?;
         let whole = log.with_archive(config.archive.open()?);
         ledger::replay::catch_up(&ledger, &whole, None).await?;
-        ledger.start(&log, &tasks, &stop_readers);
+        ledger.start(&whole, &tasks, &stop_readers);
         projector.start(&whole, &tasks, &stop_readers);
         archive::start(&config.archive, &log, &ledger.is_first(), &clock, &tasks, &stop_readers)?;
         Ok(Self { nats_url, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })
@@ -94,8 +95,8 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let (ledger, projector) = (&background.ledger, &background.projector);
     let neighbours = Neighbours {
         log: background.log.clone(),
-        ledger: Asker::Local(ledger.answers()),
-        projector: Asker::Local(projector.answers()),
+        ledger: Asker::local(Answers::Ledger, ledger.answers()),
+        projector: Asker::local(Answers::Projector, projector.answers()),
         ledger_reads: Reads::Local(ledger.router(secret.clone())),
         projector_reads: Reads::Local(projector.router(secret.clone())),
         secret,

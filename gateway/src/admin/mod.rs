@@ -34,6 +34,8 @@ pub struct Admin {
     pub spool: Arc<Spool>,
     /// Money and spending.
     pub ledger: Asker,
+    /// Reports.
+    pub projector: Asker,
     /// Bounds of a body.
     pub server: Arc<ServerConfig>,
     /// Fees, and how long bought credit lasts.
@@ -72,6 +74,12 @@ impl Admin {
         })
     }
 
+    /// Whoever reads the log into tables.
+    #[must_use]
+    pub const fn readers(&self) -> [&Asker; 2] {
+        [&self.ledger, &self.projector]
+    }
+
     /// Checks the operator's token.
     ///
     /// # Errors
@@ -87,6 +95,6 @@ impl Admin {
 impl From<AskError> for GatewayError {
     fn from(error: AskError) -> Self {
         tracing::warn!(%error, "{error}");
-        Self::LedgerUnavailable
+        Self::unavailable(error.who())
     }
 }

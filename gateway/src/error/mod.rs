@@ -1,7 +1,7 @@
 //! Every way a call can fail: one exhaustive match gives status, type and code; one function renders the body.
 
 use axum::response::{IntoResponse, Response};
-use events::ask::{Denial, LimitSource};
+use events::ask::{Answers, Denial, LimitSource};
 use events::clock::rfc3339;
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
@@ -46,6 +46,9 @@ pub enum GatewayError {
     /// The ledger does not answer and no lease is warm.
     #[error("The ledger does not answer, so no credit can be set aside; try again shortly.")]
     LedgerUnavailable,
+    /// The projector does not answer.
+    #[error("The projector does not answer, so there are no reports now; try again shortly.")]
+    ProjectorUnavailable,
     /// The spool takes nothing more.
     #[error("Requests cannot be recorded safely right now, so none is sent; the operator must free the spool.")]
     SpoolFull,
@@ -129,6 +132,7 @@ impl GatewayError {
                 },
             ),
             Self::LedgerUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable"),
+            Self::ProjectorUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "projector_unavailable"),
             Self::SpoolFull => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "spool_full"),
             Self::UpstreamRefused { status, .. } => shown(*status, refused_kind(*status), "upstream_refused"),
             Self::Upstream(_) => shown(StatusCode::BAD_GATEWAY, "upstream_error", "upstream_error"),
@@ -137,6 +141,15 @@ impl GatewayError {
             Self::Conflict(_) => shown(StatusCode::CONFLICT, "conflict_error", "conflict"),
             Self::MethodNotAllowed => shown(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed"),
             Self::Internal => shown(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
+        }
+    }
+
+    /// A process of ours does not answer.
+    #[must_use]
+    pub const fn unavailable(who: Answers) -> Self {
+        match who {
+            Answers::Ledger => Self::LedgerUnavailable,
+            Answers::Projector => Self::ProjectorUnavailable,
         }
     }
 
@@ -170,6 +183,7 @@ impl GatewayError {
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
             | Self::LedgerUnavailable
+            | Self::ProjectorUnavailable
             | Self::SpoolFull
             | Self::Upstream(_)
             | Self::UpstreamTimeout
@@ -195,7 +209,7 @@ impl GatewayError {
         let body = ErrorBody::new(&self.to_string(), kind, code, param, &self.metadata()).to_text();
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();
-        if matches!(code, "in_flight_budget" | "ledger_unavailable" | "spool_full") {
+        if matches!(code, "in_flight_budget" | "ledger_unavailable" | "projector_unavailable" | "spool_full") {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if let Some(Ok(id)) = request.map(|request| HeaderValue::from_str(request.as_str())) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::{Asker, Log};
-use events::ask::{AskLedgerWatermarks, AskProjectorWatermarks, CloseSource};
+use events::ask::{AskWatermarks, CloseSource};
 use events::subject::Stream;
 use events::{KillPoint, kill_point};
 use tokio::time::Instant;
@@ -130,8 +130,8 @@ impl Publisher {
     /// Up to where ledger and projector both have everything, where both need it; `None` when one does not answer.
     async fn watermarks(&self) -> Option<Sequences> {
         let source = self.spool.source.0.clone();
-        let ledger = self.ledger.ask(&AskLedgerWatermarks { source: source.clone() }, ASK_TIMEOUT).await.ok()?;
-        let projector = self.projector.ask(&AskProjectorWatermarks { source }, ASK_TIMEOUT).await.ok()?;
+        let ledger = self.ledger.ask(&AskWatermarks { source: source.clone() }, ASK_TIMEOUT).await.ok()?;
+        let projector = self.projector.ask(&AskWatermarks { source }, ASK_TIMEOUT).await.ok()?;
         Some(taken_over(&ledger, &projector))
     }
 }

@@ -1,7 +1,7 @@
 //! Books that are older than the log are brought up to it before anything is decided on them: after a database was restored from a
 //! copy, and, from empty ones, to make them again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use eventlog::consume;
@@ -60,6 +60,9 @@ pub enum CatchUpError {
         /// The next one that is there.
         found: u64,
     },
+    /// Another ledger does the same.
+    #[error("another process has moved the ledger's books")]
+    Moved,
     /// The books have gone another way.
     #[error("the ledger's books and stream LEDGER tell different stories at fact {0}: they belong to different installations")]
     Fork(u64),
@@ -77,7 +80,10 @@ struct Told {
 /// # Errors
 /// When the books and the log do not fit, or NATS or the database fails.
 pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<u64, CatchUpError> {
-    let Some(last) = log.last_event(Stream::Ledger).await? else { return Ok(0) };
+    let last = log.last_event(Stream::Ledger).await?;
+    // A stream that was made anew says nothing of what the archive has from before.
+    let Some(last) = (if last.is_none() { log.last_archived(Stream::Ledger).await? } else { last }) else { return Ok(0) };
+    let end = log.last_sequence(Stream::Ledger).await?;
     let envelope = RawEnvelope::parse(&last.payload)?;
     let told = envelope.sequence_number()?;
     let written = outbox::adopt(ledger, envelope.source).await?;
@@ -92,12 +98,14 @@ pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<
     let mut tries = 0;
     loop {
         tries += 1;
-        match read_on(ledger, log, last.sequence, until.unwrap_or(u64::MAX)).await {
+        match read_on(ledger, log, end, until.unwrap_or(u64::MAX)).await {
             Ok(at) => {
                 renew(ledger).await?;
                 return Ok(at - written);
             }
-            Err(CatchUpError::Tail(error)) if tries < TRIES => tracing::warn!(%error, "reading goes on where it stopped: {error}"),
+            Err(error @ (CatchUpError::Tail(_) | CatchUpError::Moved)) if tries < TRIES => {
+                tracing::warn!(%error, "reading goes on where it stopped: {error}");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -106,21 +114,22 @@ pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<
 /// Does again what the stream has up to a place and the books lack; gives back the last fact.
 async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64, CatchUpError> {
     let written = outbox::written(ledger).await?;
-    let (mut at, junction) = (written, outbox::event_at(ledger, written).await?);
+    let mut at = written;
     let mut facts = log.tail(Stream::Ledger, None).await?;
     let mut usage = Usage::default();
     let mut is_read = false;
     while !is_read && at < until {
-        let mut told = Vec::with_capacity(BATCH);
+        let (mut told, mut again) = (Vec::with_capacity(BATCH), BTreeMap::new());
         let batch = facts.next_batch(BATCH, LINGER).await?;
         is_read = facts.has_read(end);
         for record in batch {
             let sequence = RawEnvelope::parse(&record.payload)?.sequence_number()?;
-            if sequence == written && junction.as_ref().is_some_and(|id| *id != record.id) {
-                return Err(CatchUpError::Fork(written));
-            }
             // What was sent twice, and what the books have.
-            if sequence <= at || sequence > until {
+            if sequence <= at {
+                again.insert(sequence, record.id);
+                continue;
+            }
+            if sequence > until {
                 continue;
             }
             if sequence > at + 1 {
@@ -135,6 +144,9 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
             redo(ledger, &told, &usage).await?;
             usage.forget(&told);
             told = later;
+        }
+        if let Some(sequence) = outbox::differs(ledger, &again).await? {
+            return Err(CatchUpError::Fork(sequence));
         }
     }
     Ok(at)
@@ -246,8 +258,11 @@ fn tell(record: Record) -> Result<Told, CatchUpError> {
 
 /// Does facts again, in one transaction with the outbox.
 async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), CatchUpError> {
-    let Some(last) = told.last() else { return Ok(()) };
+    let (Some(first), Some(last)) = (told.first(), told.last()) else { return Ok(()) };
     let mut transaction = ledger.store.begin().await?;
+    if outbox::written_in(&mut transaction).await? + 1 != first.sequence {
+        return Err(CatchUpError::Moved);
+    }
     let mut desk = ledger.desk();
     load(&mut desk, &mut transaction, told, usage).await?;
     for told in told {

@@ -44,18 +44,32 @@ pub async fn answer<Q: Question, F: Future<Output = Result<Q::Answer, String>>>(
 pub enum AskError {
     /// Nobody answered in time.
     #[error("the {0} does not answer")]
-    Away(&'static str),
+    Away(Answers),
     /// It answered that it cannot.
     #[error("the {0} answered: {1}")]
-    Refused(&'static str, String),
+    Refused(Answers, String),
+}
+
+impl AskError {
+    /// Who was asked.
+    #[must_use]
+    pub const fn who(&self) -> Answers {
+        match self {
+            Self::Away(who) | Self::Refused(who, _) => *who,
+        }
+    }
 }
 
 /// Somebody to ask.
 #[derive(Clone)]
-pub enum Asker {
-    /// In this process.
+pub struct Asker {
+    to: Answers,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
     Local(Arc<dyn Answerer>),
-    /// Behind NATS.
     Remote(Box<Log>),
 }
 
@@ -72,19 +86,37 @@ fn subject(to: Answers, name: &str) -> String {
 }
 
 impl Asker {
+    /// Somebody in this process.
+    #[must_use]
+    pub fn local(to: Answers, answerer: Arc<dyn Answerer>) -> Self {
+        Self { to, way: Way::Local(answerer) }
+    }
+
+    /// Somebody behind NATS.
+    #[must_use]
+    pub fn remote(to: Answers, log: &Log) -> Self {
+        Self { to, way: Way::Remote(Box::new(log.clone())) }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn who(&self) -> Answers {
+        self.to
+    }
+
     /// Asks and waits for the answer.
     ///
     /// # Errors
     /// When there is none in time, or it says no.
     pub async fn ask<Q: Question>(&self, question: &Q, within: Duration) -> Result<Q::Answer, AskError> {
-        let who = Q::TO.as_str();
+        let who = self.who();
         let bytes = serde_json::to_vec(question).map_err(|error| AskError::Refused(who, error.to_string()))?;
-        let reply = match self {
-            Self::Local(answerer) => {
+        let reply = match &self.way {
+            Way::Local(answerer) => {
                 tokio::time::timeout(within, answerer.answer(Q::NAME, &bytes)).await.map_err(|_| AskError::Away(who))?
             }
-            Self::Remote(log) => {
-                let request = log.client.request(subject(Q::TO, Q::NAME), bytes.into());
+            Way::Remote(log) => {
+                let request = log.client.request(subject(self.to, Q::NAME), bytes.into());
                 let message =
                     tokio::time::timeout(within, request).await.map_err(|_| AskError::Away(who))?.map_err(|_| AskError::Away(who))?;
                 let reply: Reply = serde_json::from_slice(&message.payload).map_err(|error| AskError::Refused(who, error.to_string()))?;

@@ -50,9 +50,9 @@ pub enum LogError {
         /// The setting.
         what: String,
     },
-    /// Events have left a stream that a reader has not read.
+    /// Events have left a stream that a reader has not read, and are in no archive that it has.
     #[error(
-        "the events behind {behind} have left the stream {stream}, which begins at {first} now: they are in the archive; set [archive] url, or restore from a newer copy"
+        "the events behind {behind} have left the stream {stream}, which begins at {first} now, and no archive that is open here has them: set [archive] url to the one that does, or restore from a newer copy"
     )]
     Aged {
         /// Its name.

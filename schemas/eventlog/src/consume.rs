@@ -180,18 +180,9 @@ impl<F: Fold> Reader<F> {
         sources: &mut Sources,
         identity: &str,
     ) -> Result<Checkpoint, Stop> {
-        let mut events = Vec::with_capacity(batch.0.len());
-        for (record, read) in &batch.0 {
-            if let Ok((envelope, sequence)) = read {
-                sources.note(envelope.source, *sequence);
-                events.push(Event { record, envelope: *envelope });
-            }
-        }
         let mut transaction = self.store.begin().await?;
-        apply(&mut transaction, &self.fold, self.stream, &events, &batch.broken(), self.clock.now_us()).await?;
-        sources.save(&mut transaction, self.stream).await?;
-        let last = batch.0.last().map_or((0, String::new()), |(record, _)| (record.sequence, record.id.clone()));
-        let next = Checkpoint { identity: identity.to_owned(), sequence: last.0, event_id: last.1 };
+        batch.apply(&mut transaction, &self.fold, self.stream, sources, self.clock.now_us()).await?;
+        let next = batch.end(identity);
         if !advance(&mut transaction, self.stream, from, &next).await? {
             return Err(Stop::Fenced);
         }
@@ -222,6 +213,32 @@ impl<'a> Batch<'a> {
             read.map_err(|error| error.to_string())
         };
         Self(records.iter().map(|record| (record, read(record))).collect())
+    }
+
+    /// Applies all of it and notes where it came from.
+    pub async fn apply<F: Fold>(
+        &self,
+        connection: &mut AnyConnection,
+        fold: &F,
+        stream: Stream,
+        sources: &mut Sources,
+        now_us: i64,
+    ) -> Result<(), sqlx::Error> {
+        let mut events = Vec::with_capacity(self.0.len());
+        for (record, read) in &self.0 {
+            if let Ok((envelope, sequence)) = read {
+                sources.note(envelope.source, *sequence);
+                events.push(Event { record, envelope: *envelope });
+            }
+        }
+        apply(connection, fold, stream, &events, &self.broken(), now_us).await?;
+        sources.save(connection, stream).await
+    }
+
+    /// Where a reader is that has read all of it.
+    pub fn end(&self, identity: &str) -> Checkpoint {
+        let last = self.0.last().map_or((0, String::new()), |(record, _)| (record.sequence, record.id.clone()));
+        Checkpoint { identity: identity.to_owned(), sequence: last.0, event_id: last.1 }
     }
 
     /// Those that cannot be read.

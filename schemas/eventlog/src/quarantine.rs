@@ -1,6 +1,6 @@
 //! Events that could not be applied: they wait until an operator has them applied again, or gives them up.
 
-use events::ask::{Decision, Quarantined};
+use events::ask::{DecideAnswer, DecideQuarantine, Decision, Quarantined};
 use events::clock::rfc3339;
 use events::envelope::RawEnvelope;
 use events::subject::Stream;
@@ -75,6 +75,27 @@ fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
     })
 }
 
+/// Applies an event again by `again`, or gives it up.
+///
+/// # Errors
+/// When the database is away, or somebody else moved the same rows meanwhile: ask again.
+pub async fn decide(
+    store: &Store,
+    command: &DecideQuarantine,
+    now_us: i64,
+    again: impl AsyncFnOnce(&Quarantined) -> Result<Option<String>, sqlx::Error>,
+) -> Result<DecideAnswer, sqlx::Error> {
+    let Some(event) = list(store, Some(&command.event_id)).await?.into_iter().next() else {
+        return Ok(DecideAnswer::Unknown);
+    };
+    if command.decision == Decision::Discard {
+        discard(store, &event, now_us).await?;
+        return Ok(DecideAnswer::Done);
+    }
+    let still = again(&event).await?;
+    Ok(still.map_or(DecideAnswer::Done, |reason| DecideAnswer::Rejected { reason }))
+}
+
 /// Applies an event again, in one transaction with the decision. Gives back why it still cannot be applied, when so.
 ///
 /// # Errors
@@ -94,22 +115,18 @@ pub async fn release<F: Fold>(store: &Store, fold: &F, event: &Quarantined, now_
     if let Some(rejected) = fold.apply(&mut transaction, &again).await?.pop() {
         return Ok(Some(rejected.reason));
     }
-    decide(&mut transaction, event, Decision::Release, now_us).await?;
+    note(&mut transaction, event, Decision::Release, now_us).await?;
     transaction.commit().await?;
     Ok(None)
 }
 
-/// Gives an event up.
-///
-/// # Errors
-/// When the database is away.
-pub async fn discard(store: &Store, event: &Quarantined, now_us: i64) -> Result<(), sqlx::Error> {
+async fn discard(store: &Store, event: &Quarantined, now_us: i64) -> Result<(), sqlx::Error> {
     let mut transaction = store.begin().await?;
-    decide(&mut transaction, event, Decision::Discard, now_us).await?;
+    note(&mut transaction, event, Decision::Discard, now_us).await?;
     transaction.commit().await
 }
 
-async fn decide(connection: &mut AnyConnection, event: &Quarantined, decision: Decision, now_us: i64) -> Result<(), sqlx::Error> {
+async fn note(connection: &mut AnyConnection, event: &Quarantined, decision: Decision, now_us: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
         "UPDATE quarantine SET decision = $1, decided_at_us = $2 WHERE stream = $3 AND sequence = $4 AND event_id = $5 AND decision IS NULL",
     )

@@ -32,7 +32,8 @@ fn config(stream: Stream, replicas: usize) -> Config {
         num_replicas: replicas,
         discard: DiscardPolicy::New,
         deny_delete: true,
-        deny_purge: true,
+        // What may age out behind the archive is purged; NATS does not take this back once it is set.
+        deny_purge: !stream.may_age(),
         allow_direct: true,
         duplicate_window: DUPLICATE_WINDOW,
         ..Config::default()

@@ -53,7 +53,7 @@ pub enum TailError {
     /// The connection was made anew: the checkpoint must be verified again.
     #[error("reconnected")]
     Reconnected,
-    /// A message was lost on the way.
+    /// A message was lost on the way, or left the stream before it was read.
     #[error("a gap in the delivery")]
     Gap,
     /// The server or the connection failed.
@@ -75,8 +75,10 @@ pub struct Tail {
     archived: VecDeque<Record>,
     /// Which incarnation of the stream is there now.
     live: String,
-    /// The last event of it that was read.
-    read_to: u64,
+    /// The last event of it that was read, or need not be.
+    pub(crate) read_to: u64,
+    /// The first event that it held when it was opened.
+    pub(crate) first: u64,
     /// Which incarnation of the stream the last events are of.
     pub identity: String,
     /// Whether the checkpoint did not hold, so that reading starts over.
@@ -115,33 +117,43 @@ impl Log {
         let segments = match (&self.archive, &stands) {
             (Some(archive), Standing::Aged) => archive.behind(stream, checkpoint).await?,
             (Some(archive), Standing::Fails) if !is_rolled_back() => archive.behind(stream, checkpoint).await?,
-            (None, Standing::Aged) => {
-                let behind = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
-                return Err(LogError::Aged { stream: stream.name(), behind, first });
-            }
-            (_, Standing::Holds | Standing::Fails) => Vec::new(),
+            _ => Vec::new(),
         };
         // Behind the archive, when the stream is what its last segment says, else from the start: ids tell what was read.
         let end = match segments.last() {
             Some(last) => Some(last.end()).filter(|_| last.identity == identity),
-            None => checkpoint.filter(|_| matches!(stands, Standing::Holds)).cloned(),
+            None => checkpoint.filter(|_| !matches!(stands, Standing::Fails)).cloned(),
         };
-        let read_to = match end {
+        let mut read_to = match end {
             None => 0,
             Some(end) => match standing(&handle, &info, &end).await? {
-                Standing::Holds => end.sequence,
-                Standing::Aged => return Err(LogError::Aged { stream: stream.name(), behind: end.sequence, first }),
-                Standing::Fails => 0,
+                Standing::Holds | Standing::Aged => end.sequence,
+                // Rolled back to before the archive's end: what the stream has is read again.
+                Standing::Fails => first.saturating_sub(1),
             },
         };
-        if matches!(stands, Standing::Aged) && read_to + 1 < first {
-            return Err(LogError::Aged { stream: stream.name(), behind: read_to, first });
+        if read_to + 1 < first {
+            if !matches!(stands, Standing::Fails) || !is_rolled_back() {
+                return Err(LogError::Aged { stream: stream.name(), behind: read_to, first });
+            }
+            read_to = first - 1;
         }
         let restarted = checkpoint.is_some() && matches!(stands, Standing::Fails);
-        let (archive, segments) = (self.archive.clone(), segments.into());
-        let (archived, live) = (VecDeque::new(), identity.clone());
-        let (messages, delivered) = (None, 0);
-        Ok(Tail { handle, messages, connects, connection, delivered, archive, segments, archived, live, read_to, identity, restarted })
+        Ok(Tail {
+            handle,
+            messages: None,
+            connects,
+            connection,
+            delivered: 0,
+            archive: self.archive.clone(),
+            segments: segments.into(),
+            archived: VecDeque::new(),
+            live: identity.clone(),
+            read_to,
+            first,
+            identity,
+            restarted,
+        })
     }
 
     /// The last sequence that a stream holds.
@@ -155,12 +167,20 @@ impl Log {
 }
 
 impl Log {
-    /// Shows every event of a stream that matches a subject and came after a time, microseconds since 1970, and that is there now.
+    /// Shows every event of a stream that matches a subject and came after a time, microseconds since 1970, and that is there now; before
+    /// them, where the stream is younger or has lost its begin, what the archive has since then, of whatever subject.
     ///
     /// # Errors
-    /// When the server is away or refuses.
+    /// When the server or the archive is away or refuses.
     pub async fn scan(&self, stream: Stream, subject: String, since_us: i64, mut see: impl FnMut(&Record)) -> Result<(), LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let info = handle.get_info().await.map_err(LogError::server)?;
+        let is_whole = info.state.first_sequence <= 1 && info.created.unix_timestamp_nanos() / 1_000 < i128::from(since_us);
+        if let Some(archive) = self.archive.as_ref().filter(|_| !is_whole) {
+            for segment in archive.back(stream, |segment, _| segment.archived_at_us >= since_us).await? {
+                archive.read(&segment).await?.iter().for_each(&mut see);
+            }
+        }
         let start_time = async_nats::datetime::from_nanos(i128::from(since_us) * 1_000).map_err(LogError::server)?;
         let consumer: PullConsumer =
             handle.create_consumer(reader(DeliverPolicy::ByStartTime { start_time }, subject)).await.map_err(LogError::server)?;
@@ -181,18 +201,32 @@ impl Log {
         Ok(())
     }
 
-    /// The last event that a stream holds.
+    /// The last event that came to a stream; from the archive, when all have left it.
     ///
     /// # Errors
-    /// When the server is away or refuses.
+    /// When the server or the archive is away or refuses.
     pub async fn last_event(&self, stream: Stream) -> Result<Option<Record>, LogError> {
-        let last = self.last_sequence(stream).await?;
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let state = handle.get_info().await.map_err(LogError::server)?.state;
+        let last = state.last_sequence;
         if last == 0 {
             return Ok(None);
         }
-        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        if state.messages == 0 {
+            return self.last_archived(stream).await;
+        }
         let message = handle.get_raw_message(last).await.map_err(LogError::server)?;
         Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
+    }
+
+    /// The last event of a stream that the archive has, when there is one.
+    ///
+    /// # Errors
+    /// When the archive is away or damaged.
+    pub async fn last_archived(&self, stream: Stream) -> Result<Option<Record>, LogError> {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        let Some((last, _)) = archive.last(stream).await? else { return Ok(None) };
+        Ok(archive.read(&last).await?.pop())
     }
 }
 
@@ -218,7 +252,7 @@ impl Tail {
     }
 
     /// The next events of the archive, of one segment at a time; none when all are read.
-    async fn next_archived(&mut self, max: usize) -> Result<Vec<Record>, TailError> {
+    pub(crate) async fn next_archived(&mut self, max: usize) -> Result<Vec<Record>, TailError> {
         while self.archived.is_empty()
             && let Some(archive) = &self.archive
             && let Some(segment) = self.segments.pop_front()
@@ -304,7 +338,8 @@ impl Tail {
         let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
         let info = message.info().map_err(LogError::server)?;
         let (sequence, delivery) = (info.stream_sequence, info.consumer_sequence);
-        if delivery != self.delivered + 1 {
+        // A jump: a message was lost on the way, or has aged out before it was read; then the archive has it.
+        if delivery != self.delivered + 1 || sequence != self.read_to + 1 {
             return Err(TailError::Gap);
         }
         (self.delivered, self.read_to) = (delivery, sequence);

@@ -1,6 +1,7 @@
 //! Questions between processes and their answers: leases, credit, spending, watermarks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,10 @@ use crate::ids::{AccountId, KeyHash, LeaseId};
 use crate::money::Nanos;
 use crate::subject::Stream;
 
-/// A question: who answers, by which name, with what.
+/// A question: by which name it is asked, and what the answer is.
 pub trait Question: Serialize + DeserializeOwned + Send {
     /// The last part of the subject it is asked on.
     const NAME: &'static str;
-    /// Who answers.
-    const TO: Answers;
     /// The answer.
     type Answer: Serialize + DeserializeOwned + Send;
 }
@@ -36,6 +35,12 @@ impl Answers {
             Self::Ledger => "ledger",
             Self::Projector => "projector",
         }
+    }
+}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
     }
 }
 
@@ -112,6 +117,14 @@ pub struct Denial {
     pub resets_at_us: Option<i64>,
 }
 
+impl Denial {
+    /// Whether something is left, though not enough.
+    #[must_use]
+    pub const fn has_money(&self) -> bool {
+        self.limit_nanos.0.saturating_sub(self.spent_nanos.0).saturating_sub(self.held_nanos.0) > 0
+    }
+}
+
 /// Which bound a denial is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -138,7 +151,6 @@ impl LimitSource {
 
 impl Question for AskLease {
     const NAME: &'static str = "lease";
-    const TO: Answers = Answers::Ledger;
     type Answer = LeaseAnswer;
 }
 
@@ -153,7 +165,6 @@ pub struct CloseSource {
 
 impl Question for CloseSource {
     const NAME: &'static str = "close_source";
-    const TO: Answers = Answers::Ledger;
     /// Whether everything is posted and given back; ask again when not.
     type Answer = bool;
 }
@@ -230,7 +241,6 @@ pub enum CreditAnswer {
 
 impl Question for PostCredit {
     const NAME: &'static str = "credit";
-    const TO: Answers = Answers::Ledger;
     type Answer = CreditAnswer;
 }
 
@@ -258,7 +268,6 @@ pub struct KeySpend {
 
 impl Question for AskKeySpend {
     const NAME: &'static str = "key_spend";
-    const TO: Answers = Answers::Ledger;
     type Answer = BTreeMap<KeyHash, KeySpend>;
 }
 
@@ -268,36 +277,21 @@ pub struct CountAccounts {}
 
 impl Question for CountAccounts {
     const NAME: &'static str = "count_accounts";
-    const TO: Answers = Answers::Ledger;
     type Answer = u64;
 }
 
 /// Up to where a reader has everything of one source.
 pub type Watermarks = BTreeMap<Stream, u64>;
 
-/// Asks the ledger for its watermarks of a source.
+/// Asks a reader for its watermarks of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskLedgerWatermarks {
+pub struct AskWatermarks {
     /// The source.
     pub source: String,
 }
 
-impl Question for AskLedgerWatermarks {
+impl Question for AskWatermarks {
     const NAME: &'static str = "watermarks";
-    const TO: Answers = Answers::Ledger;
-    type Answer = Watermarks;
-}
-
-/// Asks the projector for its watermarks of a source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskProjectorWatermarks {
-    /// The source.
-    pub source: String,
-}
-
-impl Question for AskProjectorWatermarks {
-    const NAME: &'static str = "watermarks";
-    const TO: Answers = Answers::Projector;
     type Answer = Watermarks;
 }
 
@@ -321,7 +315,7 @@ pub struct Quarantined {
     pub payload: Option<String>,
 }
 
-/// Asks for the events that the ledger could not apply and nobody has decided about.
+/// Asks a reader for the events that it could not apply and nobody has decided about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskQuarantine {
     /// One of them, with its payload.
@@ -330,7 +324,6 @@ pub struct AskQuarantine {
 
 impl Question for AskQuarantine {
     const NAME: &'static str = "quarantine";
-    const TO: Answers = Answers::Ledger;
     type Answer = Vec<Quarantined>;
 }
 
@@ -355,7 +348,7 @@ impl Decision {
     }
 }
 
-/// Decides about an event that the ledger set aside.
+/// Decides about an event that a reader set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecideQuarantine {
     /// The event.
@@ -381,6 +374,5 @@ pub enum DecideAnswer {
 
 impl Question for DecideQuarantine {
     const NAME: &'static str = "decide_quarantine";
-    const TO: Answers = Answers::Ledger;
     type Answer = DecideAnswer;
 }

@@ -47,6 +47,13 @@ impl Stream {
         }
     }
 
+    /// Whether events may leave it once the archive has them. Keys and accounts stay: every gateway reads them from the start, and has
+    /// no archive.
+    #[must_use]
+    pub const fn may_age(self) -> bool {
+        !matches!(self, Self::Control)
+    }
+
     /// The place in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {

@@ -10,11 +10,11 @@ use serde_json::json;
 use crate::admin::{ASK_TIMEOUT, Admin};
 use crate::error::GatewayError;
 
-/// `{data: {event_id, decision}}`.
+/// `{data: {event_id, decision, readers}}`: `readers` are those that had set it aside. Each decides for itself; asking again is harmless.
 ///
 /// # Errors
-/// 401 without the operator's token, 404 when no such event waits, 409 when it still cannot be applied, 503 when the ledger does
-/// not answer.
+/// 401 without the operator's token, 404 when no such event waits, 409 when a reader still cannot apply it, 503 when the ledger or the
+/// projector does not answer.
 pub async fn decide(
     State(admin): State<Admin>,
     Path((event_id, decision)): Path<(String, Decision)>,
@@ -22,9 +22,19 @@ pub async fn decide(
 ) -> Result<Response, GatewayError> {
     admin.operator(&headers)?;
     let command = DecideQuarantine { event_id, decision };
-    match admin.ledger.ask(&command, ASK_TIMEOUT).await? {
-        DecideAnswer::Done => Ok(Json(json!({"data": command})).into_response()),
-        DecideAnswer::Unknown => Err(GatewayError::NotFound("No such event waits in quarantine.".to_owned())),
-        DecideAnswer::Rejected { reason } => Err(GatewayError::Conflict(format!("It still cannot be applied: {reason}."))),
+    let (mut done, mut still) = (Vec::new(), Vec::new());
+    for reader in admin.readers() {
+        match reader.ask(&command, ASK_TIMEOUT).await? {
+            DecideAnswer::Done => done.push(reader.who().as_str()),
+            DecideAnswer::Unknown => {}
+            DecideAnswer::Rejected { reason } => still.push(format!("the {} still cannot apply it: {reason}", reader.who())),
+        }
     }
+    if !still.is_empty() {
+        return Err(GatewayError::Conflict(format!("{}.", still.join("; "))));
+    }
+    if done.is_empty() {
+        return Err(GatewayError::NotFound("No such event waits in quarantine.".to_owned()));
+    }
+    Ok(Json(json!({"data": {"event_id": command.event_id, "decision": command.decision, "readers": done}})).into_response())
 }

@@ -1,5 +1,29 @@
-//! Events that the ledger could not apply, for the operator.
+//! Events that the ledger or the projector could not apply, for the operator.
 
 pub mod list;
 pub mod show;
 pub mod decide;
+
+use events::ask::{AskQuarantine, Quarantined};
+use serde::Serialize;
+
+use super::{ASK_TIMEOUT, Admin};
+use crate::error::GatewayError;
+
+/// An event that a reader set aside.
+#[derive(Debug, Serialize)]
+pub struct Waiting {
+    reader: &'static str,
+    #[serde(flatten)]
+    event: Quarantined,
+}
+
+/// What the readers set aside and nobody has decided about; one event with its payload when it is named.
+async fn waiting(admin: &Admin, event_id: Option<String>) -> Result<Vec<Waiting>, GatewayError> {
+    let (ask, mut waiting) = (AskQuarantine { event_id }, Vec::new());
+    for asker in admin.readers() {
+        let reader = asker.who().as_str();
+        waiting.extend(asker.ask(&ask, ASK_TIMEOUT).await?.into_iter().map(|event| Waiting { reader, event }));
+    }
+    Ok(waiting)
+}

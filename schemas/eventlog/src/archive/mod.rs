@@ -5,6 +5,7 @@
 //! The chain follows the log as readers do: after a rollback it begins again at the start of the stream, and what is there twice is
 //! told by its ids.
 
+pub mod age;
 pub mod segment;
 pub mod store;
 pub mod writer;

@@ -1,5 +1,6 @@
 //! Where segments are: written once, read whole, checked against their hashes.
 
+use std::collections::VecDeque;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -96,6 +97,26 @@ impl Archive {
             Some(number) => Ok(Some(self.manifest(stream, *number).await?)),
             None => Ok(None),
         }
+    }
+
+    /// The last segments of a stream, oldest first: back to the one before which `goes_on` says no of a segment and the one after it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn back(
+        &self,
+        stream: Stream,
+        goes_on: impl Fn(&Manifest, Option<&Manifest>) -> bool,
+    ) -> Result<VecDeque<Manifest>, ArchiveError> {
+        let mut segments = VecDeque::new();
+        for number in self.numbers(stream).await?.into_iter().rev() {
+            let (segment, _) = self.manifest(stream, number).await?;
+            if !goes_on(&segment, segments.front()) {
+                break;
+            }
+            segments.push_front(segment);
+        }
+        Ok(segments)
     }
 
     /// All segments of a stream, with the chain checked.

@@ -8,6 +8,7 @@ use events::subject::Stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::age::Aging;
 use super::segment::{self, Manifest, hash};
 use super::store::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};
@@ -29,11 +30,13 @@ pub struct ArchiveTerms {
     pub every_seconds: u32,
     /// A segment's size before compression.
     pub segment_bytes: usize,
+    /// Days that archived events stay in their streams; for ever when absent.
+    pub keep_days: Option<f64>,
 }
 
 impl Default for ArchiveTerms {
     fn default() -> Self {
-        Self { every_seconds: 300, segment_bytes: 32 << 20 }
+        Self { every_seconds: 300, segment_bytes: 32 << 20, keep_days: None }
     }
 }
 
@@ -109,11 +112,13 @@ impl Archiver {
         let mut last = self.archive.last(stream).await?;
         let end = last.as_ref().map(|(manifest, _)| manifest.end());
         let mut tail = log.tail(stream, end.as_ref()).await?;
+        let is_continued = end.is_some_and(|end| end.identity == tail.identity) && !tail.restarted;
+        let mut aging = Aging::open(&self.archive, stream, self.terms.keep_days, is_continued, tail.first).await?;
         let every = Duration::from_secs(self.terms.every_seconds.into());
         let (mut open, mut since) = (Open::default(), Instant::now());
         while !stop.is_cancelled() && *is_first.borrow() {
             let batch = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
                 batch = tail.next_batch_within(READ, LINGER, Duration::from_secs(1)) => batch?,
             };
             if open.count == 0 {
@@ -123,8 +128,19 @@ impl Archiver {
                 open.add(record)?;
             }
             if open.count > 0 && (since.elapsed() >= every || open.lines.len() >= self.terms.segment_bytes) {
-                last = Some(self.write(stream, &tail.identity, std::mem::take(&mut open), last.as_ref()).await?);
+                let written = self.write(stream, &tail.identity, std::mem::take(&mut open), last.as_ref()).await?;
+                if let Some(aging) = &mut aging {
+                    aging.add(written.0.clone());
+                }
+                last = Some(written);
             }
+            if let Some(aging) = &mut aging {
+                aging.age(&log, &self.archive, self.clock.now_us()).await;
+            }
+        }
+        // Where it is stopped more often than segments are due, there would be none.
+        if open.count > 0 && *is_first.borrow() {
+            self.write(stream, &tail.identity, open, last.as_ref()).await?;
         }
         Ok(())
     }

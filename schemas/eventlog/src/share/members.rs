@@ -205,17 +205,33 @@ impl Member {
     /// When the database is away.
     pub async fn begin_anew(&self, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<Option<Chain>, sqlx::Error> {
         let mut transaction = self.store.begin().await?;
-        if !consume::advance(&mut transaction, self.stream, from, to).await? {
+        let chain = self.begin_at(&mut transaction, from, to).await?;
+        if chain.is_some() {
+            transaction.commit().await?;
+        }
+        Ok(chain)
+    }
+
+    /// The same in a transaction that no other runs beside; it must not be committed when another reader was first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn begin_at(
+        &self,
+        connection: &mut AnyConnection,
+        from: Option<&Checkpoint>,
+        to: &Checkpoint,
+    ) -> Result<Option<Chain>, sqlx::Error> {
+        if !consume::advance(connection, self.stream, from, to).await? {
             return Ok(None);
         }
         // A start like no other: one that began at an earlier start knows less of the sources by now.
-        let chain = self.chain(&mut transaction).await?.with(&to.identity);
-        self.put_chain(&mut transaction, chain).await?;
+        let chain = self.chain(connection).await?.with(&to.identity);
+        self.put_chain(connection, chain).await?;
         sqlx::query::<Any>("UPDATE members SET sequence = 0, chain = '' WHERE stream = $1")
             .bind(self.stream.name())
-            .execute(&mut *transaction)
+            .execute(connection)
             .await?;
-        transaction.commit().await?;
         Ok(Some(chain))
     }
 

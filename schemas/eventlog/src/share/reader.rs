@@ -13,6 +13,7 @@ use super::frontier::{Chain, Frontier};
 use super::members::Member;
 use crate::connect::Log;
 use crate::consume::{Batch, Event, Fold, Pace, Progress, RETRY, Rejected, Stop, apply, is_known_already};
+use crate::sources::Sources;
 use crate::store::Store;
 use crate::tail::{Checkpoint, Tail, TailError};
 
@@ -65,9 +66,9 @@ impl<F: Fold> SharedReader<F> {
     }
 
     async fn read(&self, member: &mut Member, stop: &CancellationToken) -> Result<(), Stop> {
-        let (checkpoint, chain, sources) = member.join().await?;
+        let (checkpoint, chain, mut sources) = member.join().await?;
         self.first.send_replace(member.owned().contains(&0));
-        let (mut tail, at, chain) = self.open(member, checkpoint, chain).await?;
+        let (mut tail, at, chain) = self.open(member, checkpoint, chain, &mut sources).await?;
         // It reads, so it lives.
         if member.tend().await? {
             return Err(Stop::Moved);
@@ -105,9 +106,16 @@ impl<F: Fold> SharedReader<F> {
     }
 
     /// Opens the stream behind the common checkpoint, or at its start when that does not hold.
-    async fn open(&self, member: &Member, checkpoint: Option<Checkpoint>, chain: Chain) -> Result<(Tail, Checkpoint, Chain), Stop> {
+    async fn open(
+        &self,
+        member: &mut Member,
+        checkpoint: Option<Checkpoint>,
+        chain: Chain,
+        sources: &mut Sources,
+    ) -> Result<(Tail, Checkpoint, Chain), Stop> {
         let read = checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence > 0);
-        let tail = self.log.tail(self.stream, read).await?;
+        let mut tail = self.log.tail(self.stream, read).await?;
+        let (checkpoint, chain) = self.read_archived(member, &mut tail, (checkpoint, chain), sources).await?;
         match checkpoint {
             Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity => Ok((tail, checkpoint, chain)),
             other => {
@@ -118,9 +126,52 @@ impl<F: Fold> SharedReader<F> {
                         self.stream.name()
                     );
                 }
-                let start = Checkpoint { identity: tail.identity.clone(), sequence: 0, event_id: String::new() };
+                let start = Checkpoint { identity: tail.identity.clone(), sequence: tail.read_to, event_id: String::new() };
                 let chain = member.begin_anew(other.as_ref(), &start).await?.ok_or(Stop::Moved)?;
                 Ok((tail, start, chain))
+            }
+        }
+    }
+
+    /// Reads what has left the stream from the archive. The first reader does that alone and in order, whose partition an event may be;
+    /// the others wait until the common checkpoint is within the stream.
+    async fn read_archived(
+        &self,
+        member: &mut Member,
+        tail: &mut Tail,
+        (mut checkpoint, mut chain): (Option<Checkpoint>, Chain),
+        sources: &mut Sources,
+    ) -> Result<(Option<Checkpoint>, Chain), Stop> {
+        let (Some(fold), mut tended) = (self.folds.first(), Instant::now()) else { return Ok((checkpoint, chain)) };
+        loop {
+            let records = tail.next_archived(self.pace.batch_max).await?;
+            if records.is_empty() {
+                return Ok((checkpoint, chain));
+            }
+            if !member.owned().contains(&0) {
+                tokio::time::sleep(RETRY).await;
+                return Err(Stop::Moved);
+            }
+            let (batch, mut looked) = (Batch::read(&records), false);
+            let next = batch.end(&tail.identity);
+            chain = loop {
+                let mut transaction = self.store.begin().await?;
+                match batch.apply(&mut transaction, fold, self.stream, sources, self.clock.now_us()).await {
+                    Err(error) if is_known_already(&error) && !looked => looked = true,
+                    Err(error) => return Err(error.into()),
+                    Ok(()) => {
+                        let chain = member.begin_at(&mut transaction, checkpoint.as_ref(), &next).await?.ok_or(Stop::Moved)?;
+                        transaction.commit().await?;
+                        break chain;
+                    }
+                }
+            };
+            checkpoint = Some(next);
+            if tended.elapsed() >= TEND_EVERY {
+                tended = Instant::now();
+                if member.tend().await? {
+                    return Err(Stop::Moved);
+                }
             }
         }
     }

@@ -1,0 +1,88 @@
+//! What the archive has leaves its stream after a while.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use events::subject::Stream;
+
+use super::segment::Manifest;
+use super::store::{Archive, ArchiveError};
+use crate::connect::{Log, LogError};
+
+/// How long to wait after a failure: events that stay a little longer harm nobody.
+const RETRY: Duration = Duration::from_mins(1);
+
+/// Why events stay in a stream.
+#[derive(Debug, thiserror::Error)]
+enum Stays {
+    #[error("it was made to be kept whole (deny_purge), which NATS does not take back; leave [archive] keep_days out, or make it anew")]
+    KeptWhole,
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// The segments whose events the stream still has: an unbroken row up to the archive's last one, oldest first.
+pub struct Aging {
+    stream: Stream,
+    keep_us: i64,
+    segments: VecDeque<Manifest>,
+    retry_at: Option<Instant>,
+}
+
+impl Aging {
+    /// The segments of a stream that have not left it. `is_continued` says that the stream holds what the last of them ends with: after a
+    /// rollback what is archived from then on counts alone. `None` when nothing is to leave the stream.
+    ///
+    /// # Errors
+    /// When the archive does not answer.
+    pub async fn open(
+        archive: &Archive,
+        stream: Stream,
+        keep_days: Option<f64>,
+        is_continued: bool,
+        first: u64,
+    ) -> Result<Option<Self>, ArchiveError> {
+        let Some(days) = keep_days.filter(|_| stream.may_age()) else { return Ok(None) };
+        let keep_us = i64::try_from(Duration::try_from_secs_f64(days * 86_400.0).unwrap_or(Duration::MAX).as_micros()).unwrap_or(i64::MAX);
+        let goes_on = |segment: &Manifest, after: Option<&Manifest>| {
+            segment.last >= first && after.is_none_or(|after| after.identity == segment.identity && after.first == segment.last + 1)
+        };
+        let segments = if is_continued { archive.back(stream, goes_on).await? } else { VecDeque::new() };
+        Ok(Some(Self { stream, keep_us, segments, retry_at: None }))
+    }
+
+    /// Notes a segment that was just written.
+    pub fn add(&mut self, segment: Manifest) {
+        self.segments.push_back(segment);
+    }
+
+    /// Lets go what was archived long enough ago, one segment at a time; what fails is said, and tried again later.
+    pub async fn age(&mut self, log: &Log, archive: &Archive, now_us: i64) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
+        while let Some(oldest) = self.segments.front().filter(|segment| segment.archived_at_us.saturating_add(self.keep_us) <= now_us) {
+            if let Err(error) = release(log, archive, self.stream, oldest).await {
+                tracing::warn!(stream = self.stream.name(), %error, "old events stay in {}: {error}", self.stream.name());
+                self.retry_at = Some(Instant::now() + RETRY);
+                return;
+            }
+            self.segments.pop_front();
+        }
+    }
+}
+
+/// Lets go the events of a segment, once the archive has given them back.
+async fn release(log: &Log, archive: &Archive, stream: Stream, segment: &Manifest) -> Result<(), Stays> {
+    archive.read(segment).await?;
+    let handle = log.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+    if handle.cached_info().config.deny_purge {
+        return Err(Stays::KeptWhole);
+    }
+    let purged = handle.purge().sequence(segment.last + 1).await.map_err(LogError::server)?.purged;
+    tracing::debug!(stream = stream.name(), number = segment.number, purged, "events have left the stream");
+    Ok(())
+}
