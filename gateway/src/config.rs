@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::route::tokens::Tokenizer;
+
 /// Where requests come in.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -169,6 +171,8 @@ pub struct ModelConfig {
     pub context_length: u64,
     /// Completion tokens at the most; default: the context length.
     pub max_output_tokens: Option<u64>,
+    /// How it counts prompts, `o200k_base` or `cl100k_base`: where credit is short, a prompt is counted instead of bounded by its bytes.
+    pub tokenizer: Option<Tokenizer>,
 }
 
 /// All that the gateway is told.

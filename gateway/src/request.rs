@@ -23,7 +23,7 @@ use crate::config::ServerConfig;
 use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
-use crate::route::Routes;
+use crate::route::{Plan, Routes, tokens};
 use crate::stream::{Relay, usage};
 
 /// Characters of an application's name that are kept.
@@ -68,7 +68,7 @@ impl Stages {
         let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us())?;
         let body = edge::read_body(&parts.headers, body, &self.server).await?;
         let chat = ChatRequest::parse(&body)?;
-        let admitted = self.admit(id, &caller, &parts.headers, &chat).await;
+        let admitted = self.admit(id, &caller, &parts.headers, (&body, &chat)).await;
         let (plan, mut admitted) = admitted.inspect_err(|error| self.refused(id, &caller, &chat, error))?;
         match self.attempts.send(&plan, &chat, &mut admitted).await {
             Ok(Reply { answer: Answer::Whole { body, meter }, served }) => whole(admitted, served, &meter, &body).await,
@@ -92,19 +92,39 @@ impl Stages {
         id: &RequestId,
         caller: &KeyEntry,
         headers: &HeaderMap,
-        chat: &ChatRequest<'_>,
-    ) -> Result<(crate::route::Plan, Admitted), GatewayError> {
+        (body, chat): (&Bytes, &ChatRequest<'_>),
+    ) -> Result<(Plan, Admitted), GatewayError> {
         let plan = self.routes.plan(&caller.key, chat)?;
-        let intent = Intent {
-            request: id.clone(),
-            key: &caller.key,
-            plan: &plan,
-            streamed: chat.stream,
-            user: chat.user.clone(),
-            app: app(headers),
+        let admit = async |plan: &Plan| {
+            let (request, key, user) = (id.clone(), &caller.key, chat.user.clone());
+            self.admission.admit(Intent { request, key, plan, streamed: chat.stream, user, app: app(headers) }).await
         };
-        let admitted = self.admission.admit(intent).await?;
-        Ok((plan, admitted))
+        match admit(&plan).await {
+            Ok(admitted) if admitted.hold() >= plan.most() => Ok((plan, admitted)),
+            // What is held is not enough for the whole answer: a smaller prompt leaves more of it for the answer.
+            Ok(admitted) => {
+                let counted = self.counted(caller, &plan, body, chat).await;
+                Ok((counted.unwrap_or(plan), admitted))
+            }
+            Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
+                let counted = self.counted(caller, &plan, body, chat).await.filter(|counted| counted.least() < needed);
+                let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
+                let admitted = admit(&counted).await?;
+                Ok((counted, admitted))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The plan with the prompt counted in tokens, which are a fraction of its bytes; `None` where no tokenizer is known.
+    async fn counted(&self, caller: &KeyEntry, plan: &Plan, body: &Bytes, chat: &ChatRequest<'_>) -> Option<Plan> {
+        let tokenizers = plan.tokenizers();
+        if tokenizers.is_empty() {
+            return None;
+        }
+        let body = body.clone();
+        let counted = tokio::task::spawn_blocking(move || tokens::count(&body, tokenizers)).await.ok()?;
+        self.routes.plan_counted(&caller.key, chat, &counted).ok()
     }
 
     fn streamed(&self, admitted: Admitted, served: Served, incoming: crate::attempt::upstream::Incoming) -> Response {

@@ -5,6 +5,7 @@ pub mod known;
 pub mod endpoint;
 pub mod table;
 pub mod plan;
+pub mod tokens;
 
 pub use plan::{Candidate, Plan};
 pub use table::{Model, Provider, RouteError, Routes};

@@ -9,6 +9,7 @@ use wire::openai::request::ChatRequest;
 
 use super::names;
 use super::table::{Model, Routes};
+use super::tokens::Tokenizer;
 use crate::error::GatewayError;
 
 /// A model to try.
@@ -39,12 +40,21 @@ impl Routes {
     /// # Errors
     /// 400 for an unknown model, 403 for one that the key may not use.
     pub fn plan(&self, key: &Key, chat: &ChatRequest<'_>) -> Result<Plan, GatewayError> {
+        self.plan_counted(key, chat, &[])
+    }
+
+    /// The same, where the prompt was counted by some tokenizers.
+    ///
+    /// # Errors
+    /// 400 for an unknown model, 403 for one that the key may not use.
+    pub fn plan_counted(&self, key: &Key, chat: &ChatRequest<'_>, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
         let tier = ServiceTier::named(chat.service_tier.as_deref());
         let mut candidates = Vec::with_capacity(chat.models.len());
         for name in &chat.models {
             let model = self.find(name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
             check_allowed(key, model)?;
-            let prompt_max = chat.prompt_tokens_max.map_or(model.context_length, |tokens| tokens.min(model.context_length));
+            let counted = counted.iter().find(|(tokenizer, _)| model.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
+            let prompt_max = counted.or(chat.prompt_tokens_max).map_or(model.context_length, |tokens| tokens.min(model.context_length));
             let output_max =
                 chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1)).saturating_mul(chat.choices);
             candidates.push(Candidate { model: Arc::clone(model), quote: Quote::new(&model.prices, tier, prompt_max, output_max) });
@@ -54,6 +64,15 @@ impl Routes {
 }
 
 impl Plan {
+    /// The tokenizers that its models are known to have.
+    #[must_use]
+    pub fn tokenizers(&self) -> Vec<Tokenizer> {
+        let mut tokenizers: Vec<Tokenizer> = self.candidates.iter().filter_map(|candidate| candidate.model.tokenizer).collect();
+        tokenizers.sort_unstable();
+        tokenizers.dedup();
+        tokenizers
+    }
+
     /// What must be set aside for the whole request: the dearest candidate's bound.
     #[must_use]
     pub fn most(&self) -> Nanos {
@@ -116,6 +135,7 @@ mod tests {
             free: false,
             context_length: 1_000,
             max_output_tokens: Some(100),
+            tokenizer: None,
         };
         Routes::try_new(&pricing::Catalog { version: String::new(), source: String::new(), models: Vec::new() }, &[provider], &[model])
             .unwrap()

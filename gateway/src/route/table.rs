@@ -9,6 +9,7 @@ use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
 
 use super::endpoint::Endpoint;
+use super::tokens::Tokenizer;
 use super::{known, names};
 use crate::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
 
@@ -23,6 +24,8 @@ pub struct Provider {
     pub chat: Endpoint,
     /// What every request to it has: the content type, and `Authorization` unless it needs none.
     pub headers: HeaderMap,
+    /// Whether it is called at the address that is known for its slug.
+    pub is_original: bool,
     /// The field for a cap of ours.
     pub cap_field: &'static str,
 }
@@ -38,6 +41,8 @@ pub struct Model {
     pub provider: Arc<Provider>,
     /// The provider's name for it.
     pub upstream_model: String,
+    /// How it counts prompts, where that is known.
+    pub tokenizer: Option<Tokenizer>,
     /// Prompt and completion tokens together.
     pub context_length: u64,
     /// Completion tokens at the most.
@@ -119,7 +124,13 @@ impl Provider {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(Self { format: config.format, chat, headers, cap_field: known::cap_field(&slug), slug })
+        let is_original = config.base_url.is_none();
+        Ok(Self { format: config.format, chat, headers, is_original, cap_field: known::cap_field(&slug), slug })
+    }
+
+    /// How a model of its own counts prompts, where that is known: another service under the same name may serve anything.
+    fn tokenizer(&self, upstream_model: &str) -> Option<Tokenizer> {
+        Tokenizer::of_openai(upstream_model).filter(|_| self.is_original && self.slug == "openai")
     }
 }
 
@@ -145,6 +156,7 @@ impl Routes {
                 id_json: wire::fields::quoted(&entry.id),
                 provider: Arc::clone(provider),
                 upstream_model: entry.upstream_model.clone(),
+                tokenizer: provider.tokenizer(&entry.upstream_model),
                 context_length: entry.context_length,
                 max_output_tokens: entry.max_output_tokens,
                 capabilities: entry.capabilities.clone(),
@@ -202,10 +214,12 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Model, R
     let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: config.id.clone(), cause })?;
     let id = if config.id.contains('/') { config.id.clone() } else { format!("{}/{}", provider.slug, config.id) };
     let slug = id.split_once('/').map_or(id.as_str(), |(_, slug)| slug).to_owned();
+    let upstream_model = config.upstream_model.clone().unwrap_or(slug);
     Ok(Model {
         id_json: wire::fields::quoted(&id),
         provider: Arc::clone(provider),
-        upstream_model: config.upstream_model.clone().unwrap_or(slug),
+        tokenizer: config.tokenizer.or_else(|| provider.tokenizer(&upstream_model)),
+        upstream_model,
         context_length: config.context_length,
         max_output_tokens: config.max_output_tokens.unwrap_or(config.context_length),
         capabilities: Vec::new(),

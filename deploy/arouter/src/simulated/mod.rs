@@ -62,6 +62,7 @@ pub fn entries(address: SocketAddr) -> (ProviderConfig, Vec<ModelConfig>) {
         api_key: None,
     };
     let model = |name: &str| ModelConfig {
+        tokenizer: None,
         id: format!("simulated/{name}"),
         provider: "simulated".to_owned(),
         upstream_model: Some(name.to_owned()),

@@ -1,5 +1,6 @@
 //! A chat request: the few fields the gateway acts on, and the body for the provider.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -16,6 +17,8 @@ const MODELS_MAX: usize = 16;
 /// Tokens that a model's template adds besides the messages: a default system prompt, the date, the beginning of the answer. The longest
 /// seen are Llama 3.1's, about 30 tokens, and ChatML spelt in bytes, 54.
 const TEMPLATE_TOKENS: u64 = 64;
+/// Tokens that a template puts around a message. OpenAI's takes 3, and 1 for a name; the bytes of the role are counted besides.
+const MESSAGE_TOKENS: u64 = 8;
 /// Fields of ours that no provider knows.
 const OWN_FIELDS: [&str; 5] = ["models", "route", "provider", "plugins", "transforms"];
 
@@ -104,6 +107,16 @@ impl<'a> ChatRequest<'a> {
         })
     }
 
+    /// The same bound where `count` tells the tokens of a text: messages that are plain text count by them, all else by its bytes.
+    #[must_use]
+    pub fn prompt_tokens_counted(&self, count: impl Fn(&str) -> u64) -> Option<u64> {
+        let by_bytes = self.prompt_tokens_max?;
+        let raw = self.fields.get("messages")?;
+        let messages: Vec<Fields<'_>> = serde_json::from_str(raw.get()).ok()?;
+        let counted: u64 = messages.iter().map(|message| message_tokens(message, &count)).sum();
+        Some(by_bytes.saturating_sub(length(raw)).saturating_add(counted).min(by_bytes))
+    }
+
     /// The body for a provider: its own model name, our fields left out, usage asked for, and the cap when there is one.
     #[must_use]
     pub fn upstream_body(&self, upstream_model: &str, cap: Option<u64>, cap_field: &'static str) -> Vec<u8> {
@@ -189,6 +202,29 @@ fn text(fields: &Fields<'_>, field: &'static str) -> Result<Option<String>, Requ
     fields.read(field).map_err(|_| wrong(field, "it must be a string"))
 }
 
+/// Tokens of one message at the most: the text of its content by `count`, all else that it says by its bytes.
+fn message_tokens(message: &Fields<'_>, count: &impl Fn(&str) -> u64) -> u64 {
+    let text = |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok().map(|text| count(&text));
+    let part = |raw: &RawValue| {
+        let fields = Fields::parse(raw.get().as_bytes()).ok()?;
+        let is_text = fields.0.len() == 2 && fields.get("type").is_some_and(|kind| kind.get() == "\"text\"");
+        text(fields.get("text").filter(|_| is_text)?)
+    };
+    let parts = |raw: &RawValue| {
+        let parts: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+        Some(parts.into_iter().map(|raw| part(raw).unwrap_or_else(|| length(raw))).sum())
+    };
+    let said = message.0.iter().map(|(name, raw)| match name.as_ref() {
+        "content" => text(raw).or_else(|| parts(raw)).unwrap_or_else(|| length(raw)),
+        _ => length(raw),
+    });
+    said.sum::<u64>().saturating_add(MESSAGE_TOKENS)
+}
+
+fn length(raw: &RawValue) -> u64 {
+    u64::try_from(raw.get().len()).unwrap_or(u64::MAX)
+}
+
 /// Every token stands for at least one byte, and a message as JSON is at least as long as the message in a template. What templates put
 /// before the first and behind the last message comes on top.
 fn prompt_bound(fields: &Fields<'_>) -> Option<u64> {
@@ -199,7 +235,7 @@ fn prompt_bound(fields: &Fields<'_>) -> Option<u64> {
             return None;
         }
         if matches!(name.as_ref(), "messages" | "tools" | "functions" | "response_format" | "prediction" | "tool_choice") {
-            bytes = bytes.saturating_add(u64::try_from(value.get().len()).unwrap_or(u64::MAX));
+            bytes = bytes.saturating_add(length(value));
         }
     }
     Some(bytes.saturating_add(TEMPLATE_TOKENS))
@@ -261,5 +297,30 @@ mod tests {
     fn a_linked_image_has_no_byte_bound() {
         let body = br#"{"model":"b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}"#;
         assert_eq!(ChatRequest::parse(body).unwrap().prompt_tokens_max, None);
+    }
+
+    #[test]
+    fn plain_text_counts_by_its_tokens_and_all_else_by_its_bytes() {
+        // A tokenizer that makes one token of every text.
+        let counted = |messages: &str| {
+            let body = format!(r#"{{"model":"b","messages":[{messages}]}}"#);
+            let request = ChatRequest::parse(body.as_bytes()).unwrap();
+            (request.prompt_tokens_counted(|_| 1), request.prompt_tokens_max)
+        };
+        let long = "word ".repeat(50);
+        let (role, frame) = (r#""user""#.len() as u64, MESSAGE_TOKENS + TEMPLATE_TOKENS);
+        let text = format!(r#"{{"role":"user","content":"{long}"}}"#);
+        assert_eq!(counted(&text).0, Some(frame + role + 1));
+        let parts = format!(r#"{{"role":"user","content":[{{"type":"text","text":"{long}"}},{{"type":"text","text":"\u00e9{long}"}}]}}"#);
+        assert_eq!(counted(&parts).0, Some(frame + role + 2));
+        let refusal = format!(r#"{{"type":"refusal","refusal":"{long}"}}"#);
+        let other = format!(r#"{{"role":"user","content":[{refusal}]}}"#);
+        assert_eq!(counted(&other).0, Some(frame + role + refusal.len() as u64));
+        let calls = format!(r#"[{{"id":"{long}"}}]"#);
+        let called = format!(r#"{{"role":"user","content":null,"tool_calls":{calls}}}"#);
+        assert_eq!(counted(&called).0, Some(frame + role + calls.len() as u64 + "null".len() as u64));
+        let (short, by_bytes) = counted(r#"{"role":"user","content":""}"#);
+        assert!(short <= by_bytes, "never more than the bytes");
+        assert_eq!(counted(r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}"#).0, None);
     }
 }
