@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-program=${1:-target/debug/arouter}
+program=${1:-${CARGO_TARGET_DIR:-target}/debug/arouter}
 venv=.tools/sdk
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import openai, nats, jsonschema' 2>/dev/null; then
     # Debian keeps the module that makes environments in a package of its own.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use eventlog::{Log, Store};
+use eventlog::{Log, Store, TailError};
 use events::envelope::RawEnvelope;
 use events::request::RequestFinished;
 use events::subject::Stream;
@@ -22,6 +22,8 @@ use crate::{Settings, folder};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the end of a charged request may be on its way.
 const ENDS_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a stream is read from its start at the most.
+const READ_TRIES: u32 = 5;
 
 /// What to prove, and where to say so besides.
 #[derive(Args)]
@@ -168,8 +170,19 @@ async fn of_log(log: &Log, ledger: &Store) -> Result<[Check; 2]> {
     ])
 }
 
-/// Shows every event that a stream has now, and what the archive has from before.
+/// Shows every event that a stream has now, and what the archive has from before; some of them again, when events leave the stream meanwhile.
 async fn each(log: &Log, stream: Stream, mut see: impl FnMut(&RawEnvelope<'_>)) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match read(log, stream, &mut see).await {
+            Err(TailError::Gap | TailError::Reconnected) if tries < READ_TRIES => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+async fn read(log: &Log, stream: Stream, see: &mut impl FnMut(&RawEnvelope<'_>)) -> Result<(), TailError> {
     let end = log.last_sequence(stream).await?;
     if end == 0 {
         return Ok(());
