@@ -118,10 +118,10 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// Whether something is left, though not enough.
+    /// Whether something is left: free, lent to a gateway, or held by a request.
     #[must_use]
     pub const fn has_money(&self) -> bool {
-        self.limit_nanos.0.saturating_sub(self.spent_nanos.0).saturating_sub(self.held_nanos.0) > 0
+        self.limit_nanos.0 > self.spent_nanos.0
     }
 }
 
