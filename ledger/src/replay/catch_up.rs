@@ -138,15 +138,16 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
             at = sequence;
             told.push(tell(record)?);
         }
+        // Before anything of another story is made: the next start could not tell any more.
+        if let Some(sequence) = outbox::differs(ledger, &again).await? {
+            return Err(CatchUpError::Fork(sequence));
+        }
         while !told.is_empty() {
             let later = told.split_off(at_once(&told));
             usage.find(ledger, log, &told).await?;
             redo(ledger, &told, &usage).await?;
             usage.forget(&told);
             told = later;
-        }
-        if let Some(sequence) = outbox::differs(ledger, &again).await? {
-            return Err(CatchUpError::Fork(sequence));
         }
     }
     Ok(at)

@@ -156,6 +156,16 @@ impl Log {
         })
     }
 
+    /// Whether a stream holds what a checkpoint names, or has let it go since.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub(crate) async fn holds(&self, stream: Stream, checkpoint: &Checkpoint) -> Result<bool, LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let info = handle.get_info().await.map_err(LogError::server)?;
+        Ok(!matches!(standing(&handle, &info, checkpoint).await?, Standing::Fails))
+    }
+
     /// The last sequence that a stream holds.
     ///
     /// # Errors
@@ -314,7 +324,7 @@ impl Tail {
                 return Err(if changed.is_ok() { TailError::Reconnected } else { LogError::server("closed").into() });
             }
         };
-        batch.push(self.record(first)?);
+        batch.push(self.record(first).await?);
         let deadline = Instant::now() + linger;
         while batch.len() < max {
             // What is here already is taken even when the time is over.
@@ -325,7 +335,7 @@ impl Tail {
                     Err(_) => break,
                 },
             };
-            batch.push(self.record(next)?);
+            batch.push(self.record(next).await?);
         }
         if *self.connects.borrow() != self.connection {
             return Err(TailError::Reconnected);
@@ -334,13 +344,25 @@ impl Tail {
         Ok(batch)
     }
 
-    fn record(&mut self, message: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>) -> Result<Record, TailError> {
+    async fn record(&mut self, message: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>) -> Result<Record, TailError> {
         let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
         let info = message.info().map_err(LogError::server)?;
         let (sequence, delivery) = (info.stream_sequence, info.consumer_sequence);
-        // A jump: a message was lost on the way, or has aged out before it was read; then the archive has it.
-        if delivery != self.delivered + 1 || sequence != self.read_to + 1 {
+        if delivery != self.delivered + 1 {
             return Err(TailError::Gap);
+        }
+        if sequence != self.read_to + 1 {
+            let first = self.handle.get_info().await.map_err(LogError::server)?.state.first_sequence;
+            // What has aged out before it was read is in the archive.
+            if first > self.read_to + 1 {
+                return Err(TailError::Gap);
+            }
+            let (from, to) = (self.read_to + 1, sequence - 1);
+            tracing::error!(
+                from,
+                to,
+                "the stream has lost its events {from} to {to}: the sources' watermarks tell what of them must come again"
+            );
         }
         (self.delivered, self.read_to) = (delivery, sequence);
         let id = message.headers.as_ref().map(message_id).unwrap_or_default();

@@ -17,6 +17,8 @@ const RETRY: Duration = Duration::from_mins(1);
 enum Stays {
     #[error("it was made to be kept whole (deny_purge), which NATS does not take back; leave [archive] keep_days out, or make it anew")]
     KeptWhole,
+    #[error("the stream is not what it was when they were archived")]
+    Other,
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -75,12 +77,15 @@ impl Aging {
     }
 }
 
-/// Lets go the events of a segment, once the archive has given them back.
+/// Lets go the events of a segment, once the archive has given them back and the stream still ends it as the archive does.
 async fn release(log: &Log, archive: &Archive, stream: Stream, segment: &Manifest) -> Result<(), Stays> {
-    archive.read(segment).await?;
     let handle = log.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
     if handle.cached_info().config.deny_purge {
         return Err(Stays::KeptWhole);
+    }
+    archive.read(segment).await?;
+    if !log.holds(stream, &segment.end()).await? {
+        return Err(Stays::Other);
     }
     let purged = handle.purge().sequence(segment.last + 1).await.map_err(LogError::server)?.purged;
     tracing::debug!(stream = stream.name(), number = segment.number, purged, "events have left the stream");

@@ -143,7 +143,8 @@ impl Archive {
         Ok(chain)
     }
 
-    /// The segments behind a checkpoint: those from the last one on in which it lies, all when it lies in none.
+    /// The segments behind a checkpoint: those from the first one on in which it lies, all when it lies in none. After a rollback it may lie in
+    /// several, and an earlier one may have what no later one has.
     ///
     /// # Errors
     /// When the store does not answer, or the chain does not hold.
@@ -152,7 +153,7 @@ impl Archive {
         let lies = |manifest: &Manifest, at: &Checkpoint| {
             manifest.identity == at.identity && (manifest.first..=manifest.last + 1).contains(&(at.sequence + 1))
         };
-        let place = checkpoint.and_then(|at| chain.iter().rposition(|manifest| lies(manifest, at)));
+        let place = checkpoint.and_then(|at| chain.iter().position(|manifest| lies(manifest, at)));
         Ok(chain.split_off(place.unwrap_or(0)))
     }
 

@@ -117,7 +117,9 @@ impl<F: Fold> SharedReader<F> {
         let mut tail = self.log.tail(self.stream, read).await?;
         let (checkpoint, chain) = self.read_archived(member, &mut tail, (checkpoint, chain), sources).await?;
         match checkpoint {
-            Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity => Ok((tail, checkpoint, chain)),
+            Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity && checkpoint.sequence == tail.read_to => {
+                Ok((tail, checkpoint, chain))
+            }
             other => {
                 if other.is_some() {
                     tracing::warn!(
