@@ -214,7 +214,7 @@ impl Log {
     /// The last event that came to a stream; from the archive, when all have left it.
     ///
     /// # Errors
-    /// When the server or the archive is away or refuses.
+    /// When the server or the archive is away or refuses, or all have left it and there is no archive.
     pub async fn last_event(&self, stream: Stream) -> Result<Option<Record>, LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let state = handle.get_info().await.map_err(LogError::server)?.state;
@@ -223,7 +223,8 @@ impl Log {
             return Ok(None);
         }
         if state.messages == 0 {
-            return self.last_archived(stream).await;
+            let aged = || LogError::Aged { stream: stream.name(), behind: 0, first: last + 1 };
+            return self.last_archived(stream).await?.ok_or_else(aged).map(Some);
         }
         let message = handle.get_raw_message(last).await.map_err(LogError::server)?;
         Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
