@@ -55,6 +55,31 @@ async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
 }
 
 #[tokio::test]
+async fn books_of_another_story_are_refused_at_every_start_and_stay_as_they_are() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let told = Arc::<Told>::default();
+    work(&arouter, &told, 10).await;
+    arouter.stop();
+    let (books, older) = (arouter.data().join("ledger.db"), arouter.data().join("older.db"));
+    copy(&books, &older);
+    arouter.launch().await;
+    work(&arouter, &told, 20).await;
+    arouter.usage(30).await;
+    arouter.stop();
+    std::fs::rename(&older, &books).expect("restored");
+    read(&format!("sqlite://{}", books.display()), "UPDATE outbox SET event_id = 'another' WHERE sequence = 1").await;
+    let before = rows(&arouter, "ledger", FACTS).await;
+    for start in 1..=2 {
+        let ended = tokio::process::Command::from(arouter.command("up")).kill_on_drop(true).output();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.expect("it does not start").expect("it ran");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && said.contains("tell different stories at fact 1"), "start {start}: {said}");
+        assert_eq!(rows(&arouter, "ledger", FACTS).await, before, "start {start}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;

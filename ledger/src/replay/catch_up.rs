@@ -119,17 +119,16 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
     let mut usage = Usage::default();
     let mut is_read = false;
     while !is_read && at < until {
-        let (mut told, mut again) = (Vec::with_capacity(BATCH), BTreeMap::new());
+        let (mut told, mut ids) = (Vec::with_capacity(BATCH), BTreeMap::new());
         let batch = facts.next_batch(BATCH, LINGER).await?;
         is_read = facts.has_read(end);
         for record in batch {
             let sequence = RawEnvelope::parse(&record.payload)?.sequence_number()?;
-            // What was sent twice, and what the books have.
-            if sequence <= at {
-                again.insert(sequence, record.id);
-                continue;
+            if ids.insert(sequence, record.id.clone()).is_some_and(|other| other != record.id) {
+                return Err(CatchUpError::Fork(sequence));
             }
-            if sequence > until {
+            // What was sent twice, and what the books have.
+            if sequence <= at || sequence > until {
                 continue;
             }
             if sequence > at + 1 {
@@ -139,7 +138,7 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
             told.push(tell(record)?);
         }
         // Before anything of another story is made: the next start could not tell any more.
-        if let Some(sequence) = outbox::differs(ledger, &again).await? {
+        if let Some(sequence) = outbox::differs(ledger, &ids).await? {
             return Err(CatchUpError::Fork(sequence));
         }
         while !told.is_empty() {

@@ -4,6 +4,7 @@ pub mod connect;
 pub mod streams;
 pub mod append;
 pub mod tail;
+pub mod look;
 pub mod ask;
 pub mod store;
 pub mod sources;

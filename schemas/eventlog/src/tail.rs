@@ -20,10 +20,8 @@ use crate::connect::{Log, LogError};
 
 /// How long the server keeps a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
-/// How long a scan waits for its next event.
-const SCAN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a quiet server says that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A verified position in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +84,7 @@ pub struct Tail {
 }
 
 /// Whether a checkpoint names what a stream holds.
-enum Standing {
+pub(crate) enum Standing {
     /// Reading goes on behind it.
     Holds,
     /// What came behind it has left the stream.
@@ -105,20 +103,28 @@ impl Log {
         let connects = self.connects();
         let connection = *connects.borrow();
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
-        let info = handle.get_info().await.map_err(LogError::server)?;
-        let (identity, first) = (info.created.to_string(), info.state.first_sequence);
+        let mut info = handle.get_info().await.map_err(LogError::server)?;
+        let (identity, mut first) = (info.created.to_string(), info.state.first_sequence);
         let stands = match checkpoint {
             Some(checkpoint) => standing(&handle, &info, checkpoint).await?,
             None if first > 1 => Standing::Aged,
             None => Standing::Fails,
         };
-        // What a rollback took was read before: then the archive has nothing new.
+        // What a rollback took was read before: the archive has nothing new, unless what came since has left the stream already.
         let is_rolled_back = || checkpoint.is_some_and(|checkpoint| checkpoint.identity == identity);
         let segments = match (&self.archive, &stands) {
             (Some(archive), Standing::Aged) => archive.behind(stream, checkpoint).await?,
-            (Some(archive), Standing::Fails) if !is_rolled_back() => archive.behind(stream, checkpoint).await?,
+            (Some(archive), Standing::Fails) if first > 1 || !is_rolled_back() => archive.behind(stream, checkpoint).await?,
             _ => Vec::new(),
         };
+        if !segments.is_empty() {
+            // Listing an archive takes its time: the stream may be further than its last segment by now, and must not seem to be behind it.
+            info = handle.get_info().await.map_err(LogError::server)?;
+            first = info.state.first_sequence;
+            if info.created.to_string() != identity {
+                return Err(LogError::server("the stream was made anew meanwhile"));
+            }
+        }
         // Behind the archive, when the stream is what its last segment says, else from the start: ids tell what was read.
         let end = match segments.last() {
             Some(last) => Some(last.end()).filter(|_| last.identity == identity),
@@ -155,93 +161,9 @@ impl Log {
             restarted,
         })
     }
-
-    /// Whether a stream holds what a checkpoint names, or has let it go since.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub(crate) async fn holds(&self, stream: Stream, checkpoint: &Checkpoint) -> Result<bool, LogError> {
-        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
-        let info = handle.get_info().await.map_err(LogError::server)?;
-        Ok(!matches!(standing(&handle, &info, checkpoint).await?, Standing::Fails))
-    }
-
-    /// The last sequence that a stream holds.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub async fn last_sequence(&self, stream: Stream) -> Result<u64, LogError> {
-        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
-        Ok(handle.get_info().await.map_err(LogError::server)?.state.last_sequence)
-    }
 }
 
-impl Log {
-    /// Shows every event of a stream that matches a subject and came after a time, microseconds since 1970, and that is there now; before
-    /// them, where the stream is younger or has lost its begin, what the archive has since then, of whatever subject.
-    ///
-    /// # Errors
-    /// When the server or the archive is away or refuses.
-    pub async fn scan(&self, stream: Stream, subject: String, since_us: i64, mut see: impl FnMut(&Record)) -> Result<(), LogError> {
-        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
-        let info = handle.get_info().await.map_err(LogError::server)?;
-        let is_whole = info.state.first_sequence <= 1 && info.created.unix_timestamp_nanos() / 1_000 < i128::from(since_us);
-        if let Some(archive) = self.archive.as_ref().filter(|_| !is_whole) {
-            for segment in archive.back(stream, |segment, _| segment.archived_at_us >= since_us).await? {
-                archive.read(&segment).await?.iter().for_each(&mut see);
-            }
-        }
-        let start_time = async_nats::datetime::from_nanos(i128::from(since_us) * 1_000).map_err(LogError::server)?;
-        let consumer: PullConsumer =
-            handle.create_consumer(reader(DeliverPolicy::ByStartTime { start_time }, subject)).await.map_err(LogError::server)?;
-        let count = consumer.cached_info().num_pending;
-        let mut messages = consumer.stream().heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
-        for number in 1..=count {
-            // What is lost on the way does not come again: whoever asked must ask again.
-            let message = timeout(SCAN_PATIENCE, messages.next()).await.map_err(|_| LogError::server("a scan got no answer"))?;
-            let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
-            let info = message.info().map_err(LogError::server)?;
-            if info.consumer_sequence != number {
-                return Err(LogError::server("a gap in a scan"));
-            }
-            let sequence = info.stream_sequence;
-            let id = message.headers.as_ref().map(message_id).unwrap_or_default();
-            see(&Record { sequence, id, payload: message.message.payload });
-        }
-        Ok(())
-    }
-
-    /// The last event that came to a stream; from the archive, when all have left it.
-    ///
-    /// # Errors
-    /// When the server or the archive is away or refuses, or all have left it and there is no archive.
-    pub async fn last_event(&self, stream: Stream) -> Result<Option<Record>, LogError> {
-        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
-        let state = handle.get_info().await.map_err(LogError::server)?.state;
-        let last = state.last_sequence;
-        if last == 0 {
-            return Ok(None);
-        }
-        if state.messages == 0 {
-            let aged = || LogError::Aged { stream: stream.name(), behind: 0, first: last + 1 };
-            return self.last_archived(stream).await?.ok_or_else(aged).map(Some);
-        }
-        let message = handle.get_raw_message(last).await.map_err(LogError::server)?;
-        Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
-    }
-
-    /// The last event of a stream that the archive has, when there is one.
-    ///
-    /// # Errors
-    /// When the archive is away or damaged.
-    pub async fn last_archived(&self, stream: Stream) -> Result<Option<Record>, LogError> {
-        let Some(archive) = &self.archive else { return Ok(None) };
-        let Some((last, _)) = archive.last(stream).await? else { return Ok(None) };
-        Ok(archive.read(&last).await?.pop())
-    }
-}
-
-async fn standing(handle: &NatsStream, info: &Info, checkpoint: &Checkpoint) -> Result<Standing, LogError> {
+pub(crate) async fn standing(handle: &NatsStream, info: &Info, checkpoint: &Checkpoint) -> Result<Standing, LogError> {
     if checkpoint.identity != info.created.to_string() || checkpoint.sequence > info.state.last_sequence {
         return Ok(Standing::Fails);
     }
@@ -372,7 +294,7 @@ impl Tail {
 }
 
 /// A reader that the server forgets when it does not come back: what was read is known here, not there.
-fn reader(deliver_policy: DeliverPolicy, filter_subject: String) -> pull::Config {
+pub(crate) fn reader(deliver_policy: DeliverPolicy, filter_subject: String) -> pull::Config {
     pull::Config {
         deliver_policy,
         filter_subject,
@@ -385,6 +307,6 @@ fn reader(deliver_policy: DeliverPolicy, filter_subject: String) -> pull::Config
     }
 }
 
-fn message_id(headers: &async_nats::HeaderMap) -> String {
+pub(crate) fn message_id(headers: &async_nats::HeaderMap) -> String {
     headers.get("Nats-Msg-Id").map(|value| value.as_str().to_owned()).unwrap_or_default()
 }

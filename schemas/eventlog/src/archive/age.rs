@@ -60,20 +60,20 @@ impl Aging {
         self.segments.push_back(segment);
     }
 
-    /// Lets go what was archived long enough ago, one segment at a time; what fails is said, and tried again later.
+    /// Lets go the oldest segment, if it was archived long enough ago; what fails is said, and tried again later.
     pub async fn age(&mut self, log: &Log, archive: &Archive, now_us: i64) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.retry_at = None;
-        while let Some(oldest) = self.segments.front().filter(|segment| segment.archived_at_us.saturating_add(self.keep_us) <= now_us) {
-            if let Err(error) = release(log, archive, self.stream, oldest).await {
-                tracing::warn!(stream = self.stream.name(), %error, "old events stay in {}: {error}", self.stream.name());
-                self.retry_at = Some(Instant::now() + RETRY);
-                return;
-            }
-            self.segments.pop_front();
+        let is_due = |segment: &&Manifest| segment.archived_at_us.saturating_add(self.keep_us) <= now_us;
+        let Some(oldest) = self.segments.front().filter(is_due) else { return };
+        if let Err(error) = release(log, archive, self.stream, oldest).await {
+            tracing::warn!(stream = self.stream.name(), %error, "old events stay in {}: {error}", self.stream.name());
+            self.retry_at = Some(Instant::now() + RETRY);
+            return;
         }
+        self.segments.pop_front();
     }
 }
 

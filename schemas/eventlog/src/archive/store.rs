@@ -143,18 +143,22 @@ impl Archive {
         Ok(chain)
     }
 
-    /// The segments behind a checkpoint: those from the first one on in which it lies, all when it lies in none. After a rollback it may lie in
-    /// several, and an earlier one may have what no later one has.
+    /// The segments behind a checkpoint: those from the one on that has its event, all when none has. After a rollback several segments may
+    /// have its number.
     ///
     /// # Errors
     /// When the store does not answer, or the chain does not hold.
     pub async fn behind(&self, stream: Stream, checkpoint: Option<&Checkpoint>) -> Result<Vec<Manifest>, ArchiveError> {
         let mut chain = self.chain(stream).await?;
-        let lies = |manifest: &Manifest, at: &Checkpoint| {
-            manifest.identity == at.identity && (manifest.first..=manifest.last + 1).contains(&(at.sequence + 1))
-        };
-        let place = checkpoint.and_then(|at| chain.iter().position(|manifest| lies(manifest, at)));
-        Ok(chain.split_off(place.unwrap_or(0)))
+        let Some(at) = checkpoint else { return Ok(chain) };
+        for place in 0..chain.len() {
+            let segment = &chain[place];
+            let may_have = segment.identity == at.identity && (segment.first..=segment.last).contains(&at.sequence);
+            if may_have && self.read(segment).await?.iter().any(|record| record.sequence == at.sequence && record.id == at.event_id) {
+                return Ok(chain.split_off(place));
+            }
+        }
+        Ok(chain)
     }
 
     /// The events of a segment, checked against its hash.

@@ -68,7 +68,7 @@ impl<F: Fold> SharedReader<F> {
     async fn read(&self, member: &mut Member, stop: &CancellationToken) -> Result<(), Stop> {
         let (checkpoint, chain, mut sources) = member.join().await?;
         self.first.send_replace(member.owned().contains(&0));
-        let (mut tail, at, chain) = self.open(member, checkpoint, chain, &mut sources).await?;
+        let (mut tail, at, chain) = self.open(member, (checkpoint, chain), &mut sources, stop).await?;
         // It reads, so it lives.
         if member.tend().await? {
             return Err(Stop::Moved);
@@ -109,13 +109,13 @@ impl<F: Fold> SharedReader<F> {
     async fn open(
         &self,
         member: &mut Member,
-        checkpoint: Option<Checkpoint>,
-        chain: Chain,
+        (checkpoint, chain): (Option<Checkpoint>, Chain),
         sources: &mut Sources,
+        stop: &CancellationToken,
     ) -> Result<(Tail, Checkpoint, Chain), Stop> {
         let read = checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence > 0);
         let mut tail = self.log.tail(self.stream, read).await?;
-        let (checkpoint, chain) = self.read_archived(member, &mut tail, (checkpoint, chain), sources).await?;
+        let (checkpoint, chain) = self.read_archived(member, &mut tail, (checkpoint, chain), sources, stop).await?;
         match checkpoint {
             Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity && checkpoint.sequence == tail.read_to => {
                 Ok((tail, checkpoint, chain))
@@ -143,12 +143,17 @@ impl<F: Fold> SharedReader<F> {
         tail: &mut Tail,
         (mut checkpoint, mut chain): (Option<Checkpoint>, Chain),
         sources: &mut Sources,
+        stop: &CancellationToken,
     ) -> Result<(Option<Checkpoint>, Chain), Stop> {
         let (Some(fold), mut tended) = (self.folds.first(), Instant::now()) else { return Ok((checkpoint, chain)) };
         loop {
             let records = tail.next_archived(self.pace.batch_max).await?;
             if records.is_empty() {
                 return Ok((checkpoint, chain));
+            }
+            // Told to stop, it begins again and finds that.
+            if stop.is_cancelled() {
+                return Err(Stop::Moved);
             }
             if !member.owned().contains(&0) {
                 tokio::time::sleep(RETRY).await;

@@ -1,0 +1,104 @@
+//! What a stream holds, asked for without following it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer};
+use events::subject::Stream;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use crate::connect::{Log, LogError};
+use crate::tail::{Checkpoint, HEARTBEAT, Record, Standing, message_id, reader, standing};
+
+/// How long a scan waits for its next event.
+const SCAN_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Log {
+    /// Whether a stream holds what a checkpoint names, or has let it go since.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub(crate) async fn holds(&self, stream: Stream, checkpoint: &Checkpoint) -> Result<bool, LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let info = handle.get_info().await.map_err(LogError::server)?;
+        Ok(!matches!(standing(&handle, &info, checkpoint).await?, Standing::Fails))
+    }
+
+    /// The last sequence that a stream holds.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub async fn last_sequence(&self, stream: Stream) -> Result<u64, LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        Ok(handle.get_info().await.map_err(LogError::server)?.state.last_sequence)
+    }
+
+    /// Shows every event of a stream that matches a subject and came after a time, microseconds since 1970, and that is there now; before
+    /// them, where the stream is younger or has lost its begin, what the archive has since then, of whatever subject.
+    ///
+    /// # Errors
+    /// When the server or the archive is away or refuses.
+    pub async fn scan(&self, stream: Stream, subject: String, since_us: i64, mut see: impl FnMut(&Record)) -> Result<(), LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let start_time = async_nats::datetime::from_nanos(i128::from(since_us) * 1_000).map_err(LogError::server)?;
+        let consumer: PullConsumer =
+            handle.create_consumer(reader(DeliverPolicy::ByStartTime { start_time }, subject)).await.map_err(LogError::server)?;
+        let count = consumer.cached_info().num_pending;
+        // Only then the archive: what leaves the stream from here on is missed below, which is an error.
+        let info = handle.get_info().await.map_err(LogError::server)?;
+        let first = info.state.first_sequence;
+        let is_whole = first <= 1 && info.created.unix_timestamp_nanos() / 1_000 < i128::from(since_us);
+        match &self.archive {
+            Some(archive) if !is_whole => {
+                for segment in archive.back(stream, |segment, _| segment.archived_at_us >= since_us).await? {
+                    archive.read(&segment).await?.iter().for_each(&mut see);
+                }
+            }
+            None if first > 1 => return Err(LogError::Aged { stream: stream.name(), behind: 0, first }),
+            Some(_) | None => {}
+        }
+        let mut messages = consumer.stream().heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
+        for number in 1..=count {
+            // What is lost on the way does not come again: whoever asked must ask again.
+            let message = timeout(SCAN_PATIENCE, messages.next()).await.map_err(|_| LogError::server("a scan got no answer"))?;
+            let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
+            let info = message.info().map_err(LogError::server)?;
+            if info.consumer_sequence != number {
+                return Err(LogError::server("a gap in a scan"));
+            }
+            let sequence = info.stream_sequence;
+            let id = message.headers.as_ref().map(message_id).unwrap_or_default();
+            see(&Record { sequence, id, payload: message.message.payload });
+        }
+        Ok(())
+    }
+
+    /// The last event that came to a stream; from the archive, when all have left it.
+    ///
+    /// # Errors
+    /// When the server or the archive is away or refuses, or all have left it and there is no archive.
+    pub async fn last_event(&self, stream: Stream) -> Result<Option<Record>, LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let state = handle.get_info().await.map_err(LogError::server)?.state;
+        let last = state.last_sequence;
+        if last == 0 {
+            return Ok(None);
+        }
+        if state.messages == 0 {
+            let aged = || LogError::Aged { stream: stream.name(), behind: 0, first: last + 1 };
+            return self.last_archived(stream).await?.ok_or_else(aged).map(Some);
+        }
+        let message = handle.get_raw_message(last).await.map_err(LogError::server)?;
+        Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
+    }
+
+    /// The last event of a stream that the archive has, when there is one.
+    ///
+    /// # Errors
+    /// When the archive is away or damaged.
+    pub async fn last_archived(&self, stream: Stream) -> Result<Option<Record>, LogError> {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        let Some((last, _)) = archive.last(stream).await? else { return Ok(None) };
+        Ok(archive.read(&last).await?.pop())
+    }
+}
