@@ -57,6 +57,20 @@ impl Load {
     /// Starts so many clients, half of which ask for streams, and one more that posts credit and makes keys.
     #[must_use]
     pub fn start(target: &Target, told: &Arc<Told>, clients: usize) -> Self {
+        let mut load = Self::of_requests(target, told, clients);
+        let (target, told, stopped) = (target.clone(), Arc::clone(told), Arc::clone(&load.stop));
+        load.clients.spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                told.administer(&target).await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        load
+    }
+
+    /// Starts so many clients, half of which ask for streams.
+    #[must_use]
+    pub fn of_requests(target: &Target, told: &Arc<Told>, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for client in 0..clients {
@@ -71,13 +85,6 @@ impl Load {
                 }
             });
         }
-        let (target, told, stopped) = (target.clone(), Arc::clone(told), Arc::clone(&stop));
-        tasks.spawn(async move {
-            while !stopped.load(Ordering::Relaxed) {
-                told.administer(&target).await;
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
         Self { clients: tasks, stop }
     }
 

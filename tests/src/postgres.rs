@@ -80,6 +80,38 @@ impl Postgres {
         }
     }
 
+    /// Takes a copy of it as it is now, for [`Postgres::fail_over`].
+    pub fn copy(&self) {
+        let copied = as_other_user(&binary("pg_basebackup"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-c", "fast", "-D"])
+            .arg(self.folder.path().join("copy"))
+            .current_dir(self.folder.path())
+            .status()
+            .unwrap();
+        assert!(copied.success(), "pg_basebackup");
+    }
+
+    /// Kills it, and promotes the copy in its place: a standby that was behind.
+    pub fn fail_over(&mut self) {
+        if let Some(pid) = self.pid() {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+        let _ended = self.child.wait();
+        let (data, copy) = (self.folder.path().join("data"), self.folder.path().join("copy"));
+        std::fs::rename(&data, self.folder.path().join("old")).unwrap();
+        std::fs::rename(&copy, &data).unwrap();
+        let marked = as_other_user(Path::new("touch")).arg(data.join("standby.signal")).status().unwrap();
+        assert!(marked.success(), "standby.signal");
+        self.child = serve(self.folder.path(), self.port);
+        let since = std::time::Instant::now();
+        let promote =
+            || as_other_user(&binary("pg_ctl")).args(["promote", "-D"]).arg(&data).current_dir(self.folder.path()).output().unwrap();
+        while !promote().status.success() {
+            assert!(since.elapsed().as_secs() < 30, "PostgreSQL's copy is not promoted in {}", self.folder.path().display());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
     /// Lets it go on after a stop. The program that changed the user stops with it, and is told too.
     pub fn resume(&self) {
         for pid in [self.pid(), Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default())].into_iter().flatten() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use eventlog::ask::Answerer;
-use eventlog::{Asker, Log};
+use eventlog::{Asker, Log, Store};
 use events::ask::Answers;
 use events::caller::InternalSecret;
 use events::ids::{Ids, SystemIds};
@@ -65,8 +65,8 @@ impl Apart {
         })
     }
 
-    /// Answers questions over NATS and reads over HTTP until a signal.
-    async fn answer(self, to: Answers, answerer: Arc<dyn Answerer>, router: Router, listen: SocketAddr) -> Result<()> {
+    /// Answers questions over NATS and reads over HTTP until a signal, or until the database must not be used any more.
+    async fn answer(self, to: Answers, answerer: Arc<dyn Answerer>, router: Router, listen: SocketAddr, database: &Store) -> Result<()> {
         let listener =
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
         let signals = stop::Signals::listen()?;
@@ -78,12 +78,13 @@ impl Apart {
                 tracing::error!(%error, "questions are not answered any more: {error}");
             }
         });
-        signals.wait().await;
+        let ended = signals.wait_beside(&[database]).await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.log.close().await;
-        Ok(())
+        database.close().await;
+        ended
     }
 }
 
@@ -103,9 +104,7 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
     archive::start(&apart.config.archive, &apart.log, &ledger.is_first(), &apart.clock, &apart.tasks, &apart.stop)?;
     let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
     let router = ledger.router(apart.secret.clone());
-    apart.answer(Answers::Ledger, ledger.answers(), router, listen).await?;
-    ledger.store.close().await;
-    Ok(())
+    apart.answer(Answers::Ledger, ledger.answers(), router, listen, &ledger.store).await
 }
 
 /// The projector alone.
@@ -117,9 +116,7 @@ pub async fn projector(settings: &Settings) -> Result<()> {
     projector.start(&apart.log.with_archive(apart.config.archive.open()?), &apart.tasks, &apart.stop);
     let listen = apart.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
     let router = projector.router(apart.secret.clone());
-    apart.answer(Answers::Projector, projector.answers(), router, listen).await?;
-    projector.store.close().await;
-    Ok(())
+    apart.answer(Answers::Projector, projector.answers(), router, listen, &projector.store).await
 }
 
 /// The gateway alone.

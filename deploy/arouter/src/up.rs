@@ -81,7 +81,7 @@ impl Background {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until a database must not be used any more.
 pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let config = Config::load(settings)?;
     let folder = Arc::new(DataFolder::open(&settings.data)?);
@@ -108,11 +108,11 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: background.nats_url.clone() })?;
     let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, gateway.address).await?;
     greet(&gateway, &background.nats_url, first.as_ref(), config.providers.is_empty());
-    signals.wait().await;
+    let ended = signals.wait_beside(&[&background.ledger.store, &background.projector.store]).await;
     tracing::info!("stopping: no new requests, running ones may end");
     gateway.stop().await;
     background.stop().await;
-    Ok(())
+    ended
 }
 
 /// Connects and makes the streams; a server that has just started may need a moment.

@@ -6,6 +6,7 @@ pub mod append;
 pub mod tail;
 pub mod look;
 pub mod ask;
+pub mod timeline;
 pub mod store;
 pub mod sources;
 pub mod consume;

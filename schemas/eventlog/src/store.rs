@@ -6,6 +6,8 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, Transaction};
 
+use crate::timeline::Timeline;
+
 /// How a transaction that writes begins on `SQLite`.
 const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE";
 /// Connections for reading.
@@ -28,6 +30,7 @@ pub struct Store {
     /// For reading.
     pub reads: AnyPool,
     writes: AnyPool,
+    timeline: Timeline,
     begin: &'static str,
     snapshot: &'static str,
 }
@@ -73,8 +76,11 @@ impl Store {
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
         let address = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
+        let timeline = Timeline::default();
         let options = |connections, is_writer| {
+            let timeline = timeline.clone();
             AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(move |connection, _| {
+                let timeline = timeline.clone();
                 Box::pin(async move {
                     if sqlite {
                         // Full: a checkpoint that is committed must not be forgotten, gateways drop what lies below it.
@@ -83,9 +89,12 @@ impl Store {
                         )
                         .execute(connection)
                         .await?;
-                    } else if is_writer {
-                        sqlx::raw_sql(WRITER).execute(connection).await?;
+                        return Ok(());
                     }
+                    if is_writer {
+                        sqlx::raw_sql(WRITER).execute(&mut *connection).await?;
+                    }
+                    timeline.check(connection).await?;
                     Ok(())
                 })
             })
@@ -104,6 +113,7 @@ impl Store {
         Ok(Self {
             reads,
             writes,
+            timeline,
             begin: if sqlite { SQLITE_BEGIN } else { "BEGIN" },
             snapshot: if sqlite { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ" },
         })
@@ -151,6 +161,12 @@ impl Store {
     /// When the database is away.
     pub async fn snapshot(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.reads.begin_with(self.snapshot).await
+    }
+
+    /// Returns when the database must not be used any more by this process: its server was promoted or restored, and may have older rows
+    /// than were decided on. No new connection is given out from then on. Never on `SQLite`.
+    pub async fn left_behind(&self) {
+        self.timeline.left().await;
     }
 
     /// Closes all connections.

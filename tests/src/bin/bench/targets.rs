@@ -62,10 +62,14 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn wait_for(address: SocketAddr) {
+/// Asks again until there is an answer.
+fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let since = Instant::now();
-    while std::net::TcpStream::connect(address).is_err() {
-        assert!(since.elapsed() < Duration::from_secs(20), "nothing listens on {address}");
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "{what}: not within 30 s");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -97,7 +101,7 @@ impl Nginx {
             .find(|path| Command::new(path).arg("-v").stderr(Stdio::null()).status().is_ok())
             .expect("nginx: make bench-tools");
         let child = Command::new(program).arg("-c").arg(folder.path().join("nginx.conf")).stderr(Stdio::null()).spawn().unwrap();
-        wait_for(address);
+        until("nginx", || std::net::TcpStream::connect(address).ok());
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
         let mut processes = vec![child.id()];
         processes.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
@@ -145,24 +149,14 @@ impl Ours {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let since = Instant::now();
-        let (running, first) = loop {
-            let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(data.join(name)).ok()?).ok() };
-            if let (Some(running), Some(first)) = (read("running.json"), read("first-run.json")) {
-                break (running, first);
-            }
-            assert!(since.elapsed() < Duration::from_secs(30), "arouter does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(data.join(name)).ok()?).ok() };
+        let (running, first) = until("arouter", || Some((read("running.json")?, read("first-run.json")?)));
         let address = running["base_url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap();
         let nats = std::fs::read_to_string(data.join("nats/nats.pid")).unwrap().trim().parse().unwrap();
         let target =
             Target { name: "arouter", address, key: first["live_key"].as_str().unwrap().to_owned(), processes: vec![child.id(), nats] };
         let ours = Self { target, child, _folder: folder };
-        while ours.get("/api/v1/balance")["balance"].as_f64().unwrap_or_default() < 1.0 {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        std::thread::sleep(Duration::from_secs(1));
+        until("the first credit", || ours.get("/api/v1/balance")["balance"].as_f64().filter(|usd| *usd >= 1.0));
         ours
     }
 

@@ -1,0 +1,80 @@
+//! Which history of its server a process reads and writes. A PostgreSQL that was promoted, or restored to a point in time, begins a
+//! new timeline: its rows may be older than what the process has decided on, and nothing may be built on them before they were
+//! brought up to the log.
+
+use std::sync::{Arc, OnceLock};
+
+use sqlx::{Any, AnyConnection, Row};
+use tokio_util::sync::CancellationToken;
+
+/// The number of the timeline in the name of the file that is written now, empty on a standby.
+const NUMBER: &str =
+    "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline";
+
+/// The timeline that a process began on. Copies are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Timeline {
+    first: Arc<OnceLock<String>>,
+    left: CancellationToken,
+}
+
+/// Why a connection is not used.
+#[derive(Debug, thiserror::Error)]
+enum NotOurs {
+    #[error("the server is a standby: it is waited for until it is promoted")]
+    Standby,
+    #[error("the server has left timeline {first} for {now}: it was promoted, or restored to a point in time")]
+    Left { first: String, now: String },
+}
+
+impl Timeline {
+    /// Looks at a new connection: the first one says what the timeline is, all others must be on the same.
+    ///
+    /// # Errors
+    /// When the connection is to a standby, to another timeline, or breaks.
+    pub async fn check(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let now: String = match sqlx::query::<Any>(NUMBER).fetch_one(connection).await {
+            Ok(row) => row.try_get("timeline")?,
+            Err(sqlx::Error::Database(error)) => {
+                tracing::warn!(%error, "PostgreSQL does not say its timeline: stop the ledger before a standby is promoted: {error}");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.compare(now).map_err(|error| sqlx::Error::Configuration(Box::new(error)))
+    }
+
+    fn compare(&self, now: String) -> Result<(), NotOurs> {
+        if now.is_empty() {
+            return Err(NotOurs::Standby);
+        }
+        let first = self.first.get_or_init(|| now.clone());
+        if *first != now {
+            self.left.cancel();
+            return Err(NotOurs::Left { first: first.clone(), now });
+        }
+        Ok(())
+    }
+
+    /// Returns when the server has left the timeline; never on `SQLite`.
+    pub async fn left(&self) {
+        self.left.cancelled().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_is_waited_for_and_another_timeline_is_told() {
+        let timeline = Timeline::default();
+        assert!(matches!(timeline.compare(String::new()), Err(NotOurs::Standby)));
+        assert!(timeline.compare("00000001".to_owned()).is_ok());
+        assert!(timeline.clone().compare("00000001".to_owned()).is_ok());
+        assert!(matches!(timeline.compare(String::new()), Err(NotOurs::Standby)));
+        assert!(!timeline.left.is_cancelled());
+        assert!(matches!(timeline.clone().compare("00000002".to_owned()), Err(NotOurs::Left { .. })));
+        assert!(timeline.left.is_cancelled());
+    }
+}

@@ -1,0 +1,73 @@
+//! PostgreSQL fails over to a standby that is behind while everything runs: ledgers and projector stop before they decide
+//! anything on it, and the log gives back what it lacks.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+use tests::apart::Apart;
+use tests::load::read;
+use tests::wait::until;
+use tests::{Load, Provider, Told};
+
+const FACTS: &str = "SELECT sequence, event_id, payload FROM outbox ORDER BY sequence";
+
+/// The ledger's facts, in order.
+async fn facts(apart: &Apart) -> Vec<(i64, String, String)> {
+    let rows = read(&apart.postgres.url("ledger"), FACTS).await;
+    rows.iter().map(|row| (row.get("sequence"), row.get("event_id"), row.get("payload"))).collect()
+}
+
+/// Waits until nothing is on its way into the books or out of them.
+async fn quiet(apart: &Apart, told: &Told) {
+    until("all charges in the books, and all facts in the log", || async {
+        let charges = read(&apart.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
+        let waiting = read(&apart.postgres.url("ledger"), "SELECT written - published AS waiting FROM outbox_state").await;
+        let charges = charges.first()?.get::<i64, _>("charges");
+        (usize::try_from(charges).ok()? >= told.answers() && waiting.first()?.get::<i64, _>("waiting") == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_is_decided() {
+    let provider = Provider::start().await;
+    let mut apart = Apart::start(2, &provider.config()).await;
+    apart.run("ledger-1");
+    let target = apart.target(4).await;
+    let told = Arc::<Told>::default();
+    let load = Load::start(&target, &told, 8);
+    until("some answers", || async { (told.answers() > 200).then_some(()) }).await;
+    apart.postgres.copy();
+    until("more answers", || async { (told.answers() > 1_000).then_some(()) }).await;
+    load.end().await;
+    until("all credit", || told.all_credit_is_posted(&target)).await;
+    quiet(&apart, &told).await;
+    let before = facts(&apart).await;
+
+    // The gateways go on meanwhile with what they hold. No commands: the last of them would be in no log yet.
+    let load = Load::of_requests(&target, &told, 8);
+    apart.postgres.fail_over();
+    for part in ["ledger", "ledger-1", "projector"] {
+        until("the end of those who used the old one", || {
+            let has_ended = !apart.runs(part);
+            async move { has_ended.then_some(()) }
+        })
+        .await;
+    }
+    apart.supervise();
+    apart.ready().await;
+    let answers = told.answers();
+    until("answers behind the failover", || async { (told.answers() > answers + 500).then_some(()) }).await;
+    load.end().await;
+    quiet(&apart, &told).await;
+    let after = facts(&apart).await;
+    assert_eq!(after.get(..before.len()), Some(before.as_slice()), "the same facts, to the byte");
+    for number in 0..2 {
+        apart.kill(&format!("gateway-{number}"));
+        apart.run(&format!("gateway-{number}"));
+    }
+    apart.ready().await;
+    apart.spools_are_taken_over().await;
+    told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
+    apart.verify();
+}
