@@ -145,6 +145,11 @@ fn scan(disk: &dyn Disk, segment: &Segment, boot: &mut Boot) -> io::Result<()> {
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
     // Whether what was written directly before is missing.
     let mut is_torn = segment.before != boot.sequences;
+    // Numbers that were given out before it stay given out, also when the power took them: else a later start, which finds this file
+    // first, would count on from here and wait for what never comes.
+    for (last, before) in boot.sequences.iter_mut().zip(segment.before) {
+        *last = before.max(*last);
+    }
     while let Some(behind) = bytes.get(offset..) {
         if let Found::Record(record) = read(behind) {
             let index = record.stream.index();
@@ -451,6 +456,57 @@ mod tests {
         let requests = Stream::Requests.index();
         assert!(spools[0].segments()[0].before[requests] > 1, "the second file knows what was before it");
         assert!(spools[0].last()[requests] >= known[requests]);
+    }
+
+    #[test]
+    fn numbers_that_the_power_took_stay_given_out_whichever_files_are_left() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("spool");
+        let spool = Spool::create(disk(), folder.join("boot"), Source::gateway("n", "boot"), config()).unwrap();
+        while spool.segments().len() < 2 {
+            spool.append(|batch| batch.push(&draft("r", &started("r")))).unwrap();
+        }
+        let given = spool.last()[Stream::Requests.index()];
+        let (first, second) = (spool.segments()[0].path.clone(), spool.segments()[1].path.clone());
+        drop(spool);
+        // Of the second file only its header was on the disk, of the first the front half.
+        let lose = |path: &Path, from: u64| {
+            let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            let bytes = file.metadata().unwrap().len() - HEADER - from;
+            file.write_all_at(&vec![0; usize::try_from(bytes).unwrap()], from).unwrap();
+        };
+        lose(&first, config().segment_bytes / 2);
+        lose(&second, HEADER);
+        let numbers = |spool: &Spool| -> BTreeSet<u64> {
+            read_all(spool).into_iter().filter(|(stream, ..)| *stream == Stream::Requests).map(|(_, number, ..)| number).collect()
+        };
+        let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        let last = spools[0].last()[Stream::Requests.index()];
+        assert!(last >= given - 1, "{last} of {given}");
+        assert_eq!(numbers(&spools[0]), (1..=last).collect());
+        drop(spools);
+        std::fs::remove_file(first).unwrap();
+        let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        assert_eq!(spools[0].last()[Stream::Requests.index()], last, "no number is waited for that never was");
+    }
+
+    #[test]
+    fn starts_that_write_nothing_leave_no_more_files() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("spool");
+        let spool = recorded(&folder);
+        let all = read_all(&spool);
+        drop(spool);
+        for start in 1..=5 {
+            let spools = recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+            assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 2, "start {start}");
+            assert_eq!(read_all(&spools[0]), all, "start {start}");
+        }
+        // What is behind a write that was torn must not come to stand behind what is written next.
+        let file = std::fs::OpenOptions::new().write(true).open(folder.join("boot/00000002.seg")).unwrap();
+        file.write_all_at(&[7], HEADER + 40).unwrap();
+        recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
+        assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 3);
     }
 
     #[test]

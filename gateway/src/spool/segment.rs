@@ -176,6 +176,20 @@ impl Segment {
         self.ends_at.load(Ordering::Acquire)
     }
 
+    /// Whether it has that size and nothing was ever written to it but its header: behind a torn write records may still stand, which must
+    /// not come to stand behind others.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_blank(&self, size: u64) -> io::Result<bool> {
+        if self.filled() != HEADER || self.file.size()? != size {
+            return Ok(false);
+        }
+        let bytes = self.bytes()?;
+        let header = usize::try_from(HEADER).unwrap_or(usize::MAX);
+        Ok(bytes.get(header..bytes.len() - header).is_some_and(|between| between.iter().all(|byte| *byte == 0)))
+    }
+
     /// Notes bytes that cannot be read.
     pub fn add_hole(&self, from: u64, to: u64) {
         self.holes.lock().unwrap_or_else(PoisonError::into_inner).push((from, to));

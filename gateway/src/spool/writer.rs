@@ -68,6 +68,11 @@ impl Files {
         self.segments.back().map_or(0, |current| usable(current.filled())) + length(self.spares.len()) * usable(HEADER)
     }
 
+    /// Whether the last one is as a new one would be.
+    fn are_begun(&self, config: &SpoolConfig, sequences: &Sequences) -> io::Result<bool> {
+        self.segments.back().map_or(Ok(false), |last| Ok(last.before == *sequences && last.is_blank(config.segment_bytes)?))
+    }
+
     fn allocate(&mut self, disk: &dyn Disk, folder: &Path, config: &SpoolConfig) -> Result<Blank, SpoolError> {
         let blank = Blank::allocate(disk, folder, self.next_number, config.segment_bytes).map_err(full)?;
         self.next_number += 1;
@@ -85,7 +90,8 @@ impl Spool {
         Self::resume(disk, folder, source, config, VecDeque::new(), Sequences::default())
     }
 
-    /// Goes on with the spool of an earlier boot: its segments as they were read, and a new one behind them.
+    /// Goes on with the spool of an earlier boot: its segments as they were read, and a new one behind them, unless an earlier start has
+    /// made one and written nothing to it.
     ///
     /// # Errors
     /// When the folder cannot be written or the disk is full.
@@ -105,9 +111,11 @@ impl Spool {
         disk.sync_folder(&folder)?;
         let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
         let mut files = Files { segments, spares: VecDeque::new(), next_number, scratch: Vec::new() };
-        let current = files.allocate(&*disk, &folder, &config)?;
-        current.begin(&sequences)?;
-        files.segments.push_back(current.into_segment(sequences));
+        if !files.are_begun(&config, &sequences)? {
+            let current = files.allocate(&*disk, &folder, &config)?;
+            current.begin(&sequences)?;
+            files.segments.push_back(current.into_segment(sequences));
+        }
         let room = files.room(&config);
         let queue = Queue {
             pending: Vec::new(),
