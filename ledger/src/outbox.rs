@@ -228,13 +228,24 @@ enum RelayError {
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Log(#[from] eventlog::LogError),
+    #[error("stream LEDGER ends with {0}, which the books do not have: they are older than the log, or another's")]
+    Unknown(String),
 }
 
-/// After a connection the stream may have lost its tail: go back to the last event it still has.
+/// After a connection the stream may have lost its tail: go back to the last event it still has. One that the books do not have was
+/// decided on what they have lost, or by another; the next start finds out which.
 async fn rewind(ledger: &Ledger, log: &Log) -> Result<(), RelayError> {
-    let last = log.last_event(Stream::Ledger).await?.map_or_else(String::new, |last| last.id);
-    let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last).fetch_optional(&ledger.store.reads).await?;
-    let has = row.map_or(Ok(0), |row| row.try_get::<i64, _>("sequence"))?;
+    let has = match log.last_event(Stream::Ledger).await? {
+        None => 0,
+        Some(last) => {
+            let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last.id.clone());
+            let Some(row) = row.fetch_optional(&ledger.store.reads).await? else {
+                ledger.store.leave_behind();
+                return Err(RelayError::Unknown(last.id));
+            };
+            row.try_get::<i64, _>("sequence")?
+        }
+    };
     let mut transaction = ledger.store.begin_beside().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published > $1")
         .bind(has)

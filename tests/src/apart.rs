@@ -125,6 +125,12 @@ impl Apart {
         self.children.get_mut(part).is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    /// What a part has written to its log.
+    #[must_use]
+    pub fn said(&self, part: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{part}.log"))).unwrap_or_default()
+    }
+
     /// Starts every part that has ended again, as whatever supervises them would.
     pub fn supervise(&mut self) {
         self.postgres.supervise();
@@ -240,7 +246,7 @@ impl Drop for Apart {
         }
         if std::thread::panicking() {
             for part in self.children.keys() {
-                let log = std::fs::read_to_string(self.folder.path().join(format!("{part}.log"))).unwrap_or_default();
+                let log = self.said(part);
                 let lines: Vec<&str> = log.lines().collect();
                 eprintln!("--- the end of the log of {part}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
             }

@@ -81,10 +81,12 @@ impl Apart {
         let ended = signals.wait_beside(&[database]).await;
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
-        self.log.close().await;
-        database.close().await;
-        ended
+        let shutdown = async {
+            self.tasks.wait().await;
+            self.log.close().await;
+            database.close().await;
+        };
+        stop::in_order(ended, shutdown).await
     }
 }
 

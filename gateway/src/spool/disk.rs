@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Folders and files. What is written may be lost with the power until it is synced, a file's name until its folder is.
 pub trait Disk: Debug + Send + Sync {
-    /// Makes a folder and those above it.
+    /// Makes a folder and those above it, which outlive a loss of power.
     ///
     /// # Errors
     /// When the disk is full or fails.
@@ -96,7 +96,12 @@ pub struct FileSystem;
 
 impl Disk for FileSystem {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(folder)
+        let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+        std::fs::create_dir_all(folder)?;
+        let parents = missing.iter().filter_map(|path| path.parent());
+        parents
+            .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+            .try_for_each(|parent| self.sync_folder(parent))
     }
 
     fn allocate(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn Stored>> {

@@ -507,6 +507,10 @@ mod tests {
         file.write_all_at(&[7], HEADER + 40).unwrap();
         recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
         assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 3);
+        // Nor does one go on with a file of another size.
+        let larger = SpoolConfig { segment_bytes: 512 * 1024, ..config() };
+        recover(&disk(), &folder, "n", &larger, &SystemClock, &SystemIds).unwrap();
+        assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 4);
     }
 
     #[test]

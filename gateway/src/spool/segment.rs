@@ -66,18 +66,12 @@ impl Blank {
         Ok(Self { path, file, bytes })
     }
 
-    /// Writes what a segment begins with, behind these sequences: once at the front, and once more at the end, should the front be lost.
+    /// Writes what a segment begins with, behind these sequences.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn begin(&self, before: &Sequences) -> io::Result<()> {
-        let mut header = MAGIC.to_vec();
-        for sequence in before {
-            header.extend_from_slice(&sequence.to_le_bytes());
-        }
-        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        self.file.write(&header, self.bytes - HEADER)?;
-        self.file.write(&header, 0)
+        write_header(&*self.file, self.bytes, before)
     }
 
     /// The segment that was begun.
@@ -85,6 +79,17 @@ impl Blank {
     pub fn into_segment(self, before: Sequences) -> Arc<Segment> {
         Segment::new(self.path, self.file, before)
     }
+}
+
+/// Writes the header of a file of that size: once at the front, and once more at the end, should the front be lost.
+fn write_header(file: &dyn Stored, bytes: u64, before: &Sequences) -> io::Result<()> {
+    let mut header = MAGIC.to_vec();
+    for sequence in before {
+        header.extend_from_slice(&sequence.to_le_bytes());
+    }
+    header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+    file.write(&header, bytes - HEADER)?;
+    file.write(&header, 0)
 }
 
 /// All bytes of a file.
@@ -145,6 +150,12 @@ impl Segment {
         })
     }
 
+    /// Its place among the files of its boot, from its name.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or_default()
+    }
+
     /// How far it is filled.
     #[must_use]
     pub fn filled(&self) -> u64 {
@@ -188,6 +199,14 @@ impl Segment {
         let bytes = self.bytes()?;
         let header = usize::try_from(HEADER).unwrap_or(usize::MAX);
         Ok(bytes.get(header..bytes.len() - header).is_some_and(|between| between.iter().all(|byte| *byte == 0)))
+    }
+
+    /// Writes its header again: one of the two may be lost.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn begin_again(&self) -> io::Result<()> {
+        write_header(&*self.file, self.file.size()?, &self.before)
     }
 
     /// Notes bytes that cannot be read.

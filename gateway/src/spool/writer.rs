@@ -68,9 +68,10 @@ impl Files {
         self.segments.back().map_or(0, |current| usable(current.filled())) + length(self.spares.len()) * usable(HEADER)
     }
 
-    /// Whether the last one is as a new one would be.
-    fn are_begun(&self, config: &SpoolConfig, sequences: &Sequences) -> io::Result<bool> {
-        self.segments.back().map_or(Ok(false), |last| Ok(last.before == *sequences && last.is_blank(config.segment_bytes)?))
+    /// The last one, if it is as a new one would be.
+    fn begun(&self, config: &SpoolConfig, sequences: &Sequences) -> io::Result<Option<&Segment>> {
+        let Some(last) = self.segments.back().filter(|last| last.before == *sequences) else { return Ok(None) };
+        Ok(last.is_blank(config.segment_bytes)?.then_some(last))
     }
 
     fn allocate(&mut self, disk: &dyn Disk, folder: &Path, config: &SpoolConfig) -> Result<Blank, SpoolError> {
@@ -103,19 +104,22 @@ impl Spool {
         segments: VecDeque<Arc<Segment>>,
         sequences: Sequences,
     ) -> Result<Arc<Self>, SpoolError> {
-        // What a killed process wrote may not be on the disk yet, and is shipped from now on.
-        for segment in &segments {
-            segment.file.sync()?;
-            segment.lasts.store(true, Ordering::Relaxed);
-        }
-        disk.sync_folder(&folder)?;
-        let next_number = segments.back().map_or(1, |last| number(&last.path) + 1);
+        let next_number = segments.back().map_or(1, |last| last.number() + 1);
         let mut files = Files { segments, spares: VecDeque::new(), next_number, scratch: Vec::new() };
-        if !files.are_begun(&config, &sequences)? {
+        if let Some(last) = files.begun(&config, &sequences)? {
+            last.begin_again()?;
+        } else {
             let current = files.allocate(&*disk, &folder, &config)?;
             current.begin(&sequences)?;
             files.segments.push_back(current.into_segment(sequences));
         }
+        // What a killed process wrote may not be on the disk yet, and is shipped from now on. And the oldest file outlives the power from
+        // here on: where it is missing, everybody had what was in it.
+        for segment in &files.segments {
+            segment.file.sync()?;
+            segment.lasts.store(true, Ordering::Relaxed);
+        }
+        disk.sync_folder(&folder)?;
         let room = files.room(&config);
         let queue = Queue {
             pending: Vec::new(),
@@ -310,7 +314,7 @@ impl Spool {
         *self.written.borrow() <= *self.synced.borrow()
     }
 
-    /// Up to where a segment is synced. What is not may be gone after a loss of power, and its sequences are given out again then: it
+    /// Up to where a segment is synced. What is not may be gone after a loss of power, and its sequences may be given out again then: it
     /// must not be anywhere else before.
     #[must_use]
     pub fn synced_in(&self, segment: &Segment) -> u64 {
@@ -392,8 +396,4 @@ fn full(error: io::Error) -> SpoolError {
     } else {
         SpoolError::Io(error)
     }
-}
-
-fn number(path: &Path) -> u64 {
-    path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or_default()
 }

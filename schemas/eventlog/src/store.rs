@@ -139,6 +139,7 @@ impl Store {
 
     async fn begin_behind(&self, lock: &'static str) -> Result<Transaction<'static, Any>, sqlx::Error> {
         let mut transaction = self.writes.begin_with(self.begin).await?;
+        self.timeline.holds()?;
         if !self.is_sqlite() {
             sqlx::query::<Any>(lock).execute(&mut *transaction).await?;
         }
@@ -163,10 +164,15 @@ impl Store {
         self.reads.begin_with(self.snapshot).await
     }
 
-    /// Returns when the database must not be used any more by this process: its server was promoted or restored, and may have older rows
-    /// than were decided on. No new connection is given out from then on. Never on `SQLite`.
+    /// Returns when the database must not be used any more by this process: it has older rows than were decided on. No transaction begins
+    /// from then on.
     pub async fn left_behind(&self) {
         self.timeline.left().await;
+    }
+
+    /// Says that the database has older rows than were decided on.
+    pub fn leave_behind(&self) {
+        self.timeline.leave();
     }
 
     /// Closes all connections.

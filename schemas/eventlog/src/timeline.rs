@@ -1,15 +1,18 @@
 //! Which history of its server a process reads and writes. A PostgreSQL that was promoted, or restored to a point in time, begins a
 //! new timeline: its rows may be older than what the process has decided on, and nothing may be built on them before they were
-//! brought up to the log.
+//! brought up to the log. What keeps its timeline is not told: a snapshot of a volume that is put back, a second promotion from the same
+//! standby's state.
 
 use std::sync::{Arc, OnceLock};
 
 use sqlx::{Any, AnyConnection, Row};
 use tokio_util::sync::CancellationToken;
 
-/// The number of the timeline in the name of the file that is written now, empty on a standby.
-const NUMBER: &str =
-    "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline";
+/// The number of the timeline in the name of the file that is written now, and the server's own; empty on a standby.
+const NAME: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '/' ||
+    (SELECT CAST(system_identifier AS TEXT) FROM pg_control_system()) END AS timeline";
+/// What a server says that has no such functions, or does not let us call them.
+const NOT_TOLD: [&str; 3] = ["42883", "42501", "0A000"];
 
 /// The timeline that a process began on. Copies are the same one.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +26,10 @@ pub struct Timeline {
 enum NotOurs {
     #[error("the server is a standby: it is waited for until it is promoted")]
     Standby,
-    #[error("the server has left timeline {first} for {now}: it was promoted, or restored to a point in time")]
+    #[error("the server is {now} and was {first} (timeline and server): it was promoted, or restored to a point in time")]
     Left { first: String, now: String },
+    #[error("this process must not use its database any more")]
+    Over,
 }
 
 impl Timeline {
@@ -33,9 +38,9 @@ impl Timeline {
     /// # Errors
     /// When the connection is to a standby, to another timeline, or breaks.
     pub async fn check(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let now: String = match sqlx::query::<Any>(NUMBER).fetch_one(connection).await {
+        let now: String = match sqlx::query::<Any>(NAME).fetch_one(connection).await {
             Ok(row) => row.try_get("timeline")?,
-            Err(sqlx::Error::Database(error)) => {
+            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| NOT_TOLD.contains(&&*code)) => {
                 tracing::warn!(%error, "PostgreSQL does not say its timeline: stop the ledger before a standby is promoted: {error}");
                 return Ok(());
             }
@@ -44,19 +49,35 @@ impl Timeline {
         self.compare(now).map_err(|error| sqlx::Error::Configuration(Box::new(error)))
     }
 
+    /// Whether the database may be used, as far as is known by now.
+    ///
+    /// # Errors
+    /// When it must not.
+    pub fn holds(&self) -> Result<(), sqlx::Error> {
+        if self.left.is_cancelled() { Err(sqlx::Error::Configuration(Box::new(NotOurs::Over))) } else { Ok(()) }
+    }
+
     fn compare(&self, now: String) -> Result<(), NotOurs> {
+        if self.left.is_cancelled() {
+            return Err(NotOurs::Over);
+        }
         if now.is_empty() {
             return Err(NotOurs::Standby);
         }
         let first = self.first.get_or_init(|| now.clone());
         if *first != now {
-            self.left.cancel();
+            self.leave();
             return Err(NotOurs::Left { first: first.clone(), now });
         }
         Ok(())
     }
 
-    /// Returns when the server has left the timeline; never on `SQLite`.
+    /// Says that the database is not what this process began with.
+    pub fn leave(&self) {
+        self.left.cancel();
+    }
+
+    /// Returns when the server has left the timeline.
     pub async fn left(&self) {
         self.left.cancelled().await;
     }
@@ -73,8 +94,9 @@ mod tests {
         assert!(timeline.compare("00000001".to_owned()).is_ok());
         assert!(timeline.clone().compare("00000001".to_owned()).is_ok());
         assert!(matches!(timeline.compare(String::new()), Err(NotOurs::Standby)));
-        assert!(!timeline.left.is_cancelled());
+        assert!(!timeline.left.is_cancelled() && timeline.holds().is_ok());
         assert!(matches!(timeline.clone().compare("00000002".to_owned()), Err(NotOurs::Left { .. })));
-        assert!(timeline.left.is_cancelled());
+        assert!(timeline.left.is_cancelled() && timeline.holds().is_err());
+        assert!(matches!(timeline.compare("00000001".to_owned()), Err(NotOurs::Over)), "one that comes back is not trusted");
     }
 }

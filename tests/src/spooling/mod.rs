@@ -84,6 +84,8 @@ struct History {
     is_strict: bool,
     /// How often what is sent fails.
     failures: f64,
+    /// How often what may end a boot does: files fill up and are deleted in those that live long.
+    deaths: f64,
     boots: u32,
     running: Option<Shipping>,
     earlier: Vec<Shipping>,
@@ -127,6 +129,7 @@ impl History {
             config: SpoolConfig { segment_bytes: 112 * 1024, bytes_max: rng.random_range(4..12) * 112 * 1024, ..SpoolConfig::default() },
             is_strict: rng.random_bool(0.5),
             failures: 0.2,
+            deaths: rng.random_range(0.1..1.0),
             boots: 0,
             running: None,
             earlier: Vec::new(),
@@ -142,10 +145,10 @@ impl History {
 
     fn step(&mut self) {
         match self.rng.random_range(0..100) {
-            0..=29 => self.begin(),
-            30..=49 => self.end(),
-            50..=54 => self.progress(),
-            55..=56 => self.refuse(),
+            0..=24 => self.begin(),
+            25..=49 => self.end(),
+            50..=52 => self.progress(),
+            53..=56 => self.refuse(),
             57..=66 => self.sync(),
             67..=78 => self.ship(),
             79..=84 => self.read(),
@@ -154,6 +157,7 @@ impl History {
             91..=92 => self.shipping(|shipping| shipping.shipper.again()),
             93 => self.disk.fail(self.rng.random_bool(0.4)),
             94 => self.disk.be_full(self.rng.random_bool(0.4)),
+            _ if !self.rng.random_bool(self.deaths) => {}
             95..=97 => self.die(),
             _ => self.lose_power(),
         }
@@ -190,7 +194,14 @@ impl History {
         self.earlier.clear();
     }
 
+    /// The power goes, half the time at the worst moment: when whatever may be forgotten just was.
     fn lose_power(&mut self) {
+        if self.rng.random_bool(0.5) {
+            self.ship();
+            self.ledger.read(&self.log, usize::MAX);
+            self.projector.read(&self.log, usize::MAX);
+            self.forget();
+        }
         self.die();
         self.disk.lose_power();
         for truth in self.truth.values_mut() {
@@ -277,8 +288,9 @@ impl History {
         }
     }
 
+    /// The oldest as often as any other: else a file is hardly ever deleted while its boot lives.
     fn any_open(&mut self) -> Option<u64> {
-        let index = self.rng.random_range(0..self.open.len().max(1));
+        let index = if self.rng.random_bool(0.5) { 0 } else { self.rng.random_range(0..self.open.len().max(1)) };
         self.open.keys().nth(index).copied()
     }
 

@@ -179,7 +179,7 @@ impl Ours {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _installed = rustls::crypto::ring::default_provider().install_default();
         runtime.block_on(async {
-            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
             let answer = http.get(format!("http://{}{path}", self.target.address)).bearer_auth(&self.target.key).send().await;
             match answer {
                 Ok(answer) => serde_json::from_slice(&answer.bytes().await.unwrap_or_default()).unwrap_or_default(),
