@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use eventlog::Log;
 use events::kill::{self, KillPoint};
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
@@ -206,6 +207,12 @@ impl Arouter {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Connects to its log, as another one would.
+    pub async fn connect_log(&self) -> Log {
+        let running: Value = serde_json::from_slice(&std::fs::read(self.data().join("running.json")).unwrap()).unwrap();
+        Log::connect(running["nats_url"].as_str().unwrap(), "test").await.unwrap()
+    }
+
     /// The process id of its nats-server.
     #[must_use]
     pub fn nats_pid(&self) -> Option<Pid> {
@@ -231,6 +238,17 @@ impl Arouter {
         self.signal(Signal::TERM);
         let status = self.child.take().unwrap().wait().unwrap();
         assert!(status.success(), "the process ended with {status}, signal {:?}: {}", status.signal(), self.log());
+    }
+
+    /// Waits until it has ended by itself, which must be an error.
+    pub async fn failed(&mut self) {
+        until("the end of the process", || {
+            let is_dead = self.is_dead();
+            async move { is_dead.then_some(()) }
+        })
+        .await;
+        let status = self.child.take().unwrap().wait().unwrap();
+        assert!(status.code().is_some_and(|code| code != 0), "the process ended with {status}: {}", self.log());
     }
 
     /// What it logged.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eventlog::{Log, LogError};
+use eventlog::LogError;
 use events::subject::Stream;
 use tests::load::read;
 use tests::postgres::Postgres;
@@ -90,9 +90,7 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
 
 /// How many events came to a stream, and how many have left it: without the archive it cannot be read from its start then.
 async fn came_and_left(arouter: &Arouter, stream: Stream) -> (u64, u64) {
-    let running: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(arouter.data().join("running.json")).expect("it runs")).expect("JSON");
-    let log = Log::connect(running["nats_url"].as_str().expect("an address"), "test").await.expect("connected");
+    let log = arouter.connect_log().await;
     let left = match log.tail(stream, None).await {
         Ok(_) => 0,
         Err(LogError::Aged { first, .. }) => first - 1,

@@ -1,6 +1,6 @@
 //! An event that the ledger cannot apply: its account is parked, nobody else's, until the operator decides.
 
-use eventlog::{Log, Outgoing};
+use eventlog::Outgoing;
 use events::subject::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -22,8 +22,7 @@ fn event(account: &str, id: &str, change: impl FnOnce(&mut Value)) -> String {
 }
 
 async fn publish(arouter: &Arouter, account: &str, id: &str, payload: String) {
-    let running: Value = serde_json::from_slice(&std::fs::read(arouter.data().join("running.json")).unwrap()).unwrap();
-    let log = Log::connect(running["nats_url"].as_str().unwrap(), "test").await.unwrap();
+    let log = arouter.connect_log().await;
     let subject = events::subject::subject::<events::usage_recorded::UsageRecorded>(account, "gen-1767225600-000000000000000000000001");
     log.append(vec![Outgoing { stream: Stream::Usage, subject, id: id.to_owned(), payload: payload.into() }]).await.unwrap();
 }

@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use eventlog::Outgoing;
+use events::subject::Stream;
 use serde_json::json;
+use sqlx::Row;
 use tests::load::read;
 use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
 use tests::wait::until;
@@ -77,6 +80,35 @@ async fn books_of_another_story_are_refused_at_every_start_and_stay_as_they_are(
         assert!(!ended.status.success() && said.contains("tell different stories at fact 1"), "start {start}: {said}");
         assert_eq!(rows(&arouter, "ledger", FACTS).await, before, "start {start}");
     }
+}
+
+#[tokio::test]
+async fn a_fact_in_the_log_that_the_books_lack_ends_the_process_before_it_tells_more() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    work(&arouter, &Arc::default(), 10).await;
+    arouter.usage(10).await;
+    let books = arouter.database("ledger");
+    until("all facts in the log", || async {
+        let waiting = read(&books, "SELECT written - published AS waiting FROM outbox_state").await;
+        (waiting.first()?.get::<i64, _>("waiting") == 0).then_some(())
+    })
+    .await;
+    let last = read(&books, "SELECT subject, payload FROM outbox ORDER BY sequence DESC LIMIT 1").await;
+    let (subject, payload): (String, String) = (last[0].get("subject"), last[0].get("payload"));
+    let log = arouter.connect_log().await;
+    let foreign = Outgoing { stream: Stream::Ledger, subject, id: "another".to_owned(), payload: payload.into() };
+    log.append(vec![foreign]).await.unwrap();
+    log.close().await;
+    // Whether facts have to be told again is looked up after each connection.
+    arouter.kill_nats();
+    arouter.failed().await;
+    let said = arouter.log();
+    assert!(said.contains("stream LEDGER ends with another, which the books do not have"), "{said}");
+    let started = tokio::process::Command::from(arouter.command("up")).kill_on_drop(true).output();
+    let started = tokio::time::timeout(std::time::Duration::from_secs(30), started).await.expect("it does not start").expect("it ran");
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert!(!started.status.success() && said.contains("tell different stories"), "{said}");
 }
 
 #[tokio::test]
