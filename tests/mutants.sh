@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Takes away what the promises stand on, one thing at a time, and demands that a test goes red each time. `make mutants`.
-# Works on a copy of the sources, so that the tree stays as it is; the build folder is shared. ONLY=WORDS takes those whose name has them.
+# Works on a copy of the sources and builds in a folder of its own: what was built without a promise must never pass for the tree's.
+# ONLY=WORDS takes those whose name has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
-git ls-files -z --cached --others --exclude-standard | xargs -0 tar cf - | tar xf - -C "$copy"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/mutants"
+git ls-files -z --cached --others --exclude-standard | xargs -0 tar cf - | tar xmf - -C "$copy"
 green=0
 
 # mutant NAME FILE OLD NEW TEST...: OLD must stand in FILE once.
