@@ -183,6 +183,7 @@ async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
         if at.unsigned_abs() >= events {
             break since.elapsed();
         }
+        assert!(since.elapsed() < Duration::from_secs(60 + events / 1_000), "{at} of {events} events are posted");
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     stop.cancel();
