@@ -188,29 +188,24 @@ pub async fn differs(ledger: &Ledger, told: &BTreeMap<u64, String>) -> Result<Op
 /// Publishes until `stop`, and then what is left, while this ledger is the first of those that share the books.
 pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop: CancellationToken) {
     let mut connects = log.connects();
-    let mut verified = false;
+    // Where the stream ends, once that is known. What it was before a connection, an error or another first ledger says nothing.
+    let mut tail = None;
     loop {
         if connects.has_changed().unwrap_or(false) {
             connects.mark_unchanged();
-            verified = false;
+            tail = None;
         }
-        let moved = async {
-            if !*is_first.borrow() {
-                return Ok(false);
-            }
-            if !verified {
-                rewind(ledger, log).await?;
-            }
-            publish(ledger, log).await
-        };
-        match moved.await {
-            Ok(moved) => {
-                verified = *is_first.borrow();
-                if moved {
-                    continue;
+        let known = tail.take();
+        if *is_first.borrow() {
+            match advance(ledger, log, known).await {
+                Ok((end, is_all)) => {
+                    tail = Some(end);
+                    if !is_all {
+                        continue;
+                    }
                 }
+                Err(error) => tracing::warn!(%error, "the ledger's events wait in the outbox: {error}"),
             }
-            Err(error) => tracing::warn!(%error, "the ledger's events wait in the outbox: {error}"),
         }
         if stop.is_cancelled() {
             return;
@@ -232,31 +227,42 @@ enum RelayError {
     Unknown(String),
 }
 
-/// After a connection the stream may have lost its tail: go back to the last event it still has. One that the books do not have was
-/// decided on what they have lost, or by another; the next start finds out which.
-async fn rewind(ledger: &Ledger, log: &Log) -> Result<(), RelayError> {
-    let has = match log.last_event(Stream::Ledger).await? {
-        None => 0,
+/// Publishes the next events behind the stream's last one; gives back where the stream ends now, and whether nothing was left.
+async fn advance(ledger: &Ledger, log: &Log, tail: Option<u64>) -> Result<(u64, bool), RelayError> {
+    let tail = match tail {
+        Some(tail) => tail,
+        None => find_tail(ledger, log).await?,
+    };
+    let end = publish(ledger, log, tail).await?;
+    Ok((end, end == tail))
+}
+
+/// Where the stream ends. It may have lost its tail, or have what a ledger published just before it died: what comes next is what
+/// follows its last event. One that the books do not have was decided on what they have lost, or by another; the next start finds out
+/// which.
+async fn find_tail(ledger: &Ledger, log: &Log) -> Result<u64, RelayError> {
+    let (tail, has) = match log.last_event(Stream::Ledger).await? {
+        None => (0, 0),
         Some(last) => {
             let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last.id.clone());
             let Some(row) = row.fetch_optional(&ledger.store.reads).await? else {
                 ledger.store.leave_behind();
                 return Err(RelayError::Unknown(last.id));
             };
-            row.try_get::<i64, _>("sequence")?
+            (last.sequence, row.try_get::<i64, _>("sequence")?)
         }
     };
     let mut transaction = ledger.store.begin_beside().await?;
-    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published > $1")
+    sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published <> $1")
         .bind(has)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(())
+    Ok(tail)
 }
 
-/// Publishes the next events; false when there were none.
-async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
+/// Publishes the next events behind the stream's event number `tail`; gives back where it ends now.
+async fn publish(ledger: &Ledger, log: &Log, tail: u64) -> Result<u64, RelayError> {
     let rows = sqlx::query::<Any>(
         "SELECT sequence, event_id, subject, payload FROM outbox
          WHERE sequence > (SELECT published FROM outbox_state WHERE one = 1) ORDER BY sequence LIMIT $1",
@@ -265,7 +271,7 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
     .fetch_all(&ledger.store.reads)
     .await?;
     let sequence = |row: Option<&AnyRow>| row.map(|row| row.try_get::<i64, _>("sequence")).transpose();
-    let (Some(first), Some(last)) = (sequence(rows.first())?, sequence(rows.last())?) else { return Ok(false) };
+    let (Some(first), Some(last)) = (sequence(rows.first())?, sequence(rows.last())?) else { return Ok(tail) };
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         events.push(Outgoing {
@@ -275,7 +281,7 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
             payload: row.try_get::<String, _>("payload")?.into(),
         });
     }
-    log.append(events).await?;
+    let end = log.append_behind(tail, events).await?;
     kill_point(KillPoint::OutboxSent);
     let mut transaction = ledger.store.begin_beside().await?;
     // Not where another ledger has gone back meanwhile, because the stream has lost its tail.
@@ -285,5 +291,5 @@ async fn publish(ledger: &Ledger, log: &Log) -> Result<bool, RelayError> {
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(true)
+    Ok(end)
 }

@@ -1,10 +1,10 @@
-//! Appending: every event has its id as message id. Either each one is acknowledged, or only the last one of a row whose readers
-//! tell what they have.
+//! Appending: every event has its id as message id. Either each one is acknowledged, and may have to come right behind what is there,
+//! or only the last one of a row whose readers tell what they have.
 
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use events::subject::Stream;
@@ -39,6 +39,39 @@ impl Log {
             pending.push(self.publish(event).await?);
         }
         acknowledged(pending).await
+    }
+
+    /// Appends events of one stream right behind its event number `tail`, and waits for all acknowledgements; gives back the new
+    /// last number. For the only writer of a stream: what waited in the client while the connection was away, or what another has
+    /// written before, is refused, so that it cannot hide what the stream has lost or was told meanwhile.
+    ///
+    /// # Errors
+    /// When the stream ends elsewhere (read its end again), or the server is away, refuses, or does not acknowledge in time.
+    pub async fn append_behind(&self, tail: u64, events: Vec<Outgoing>) -> Result<u64, LogError> {
+        let mut pending = Vec::with_capacity(events.len());
+        let mut before: Option<String> = None;
+        for (behind, event) in (tail..).zip(events) {
+            let mut message = PublishMessage::build().message_id(event.id.clone()).expected_last_sequence(behind).payload(event.payload);
+            // Not by its number alone: where one is refused because of somebody else's, the next has the number that it wants.
+            if let Some(before) = before.replace(event.id) {
+                message = message.expected_last_message_id(before);
+            }
+            pending.push((behind, event.stream, queued(self.jetstream.send_publish(event.subject, message)).await?));
+        }
+        let mut last = tail;
+        for (behind, stream, ack) in pending {
+            let ack = ack.await;
+            let is_elsewhere = match &ack {
+                // A duplicate has the number that it was stored under.
+                Ok(ack) => ack.sequence != behind + 1,
+                Err(error) => matches!(error.kind(), PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId),
+            };
+            if is_elsewhere {
+                return Err(LogError::Tail { stream: stream.name(), behind });
+            }
+            last = ack.map_err(LogError::server)?.sequence;
+        }
+        Ok(last)
     }
 
     /// Sends events in order and waits until the last one of each stream is stored. The server takes what one connection sends in

@@ -62,6 +62,14 @@ pub enum LogError {
         /// The first event that is there.
         first: u64,
     },
+    /// An event would not come where its writer believes.
+    #[error("the stream {stream} does not end with its event {behind}: it has lost some, or another wrote to it; its end is read again")]
+    Tail {
+        /// Its name.
+        stream: &'static str,
+        /// The event that its writer takes for the last one.
+        behind: u64,
+    },
     /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
