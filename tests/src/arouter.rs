@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use eventlog::Log;
@@ -91,6 +91,18 @@ impl Arouter {
         match &self.storage {
             Storage::Sqlite => load::file(&self.data().join(name).with_extension("db")),
             Storage::Postgres(postgres) => postgres.url(name),
+        }
+    }
+
+    /// The server that has its databases.
+    ///
+    /// # Panics
+    /// When they are files.
+    #[must_use]
+    pub fn postgres(&self) -> &Postgres {
+        match &self.storage {
+            Storage::Sqlite => panic!("its databases are files"),
+            Storage::Postgres(postgres) => postgres,
         }
     }
 
@@ -202,7 +214,8 @@ impl Arouter {
         told.prove(&self.database("ledger"), &self.database("projector"), provider).await;
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)).expect("it runs");
         kill_process(pid, signal).unwrap();
     }
@@ -242,13 +255,18 @@ impl Arouter {
 
     /// Waits until it has ended by itself, which must be an error.
     pub async fn failed(&mut self) {
+        let status = self.ended().await;
+        assert!(status.code().is_some_and(|code| code != 0), "the process ended with {status}: {}", self.log());
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
         until("the end of the process", || {
             let is_dead = self.is_dead();
             async move { is_dead.then_some(()) }
         })
         .await;
-        let status = self.child.take().unwrap().wait().unwrap();
-        assert!(status.code().is_some_and(|code| code != 0), "the process ended with {status}: {}", self.log());
+        self.child.take().unwrap().wait().unwrap()
     }
 
     /// What it logged.

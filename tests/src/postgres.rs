@@ -91,8 +91,8 @@ impl Postgres {
         assert!(copied.success(), "pg_basebackup");
     }
 
-    /// Kills it, and promotes the copy in its place: a standby that was behind.
-    pub fn fail_over(&mut self) {
+    /// Kills it, and starts the copy in its place, as a standby that was behind.
+    pub fn stand_by(&mut self) {
         if let Some(pid) = self.pid() {
             let _gone = kill_process(pid, Signal::KILL);
         }
@@ -103,7 +103,13 @@ impl Postgres {
         let marked = as_other_user(Path::new("touch")).arg(data.join("standby.signal")).status().unwrap();
         assert!(marked.success(), "standby.signal");
         self.child = serve(self.folder.path(), self.port);
+    }
+
+    /// Kills it, and promotes the copy in its place.
+    pub fn fail_over(&mut self) {
+        self.stand_by();
         let since = std::time::Instant::now();
+        let data = self.folder.path().join("data");
         let promote =
             || as_other_user(&binary("pg_ctl")).args(["promote", "-D"]).arg(&data).current_dir(self.folder.path()).output().unwrap();
         while !promote().status.success() {
@@ -112,11 +118,27 @@ impl Postgres {
         }
     }
 
+    /// Stops it with all its sessions: it answers nobody, and breaks no connection.
+    pub fn hang(&self) {
+        for pid in self.processes() {
+            let _gone = kill_process(pid, Signal::STOP);
+        }
+    }
+
     /// Lets it go on after a stop. The program that changed the user stops with it, and is told too.
     pub fn resume(&self) {
-        for pid in [self.pid(), Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default())].into_iter().flatten() {
+        let child = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default());
+        for pid in self.processes().into_iter().chain(child) {
             let _gone = kill_process(pid, Signal::CONT);
         }
+    }
+
+    /// The server and its sessions.
+    fn processes(&self) -> Vec<Pid> {
+        let own = |pid: Pid| std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pid.as_raw_nonzero())).unwrap_or_default();
+        let server = self.pid();
+        let sessions = server.map(own).unwrap_or_default();
+        server.into_iter().chain(sessions.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?))).collect()
     }
 
     /// The server's own process id: the child may be the program that changed the user.
@@ -154,6 +176,10 @@ impl Drop for Postgres {
         if let Some(pid) = self.pid() {
             let _gone = kill_process(pid, Signal::QUIT);
         }
-        let _ended = self.child.wait();
+        // One that was stopped hears of it when it goes on.
+        while matches!(self.child.try_wait(), Ok(None)) {
+            self.resume();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     }
 }

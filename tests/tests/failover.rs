@@ -1,13 +1,16 @@
 //! PostgreSQL fails over to a standby that is behind while everything runs: ledgers and projector stop before they decide
-//! anything on it, and the log gives back what it lacks.
+//! anything on it, and the log gives back what it lacks. It is a standby for good, or hangs.
 
 use std::sync::Arc;
 
+use eventlog::Store;
+use rustix::process::Signal;
 use sqlx::Row;
 use tests::apart::Apart;
 use tests::load::read;
+use tests::postgres::Postgres;
 use tests::wait::until;
-use tests::{Load, Provider, Told};
+use tests::{Arouter, Load, Provider, Storage, Told};
 
 /// Those that are in the log, too.
 const FACTS: &str =
@@ -75,4 +78,32 @@ async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_i
     apart.spools_are_taken_over().await;
     told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
     apart.verify();
+}
+
+#[tokio::test]
+async fn a_standby_is_no_database_to_start_with() {
+    let mut postgres = Postgres::start();
+    postgres.copy();
+    postgres.stand_by();
+    let Err(refused) = Store::open(&postgres.url("ledger"), ledger::STEPS).await else { panic!("it opened a standby") };
+    assert!(refused.to_string().contains("the server is a standby: promote it"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_process_whose_database_hangs_ends_when_it_is_told_to_and_loses_nothing() {
+    let provider = Provider::start().await;
+    let config = format!("{}\n[server]\ndrain_timeout_ms = 1000\n", provider.config());
+    let mut arouter = Arouter::start(Storage::Postgres(Postgres::start()), &config).await;
+    let told = Arc::<Told>::default();
+    let target = arouter.target();
+    let load = Load::of_requests(&target, &told, 8);
+    until("some answers", || async { (told.answers() > 200).then_some(()) }).await;
+    arouter.postgres().hang();
+    arouter.signal(Signal::TERM);
+    arouter.ended().await;
+    load.end().await;
+    arouter.postgres().resume();
+    arouter.launch().await;
+    arouter.settle_and_verify().await;
+    arouter.prove(&told, &provider).await;
 }

@@ -26,6 +26,9 @@ use crate::folder::{DataFolder, Running};
 use crate::up::{connect, gateway_config};
 use crate::{Settings, archive, stop};
 
+/// How long those who read the books or reports have to read to the end when the process stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// What a process has when it runs apart.
 struct Apart {
     config: Config,
@@ -71,7 +74,7 @@ impl Apart {
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
         let signals = stop::Signals::listen()?;
         println!("The {} is up at http://{}", to.as_str(), listener.local_addr()?);
-        self.tasks.spawn(serve::serve(listener, router, Duration::from_secs(30), self.stop.clone()));
+        self.tasks.spawn(serve::serve(listener, router, DRAIN, self.stop.clone()));
         let (log, stopped) = (self.log.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             if let Err(error) = log.serve(to, answerer, stopped).await {
@@ -86,7 +89,7 @@ impl Apart {
             self.log.close().await;
             database.close().await;
         };
-        stop::in_order(ended, shutdown).await
+        stop::in_order(ended, std::future::ready(()), shutdown).await
     }
 }
 

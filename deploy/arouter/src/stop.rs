@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use eventlog::Store;
 use futures_util::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long a process may take to end when it must.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long what needs a database or NATS may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Listens for SIGTERM and SIGINT from the moment it is made: before anybody is told that the process is up, or a signal that comes
 /// right then would end it without draining.
@@ -45,13 +45,28 @@ impl Signals {
     }
 }
 
-/// Ends in order. After an error a connection may hang for long: then whatever supervises the process waits no longer than a while,
-/// and what was not ended is found by the next start.
-pub async fn in_order(ended: Result<()>, shutdown: impl Future<Output = ()>) -> Result<()> {
-    if ended.is_ok() {
-        shutdown.await;
-    } else if tokio::time::timeout(PATIENCE, shutdown).await.is_err() {
-        tracing::warn!("not everything has ended in {} s", PATIENCE.as_secs());
+/// Ends the front, whose streams have their own time, and then what is behind it, which has no longer than a while: a connection to a
+/// database that hangs would keep it for ever. After an error both have no longer than that. What was not ended is found by the next
+/// start.
+pub async fn in_order(ended: Result<()>, front: impl Future<Output = ()>, behind: impl Future<Output = ()>) -> Result<()> {
+    let Err(error) = ended else {
+        front.await;
+        return within_patience(behind).await;
+    };
+    let both = async {
+        front.await;
+        behind.await;
+    };
+    if let Err(error) = within_patience(both).await {
+        tracing::warn!("{error}");
     }
-    ended
+    Err(error)
+}
+
+async fn within_patience(shutdown: impl Future<Output = ()>) -> Result<()> {
+    let seconds = PATIENCE.as_secs();
+    let ended = tokio::time::timeout(PATIENCE, shutdown).await;
+    ended.with_context(|| {
+        format!("not everything has ended in {seconds} s: a database or NATS does not answer; nothing is lost, the next start goes on")
+    })
 }

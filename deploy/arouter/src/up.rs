@@ -110,11 +110,7 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     greet(&gateway, &background.nats_url, first.as_ref(), config.providers.is_empty());
     let ended = signals.wait_beside(&[&background.ledger.store, &background.projector.store]).await;
     tracing::info!("stopping: no new requests, running ones may end");
-    let shutdown = async {
-        gateway.stop().await;
-        background.stop().await;
-    };
-    stop::in_order(ended, shutdown).await
+    stop::in_order(ended, gateway.stop(), background.stop()).await
 }
 
 /// Connects and makes the streams; a server that has just started may need a moment.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ pub trait Disk: Debug + Send + Sync {
     /// When the disk fails.
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// Writes a file that nothing is added to later.
+    /// Writes a file that nothing is added to later, and that outlives a loss of power.
     ///
     /// # Errors
     /// When the disk is full or fails.
@@ -126,8 +126,12 @@ impl Disk for FileSystem {
     }
 
     fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        std::fs::write(path, bytes)
+        let folder = path.parent().unwrap_or(Path::new("."));
+        self.make_folder(folder)?;
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        self.sync_folder(folder)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -99,7 +99,7 @@ impl Store {
                 })
             })
         };
-        let open = |cause| StoreError::Open { url: shown.clone(), cause };
+        let open = |cause| StoreError::Open { url: shown.clone(), cause: timeline.why(cause) };
         let writes = options(if sqlite { 1 } else { WRITERS }, true).connect(&address).await.map_err(open)?;
         let migrations = OWN
             .iter()

@@ -3,6 +3,7 @@
 //! brought up to the log. What keeps its timeline is not told: a snapshot of a volume that is put back, a second promotion from the same
 //! standby's state.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use sqlx::{Any, AnyConnection, Row};
@@ -19,12 +20,13 @@ const NOT_TOLD: [&str; 3] = ["42883", "42501", "0A000"];
 pub struct Timeline {
     first: Arc<OnceLock<String>>,
     left: CancellationToken,
+    is_standby: Arc<AtomicBool>,
 }
 
 /// Why a connection is not used.
 #[derive(Debug, thiserror::Error)]
 enum NotOurs {
-    #[error("the server is a standby: it is waited for until it is promoted")]
+    #[error("the server is a standby: promote it, or set the database's address to the primary's")]
     Standby,
     #[error("the server is {now} and was {first} (timeline and server): it was promoted, or restored to a point in time")]
     Left { first: String, now: String },
@@ -57,10 +59,20 @@ impl Timeline {
         if self.left.is_cancelled() { Err(sqlx::Error::Configuration(Box::new(NotOurs::Over))) } else { Ok(()) }
     }
 
+    /// Why no connection was had, when a pool knows only that there was none in time.
+    #[must_use]
+    pub fn why(&self, error: sqlx::Error) -> sqlx::Error {
+        if matches!(error, sqlx::Error::PoolTimedOut) && self.is_standby.load(Ordering::Relaxed) {
+            return sqlx::Error::Configuration(Box::new(NotOurs::Standby));
+        }
+        error
+    }
+
     fn compare(&self, now: String) -> Result<(), NotOurs> {
         if self.left.is_cancelled() {
             return Err(NotOurs::Over);
         }
+        self.is_standby.store(now.is_empty(), Ordering::Relaxed);
         if now.is_empty() {
             return Err(NotOurs::Standby);
         }
