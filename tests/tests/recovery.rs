@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eventlog::Outgoing;
+use eventlog::{LogError, Outgoing};
+use events::ledger::UsagePosted;
 use events::subject::Stream;
+use rustix::process::Signal;
 use serde_json::json;
 use sqlx::Row;
 use tests::load::read;
@@ -122,6 +124,31 @@ async fn no_fact_is_told_behind_one_that_the_books_lack() {
     let (status, answer) = arouter.call(reqwest::Method::POST, "/api/v1/admin/credit", &target.operator_token, Some(credit)).await;
     assert!(status.is_success(), "{answer}");
     ended_because_of_the_foreign_fact(arouter).await;
+}
+
+#[tokio::test]
+async fn a_row_of_facts_is_stored_right_behind_the_streams_last_one_or_not_at_all() {
+    let arouter = Arouter::start(Storage::Sqlite, "").await;
+    let log = arouter.connect_log().await;
+    until("the first fact", || async { (log.last_sequence(Stream::Ledger).await.ok()? > 0).then_some(()) }).await;
+    // Nobody else writes from now on.
+    arouter.signal(Signal::STOP);
+    let subject = events::subject::subject::<UsagePosted>("many", "many");
+    let row = |ids: [&str; 2]| {
+        let fact = |id: &str| Outgoing { stream: Stream::Ledger, subject: subject.clone(), id: id.to_owned(), payload: "{}".into() };
+        ids.map(fact).to_vec()
+    };
+    let end = log.last_sequence(Stream::Ledger).await.unwrap();
+    // The number that the second one wants is the stream's end.
+    let refused = log.append_behind(end - 1, row(["a", "b"])).await;
+    assert!(matches!(refused, Err(LogError::Tail { .. })), "{refused:?}");
+    assert_eq!(log.last_sequence(Stream::Ledger).await.unwrap(), end);
+    assert_eq!(log.append_behind(end, row(["a", "b"])).await.unwrap(), end + 2);
+    for late in [["a", "b"], ["c", "d"]] {
+        let refused = log.append_behind(end, row(late)).await;
+        assert!(matches!(refused, Err(LogError::Tail { .. })), "{refused:?}");
+        assert_eq!(log.last_sequence(Stream::Ledger).await.unwrap(), end + 2, "{late:?}");
+    }
 }
 
 #[tokio::test]
