@@ -9,7 +9,8 @@ trap 'rm -rf "$copy"' EXIT
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/mutants"
 git ls-files -z --cached --others --exclude-standard | xargs -0 tar cf - | tar xmf - -C "$copy"
 green=0
-# Tests through the front door start it.
+# Tests through the front door start it, and it starts NATS.
+ln -s "$PWD/.tools" "$copy/.tools"
 (cd "$copy" && cargo build --quiet --locked -p arouter)
 
 # mutant NAME FILE OLD NEW TEST...: OLD must stand in FILE once.
