@@ -17,8 +17,18 @@ pub struct ServerConfig {
     pub body_bytes_max: usize,
     /// How long a request's head or body may take to arrive.
     pub read_timeout_ms: u64,
+    /// How long a client may take no bytes of its answer before it counts as gone.
+    pub write_timeout_ms: u64,
+    /// How long a connection may wait for its next request; longer than the 60 s of common balancers.
+    pub keep_alive_timeout_ms: u64,
+    /// How long one request may take, streams included.
+    pub stream_timeout_ms: u64,
     /// How long running streams may go on after SIGTERM.
     pub drain_timeout_ms: u64,
+    /// Certificate chain (PEM); with it and `tls_key` requests come in over TLS. Read again when the file changes.
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of `tls_cert`.
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for ServerConfig {
@@ -27,7 +37,58 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             body_bytes_max: 10 * 1024 * 1024,
             read_timeout_ms: 30_000,
+            write_timeout_ms: 60_000,
+            keep_alive_timeout_ms: 75_000,
+            stream_timeout_ms: 3_600_000,
             drain_timeout_ms: 25_000,
+            tls_cert: None,
+            tls_key: None,
+        }
+    }
+}
+
+/// Budgets: what one caller may take of what all share.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections at once; fewer where the system allows fewer open files.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// Proxies in front, as addresses or networks such as `10.0.0.0/8`: their connections have no share per address.
+    pub trusted_proxies: Vec<String>,
+    /// Requests in flight.
+    pub requests_in_flight_max: usize,
+    /// Requests in flight of one account.
+    pub requests_in_flight_per_account_max: usize,
+    /// Bytes of the bodies of requests in flight.
+    pub body_bytes_in_flight_max: usize,
+    /// Bytes of the bodies of one account's requests in flight.
+    pub body_bytes_in_flight_per_account_max: usize,
+    /// Prompts that are counted in tokens at once.
+    pub token_counts_max: usize,
+    /// Keys of one account, deleted ones included.
+    pub keys_per_account_max: usize,
+    /// Changes of one account's keys a second; four times as many may come at once.
+    pub key_changes_per_second: u32,
+    /// Refusals of one account that are recorded one by one each second; the rest is recorded as a count.
+    pub refusals_recorded_per_second: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connections_per_address_max: 5_000,
+            trusted_proxies: Vec::new(),
+            requests_in_flight_max: 10_000,
+            requests_in_flight_per_account_max: 2_000,
+            body_bytes_in_flight_max: 192 * 1024 * 1024,
+            body_bytes_in_flight_per_account_max: 64 * 1024 * 1024,
+            token_counts_max: 2,
+            keys_per_account_max: 10_000,
+            key_changes_per_second: 50,
+            refusals_recorded_per_second: 10,
         }
     }
 }
@@ -107,17 +168,25 @@ impl Default for SpoolConfig {
 pub struct UpstreamConfig {
     /// Until a connection stands.
     pub connect_timeout_ms: u64,
-    /// Until the first byte of an answer.
+    /// Until the first byte of an answer. A model may think for many minutes before it.
     pub first_byte_timeout_ms: u64,
-    /// Between two pieces of an answer.
+    /// Between two bytes of an answer, comments included.
     pub idle_timeout_ms: u64,
+    /// How long a stream may be silent before a comment tells the client and the proxies between that it lives.
+    pub heartbeat_ms: u64,
     /// Bytes of an answer that is not a stream, at the most.
     pub body_bytes_max: usize,
 }
 
 impl Default for UpstreamConfig {
     fn default() -> Self {
-        Self { connect_timeout_ms: 5_000, first_byte_timeout_ms: 300_000, idle_timeout_ms: 120_000, body_bytes_max: 64 * 1024 * 1024 }
+        Self {
+            connect_timeout_ms: 5_000,
+            first_byte_timeout_ms: 900_000,
+            idle_timeout_ms: 900_000,
+            heartbeat_ms: 15_000,
+            body_bytes_max: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -127,6 +196,17 @@ impl Default for UpstreamConfig {
 pub enum ProviderFormat {
     /// OpenAI's chat completions.
     Openai,
+}
+
+/// The call to a provider after its client has left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// Its connection is closed at once: what was relayed is charged, by our own count.
+    #[default]
+    Cancel,
+    /// It is read to its end, within a bound, to learn what it bills.
+    Drain,
 }
 
 /// A provider.
@@ -144,6 +224,35 @@ pub struct ProviderConfig {
     pub api_key_env: Option<String>,
     /// Its credential; better in the environment.
     pub api_key: Option<String>,
+    /// The field by which it takes a bound on completion tokens; default: what is known of it, else `max_tokens`.
+    pub max_tokens_field: Option<String>,
+    /// The call after its client has left.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
+    /// How long such a call is read on, with `drain`.
+    #[serde(default = "drain_timeout_ms")]
+    pub drain_timeout_ms: u64,
+}
+
+impl ProviderConfig {
+    /// A provider that speaks OpenAI's format at an address, and needs no credential.
+    #[must_use]
+    pub fn openai(slug: &str, base_url: String) -> Self {
+        Self {
+            slug: slug.to_owned(),
+            format: ProviderFormat::Openai,
+            base_url: Some(base_url),
+            api_key_env: None,
+            api_key: None,
+            max_tokens_field: None,
+            on_disconnect: OnDisconnect::default(),
+            drain_timeout_ms: drain_timeout_ms(),
+        }
+    }
+}
+
+const fn drain_timeout_ms() -> u64 {
+    30_000
 }
 
 const fn openai() -> ProviderFormat {
@@ -184,6 +293,8 @@ pub struct GatewayConfig {
     pub data: PathBuf,
     /// Where requests come in.
     pub server: ServerConfig,
+    /// Budgets.
+    pub limits: LimitsConfig,
     /// What is sold.
     pub billing: BillingConfig,
     /// The spool.

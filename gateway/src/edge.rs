@@ -5,11 +5,13 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use crate::admission::budget::Slot;
+use crate::coding::{CodingError, Decoder};
 use crate::config::ServerConfig;
 use crate::error::GatewayError;
 
@@ -18,39 +20,77 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How many times the limit is read of a body that is too large.
 const DRAINED_TIMES: usize = 4;
 
-/// Reads a body. One that is too large is read a while longer and thrown away, so that its sender gets to read the answer.
+/// Reads a body, decoded. One that is too large is read a while longer and thrown away, so that its sender gets to read the answer. With
+/// a slot, its bytes are taken out of the budgets before they are kept.
 ///
 /// # Errors
-/// 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off.
-pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig) -> Result<Bytes, GatewayError> {
+/// 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off, 415 for an unknown content coding, 429 or 503 when a
+/// budget is used up.
+pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig, slot: Option<&mut Slot>) -> Result<Bytes, GatewayError> {
     let most = config.body_bytes_max;
+    let decoder = Decoder::new(headers, most).map_err(|error| coding_error(&error))?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let read = read(body, announced.unwrap_or_default().min(most), most);
+    let mut reading = Reading { most, expected: announced.unwrap_or_default().min(most), decoder, slot, taken: 0 };
+    let read = reading.read(body);
     tokio::time::timeout(Duration::from_millis(config.read_timeout_ms), read).await.map_err(|_| GatewayError::BodyTimeout)?
 }
 
-async fn read(body: Body, expected: usize, most: usize) -> Result<Bytes, GatewayError> {
-    let mut pieces = body.into_data_stream();
-    let broken = |_| GatewayError::BadRequest { message: "The request body broke off.".to_owned(), param: None };
-    let first = match pieces.next().await.transpose().map_err(broken)? {
-        // Most bodies come in one piece.
-        Some(first) if first.len() == expected => return Ok(first),
-        Some(first) => first,
-        None => return Ok(Bytes::new()),
-    };
-    let mut all = BytesMut::with_capacity(expected);
-    all.extend_from_slice(&first);
-    let mut total = first.len();
-    while let Some(piece) = pieces.next().await.transpose().map_err(broken)? {
-        total = total.saturating_add(piece.len());
-        if total > most.saturating_mul(DRAINED_TIMES) {
-            break;
-        }
-        if total <= most {
-            all.extend_from_slice(&piece);
-        }
+fn coding_error(error: &CodingError) -> GatewayError {
+    match error {
+        CodingError::Unknown(_) => GatewayError::Coding(format!("The request body cannot be read: {error}.")),
+        CodingError::TooLarge(most) => GatewayError::BodyTooLarge(*most),
+        CodingError::Malformed(_) => GatewayError::BadRequest { message: format!("The request body is {error}."), param: None },
     }
-    if total > most { Err(GatewayError::BodyTooLarge(most)) } else { Ok(all.freeze()) }
+}
+
+struct Reading<'a> {
+    most: usize,
+    expected: usize,
+    decoder: Decoder,
+    slot: Option<&'a mut Slot>,
+    /// Bytes taken out of the budgets.
+    taken: usize,
+}
+
+impl Reading<'_> {
+    async fn read(&mut self, body: Body) -> Result<Bytes, GatewayError> {
+        self.take(self.expected)?;
+        let mut pieces = body.into_data_stream();
+        let broken = |_| GatewayError::BadRequest { message: "The request body broke off.".to_owned(), param: None };
+        let first = match pieces.next().await.transpose().map_err(broken)? {
+            // Most bodies come in one piece.
+            Some(first) if first.len() == self.expected && self.decoder.is_identity() => return Ok(first),
+            Some(first) => first,
+            None => return Ok(Bytes::new()),
+        };
+        let (mut all, mut total, mut piece) = (BytesMut::new(), 0_usize, Some(first));
+        while let Some(next) = piece {
+            total = total.saturating_add(next.len());
+            if total > self.most.saturating_mul(DRAINED_TIMES) {
+                break;
+            }
+            if total <= self.most {
+                let decoded = self.decoder.push(next, self.most).map_err(|error| coding_error(&error))?;
+                self.take(all.len() + decoded.len())?;
+                if all.is_empty() && self.decoder.is_identity() {
+                    all.reserve(self.expected);
+                }
+                all.extend_from_slice(&decoded);
+            }
+            piece = pieces.next().await.transpose().map_err(broken)?;
+        }
+        if total > self.most { Err(GatewayError::BodyTooLarge(self.most)) } else { Ok(all.freeze()) }
+    }
+
+    /// Takes so many bytes in all out of the budgets.
+    fn take(&mut self, bytes: usize) -> Result<(), GatewayError> {
+        let more = bytes.saturating_sub(self.taken);
+        if let Some(slot) = self.slot.as_mut().filter(|_| more > 0) {
+            slot.take_bytes(more)?;
+            self.taken += more;
+        }
+        Ok(())
+    }
 }
 
 /// Every answer carries `X-Request-Id`: the caller's when it is 1 to 128 visible ASCII characters, else a new one.
@@ -70,4 +110,49 @@ pub async fn request_id(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Refuses paths and query values that are no UTF-8 or have control characters: a database or a log would stumble over them.
+pub async fn refuse_control_characters(request: Request, next: Next) -> Response {
+    match unclean(request.uri()) {
+        None => next.run(request).await,
+        Some(place) => {
+            let message = format!("Invalid {place}: it must be UTF-8 without control characters.");
+            GatewayError::BadRequest { message, param: None }.into_response()
+        }
+    }
+}
+
+/// The first part of an address that is no clean text when decoded.
+fn unclean(uri: &Uri) -> Option<String> {
+    if !is_clean(uri.path()) {
+        return Some("path".to_owned());
+    }
+    let mut pairs = uri.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let (name, _) = pairs.find(|(name, value)| !is_clean(name) || !is_clean(value))?;
+    let shown: String = name.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    Some(format!("'{shown}'"))
+}
+
+fn is_clean(encoded: &str) -> bool {
+    if !encoded.contains('%') {
+        return true;
+    }
+    let decoded = percent_encoding::percent_decode_str(encoded).decode_utf8();
+    decoded.is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_clean_text() {
+        let of = |text: &str| unclean(&text.parse().unwrap());
+        assert_eq!(of("/v1/models/fake%2Fm?user=a%20b&x"), None);
+        assert_eq!(of("/api/v1/keys/%00"), Some("path".to_owned()));
+        assert_eq!(of("/api/v1/keys/%ff"), Some("path".to_owned()));
+        assert_eq!(of("/v1/activity?period=1d&user=a%00b"), Some("'user'".to_owned()));
+        assert_eq!(of("/v1/activity?user=%7F"), Some("'user'".to_owned()));
+    }
 }

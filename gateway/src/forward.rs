@@ -1,6 +1,7 @@
 //! Reads of the ledger and the projector: the gateway says who calls, they answer. In this process, or over HTTP when they live apart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,12 +10,15 @@ use axum::response::Response;
 use events::ask::Answers;
 use events::caller::{CALLER_HEADER, Caller, InternalSecret};
 use events::clock::Clock;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use reqwest::Url;
 use tower::ServiceExt;
 
 use crate::auth::Directory;
 use crate::error::GatewayError;
+
+/// How long the beginning of an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where reads are answered.
 #[derive(Clone)]
@@ -48,20 +52,32 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
     let now_us = forward.clock.now_us();
     let caller = forward.directory.identify(request.headers(), request.uri().query(), now_us)?;
     let signed = Caller { account: caller.key.account.clone(), key: caller.key.hash.clone(), kind: caller.key.kind };
-    let signature = HeaderValue::from_str(&forward.secret.sign(signed, now_us)).map_err(|_| GatewayError::Internal)?;
     let target = target(request.uri());
+    let signature = forward.secret.sign(signed, request.method().as_str(), &target, now_us);
+    let signature = HeaderValue::from_str(&signature).map_err(|_| GatewayError::Internal)?;
+    let away = |_| {
+        tracing::warn!(who = forward.who.as_str(), "the {} has not answered a read in time", forward.who);
+        GatewayError::unavailable(forward.who)
+    };
     match &forward.reads {
         Reads::Local(router) => {
             *request.uri_mut() = target.parse().map_err(|_| GatewayError::Internal)?;
             request.headers_mut().insert(CALLER_HEADER, signature);
-            router.clone().oneshot(request).await.map_err(|never| match never {})
+            tokio::time::timeout(PATIENCE, router.clone().oneshot(request)).await.map_err(away)?.map_err(|never| match never {})
         }
         Reads::Remote(base, client) => {
             let url = base.join(&target).map_err(|_| GatewayError::Internal)?;
-            let answer = client.get(url).header(CALLER_HEADER, signature).send().await.map_err(|error| {
+            let asking = client.request(request.method().clone(), url).header(CALLER_HEADER, signature).send();
+            let answer = tokio::time::timeout(PATIENCE, asking).await.map_err(away)?.map_err(|error| {
+                let error = error.without_url();
                 tracing::warn!(%error, "a read was not answered: {error}");
                 GatewayError::unavailable(forward.who)
             })?;
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                // Not the caller's fault: whoever calls was let in here.
+                tracing::error!(who = forward.who.as_str(), "the {} does not trust this gateway: internal.secret differs there", forward.who);
+                return Err(GatewayError::unavailable(forward.who));
+            }
             let mut response = Response::builder().status(answer.status());
             for name in ["content-type", "x-as-of", "x-next-cursor"] {
                 if let Some(value) = answer.headers().get(name) {

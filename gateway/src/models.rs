@@ -1,14 +1,15 @@
-//! `GET /v1/models`: what this key may ask for.
+//! `GET /v1/models` and `/v1/models/{id}`: what this key may ask for.
 
 use axum::Json;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::GatewayError;
 use crate::request::Stages;
-use crate::route::{Model, names};
+use crate::route::Model;
+use crate::route::plan::check_allowed;
 
 /// Parameters that every chat model is sent.
 const PARAMETERS: [&str; 6] = ["max_tokens", "temperature", "top_p", "stop", "seed", "stream"];
@@ -30,21 +31,26 @@ pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let wanted: Vec<&str> = query.supported_parameters.as_deref().map(|list| list.split(',').collect()).unwrap_or_default();
     let text = query.output_modalities.as_deref().is_none_or(|list| list.split(',').any(|modality| matches!(modality, "text" | "all")));
-    let allowed = |model: &Model| {
-        let name = names::canonical(&model.id);
-        let by_model = caller.key.allowed_models.as_ref().is_none_or(|allowed| allowed.iter().any(|pattern| names::allows(pattern, &name)));
-        let by_provider = caller
-            .key
-            .allowed_providers
-            .as_ref()
-            .is_none_or(|allowed| allowed.iter().any(|slug| names::author_of(slug) == model.provider.slug));
-        by_model && by_provider
-    };
     let able = |model: &Model| {
         wanted.iter().all(|word| PARAMETERS.contains(word) || model.capabilities.iter().any(|capability| capability == word))
     };
-    let data: Vec<Value> = stages.routes.all().filter(|model| text && allowed(model) && able(model)).map(|model| object(model)).collect();
+    let data: Vec<Value> = stages.routes.all().filter(|model| text && check_allowed(&caller.key, model).is_ok() && able(model)).map(|model| object(model)).collect();
     Ok(Json(json!({"object": "list", "data": data})).into_response())
+}
+
+/// The same object for one model.
+///
+/// # Errors
+/// 401 for the wrong credential, 404 for a model that does not exist or that the key may not ask for.
+pub async fn retrieve(
+    State(stages): State<std::sync::Arc<Stages>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, GatewayError> {
+    let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
+    let model = stages.routes.find(&id).filter(|model| check_allowed(&caller.key, model).is_ok());
+    let model = model.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
+    Ok(Json(object(model)).into_response())
 }
 
 fn object(model: &Model) -> Value {
@@ -56,6 +62,13 @@ fn object(model: &Model) -> Value {
         .collect();
     let parameters: Vec<&str> = PARAMETERS.into_iter().chain(model.capabilities.iter().map(String::as_str)).collect();
     let prices = &model.shown_prices;
+    let named = [
+        ("prompt", Some(&prices.prompt)),
+        ("completion", Some(&prices.completion)),
+        ("input_cache_read", prices.cache_read.as_ref()),
+        ("input_cache_write", prices.cache_write_5m.as_ref()),
+    ];
+    let pricing: Map<String, Value> = named.into_iter().filter_map(|(name, price)| Some((name.to_owned(), price?.as_str().into()))).collect();
     json!({
         "id": model.id,
         "object": "model",
@@ -65,9 +78,19 @@ fn object(model: &Model) -> Value {
         "name": model.id,
         "description": "",
         "context_length": model.context_length,
-        "architecture": {"input_modalities": inputs, "output_modalities": ["text"]},
-        "pricing": {"prompt": prices.prompt, "completion": prices.completion, "input_cache_read": prices.cache_read, "input_cache_write": prices.cache_write_5m},
+        "architecture": {
+            "modality": format!("{}->text", inputs.join("+")),
+            "input_modalities": inputs,
+            "output_modalities": ["text"],
+            "tokenizer": "Other",
+            "instruct_type": null,
+        },
+        "pricing": pricing,
         "top_provider": {"context_length": model.context_length, "max_completion_tokens": model.max_output_tokens, "is_moderated": false},
+        "per_request_limits": null,
         "supported_parameters": parameters,
+        "supported_voices": null,
+        "default_parameters": {},
+        "links": {"details": format!("/api/v1/models/{}/endpoints", model.id)},
     })
 }

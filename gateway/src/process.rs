@@ -1,9 +1,8 @@
 //! The gateway as a process: recover, build the stages, serve, drain.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::{Asker, Log};
@@ -19,15 +18,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::admission::Admission;
+use crate::admission::budget::Budgets;
 use crate::attempt::upstream::Upstream;
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
 use crate::forward::{Forward, Reads};
 use crate::health::Health;
+use crate::metrics::{Counts, Metrics, Sources};
+use crate::refusals;
 use crate::request::Stages;
 use crate::route::{RouteError, Routes};
 use crate::router::{Parts, router};
 use crate::serve;
+use crate::serve::connection::Timeouts;
+use crate::serve::open::{BadNetwork, Open};
+use crate::serve::tls::{Certificate, TlsError};
 use crate::spool::publish::Publisher;
 use crate::spool::sync::Syncer;
 use crate::spool::{Disk, FileSystem, Spool, SpoolError, recover};
@@ -35,6 +40,9 @@ use crate::workers::{Worker, Workers};
 
 /// How long a stopping gateway waits for NATS to take what is in the spool; what it does not take is sent at the next start.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Locks that accounts share while their keys are changed.
+const KEY_LOCKS: usize = 256;
 
 /// The other processes.
 #[derive(Clone)]
@@ -83,6 +91,12 @@ pub enum StartError {
     /// The catalogue cannot be read.
     #[error(transparent)]
     Catalog(#[from] pricing::CatalogError),
+    /// A proxy's network is none.
+    #[error(transparent)]
+    Network(#[from] BadNetwork),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}; are ca-certificates installed?")]
     Client(#[from] rustls::Error),
@@ -94,7 +108,12 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Management, for the first start.
     pub admin: Admin,
+    /// Whether requests can be served.
+    pub health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    first_model: Option<String>,
     config: GatewayConfig,
+    budgets: Arc<Budgets>,
     syncers: Vec<Syncer>,
     cut: CancellationToken,
     close: CancellationToken,
@@ -133,6 +152,20 @@ impl Gateway {
         let directory = Arc::new(Directory::load(&config.data).map_err(data)?);
         let tracker = TaskTracker::new;
         let server = Arc::new(config.server.clone());
+        let budgets = Budgets::new(config.limits.clone());
+        let (keepers, stop_keepers) = (tracker(), CancellationToken::new());
+        let admission = Arc::new(Admission {
+            spool: Arc::clone(&spool),
+            mode: config.spool.mode,
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            ledger: neighbours.ledger.clone(),
+            tasks: keepers.clone(),
+            keeps: Handle::current(),
+            stop: stop_keepers.clone(),
+            counts: Counts::default(),
+            purses: Arc::default(),
+        });
         let admin = Admin {
             directory: Arc::clone(&directory),
             spool: Arc::clone(&spool),
@@ -143,20 +176,35 @@ impl Gateway {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             operator_token: config.operator_token.as_str().into(),
-            data: config.data.clone(),
+            budgets: Arc::clone(&budgets),
+            admission: Arc::clone(&admission),
+            changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
+        let health = Arc::new(Health::new(neighbours.log.clone(), neighbours.ledger.clone(), Arc::clone(&spool)));
+        let open = Open::try_new(&config.limits)?;
+        let metrics = Arc::new(Metrics::new(Sources {
+            spool: Arc::clone(&spool),
+            open: Arc::clone(&open),
+            budgets: Arc::clone(&budgets),
+            admission: Arc::clone(&admission),
+            readers: [neighbours.ledger.clone(), neighbours.projector.clone()],
+        }));
         let gateway = Self {
             address,
+            metrics,
+            first_model: routes.all().next().map(|model| model.id.clone()),
             admin: admin.clone(),
+            health: Arc::clone(&health),
             syncers: syncers(&spool, &old, &config)?,
             config,
+            budgets,
             cut: CancellationToken::new(),
             close: CancellationToken::new(),
             serving: tracker(),
-            keepers: tracker(),
+            keepers,
             shipping: tracker(),
             stop_serving: CancellationToken::new(),
-            stop_keepers: CancellationToken::new(),
+            stop_keepers,
             stop_shipping: CancellationToken::new(),
             give_up: CancellationToken::new(),
         };
@@ -168,23 +216,39 @@ impl Gateway {
             secret: neighbours.secret.clone(),
             clock: Arc::clone(&clock),
         };
-        let admission = gateway.admission(&neighbours, &spool);
+        let certificate = Certificate::load(server.tls_cert.as_ref(), server.tls_key.as_ref())?;
+        if let Some(certificate) = &certificate {
+            gateway.keepers.spawn(Arc::clone(certificate).follow(gateway.stop_keepers.clone()));
+        }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let mut workers = Vec::with_capacity(cores);
         for _ in 0..cores {
+            let drains = tracker();
             let parts = Parts {
-                stages: Arc::new(gateway.stages(&routes, &admission)?),
+                stages: Arc::new(gateway.stages(&routes, &admission, &drains)?),
                 admin: admin.clone(),
                 ledger: forward(Answers::Ledger, &neighbours.ledger_reads),
                 projector: forward(Answers::Projector, &neighbours.projector_reads),
-                health: Health { log: neighbours.log.clone(), ledger: neighbours.ledger.clone(), spool: Arc::clone(&spool) },
+                health: Arc::clone(&health),
             };
-            let head_timeout = Duration::from_millis(server.read_timeout_ms);
+            let (timeouts, certificate) = (Timeouts::of(&server), certificate.clone());
             let (stop, close) = (gateway.stop_serving.clone(), gateway.close.clone());
-            workers.push(Worker { router: router(parts), head_timeout, stop, close });
+            workers.push(Worker { router: router(parts), timeouts, certificate, stop, close, drains });
         }
-        gateway.serving.spawn(Workers::start(workers).map_err(data)?.accept(listener, gateway.stop_serving.clone()));
+        gateway.serving.spawn(Workers::start(workers).map_err(data)?.accept(listener, open, gateway.stop_serving.clone()));
         Ok(gateway)
+    }
+
+    /// Its figures.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// A model that a first request can ask for.
+    #[must_use]
+    pub fn first_model(&self) -> Option<String> {
+        self.first_model.clone()
     }
 
     fn ship(&self, neighbours: &Neighbours, spool: &Arc<Spool>, old: Vec<Arc<Spool>>, directory: &Arc<Directory>) {
@@ -193,6 +257,8 @@ impl Gateway {
             log: neighbours.log.clone(),
             ledger: neighbours.ledger.clone(),
             projector: neighbours.projector.clone(),
+            clock: Arc::clone(&self.admin.clock),
+            ids: Arc::clone(&self.admin.ids),
         };
         for spool in old {
             self.shipping.spawn_on(publisher(spool).finish(self.stop_shipping.clone()), &neighbours.back);
@@ -200,34 +266,23 @@ impl Gateway {
         let current = publisher(Arc::clone(spool)).run(self.stop_shipping.clone(), self.give_up.clone());
         self.shipping.spawn_on(current, &neighbours.back);
         self.keepers.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.stop_keepers.clone()));
-        self.keepers.spawn(follow::snapshot(Arc::clone(directory), self.config.data.clone(), self.stop_keepers.clone()));
-    }
-
-    fn admission(&self, neighbours: &Neighbours, spool: &Arc<Spool>) -> Arc<Admission> {
-        Arc::new(Admission {
-            spool: Arc::clone(spool),
-            mode: self.config.spool.mode,
-            clock: Arc::clone(&self.admin.clock),
-            ids: Arc::clone(&self.admin.ids),
-            ledger: neighbours.ledger.clone(),
-            tasks: self.keepers.clone(),
-            keeps: Handle::current(),
-            stop: self.stop_keepers.clone(),
-            purses: Mutex::new(HashMap::new()),
-        })
+        self.keepers.spawn(follow::save(Arc::clone(directory), self.stop_keepers.clone()));
+        self.keepers.spawn(refusals::count(Arc::clone(&self.budgets), self.admin.clone(), self.stop_keepers.clone()));
     }
 
     /// The stages of one thread; only the client to providers is its own.
-    fn stages(&self, routes: &Arc<Routes>, admission: &Arc<Admission>) -> Result<Stages, StartError> {
+    fn stages(&self, routes: &Arc<Routes>, admission: &Arc<Admission>, drains: &TaskTracker) -> Result<Stages, StartError> {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
             routes: Arc::clone(routes),
+            budgets: Arc::clone(&self.budgets),
             admission: Arc::clone(admission),
             attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
             server: Arc::clone(&self.admin.server),
             clock: Arc::clone(&self.admin.clock),
             ids: Arc::clone(&self.admin.ids),
             cut: self.cut.clone(),
+            drains: drains.clone(),
         })
     }
 

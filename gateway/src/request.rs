@@ -1,8 +1,10 @@
 //! One chat request, stage by stage.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::Clock;
@@ -11,23 +13,27 @@ use events::request::{Outcome, RequestRefused};
 use events::{Draft, RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use wire::fields::quoted;
 use wire::openai::request::ChatRequest;
 use wire::openai::response::ChatResponse;
 
+use crate::admission::budget::{Budgets, Slot};
 use crate::admission::{Admission, Admitted, End, Intent, Served};
 use crate::attempt::Reply;
-use crate::attempt::upstream::{Answer, Upstream};
+use crate::attempt::upstream::{Answer, Incoming, Upstream};
 use crate::auth::{Directory, KeyEntry};
-use crate::config::ServerConfig;
+use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 use crate::route::{Plan, Routes, tokens};
-use crate::stream::{Relay, usage};
+use crate::stream::{self, Relay, late, usage};
 
 /// Characters of an application's name that are kept.
 const APP_CHARS_MAX: usize = 256;
+/// A prompt whose bytes are so many times its model's context is not counted: its tokens would not fit either.
+const COUNTED_TIMES: u64 = 16;
 
 /// The stages, in order.
 pub struct Stages {
@@ -35,6 +41,8 @@ pub struct Stages {
     pub auth: Arc<Directory>,
     /// Which models.
     pub routes: Arc<Routes>,
+    /// What one caller may take of what all share.
+    pub budgets: Arc<Budgets>,
     /// With which money.
     pub admission: Arc<Admission>,
     /// By which provider.
@@ -47,33 +55,66 @@ pub struct Stages {
     pub ids: Arc<dyn Ids>,
     /// Ends streams when the gateway must stop.
     pub cut: CancellationToken,
+    /// Runs the rest of calls whose clients have left.
+    pub drains: TaskTracker,
 }
 
 /// `POST /v1/chat/completions`: an OpenAI chat completion, whole or streamed.
 pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
-    let (parts, body) = request.into_parts();
-    let mut response = match stages.run(&id, &parts, body).await {
-        Ok(response) => response,
-        Err(error) => error.into_openai(None),
-    };
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+    let generation = HeaderValue::from_str(id.as_str());
+    let (heartbeat, now_s) = (stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
+    let is_stream = Arc::new(AtomicBool::new(false));
+    let counts = stages.admission.counts.clone();
+    let answering = stages.run(id.clone(), request, Arc::clone(&is_stream));
+    let running = Box::pin(async move { answering.await.inspect_err(|error| counts.refused(error.code())) });
+    let mut response = late::in_time(running, is_stream, heartbeat, id, now_s).await;
+    if let Ok(id) = generation {
         response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
     }
     response
 }
 
 impl Stages {
-    async fn run(&self, id: &RequestId, parts: &Parts, body: Body) -> Result<Response, GatewayError> {
+    /// One request from its credential to its answer. `is_stream` is set when it is admitted and its answer will be a stream.
+    async fn run(
+        self: Arc<Self>,
+        id: RequestId,
+        request: axum::extract::Request,
+        is_stream: Arc<AtomicBool>,
+    ) -> Result<Response, GatewayError> {
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
+        let (parts, body) = request.into_parts();
         let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us())?;
-        let body = edge::read_body(&parts.headers, body, &self.server).await?;
+        let mut slot = self.budgets.request(&caller.key.account)?;
+        let body = edge::read_body(&parts.headers, body, &self.server, Some(&mut slot)).await?;
         let chat = ChatRequest::parse(&body)?;
-        let admitted = self.admit(id, &caller, &parts.headers, (&body, &chat)).await;
-        let (plan, mut admitted) = admitted.inspect_err(|error| self.refused(id, &caller, &chat, error))?;
-        match self.attempts.send(&plan, &chat, &mut admitted).await {
-            Ok(Reply { answer: Answer::Whole { body, meter }, served }) => whole(admitted, served, &meter, &body).await,
-            Ok(Reply { answer: Answer::Stream(incoming), served }) => Ok(self.streamed(admitted, served, *incoming)),
-            Err(error) => {
+        let admitted = self.admit(&id, &caller, &parts, (&body, &chat), slot).await;
+        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &chat, error))?;
+        is_stream.store(chat.stream, Ordering::Relaxed);
+        self.admission.counts.added.observe(began.elapsed().as_secs_f64());
+        let drains = !chat.stream && plan.candidates.iter().any(|candidate| candidate.model.provider.on_disconnect == OnDisconnect::Drain);
+        if drains {
+            drop(chat);
+            return self.answer_to_the_end(plan, body, admitted, deadline).await;
+        }
+        self.answer(&plan, &chat, admitted, deadline).await
+    }
+
+    /// Asks providers, and gives the answer to the client.
+    async fn answer(
+        &self,
+        plan: &Plan,
+        chat: &ChatRequest<'_>,
+        mut admitted: Admitted,
+        deadline: Instant,
+    ) -> Result<Response, GatewayError> {
+        let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, chat, &mut admitted)).await;
+        match asked {
+            Ok(Ok(Reply { answer: Answer::Whole { body, meter }, served })) => whole(admitted, served, &meter, &body).await,
+            Ok(Ok(Reply { answer: Answer::Stream(incoming), served })) => Ok(self.streamed(admitted, served, *incoming, deadline)),
+            Ok(Err(error)) => {
                 let end = End {
                     outcome: Outcome::Failed,
                     status: Some(error.status().as_u16()),
@@ -84,53 +125,112 @@ impl Stages {
                 admitted.finish(&end).await;
                 Err(error)
             }
+            Err(_) => {
+                let error = GatewayError::TooLong(self.server.stream_timeout_ms / 1_000);
+                admitted.abandon(Outcome::Aborted, Some(error.status().as_u16())).await;
+                Err(error)
+            }
         }
+    }
+
+    /// The same in a task of its own, which goes on for a while when the client leaves: to learn what the provider bills.
+    async fn answer_to_the_end(
+        self: Arc<Self>,
+        plan: Plan,
+        body: Bytes,
+        admitted: Admitted,
+        deadline: Instant,
+    ) -> Result<Response, GatewayError> {
+        let patience = plan.candidates.iter().map(|candidate| candidate.model.provider.drain_timeout).max().unwrap_or_default();
+        let (left, cut, drains) = (CancellationToken::new(), self.cut.clone(), self.drains.clone());
+        let leaving = left.clone().drop_guard();
+        let task = drains.spawn(async move {
+            let is_over = async {
+                left.cancelled().await;
+                // What is not known by then is estimated when the call is dropped.
+                cut.run_until_cancelled(tokio::time::sleep(patience)).await;
+            };
+            let answering = async {
+                let chat = ChatRequest::parse(&body)?;
+                self.answer(&plan, &chat, admitted, deadline).await
+            };
+            tokio::select! {
+                answer = answering => Some(answer),
+                () = is_over => None,
+            }
+        });
+        let answer = task.await.ok().flatten().ok_or(GatewayError::Internal)?;
+        drop(leaving.disarm());
+        answer
     }
 
     async fn admit(
         &self,
         id: &RequestId,
         caller: &KeyEntry,
-        headers: &HeaderMap,
+        parts: &Parts,
         (body, chat): (&Bytes, &ChatRequest<'_>),
+        slot: Slot,
     ) -> Result<(Plan, Admitted), GatewayError> {
         let plan = self.routes.plan(&caller.key, chat)?;
-        let admit = async |plan: &Plan| {
+        let mut slot = Some(slot);
+        let admit = async |plan: &Plan, slot: &mut Option<Slot>| {
             let (request, key, user) = (id.clone(), &caller.key, chat.user.clone());
-            self.admission.admit(Intent { request, key, plan, streamed: chat.stream, user, app: app(headers) }).await
+            self.admission.admit(Intent { request, key, plan, streamed: chat.stream, user, app: app(&parts.headers) }, slot).await
         };
-        match admit(&plan).await {
+        match admit(&plan, &mut slot).await {
             Ok(admitted) if admitted.hold() >= plan.most() => Ok((plan, admitted)),
             // What is held is not enough for the whole answer: a smaller prompt leaves more of it for the answer.
             Ok(admitted) => {
-                let counted = self.counted(caller, &plan, body, chat).await;
+                let counted = self.counted(caller, &plan, body, chat, admitted.slot()).await.ok().flatten();
                 Ok((counted.unwrap_or(plan), admitted))
             }
             Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
-                let counted = self.counted(caller, &plan, body, chat).await.filter(|counted| counted.least() < needed);
+                let counted = self.counted(caller, &plan, body, chat, slot.as_ref()).await?.filter(|counted| counted.least() < needed);
                 let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
-                let admitted = admit(&counted).await?;
+                let admitted = admit(&counted, &mut slot).await?;
                 Ok((counted, admitted))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The plan with the prompt counted in tokens, which are a fraction of its bytes; `None` where no tokenizer is known.
-    async fn counted(&self, caller: &KeyEntry, plan: &Plan, body: &Bytes, chat: &ChatRequest<'_>) -> Option<Plan> {
+    /// The plan with the prompt counted in tokens, which are a fraction of its bytes; `None` where no tokenizer is known, or where the
+    /// prompt is too large for its model anyway.
+    async fn counted(
+        &self,
+        caller: &KeyEntry,
+        plan: &Plan,
+        body: &Bytes,
+        chat: &ChatRequest<'_>,
+        slot: Option<&Slot>,
+    ) -> Result<Option<Plan>, GatewayError> {
         let tokenizers = plan.tokenizers();
-        if tokenizers.is_empty() {
-            return None;
+        let context = plan.candidates.iter().map(|candidate| candidate.model.context_length).max().unwrap_or_default();
+        let is_countable = chat.prompt_tokens_max.is_some_and(|bytes| bytes <= context.saturating_mul(COUNTED_TIMES));
+        if tokenizers.is_empty() || !is_countable {
+            return Ok(None);
         }
+        let counting = slot.map(Slot::count).transpose()?;
         let body = body.clone();
-        let counted = tokio::task::spawn_blocking(move || tokens::count(&body, tokenizers)).await.ok()?;
-        self.routes.plan_counted(&caller.key, chat, &counted).ok()
+        let counted = tokio::task::spawn_blocking(move || {
+            let counted = tokens::count(&body, tokenizers);
+            drop(counting);
+            counted
+        });
+        Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, chat, &counted).ok()))
     }
 
-    fn streamed(&self, admitted: Admitted, served: Served, incoming: crate::attempt::upstream::Incoming) -> Response {
-        let relay = Relay::new(admitted, served, incoming, self.cut.clone());
-        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-        (StatusCode::OK, headers, relay.into_body()).into_response()
+    fn streamed(&self, mut admitted: Admitted, served: Served, incoming: Incoming, deadline: Instant) -> Response {
+        admitted.release_body();
+        let terms = stream::Terms {
+            cut: self.cut.clone(),
+            drains: self.drains.clone(),
+            heartbeat: self.attempts.heartbeat(),
+            deadline,
+            timeout: Duration::from_millis(self.server.stream_timeout_ms),
+        };
+        stream::answer(Relay::new(admitted, served, incoming, terms).into_body())
     }
 
     /// A refusal for lack of money or rights is an event too; it reached no provider.
@@ -139,14 +239,19 @@ impl Stages {
             return;
         }
         let now_us = self.clock.now_us();
-        let refused = RequestRefused {
+        let refused = || RequestRefused {
             request: id.clone(),
             key: caller.key.hash.clone(),
             model: chat.models.first().cloned().unwrap_or_default(),
             status: error.status().as_u16(),
-            code: error.code().to_owned(),
+            code: error.code(),
             refused_at_us: now_us,
+            count: None,
         };
+        if !self.budgets.refusal(&caller.key.account, refused) {
+            return;
+        }
+        let refused = refused();
         let draft = Draft {
             id: self.ids.uuid(&*self.clock),
             time_us: now_us,
@@ -174,13 +279,16 @@ async fn whole(admitted: Admitted, served: Served, meter: &Meter, body: &Bytes) 
         served: Some(Served { tier, ..served }),
         measured: meter.measured(),
     };
+    if let Some(served) = end.served.as_ref().filter(|_| meter.is_inconsistent()) {
+        stream::inconsistent(served);
+    }
     let charge = admitted.finish(&end).await;
-    let body = answer.client_body(&id, &model, &usage(&charge));
+    let body = answer.client_body(&id, &model, |provider| usage(&charge, provider));
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// The calling application: its title, else its address.
 fn app(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    text("x-title").or_else(|| text("http-referer")).or_else(|| text("referer")).map(|app| app.chars().take(APP_CHARS_MAX).collect())
+    text("x-title").or_else(|| text("http-referer")).or_else(|| text("referer")).map(|app| app.chars().filter(|letter| !letter.is_control()).take(APP_CHARS_MAX).collect())
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::json;
 
 use crate::admin::Admin;
 use crate::admin::{account, credit, key, quarantine};
-use crate::edge;
+use crate::{cors, edge};
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
@@ -29,7 +29,7 @@ pub struct Parts {
     /// Reads of the projector.
     pub projector: Forward,
     /// Whether requests can be served.
-    pub health: Health,
+    pub health: Arc<Health>,
 }
 
 /// The whole router. Every management route also answers at `/v1/…`, and inference at `/api/v1/…`.
@@ -41,7 +41,10 @@ pub fn router(parts: Parts) -> Router {
     let mut projector = Router::new();
     for prefix in ["/v1", "/api/v1"] {
         let at = |path: &str| format!("{prefix}{path}");
-        inference = inference.route(&at("/chat/completions"), post(chat)).route(&at("/models"), get(models::list));
+        inference = inference
+            .route(&at("/chat/completions"), post(chat))
+            .route(&at("/models"), get(models::list))
+            .route(&at("/models/{*id}"), get(models::retrieve));
         admin = admin
             .route(&at("/key"), get(key::own::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
@@ -54,12 +57,15 @@ pub fn router(parts: Parts) -> Router {
     }
     let operator = Router::new()
         .route("/api/v1/admin/accounts", post(account::create::create))
+        .route("/api/v1/admin/accounts/{id}/management-keys", post(account::management_key::management_key))
+        .route("/api/v1/admin/accounts/{id}/{standing}", post(account::suspend::suspend))
+        .route("/api/v1/admin/keys/{hash}", delete(key::revoke::revoke))
         .route("/api/v1/admin/credit", post(credit::post::post))
         .route("/api/v1/admin/quarantine", get(quarantine::list::list))
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
     Router::new()
-        .merge(inference.with_state(parts.stages))
+        .merge(inference.layer(middleware::from_fn(cors::open)).with_state(parts.stages))
         .merge(admin.merge(operator).with_state(parts.admin))
         .merge(ledger.with_state(parts.ledger))
         .merge(projector.with_state(parts.projector))
@@ -67,6 +73,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(Router::new().route("/readyz", get(ready)).with_state(parts.health))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
+        .layer(middleware::from_fn(edge::refuse_control_characters))
         .layer(middleware::from_fn(move |request, next| edge::request_id(Arc::clone(&ids), Arc::clone(&clock), request, next)))
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use eventlog::ask::{Answerer, Answering, answer};
 use events::ask::{
-    AskKeySpend, AskLease, AskQuarantine, AskWatermarks, CloseSource, CountAccounts, DecideQuarantine, PostCredit, Question,
+    AskKeySpend, AskLease, AskQuarantine, AskWatermarks, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, PostCredit, ProbeWrite,
+    Question,
 };
 use sqlx::{Any, Row};
 
@@ -56,11 +57,28 @@ impl Answerer for Answers {
                     answer(question, async |ask: AskWatermarks| said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await))
                         .await
                 }
+                ClaimRevision::NAME => {
+                    answer(question, async |ask: ClaimRevision| again(|| key::claim::claim(ledger, &ask)).await).await
+                }
+                ProbeWrite::NAME => answer(question, async |_: ProbeWrite| said(probe(ledger).await)).await,
                 CountAccounts::NAME => answer(question, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
                 other => Err(format!("no such question: {other}")),
             }
         })
     }
+}
+
+/// Writes something, as a lease would.
+async fn probe(ledger: &Ledger) -> Result<bool, sqlx::Error> {
+    let mut transaction = ledger.store.begin().await?;
+    sqlx::query::<Any>(
+        "INSERT INTO probes (one, probed_at_us) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET probed_at_us = excluded.probed_at_us",
+    )
+    .bind(ledger.clock.now_us())
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(true)
 }
 
 async fn count_accounts(ledger: &Ledger) -> Result<u64, sqlx::Error> {

@@ -2,7 +2,7 @@
 
 use eventlog::{Event, Fold, Rejected};
 use events::Payload;
-use events::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::control::{Account, AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use sqlx::AnyConnection;
 
 use crate::{account, key};
@@ -15,8 +15,7 @@ impl Fold for NoteControl {
         let mut rejected = Vec::new();
         for event in events {
             match change(event) {
-                Ok(Change::Account(created)) => {
-                    let account = created.account;
+                Ok(Change::Account(account)) => {
                     let revision = i64::try_from(account.revision).unwrap_or(i64::MAX);
                     account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
                 }
@@ -29,7 +28,7 @@ impl Fold for NoteControl {
 }
 
 enum Change {
-    Account(AccountCreated),
+    Account(Account),
     Key(Box<events::control::Key>),
 }
 
@@ -37,7 +36,8 @@ fn change(event: &Event<'_>) -> Result<Change, String> {
     let envelope = &event.envelope;
     let key = |key| Ok(Change::Key(Box::new(key)));
     let read = match envelope.kind {
-        AccountCreated::KIND => envelope.payload().map(Change::Account),
+        AccountCreated::KIND => envelope.payload::<AccountCreated>().map(|event| Change::Account(event.account)),
+        AccountUpdated::KIND => envelope.payload::<AccountUpdated>().map(|event| Change::Account(event.account)),
         KeyCreated::KIND => envelope.payload::<KeyCreated>().and_then(|event| key(event.key)),
         KeyUpdated::KIND => envelope.payload::<KeyUpdated>().and_then(|event| key(event.key)),
         KeyDisabled::KIND => envelope.payload::<KeyDisabled>().and_then(|event| key(event.key)),

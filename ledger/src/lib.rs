@@ -11,6 +11,7 @@ pub mod credit;
 pub mod transaction;
 pub mod control;
 pub mod outbox;
+pub mod signing;
 pub mod quarantine;
 pub mod replay;
 pub mod answers;
@@ -28,6 +29,7 @@ pub const STEPS: &[Step] = &[
     (2, "books", include_str!("../migrations/0002_books.sql")),
     (3, "grants", include_str!("../migrations/0003_grants.sql")),
     (4, "legs", include_str!("../migrations/0004_legs.sql")),
+    (5, "key_claims", include_str!("../migrations/0005_key_claims.sql")),
 ];
 
 /// What the books say: tables, and columns that are the same in books that were made again. What a gateway says of a lease in passing

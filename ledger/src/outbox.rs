@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eventlog::store::{placeholders, portions};
-use eventlog::{Log, Outgoing};
+use eventlog::{Log, LogError, Outgoing, Record, Throttle};
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::{Stream, subject};
-use events::{Draft, KillPoint, Payload, Source, kill_point};
+use events::envelope::RawEnvelope;
+use events::{Draft, KillPoint, Payload, SigningKeys, Source, kill_point};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
@@ -86,6 +87,7 @@ fn of<P: Payload>(
     let draft = Draft { id, time_us: ledger.clock.now_us(), account, subject: about, traceparent: None, payload };
     let mut bytes = Vec::new();
     draft.write(source, sequence, &mut bytes)?;
+    ledger.keys.sign(&mut bytes);
     let payload = String::from_utf8(bytes).unwrap_or_default();
     Ok(Message { event_id: id.to_string(), subject: subject::<P>(account, about), payload })
 }
@@ -185,26 +187,70 @@ pub async fn differs(ledger: &Ledger, told: &BTreeMap<u64, String>) -> Result<Op
     Ok(None)
 }
 
+/// A fact of ours at the end of the log.
+pub struct LastFact {
+    /// The event's id: its own, not the one it was published under.
+    pub event_id: String,
+    /// Whose.
+    pub source: String,
+    /// Its place among the ledger's facts.
+    pub sequence: u64,
+}
+
+/// The last fact in the log that is signed with a key of ours, and the stream's last sequence.
+///
+/// # Errors
+/// When NATS or the archive is away.
+pub async fn last_fact(ledger: &Ledger, log: &Log) -> Result<(Option<LastFact>, u64), LogError> {
+    let (last, end) = log.last_event_of(Stream::Ledger, |record| envelope(&ledger.keys, record).is_some()).await?;
+    if last.as_ref().map_or(0, |last| last.sequence) < end {
+        let foreign = end - last.as_ref().map_or(0, |last| last.sequence);
+        tracing::error!(foreign, "stream LEDGER ends with {foreign} events that no ledger of ours signed: they are skipped; find out who wrote them");
+    }
+    let fact = |record: Record| {
+        let envelope = envelope(&ledger.keys, &record)?;
+        let (event_id, source) = (envelope.id.to_owned(), envelope.source.to_owned());
+        Some(LastFact { event_id, source, sequence: envelope.sequence_number().ok()? })
+    };
+    Ok((last.and_then(fact), end))
+}
+
+/// The envelope of a record of the stream `LEDGER`, when a ledger with our keys wrote it.
+#[must_use]
+pub fn envelope<'a>(keys: &SigningKeys, record: &'a Record) -> Option<RawEnvelope<'a>> {
+    let envelope = RawEnvelope::parse(&record.payload).ok()?;
+    let sequence = envelope.sequence_number().ok()?;
+    keys.accepts(&record.payload, sequence).then_some(envelope)
+}
+
 /// Publishes until `stop`, and then what is left, while this ledger is the first of those that share the books.
 pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop: CancellationToken) {
     let mut connects = log.connects();
     // Where the stream ends, once that is known. What it was before a connection, an error or another first ledger says nothing.
     let mut tail = None;
+    let troubles = Throttle::new();
     loop {
         if connects.has_changed().unwrap_or(false) {
             connects.mark_unchanged();
             tail = None;
         }
-        let known = tail.take();
+        let (known, mut pause) = (tail.take(), PAUSE);
         if *is_first.borrow() {
             match advance(ledger, log, known).await {
                 Ok((end, is_all)) => {
+                    troubles.succeeded();
                     tail = Some(end);
                     if !is_all {
                         continue;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the ledger's events wait in the outbox: {error}"),
+                Err(error) => {
+                    let (wait, said) = troubles.failed();
+                    if let Some(unsaid) = said {
+                        tracing::warn!(%error, unsaid, "the ledger's events wait in the outbox: {error}");
+                    }
+                    pause = wait;
+                }
             }
         }
         if stop.is_cancelled() {
@@ -212,7 +258,7 @@ pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, 
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -222,7 +268,7 @@ enum RelayError {
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
-    Log(#[from] eventlog::LogError),
+    Log(#[from] LogError),
     #[error("stream LEDGER ends with {0}, which the books do not have: they are older than the log, or another's")]
     Unknown(String),
 }
@@ -238,18 +284,19 @@ async fn advance(ledger: &Ledger, log: &Log, tail: Option<u64>) -> Result<(u64, 
 }
 
 /// Where the stream ends. It may have lost its tail, or have what a ledger published just before it died: what comes next is what
-/// follows its last event. One that the books do not have was decided on what they have lost, or by another; the next start finds out
-/// which.
+/// follows its last fact. One that the books do not have was decided on what they have lost, or by another ledger with our key; the next
+/// start finds out which. What no key of ours has signed is passed over: anybody may have written it.
 async fn find_tail(ledger: &Ledger, log: &Log) -> Result<u64, RelayError> {
-    let (tail, has) = match log.last_event(Stream::Ledger).await? {
-        None => (0, 0),
+    let (last, tail) = last_fact(ledger, log).await?;
+    let has = match last {
+        None => 0,
         Some(last) => {
-            let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last.id.clone());
+            let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last.event_id.clone());
             let Some(row) = row.fetch_optional(&ledger.store.reads).await? else {
                 ledger.store.leave_behind();
-                return Err(RelayError::Unknown(last.id));
+                return Err(RelayError::Unknown(last.event_id));
             };
-            (last.sequence, row.try_get::<i64, _>("sequence")?)
+            row.try_get::<i64, _>("sequence")?
         }
     };
     let mut transaction = ledger.store.begin_beside().await?;

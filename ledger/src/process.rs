@@ -1,12 +1,13 @@
 //! The ledger as a process: its database, its readers, its answers and its sweeps.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use eventlog::share::members::Member;
-use eventlog::{Fold, Log, Pace, Progress, Reader, SharedReader, Store, StoreError};
-use events::Clock;
+use eventlog::{Fold, Log, Pace, Progress, Reader, SharedReader, Store, StoreError, Throttle};
+use events::{Clock, SigningKeys};
 use events::caller::InternalSecret;
 use events::ids::Ids;
 use events::subject::Stream;
@@ -21,6 +22,7 @@ use crate::control::NoteControl;
 use crate::desk::Desk;
 use crate::lease::Terms;
 use crate::posting::PostUsage;
+use crate::signing::{self, SigningKeyError};
 use crate::{STEPS, grant, lease, outbox, router};
 
 /// How often leases and grants are looked at.
@@ -35,6 +37,19 @@ pub struct LedgerConfig {
     pub node: String,
     /// What gateways are lent credit on.
     pub terms: Terms,
+    /// The file with the keys that facts are signed with; made when it is missing.
+    pub signing_key: PathBuf,
+}
+
+/// Why the books do not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] SigningKeyError),
 }
 
 /// The ledger.
@@ -47,6 +62,10 @@ pub struct Ledger {
     pub ids: Arc<dyn Ids>,
     /// What gateways are lent credit on.
     pub terms: Terms,
+    /// By which the ledger's facts are signed in the log.
+    pub keys: SigningKeys,
+    /// Where they are, when they were made at this start.
+    pub new_key: Option<PathBuf>,
     node: String,
     posted: watch::Sender<Progress>,
     first: watch::Sender<bool>,
@@ -56,8 +75,8 @@ impl Ledger {
     /// Opens the books.
     ///
     /// # Errors
-    /// When the database does not open or cannot be brought up to date.
-    pub async fn open(config: &LedgerConfig, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<Self>, StoreError> {
+    /// When the database does not open or cannot be brought up to date, or the signing key cannot be used.
+    pub async fn open(config: &LedgerConfig, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<Self>, OpenError> {
         let store = Store::open(&config.database_url, STEPS).await?;
         let outbox = sqlx::query::<Any>(
             "INSERT INTO outbox_state (one, node, written, published) VALUES (1, $1, 0, 0) ON CONFLICT (one) DO NOTHING",
@@ -68,12 +87,15 @@ impl Ledger {
             transaction.commit().await
         };
         opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
+        let (keys, is_new) = signing::load(&config.signing_key, &*ids, &store).await?;
         let first = watch::Sender::new(store.beside() == 1);
         Ok(Arc::new(Self {
             store,
             clock,
             ids,
             terms: config.terms,
+            keys,
+            new_key: is_new.then(|| config.signing_key.clone()),
             node: config.node.clone(),
             posted: watch::Sender::new(Progress::default()),
             first,
@@ -115,6 +137,7 @@ impl Ledger {
             progress: self.posted.clone(),
             pace: Pace::PROMPT,
             first: self.first.clone(),
+            troubles: Throttle::new(),
         };
         let name = format!("{}/{}", self.node, self.ids.uuid(&*self.clock));
         let member = Member::new(self.store.clone(), Stream::Usage, self.node.clone(), name);
@@ -122,7 +145,7 @@ impl Ledger {
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT }
+        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT, troubles: Throttle::new() }
     }
 
     /// An empty desk for what it is told.

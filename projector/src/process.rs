@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError};
+use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError, Throttle};
 use events::Clock;
 use events::caller::InternalSecret;
 use events::subject::Stream;
@@ -52,7 +52,7 @@ impl Projector {
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT }
+        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT, troubles: Throttle::new() }
     }
 
     /// Who answers questions for it.

@@ -68,7 +68,7 @@ fn starts(criterion: &mut Criterion) {
                 for _ in 0..portion {
                     let mut place = spool.reserve().expect("a place");
                     let hold = purse.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
-                    let position = place.start(&draft);
+                    let position = place.start(&draft).unwrap();
                     hold.settle(Nanos(1_000));
                     spool.flush(place.end(|_| {}).max(position)).expect("written");
                 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::arouter::{JsonValue, program, repository};
 use crate::load::Target;
+use crate::plain_nats::Address;
 use crate::postgres::Postgres;
 use crate::wait::until;
 
@@ -38,6 +39,20 @@ pub fn nats_server() -> PathBuf {
     if pinned.exists() { pinned } else { PathBuf::from("nats-server") }
 }
 
+/// The operator's token.
+pub const OPERATOR: &str = "the operator's token";
+
+/// The users of `deploy/nats/nats.conf`.
+const NATS_USERS: [&str; 5] = ["gateway", "ledger", "projector", "tools", "reader"];
+
+fn variable(user: &str) -> String {
+    format!("{}_PASSWORD", user.to_uppercase())
+}
+
+fn password(user: &str) -> String {
+    format!("the{user}s")
+}
+
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -58,7 +73,8 @@ impl Apart {
         let mut settings = vec![
             ("AROUTER_NATS__URL", format!("nats://127.0.0.1:{nats}")),
             ("AROUTER_INTERNAL__SECRET", "a secret of at least thirty-two characters".to_owned()),
-            ("AROUTER_OPERATOR__TOKEN", "operator".to_owned()),
+            ("AROUTER_OPERATOR__TOKEN", OPERATOR.to_owned()),
+            ("AROUTER_LEDGER__SIGNING_KEY_FILE", folder.path().join("ledger.signing_key").display().to_string()),
             ("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger")),
             ("AROUTER_PROJECTOR__DATABASE_URL", postgres.url("projector")),
             ("AROUTER_LEDGER__LISTEN", format!("127.0.0.1:{ledger}")),
@@ -87,7 +103,8 @@ impl Apart {
     fn command(&self, part: &str) -> Command {
         if part == "nats" {
             let mut command = Command::new(nats_server());
-            command.args(["-a", "127.0.0.1", "-p", &self.nats.to_string(), "-js", "-sd"]).arg(self.folder.path().join("nats"));
+            command.arg("-c").arg(repository().join("deploy/nats/nats.conf")).args(["-a", "127.0.0.1", "-p", &self.nats.to_string()]);
+            command.env("NATS_STORE_DIR", self.folder.path().join("nats")).envs(NATS_USERS.map(|user| (variable(user), password(user))));
             return command;
         }
         let (kind, number) = part.split_once('-').unwrap_or((part, ""));
@@ -99,11 +116,20 @@ impl Apart {
         let mut command = Command::new(program());
         command.arg(kind).arg("--data").arg(self.folder.path().join(part)).arg("--config").arg(self.folder.path().join("arouter.toml"));
         command.env("AROUTER_NODE__NAME", part).envs(self.settings.iter().map(|(key, value)| (*key, value)));
+        // Verify, replay and what else an operator starts.
+        let user = NATS_USERS.into_iter().find(|user| *user == kind).unwrap_or("tools");
+        command.env("AROUTER_NATS__USER", user).env("AROUTER_NATS__PASSWORD_ENV", variable(user)).env(variable(user), password(user));
         if kind == "ledger" && part != kind {
             command.env("AROUTER_LEDGER__LISTEN", "127.0.0.1:0");
         }
         command.env("AROUTER_SERVER__LISTEN", listen.map_or("127.0.0.1:0", |url| url.trim_start_matches("http://")));
         command
+    }
+
+    /// The address of its NATS for a user of `deploy/nats/nats.conf`.
+    #[must_use]
+    pub fn nats_address(&self, user: &str) -> Address {
+        Address { user: Some(user.to_owned()), password: Some(password(user)), host: format!("127.0.0.1:{}", self.nats) }
     }
 
     /// Starts a part: `nats`, `ledger`, another `ledger-N`, `projector`, `gateway-N`.
@@ -177,6 +203,16 @@ impl Apart {
         }
     }
 
+    /// A call to one of the gateways; returns status and body.
+    pub async fn call(&self, gateway: usize, method: Method, path: &str, key: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.gateways[gateway])).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json_value().await.unwrap_or_default())
+    }
+
     /// Posts to the first gateway.
     pub async fn post(&self, path: &str, key: &str, body: Value) -> (StatusCode, Value) {
         let answer = self.http.post(format!("{}{path}", self.gateways[0])).bearer_auth(key).body(body.to_string()).send().await.unwrap();
@@ -190,9 +226,9 @@ impl Apart {
 
     /// A new account with credit: its id and management key.
     pub async fn account(&self, usd: Value) -> (String, String) {
-        let (_, made) = self.post("/api/v1/admin/accounts", "operator", json!({"name": "apart"})).await;
+        let (_, made) = self.post("/api/v1/admin/accounts", OPERATOR, json!({"name": "apart"})).await;
         let credit = json!({"account": made["data"]["id"], "amount": usd, "kind": "grant"});
-        let (status, answer) = self.post("/api/v1/admin/credit", "operator", credit).await;
+        let (status, answer) = self.post("/api/v1/admin/credit", OPERATOR, credit).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         (text(&made["data"]["id"]), text(&made["management_key"]))
@@ -228,7 +264,7 @@ impl Apart {
             self.knows(key).await;
         }
         let (gateways, http) = (self.gateways.clone(), self.http.clone());
-        Target { gateways, http, live_keys, management_key, operator_token: "operator".to_owned(), account }
+        Target { gateways, http, live_keys, management_key, operator_token: OPERATOR.to_owned(), account }
     }
 
     /// Proves the books.

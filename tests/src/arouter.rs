@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use eventlog::Log;
 use events::kill::{self, KillPoint};
+use events::subject::Stream;
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -170,12 +171,18 @@ impl Arouter {
 
     /// Starts the process again on the same folder.
     pub async fn launch(&mut self) {
-        let mut command = self.command("up");
+        let command = self.command("up");
+        self.launch_as(command).await;
+    }
+
+    /// Starts the process by this command, which ends in [`Arouter::command`]'s, and waits until it is ready.
+    pub async fn launch_as(&mut self, mut command: Command) {
         self.spawn(&mut command);
         let data = self.data();
-        let running: Value = until("the start", || async {
-            let text = std::fs::read(data.join("running.json")).ok()?;
-            serde_json::from_slice(&text).ok()
+        let running: Value = until("the start", || {
+            assert!(!self.is_dead(), "it ended at its start: {}", self.log());
+            let text = std::fs::read(data.join("running.json")).ok();
+            async move { serde_json::from_slice(&text?).ok() }
         })
         .await;
         self.base = running["base_url"].as_str().unwrap().trim_end_matches("/v1").into();
@@ -204,7 +211,7 @@ impl Arouter {
             http: self.http.clone(),
             live_keys: vec![self.keys.live_key.clone()],
             management_key: self.keys.management_key.clone(),
-            operator_token: std::fs::read_to_string(self.data().join("operator.token")).unwrap().trim().to_owned(),
+            operator_token: self.operator_token(),
             account: self.keys.account.clone(),
         }
     }
@@ -216,14 +223,56 @@ impl Arouter {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)).expect("it runs");
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)).expect("it runs")
+    }
+
+    /// The operator's token.
+    #[must_use]
+    pub fn operator_token(&self) -> String {
+        std::fs::read_to_string(self.data().join("operator.token")).unwrap().trim().to_owned()
+    }
+
+    /// Makes another account with so much credit, and a key for models.
+    pub async fn tenant(&self, usd: u32) -> Keys {
+        let operator = self.operator_token();
+        let (status, made) = self.call(Method::POST, "/api/v1/admin/accounts", &operator, Some(json!({"name": "tenant"}))).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (account, management_key) = (text(&made["data"]["id"]), text(&made["management_key"]));
+        if usd > 0 {
+            let credit = json!({"account": account, "kind": "grant", "amount": usd});
+            let (status, answer) = self.call(Method::POST, "/api/v1/admin/credit", &operator, Some(credit)).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+        }
+        let (status, key) = self.call(Method::POST, "/api/v1/keys", &management_key, Some(json!({"name": "live"}))).await;
+        assert_eq!(status, StatusCode::CREATED, "{key}");
+        Keys { account, live_key: text(&key["key"]), management_key }
+    }
+
+    /// Every event that a stream of its log holds now.
+    pub async fn recorded(&self, stream: Stream) -> Vec<Value> {
+        let log = self.connect_log().await;
+        let last = log.last_sequence(stream).await.unwrap();
+        let mut tail = log.tail(stream, None).await.unwrap();
+        let mut events = Vec::new();
+        while !tail.has_read(last) {
+            for record in tail.next_batch(1_000, Duration::from_millis(20)).await.unwrap() {
+                events.push(serde_json::from_slice(&record.payload).unwrap());
+            }
+        }
+        events
     }
 
     /// Connects to its log, as another one would.
     pub async fn connect_log(&self) -> Log {
         let running: Value = serde_json::from_slice(&std::fs::read(self.data().join("running.json")).unwrap()).unwrap();
-        Log::connect(running["nats_url"].as_str().unwrap(), "test").await.unwrap()
+        Log::connect(&running["nats_url"].as_str().unwrap().parse().unwrap(), "test").await.unwrap()
     }
 
     /// The process id of its nats-server.

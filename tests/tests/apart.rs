@@ -75,7 +75,7 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
     apart.ready().await;
     apart.spools_are_taken_over().await;
     let listed = until("what it says too late", || async {
-        let listed = apart.get("/api/v1/admin/quarantine", "operator").await?;
+        let listed = apart.get("/api/v1/admin/quarantine", tests::apart::OPERATOR).await?;
         (listed["data"].as_array()?.len() == 1).then_some(listed)
     })
     .await;
@@ -83,7 +83,7 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
     let balance = apart.get("/api/v1/balance", &key).await.expect("a balance");
     assert_eq!((nanos(&balance["balance"]), nanos(&balance["held"])), (1_000_000_000 - charged, 0));
     let event = listed["data"][0]["event_id"].as_str().expect("an id");
-    let (status, answer) = apart.post(&format!("/api/v1/admin/quarantine/{event}/discard"), "operator", json!({})).await;
+    let (status, answer) = apart.post(&format!("/api/v1/admin/quarantine/{event}/discard"), tests::apart::OPERATOR, json!({})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     apart.verify();
 }

@@ -56,7 +56,7 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     // Requests and usage are deleted: their history is in the archive only.
     arouter.stop();
     for stream in ["REQUESTS", "USAGE"] {
-        std::fs::remove_dir_all(arouter.data().join("nats/jetstream/$G/streams").join(stream)).expect("there is such a stream");
+        std::fs::remove_dir_all(arouter.data().join("nats/jetstream/AROUTER/streams").join(stream)).expect("there is such a stream");
     }
     let before = rows(&arouter, "projector", REPORTS).await;
     arouter.launch().await;

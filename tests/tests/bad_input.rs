@@ -80,7 +80,7 @@ async fn bad_requests_are_refused_with_the_documented_error() {
 async fn bad_providers_cost_nothing_and_leave_nothing_held() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    for (model, expected) in [("html", 502), ("half", 502), ("error-500", 502), ("error-429", 502), ("error-401", 502), ("error-400", 400)]
+    for (model, expected) in [("html", 502), ("half", 502), ("error-500", 503), ("error-429", 429), ("error-401", 502), ("error-400", 400)]
     {
         let (status, body) =
             post(&arouter, json!({"model": format!("test/{model}"), "messages": [{"role": "user", "content": "x"}]}).to_string()).await;

@@ -162,7 +162,7 @@ async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() 
         arouter.stop();
         let (movements, facts) = (rows(&arouter, "ledger", MOVEMENTS).await, rows(&arouter, "ledger", FACTS).await);
         let reports = rows(&arouter, "projector", REPORTS).await;
-        std::fs::remove_dir_all(arouter.data().join("nats/jetstream/$G/streams").join(stream)).expect("there is such a stream");
+        std::fs::remove_dir_all(arouter.data().join("nats/jetstream/AROUTER/streams").join(stream)).expect("there is such a stream");
         arouter.launch().await;
         work(&arouter, &told, 30).await;
         arouter.usage(30 * (number + 1)).await;

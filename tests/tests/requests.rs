@@ -26,7 +26,7 @@ async fn frames(arouter: &Arouter, body: Value) -> Vec<String> {
         .await
         .expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
     let text = answer.text().await.expect("a whole stream");
     text.split("\n\n").filter_map(|frame| frame.strip_prefix("data: ")).map(str::to_owned).collect()
 }

@@ -48,10 +48,30 @@ enum AccountCommand {
         /// Its name.
         name: String,
     },
+    /// Refuses every key of an account from now on.
+    Suspend {
+        /// Its id.
+        id: String,
+    },
+    /// Takes its keys again.
+    Resume {
+        /// Its id.
+        id: String,
+    },
+    /// Makes a management key for an account that has lost its own; prints it once.
+    ManagementKey {
+        /// Its id.
+        id: String,
+    },
 }
 
 #[derive(Subcommand)]
 enum KeyCommand {
+    /// Deletes any key of any account; for the operator.
+    Revoke {
+        /// Its hash.
+        hash: String,
+    },
     /// Makes a key; prints it once.
     Create {
         /// Its name.
@@ -187,6 +207,18 @@ pub async fn run(args: AdminArgs) -> Result<()> {
     let (method, path, credential, body) = match &args.command {
         AdminCommand::Account(AccountCommand::Create { name }) => {
             (Method::POST, "/api/v1/admin/accounts".to_owned(), operator()?, json!({"name": name}))
+        }
+        AdminCommand::Account(AccountCommand::Suspend { id }) => {
+            (Method::POST, format!("/api/v1/admin/accounts/{id}/suspend"), operator()?, Value::Null)
+        }
+        AdminCommand::Account(AccountCommand::Resume { id }) => {
+            (Method::POST, format!("/api/v1/admin/accounts/{id}/resume"), operator()?, Value::Null)
+        }
+        AdminCommand::Account(AccountCommand::ManagementKey { id }) => {
+            (Method::POST, format!("/api/v1/admin/accounts/{id}/management-keys"), operator()?, Value::Null)
+        }
+        AdminCommand::Key(KeyCommand::Revoke { hash }) => {
+            (Method::DELETE, format!("/api/v1/admin/keys/{hash}"), operator()?, Value::Null)
         }
         AdminCommand::Quarantine(QuarantineCommand::List) => (Method::GET, "/api/v1/admin/quarantine".to_owned(), operator()?, Value::Null),
         AdminCommand::Quarantine(QuarantineCommand::Show { event_id }) => {

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use eventlog::ask::Answerer;
-use eventlog::{Asker, Log, Store};
+use eventlog::ask::{Answerer, Signer};
+use eventlog::{Access, Asker, Log, Store};
 use events::ask::Answers;
 use events::caller::InternalSecret;
 use events::ids::{Ids, SystemIds};
 use events::{Clock, SystemClock};
 use gateway::forward::Reads;
 use gateway::serve;
+use gateway::serve::connection::Timeouts;
 use gateway::{Gateway, Neighbours};
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
@@ -23,16 +24,20 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::folder::{DataFolder, Running};
-use crate::up::{connect, gateway_config};
-use crate::{Settings, archive, stop};
+use crate::up::{Streams, connect, gateway_config, origin};
+use crate::{Settings, archive, metrics, stop};
 
-/// How long those who read the books or reports have to read to the end when the process stops.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the ledger and the projector may take to accept a read, and to go on with an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long gateways may take for what.
+const TIMEOUTS: Timeouts =
+    Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(30), keep_alive: Duration::from_secs(100) };
 
 /// What a process has when it runs apart.
 struct Apart {
     config: Config,
-    nats_url: String,
+    access: Access,
     log: Log,
     secret: InternalSecret,
     clock: Arc<dyn Clock>,
@@ -42,30 +47,34 @@ struct Apart {
 }
 
 impl Apart {
-    async fn start(settings: &Settings) -> Result<Self> {
+    async fn start(settings: &Settings, role: &str) -> Result<Self> {
         let config = Config::load(settings)?;
-        let nats_url = config
+        let access = config
             .nats
-            .url
-            .clone()
+            .access()?
             .context("set nats.url (or AROUTER_NATS__URL): a process of its own needs the NATS that the others use")?;
         let secret = config
             .internal
             .secret
             .clone()
             .context("set internal.secret (or AROUTER_INTERNAL__SECRET): the same 32 characters or more for every process")?;
-        let log = connect(&nats_url, &config).await?;
+        let streams = if role == "ledger" { Streams::Made(config.nats.replicas) } else { Streams::Awaited };
+        let log = connect(&access, role, streams).await?;
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
         Ok(Self {
             config,
-            nats_url,
+            access,
             log,
-            secret: InternalSecret(secret.into_bytes()),
+            secret: InternalSecret(secret.0.into_bytes()),
             clock,
             ids,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    fn signer(&self) -> Signer {
+        Signer { secret: self.secret.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) }
     }
 
     /// Answers questions over NATS and reads over HTTP until a signal, or until the database must not be used any more.
@@ -74,10 +83,10 @@ impl Apart {
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
         let signals = stop::Signals::listen()?;
         println!("The {} is up at http://{}", to.as_str(), listener.local_addr()?);
-        self.tasks.spawn(serve::serve(listener, router, DRAIN, self.stop.clone()));
-        let (log, stopped) = (self.log.clone(), self.stop.clone());
+        self.tasks.spawn(serve::serve(listener, router, TIMEOUTS, self.stop.clone()));
+        let (log, signer, stopped) = (self.log.clone(), self.signer(), self.stop.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = log.serve(to, answerer, stopped).await {
+            if let Err(error) = log.serve(to, answerer, signer, stopped).await {
                 tracing::error!(%error, "questions are not answered any more: {error}");
             }
         });
@@ -95,12 +104,13 @@ impl Apart {
 
 /// The ledger alone.
 pub async fn ledger(settings: &Settings) -> Result<()> {
-    let apart = Apart::start(settings).await?;
+    let apart = Apart::start(settings, "ledger").await?;
     let folder = DataFolder::open(&settings.data)?;
     let config = LedgerConfig {
         database_url: folder.database(apart.config.ledger.database_url.as_ref(), "ledger"),
         node: apart.config.node.name.clone(),
         terms: apart.config.leases,
+        signing_key: folder.signing_key(&apart.config),
     };
     let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
     let whole = apart.log.with_archive(apart.config.archive.open()?);
@@ -114,7 +124,7 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
 
 /// The projector alone.
 pub async fn projector(settings: &Settings) -> Result<()> {
-    let apart = Apart::start(settings).await?;
+    let apart = Apart::start(settings, "projector").await?;
     let folder = DataFolder::open(&settings.data)?;
     let config = ProjectorConfig { database_url: folder.database(apart.config.projector.database_url.as_ref(), "projector") };
     let projector = Projector::open(&config, Arc::clone(&apart.clock)).await?;
@@ -126,17 +136,17 @@ pub async fn projector(settings: &Settings) -> Result<()> {
 
 /// The gateway alone.
 pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
-    let apart = Apart::start(settings).await?;
+    let apart = Apart::start(settings, "gateway").await?;
     let folder = DataFolder::open(&settings.data)?;
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
     let reads = |url: &Option<String>, default: &str| -> Result<Reads> {
         let url = url.as_deref().unwrap_or(default);
         Ok(Reads::Remote(url.parse().with_context(|| format!("{url} is no address"))?, client.clone()))
     };
     let neighbours = Neighbours {
         log: apart.log.clone(),
-        ledger: Asker::remote(Answers::Ledger, &apart.log),
-        projector: Asker::remote(Answers::Projector, &apart.log),
+        ledger: Asker::remote(Answers::Ledger, &apart.log, apart.signer()),
+        projector: Asker::remote(Answers::Projector, &apart.log, apart.signer()),
         ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
         secret: apart.secret.clone(),
@@ -145,8 +155,11 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
     let config = gateway_config(&apart.config, &folder, &apart.ids, &apart.tasks, &apart.stop).await?;
     let gateway = Gateway::start(config, neighbours, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
     let signals = stop::Signals::listen()?;
-    folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: apart.nats_url.clone() })?;
-    println!("The gateway is up at http://{}", gateway.address);
+    let metrics_url = metrics::serve(apart.config.metrics.listen, gateway.metrics(), &apart.tasks, &apart.stop).await?;
+    let origin = origin(&apart.config, &gateway);
+    folder.announce(&Running { base_url: format!("{origin}/v1"), nats_url: apart.access.to_url(), metrics_url })?;
+    gateway.health.open();
+    println!("The gateway is up at {origin}");
     println!("Make an account with: arouter admin account create NAME --data {}", folder.path.display());
     signals.wait().await;
     gateway.stop().await;

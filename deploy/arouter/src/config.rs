@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use eventlog::Archive;
+use eventlog::{Access, Archive, Credentials};
 use eventlog::archive::ArchiveTerms;
 use events::{clock, kill};
-use gateway::config::{BillingConfig, Decimal, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use gateway::config::{BillingConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::lease::Terms;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use crate::Settings;
@@ -26,6 +27,10 @@ const OTHERS: [&str; 1] = ["AROUTER_LOG"];
 pub struct Config {
     /// Where requests come in.
     pub server: ServerConfig,
+    /// Budgets: what one caller may take of what all share.
+    pub limits: LimitsConfig,
+    /// Figures for Prometheus.
+    pub metrics: MetricsConfig,
     /// This machine.
     pub node: NodeConfig,
     /// What is sold.
@@ -88,12 +93,48 @@ impl Default for BootstrapConfig {
     }
 }
 
+/// Figures for Prometheus.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where they are served, apart from requests; nowhere when absent.
+    pub listen: Option<SocketAddr>,
+}
+
+/// One address, or several.
+#[derive(Clone, Deserialize)]
+#[serde(untagged, expecting = "an address, or a list of addresses")]
+pub enum Addresses {
+    /// One; or several, with commas between.
+    One(String),
+    /// The seeds of a cluster.
+    Several(Vec<String>),
+}
+
 /// The event log.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NatsConfig {
-    /// A server that runs already; `up` starts its own when absent.
-    pub url: Option<String>,
+    /// Servers that run already; `up` starts its own when absent. Credentials in them are used.
+    pub url: Option<Addresses>,
+    /// Our user there.
+    pub user: Option<String>,
+    /// The environment variable with the user's password.
+    pub password_env: Option<String>,
+    /// The environment variable with a token.
+    pub token_env: Option<String>,
+    /// A file with the seed of an nkey.
+    pub nkey_seed_file: Option<PathBuf>,
+    /// A credentials file: JWT and seed.
+    pub creds_file: Option<PathBuf>,
+    /// Certificates of authorities (PEM) that servers are trusted by.
+    pub tls_ca: Option<PathBuf>,
+    /// Our certificate (PEM), for servers that ask for one.
+    pub tls_cert: Option<PathBuf>,
+    /// The key (PEM) of `tls_cert`.
+    pub tls_key: Option<PathBuf>,
+    /// Takes a server that asks for no credentials: whoever reaches it can write to the log.
+    pub allow_unauthenticated: bool,
     /// The program that `up` starts; default: from PATH or `.tools`.
     pub binary: Option<PathBuf>,
     /// The port of the server that `up` starts; 0 takes a free one.
@@ -104,14 +145,72 @@ pub struct NatsConfig {
 
 impl Default for NatsConfig {
     fn default() -> Self {
-        Self { url: None, binary: None, port: 0, replicas: 1 }
+        Self {
+            url: None,
+            user: None,
+            password_env: None,
+            token_env: None,
+            nkey_seed_file: None,
+            creds_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            allow_unauthenticated: false,
+            binary: None,
+            port: 0,
+            replicas: 1,
+        }
+    }
+}
+
+impl NatsConfig {
+    /// How the configured servers are reached; none when none is.
+    pub fn access(&self) -> Result<Option<Access>> {
+        let url = match &self.url {
+            None => return Ok(None),
+            Some(Addresses::One(url)) => url.clone(),
+            Some(Addresses::Several(urls)) => urls.join(","),
+        };
+        let mut access: Access = url.parse().context("nats.url")?;
+        let from = |name: &String| variable(name).with_context(|| format!("nats: the environment variable {name} is not set"));
+        let mut given = Vec::new();
+        match (&self.user, &self.password_env) {
+            (Some(user), Some(name)) => given.push(Credentials::Password(user.clone(), from(name)?)),
+            (None, None) => {}
+            (Some(_), None) => bail!("nats.user: set nats.password_env too, the environment variable with its password"),
+            (None, Some(_)) => bail!("nats.password_env: set nats.user too"),
+        }
+        if let Some(name) = &self.token_env {
+            given.push(Credentials::Token(from(name)?));
+        }
+        if let Some(path) = &self.nkey_seed_file {
+            let seed = std::fs::read_to_string(path).with_context(|| format!("cannot read nats.nkey_seed_file {}", path.display()))?;
+            given.push(Credentials::Nkey(seed.trim().to_owned()));
+        }
+        given.extend(self.creds_file.clone().map(Credentials::File));
+        if given.len() > 1 {
+            bail!("nats: give one kind of credentials: user and password_env, token_env, nkey_seed_file or creds_file");
+        }
+        if let Some(credentials) = given.pop() {
+            access.credentials = credentials;
+        }
+        access.tls_ca.clone_from(&self.tls_ca);
+        access.tls_identity = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => bail!("nats: set both tls_cert and tls_key, or neither"),
+        };
+        access.allow_unauthenticated = self.allow_unauthenticated;
+        Ok(Some(access))
     }
 }
 
 /// The ledger or the projector.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReaderConfig {
+    /// Of the ledger: the file with the keys that its facts are signed with; default: `ledger.signing_key` in the data folder.
+    pub signing_key_file: Option<PathBuf>,
     /// `sqlite://PATH` or `postgres://…`; default: a file in the data folder.
     pub database_url: Option<String>,
     /// Where it answers reads when it runs apart.
@@ -161,16 +260,31 @@ impl ArchiveConfig {
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InternalConfig {
-    /// By which the gateway vouches for callers; at least 32 characters.
-    pub secret: Option<String>,
+    /// By which the processes trust each other; at least 32 characters.
+    pub secret: Option<Secret>,
 }
 
 /// The operator.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OperatorConfig {
-    /// Default: made at the first start, in `operator.token` in the data folder.
-    pub token: Option<String>,
+    /// At least 16 characters; default: made at the first start, in `operator.token` in the data folder.
+    pub token: Option<Secret>,
+}
+
+/// A text that no message shows, whatever it looks like: one of digits only is still a text.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Integer(number) => Ok(Self(number.to_string())),
+            Value::Boolean(truth) => Ok(Self(truth.to_string())),
+            Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => Err(D::Error::custom("a secret must be a text")),
+        }
+    }
 }
 
 impl Config {
@@ -198,8 +312,11 @@ impl Config {
         if config.archive.keep_days.is_some_and(|days| !(days.is_finite() && days >= 0.0)) {
             bail!("configuration: archive.keep_days must be a number of days, 0 or more; leave it out to keep all events in the streams");
         }
-        if config.internal.secret.as_ref().is_some_and(|secret| secret.len() < 32) {
+        if config.internal.secret.as_ref().is_some_and(|secret| secret.0.len() < 32) {
             bail!("configuration: internal.secret must have at least 32 characters");
+        }
+        if config.operator.token.as_ref().is_some_and(|token| token.0.len() < 16) {
+            bail!("configuration: operator.token must have at least 16 characters");
         }
         if let Some(point) = variable(kill::VARIABLE)
             && !kill::arm(&point)

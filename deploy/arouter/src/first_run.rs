@@ -1,6 +1,5 @@
 //! The first start: an account, two keys and some credit, written down before they are made, so that a crash in between repeats them.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -28,10 +27,19 @@ pub struct FirstRun {
     pub live_key: String,
     /// For keys, transactions and exports.
     pub management_key: String,
+    /// For subscribers to events, with their credentials; absent where nats-server is not ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nats_url: Option<String>,
 }
 
 /// Makes the first account unless there is one; gives back what was made now.
-pub async fn bootstrap(admin: &Admin, config: &BootstrapConfig, data: &Path, address: SocketAddr) -> Result<Option<FirstRun>> {
+pub async fn bootstrap(
+    admin: &Admin,
+    config: &BootstrapConfig,
+    data: &Path,
+    base_url: &str,
+    nats_url: Option<String>,
+) -> Result<Option<FirstRun>> {
     let path = data.join(FILE);
     let credit = Nanos::from_usd(&config.credit_usd.0).with_context(|| format!("bootstrap.credit_usd = {}", config.credit_usd.0))?;
     let (first, is_new) = match std::fs::read(&path) {
@@ -39,7 +47,8 @@ pub async fn bootstrap(admin: &Admin, config: &BootstrapConfig, data: &Path, add
         Err(_) if admin.ledger.ask(&CountAccounts {}, ASK_TIMEOUT).await? > 0 => return Ok(None),
         Err(_) => {
             let first = FirstRun {
-                base_url: format!("http://{address}/v1"),
+                base_url: base_url.to_owned(),
+                nats_url,
                 account: admin.ids.account(&*admin.clock),
                 live_key: admin.ids.secret(KeyKind::Regular),
                 management_key: admin.ids.secret(KeyKind::Management),
@@ -72,7 +81,7 @@ async fn make(admin: &Admin, first: &FirstRun, name: &str) -> Result<()> {
     let now_us = admin.clock.now_us();
     let id = first.account.as_str();
     if !admin.directory.has_account(&first.account) {
-        let account = Account { id: first.account.clone(), name: name.to_owned(), created_at_us: now_us, revision: 1 };
+        let account = Account { id: first.account.clone(), name: name.to_owned(), created_at_us: now_us, revision: 1, suspended: false };
         admin.record(id, id, &AccountCreated { account }).await?;
     }
     for (secret, kind, name) in

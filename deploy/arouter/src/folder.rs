@@ -1,24 +1,31 @@
 //! The data folder: made, locked, and the small secrets in it.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use eventlog::Access;
 use events::ids::{Ids, KeyKind, SystemIds};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
+/// Permissions of the data folder and of the files in it: their owner's alone.
+const OWNERS: u32 = 0o700;
+
 /// What other commands must know of a running process.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Running {
     /// Where it listens.
     pub base_url: String,
-    /// The event log.
+    /// The event log, with our credentials.
     pub nats_url: String,
+    /// Figures for Prometheus, when they are served.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metrics_url: Option<String>,
 }
 
 /// The data folder, which no other process uses while this value lives.
@@ -34,6 +41,8 @@ impl DataFolder {
         let unusable = || format!("cannot use the data folder {}: make it writable, or choose another with --data", path.display());
         std::fs::create_dir_all(path).with_context(unusable)?;
         let path = path.canonicalize().with_context(unusable)?;
+        // Everybody's spending is in it.
+        std::fs::set_permissions(&path, Permissions::from_mode(OWNERS)).with_context(unusable)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).with_context(unusable)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .with_context(|| format!("another arouter uses the data folder {}: stop it, or choose another with --data", path.display()))?;
@@ -48,26 +57,52 @@ impl DataFolder {
     /// The operator's token: as configured, else the one in the folder, made when missing.
     pub fn operator_token(&self, config: &Config) -> Result<String> {
         if let Some(token) = &config.operator.token {
-            return Ok(token.clone());
+            return Ok(token.0.clone());
         }
-        if let Ok(token) = std::fs::read_to_string(self.path.join("operator.token")) {
-            return Ok(token.trim().to_owned());
+        self.secret("operator.token", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", "lr_operator_"))
+    }
+
+    /// A secret that is kept in a file of the folder, made when it is missing.
+    pub fn secret(&self, file: &str, make: impl FnOnce() -> String) -> Result<String> {
+        let path = self.path.join(file);
+        match std::fs::read_to_string(&path) {
+            Ok(secret) if !secret.trim().is_empty() => return Ok(secret.trim().to_owned()),
+            Ok(_) => bail!("{} is empty: restore it, or delete it to have a new one made", path.display()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
-        let token = SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", "lr_operator_");
-        write_secret(&self.path.join("operator.token"), &token)?;
-        Ok(token)
+        let secret = make();
+        write_secret(&path, &secret)?;
+        Ok(secret)
+    }
+
+    /// The file with the ledger's signing keys.
+    pub fn signing_key(&self, config: &Config) -> PathBuf {
+        signing_key(&self.path, config)
     }
 
     /// Tells other commands where this process is.
     pub fn announce(&self, running: &Running) -> Result<()> {
-        std::fs::write(self.path.join("running.json"), serde_json::to_vec_pretty(running)?)
-            .context("cannot write running.json into the data folder")
+        write_secret(&self.path.join("running.json"), &serde_json::to_string_pretty(running)?)
     }
 }
 
 /// The address of a SQLite database in a data folder.
 pub fn database(folder: &Path, name: &str) -> String {
     format!("sqlite://{}", folder.join(format!("{name}.db")).display())
+}
+
+/// The file with the ledger's signing keys, for a data folder.
+pub fn signing_key(folder: &Path, config: &Config) -> PathBuf {
+    config.ledger.signing_key_file.clone().unwrap_or_else(|| folder.join("ledger.signing_key"))
+}
+
+/// How the log of an installation is reached: as configured, else as the process that runs on the folder said.
+pub fn access(config: &Config, folder: &Path) -> Result<Option<Access>> {
+    match config.nats.access()? {
+        Some(access) => Ok(Some(access)),
+        None => Ok(running(folder).map(|running| running.nats_url.parse()).transpose()?),
+    }
 }
 
 /// What a process that runs on a folder said of itself.

@@ -3,6 +3,7 @@
 mod config;
 mod folder;
 mod nats;
+mod metrics;
 mod first_run;
 mod simulated;
 mod up;
@@ -20,6 +21,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing_subscriber::EnvFilter;
@@ -27,6 +30,8 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
+/// Files and folders that we make are their owner's alone.
+const OTHERS_NOTHING: u32 = 0o077;
 /// How much lower the priority of background work is.
 const BACKGROUND_NICE: i32 = 5;
 
@@ -80,12 +85,22 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
+    rustix::process::umask(Mode::from_raw_mode(OTHERS_NOTHING));
+    raise_file_limit();
     match runtimes().map_err(Into::into).and_then(|(front, back)| front.block_on(run(cli.command, back.handle().clone()))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("arouter: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// As many open files as the system allows: shells and service managers start with few, and each request in flight takes two.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is: {error}");
     }
 }
 

@@ -3,15 +3,20 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use eventlog::{Access, Credentials, Log};
+use events::ids::{Ids, KeyKind};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{NatsConfig, program_folders};
+use crate::folder::{DataFolder, write_secret};
 
 /// How long the server may take to start, or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,10 +24,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RESTART_AFTER: Duration = Duration::from_millis(200);
 const OLDEST: (u64, u64) = (2, 14);
 
+/// How long a server that is told to end because it takes no writes may take for that.
+const RESTART_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked at whether the server takes writes, and how long it has after a restart.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(10);
+/// Bytes that must be free for a restart to be of use.
+const ROOM_MIN: u64 = 32 * 1024 * 1024;
+/// The account that has the streams. Before it had a name, they lay in the folder of the account that a server has by itself.
+const ACCOUNT: &str = "AROUTER";
+
 /// A server that is kept running.
 pub struct NatsServer {
-    /// Where it listens.
-    pub url: String,
+    /// Where it listens, and our credentials there: new at each start.
+    pub access: Access,
+    /// The same for subscribers: they stay over restarts.
+    pub reader: Access,
+    /// Told when the server must be started again although it runs.
+    pub restart: Arc<Notify>,
     binary: PathBuf,
     folder: PathBuf,
     child: Child,
@@ -30,22 +49,31 @@ pub struct NatsServer {
 
 impl NatsServer {
     /// Starts the server with its store below the data folder.
-    pub async fn start(config: &NatsConfig, data: &Path) -> Result<Self> {
+    pub async fn start(config: &NatsConfig, data: &DataFolder, ids: &dyn Ids) -> Result<Self> {
         let binary = find(config).await?;
-        let folder = data.join("nats");
+        let folder = data.path.join("nats");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot write to {}", folder.display()))?;
         end_orphan(&folder).await?;
+        name_account(&folder).with_context(|| format!("cannot bring {} up to date", folder.display()))?;
         let port = match config.port {
-            0 => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
+            0 => kept_port(&folder)?,
             port => {
                 TcpListener::bind((Ipv4Addr::LOCALHOST, port))
                     .with_context(|| format!("port {port} for nats-server is taken: stop what uses it, or set nats.port"))?;
                 port
             }
         };
-        std::fs::write(folder.join("nats.conf"), conf(port, &folder))?;
+        let password = || ids.secret(KeyKind::Regular).replace("lr_live_", "p");
+        let (own, readers) = (password(), data.secret("nats-reader.password", password)?);
+        write_secret(&folder.join("nats.conf"), &conf(port, &folder, &own, &readers))?;
         let child = spawn(&binary, &folder)?;
-        let server = Self { url: format!("nats://127.0.0.1:{port}"), binary, folder, child };
+        let access = |user: &str, password| Access {
+            servers: vec![format!("nats://127.0.0.1:{port}")],
+            credentials: Credentials::Password(user.to_owned(), password),
+            ..Access::default()
+        };
+        let (access, reader) = (access("arouter", own), access("reader", readers));
+        let server = Self { access, reader, restart: Arc::default(), binary, folder, child };
         server.wait_until_up(port).await?;
         Ok(server)
     }
@@ -66,6 +94,7 @@ impl NatsServer {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = self.restart.notified() => self.end_for_restart().await,
                 ended = self.child.wait() => {
                     tracing::error!(ended = ?ended.ok(), "nats-server ended and is started again");
                     tokio::time::sleep(RESTART_AFTER).await;
@@ -76,9 +105,7 @@ impl NatsServer {
                 }
             }
         }
-        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
-            end(pid);
-        }
+        self.end();
         if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
             tracing::warn!("nats-server did not end in time and is killed");
             if let Err(error) = self.child.kill().await {
@@ -88,17 +115,144 @@ impl NatsServer {
     }
 }
 
+impl NatsServer {
+    fn end(&self) {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+            end(pid);
+        }
+    }
+
+    /// Ends the server, which is started again then.
+    async fn end_for_restart(&mut self) {
+        self.end();
+        if tokio::time::timeout(RESTART_PATIENCE, self.child.wait()).await.is_err()
+            && let Err(error) = self.child.kill().await
+        {
+            tracing::error!(%error, "nats-server cannot be killed: {error}");
+        }
+    }
+}
+
+/// Has the server started again when it takes no writes although there is room: a stream that could not be written once, because the disk
+/// was full, refuses all writes from then on.
+pub async fn watch(log: Log, restart: Arc<Notify>, folder: PathBuf, stop: CancellationToken) {
+    let mut wait = WATCH_EVERY;
+    while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+        wait = WATCH_EVERY;
+        let room = rustix::fs::statvfs(&folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if !log.takes_writes() && room > ROOM_MIN {
+            tracing::error!("nats-server takes no writes although there is room on the disk: it is started again");
+            restart.notify_one();
+            wait = SETTLE;
+        }
+    }
+}
+
+/// The port of the last start when it is free, else a free one: subscribers keep their address.
+fn kept_port(folder: &Path) -> Result<u16> {
+    let file = folder.join("port");
+    let last = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, last)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+    let port = bound.local_addr()?.port();
+    write_secret(&file, &port.to_string())?;
+    Ok(port)
+}
+
+/// Gives the streams of an earlier version, which have no account of their own, to ours.
+fn name_account(folder: &Path) -> std::io::Result<()> {
+    let streams = folder.join("jetstream");
+    let (before, now) = (streams.join("$G"), streams.join(ACCOUNT));
+    if before.exists() && !now.exists() { std::fs::rename(before, now) } else { Ok(()) }
+}
+
 fn end(pid: Pid) {
     if let Err(error) = kill_process(pid, Signal::TERM) {
         tracing::debug!(%error, "nats-server was gone already");
     }
 }
 
-fn conf(port: u16, folder: &Path) -> String {
+/// Calls that subscribers may make, with `response_type: stream` where one may be answered many times. `deploy/nats/nats.conf` says why each
+/// kind of user has an account of its own.
+const READER_CALLS: [(&str, bool); 22] = [
+    ("$JS.API.STREAM.NAMES", false),
+    ("$JS.API.STREAM.INFO.REQUESTS", false),
+    ("$JS.API.STREAM.INFO.USAGE", false),
+    ("$JS.API.CONSUMER.CREATE.REQUESTS", false),
+    ("$JS.API.CONSUMER.CREATE.REQUESTS.>", false),
+    ("$JS.API.CONSUMER.DURABLE.CREATE.REQUESTS.*", false),
+    ("$JS.API.CONSUMER.CREATE.USAGE", false),
+    ("$JS.API.CONSUMER.CREATE.USAGE.>", false),
+    ("$JS.API.CONSUMER.DURABLE.CREATE.USAGE.*", false),
+    ("$JS.API.CONSUMER.CREATE.CONTROL.*.arouter.v1.key.>", false),
+    ("$JS.API.CONSUMER.INFO.REQUESTS.*", false),
+    ("$JS.API.CONSUMER.INFO.USAGE.*", false),
+    ("$JS.API.CONSUMER.INFO.CONTROL.*", false),
+    ("$JS.API.CONSUMER.MSG.NEXT.REQUESTS.*", true),
+    ("$JS.API.CONSUMER.MSG.NEXT.USAGE.*", true),
+    ("$JS.API.CONSUMER.MSG.NEXT.CONTROL.*", true),
+    ("$JS.ACK.REQUESTS.>", true),
+    ("$JS.ACK.USAGE.>", true),
+    ("$JS.ACK.CONTROL.>", true),
+    ("$JS.FC.REQUESTS.>", true),
+    ("$JS.FC.USAGE.>", true),
+    ("$JS.FC.CONTROL.>", true),
+];
+
+fn conf(port: u16, folder: &Path, own: &str, readers: &str) -> String {
+    let folder = folder.display();
+    let lines = |line: &dyn Fn(&(&str, bool)) -> String| READER_CALLS.iter().map(line).collect::<Vec<_>>().join("\n      ");
+    let exports = lines(&|(subject, many)| {
+        let kind = if *many { ", response_type: stream" } else { "" };
+        format!("{{ service: \"{subject}\"{kind}, accounts: [READERS] }}")
+    });
+    let publish = lines(&|(subject, _)| format!("\"{subject}\""));
+    let imports = lines(&|(subject, _)| format!("{{ service: {{ account: {ACCOUNT}, subject: \"{subject}\" }} }}"));
     format!(
-        "# Written at every start.\nhost: 127.0.0.1\nport: {port}\nserver_name: arouter\npid_file: \"{0}/nats.pid\"\nlog_file: \"{0}/nats.log\"\nlogfile_size_limit: 10MB\n\
-         max_payload: 1MB\njetstream {{\n  store_dir: \"{0}\"\n  max_file_store: 1TB\n}}\n",
-        folder.display()
+        r#"# Written at every start.
+host: 127.0.0.1
+port: {port}
+server_name: arouter
+pid_file: "{folder}/nats.pid"
+log_file: "{folder}/nats.log"
+logfile_size_limit: 10MB
+max_payload: 1MB
+jetstream {{
+  store_dir: "{folder}"
+  max_file_store: 1TB
+}}
+accounts {{
+  {ACCOUNT} {{
+    jetstream: enabled
+    users: [{{
+      user: arouter, password: "{own}"
+      permissions: {{ publish: {{ allow: [">"] }}, subscribe: {{ allow: [">"], deny: ["_INBOX.>"] }} }}
+    }}]
+    exports: [
+      {exports}
+      {{ service: "nobody.>", accounts: [READERS] }}
+      {{ stream: "_INBOX.>", accounts: [READERS] }}
+    ]
+  }}
+  READERS {{
+    users: [{{
+      user: reader, password: "{readers}"
+      permissions: {{
+        publish: {{ allow: [
+      {publish}
+        ] }}
+        subscribe: {{ allow: ["_INBOX.>"] }}
+      }}
+    }}]
+    # Of two services that match a call, the closer one answers: the last one keeps the server's own JetStream of this account, of which it
+    # has none, out of the way.
+    imports: [
+      {imports}
+      {{ service: {{ account: {ACCOUNT}, subject: "nobody.>" }}, to: "$JS.API.>" }}
+      {{ stream: {{ account: {ACCOUNT}, subject: "_INBOX.>" }} }}
+    ]
+  }}
+}}
+"#
     )
 }
 

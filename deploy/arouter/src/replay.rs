@@ -14,7 +14,7 @@ use events::SystemClock;
 use events::ids::SystemIds;
 use events::subject::Stream;
 use ledger::lease::Terms;
-use ledger::{Ledger, LedgerConfig};
+use ledger::{Ledger, LedgerConfig, outbox};
 use projector::{Projector, ProjectorConfig};
 use sqlx::{Any, AnyConnection, Row};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Settings;
 use crate::config::Config;
-use crate::folder::{DataFolder, database, running};
+use crate::folder::{self, DataFolder, database};
 
 /// How long the new reports may wait for the live ones, which are read from the same log.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -53,15 +53,15 @@ pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     }
     let config = Config::load(&args.settings)?;
     let data = args.settings.data.canonicalize().with_context(|| format!("there is no data folder {}", args.settings.data.display()))?;
-    let nats_url = config.nats.url.clone().or_else(|| running(&data).map(|running| running.nats_url));
-    let nats_url = nats_url.context("the log is needed: start arouter, or set nats.url")?;
-    let log = Log::connect(&nats_url, "arouter-replay").await?.with_archive(config.archive.open()?);
+    let access = folder::access(&config, &data)?.context("the log is needed: start arouter, or set nats.url")?;
+    let log = Log::connect(&access, "tools").await?.with_archive(config.archive.open()?);
     std::fs::create_dir_all(&args.into).with_context(|| format!("cannot write to {}", args.into.display()))?;
     let into = args.into.canonicalize()?;
     let live = |configured: &Option<String>, name| configured.clone().unwrap_or_else(|| database(&data, name));
     let (ledger, projector) = (live(&config.ledger.database_url, "ledger"), live(&config.projector.database_url, "projector"));
     let new = |given: &Option<String>, name| given.clone().unwrap_or_else(|| database(&into, name));
-    let books = books(&log, &ledger, &new(&args.ledger_url, "ledger")).await?;
+    let signing_key = folder::signing_key(&data, &config);
+    let books = books(&log, &ledger, &new(&args.ledger_url, "ledger"), signing_key).await?;
     let reports = reports(&log, &projector, &new(&args.projector_url, "projector")).await?;
     log.close().await;
     let is_same = books && reports;
@@ -69,16 +69,17 @@ pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn books(log: &Log, live: &str, new: &str) -> Result<bool> {
+async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result<bool> {
+    ensure!(signing_key.exists(), "there is no {}: set ledger.signing_key_file to the key that the facts are signed with", signing_key.display());
     let live = Store::open(live, ledger::STEPS).await?;
-    let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default() };
+    let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default(), signing_key };
     let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     ensure!(written(&mut *made.store.reads.acquire().await?).await? == 0, "{new} has books already: choose an empty place");
     // One state of the live books, while they go on.
     let mut snapshot = live.snapshot().await?;
     let until = written(&mut snapshot).await?;
     let since = Instant::now();
-    while told(log).await? < until {
+    while outbox::last_fact(&made, log).await?.0.map_or(0, |last| last.sequence) < until {
         ensure!(since.elapsed() < PATIENCE, "the live ledger does not publish what it did: does it run?");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -103,12 +104,6 @@ async fn books(log: &Log, live: &str, new: &str) -> Result<bool> {
 async fn written(connection: &mut AnyConnection) -> Result<u64> {
     let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_optional(connection).await?;
     Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>("written"))?.unsigned_abs())
-}
-
-/// How many facts the log has.
-async fn told(log: &Log) -> Result<u64> {
-    let last = log.last_event(Stream::Ledger).await?;
-    last.map_or(Ok(0), |last| Ok(events::envelope::RawEnvelope::parse(&last.payload)?.sequence_number()?))
 }
 
 async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {

@@ -1,10 +1,11 @@
 //! `arouter up`: gateway, ledger and projector in this process, a supervised nats-server beside it, SQLite below.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use eventlog::{Asker, Log};
+use anyhow::Result;
+use eventlog::{Access, Asker, Log, LogError};
 use events::ask::Answers;
 use events::caller::InternalSecret;
 use events::ids::{Ids, SystemIds};
@@ -20,15 +21,17 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::first_run::{self, FirstRun};
 use crate::folder::{DataFolder, Running};
-use crate::nats::NatsServer;
-use crate::{Settings, archive, simulated, stop};
+use crate::nats::{self, NatsServer};
+use crate::{Settings, archive, metrics, simulated, stop};
 
 /// How long NATS may take to answer at the start.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What runs in the background.
 struct Background {
-    nats_url: String,
+    access: Access,
+    /// For subscribers, when nats-server is ours.
+    reader: Option<Access>,
     log: Log,
     ledger: Arc<Ledger>,
     projector: Projector,
@@ -43,19 +46,23 @@ impl Background {
     async fn start(config: Config, folder: Arc<DataFolder>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self> {
         let (tasks, supervisor) = (TaskTracker::new(), TaskTracker::new());
         let (stop_readers, stop_nats) = (CancellationToken::new(), CancellationToken::new());
-        let nats_url = if let Some(url) = &config.nats.url {
-            url.clone()
+        let (access, reader, restart) = if let Some(access) = config.nats.access()? {
+            (access, None, None)
         } else {
-            let server = NatsServer::start(&config.nats, &folder.path).await?;
-            let url = server.url.clone();
+            let server = NatsServer::start(&config.nats, &folder, &*ids).await?;
+            let found = (server.access.clone(), Some(server.reader.clone()), Some(Arc::clone(&server.restart)));
             supervisor.spawn(server.supervise(stop_nats.clone()));
-            url
+            found
         };
-        let log = connect(&nats_url, &config).await?;
+        let log = connect(&access, "arouter", Streams::Made(config.nats.replicas)).await?;
+        if let Some(restart) = restart {
+            supervisor.spawn(nats::watch(log.clone(), restart, folder.path.clone(), stop_nats.clone()));
+        }
         let ledger = LedgerConfig {
             database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"),
             node: config.node.name.clone(),
             terms: config.leases,
+            signing_key: folder.signing_key(&config),
         };
         let ledger = Ledger::open(&ledger, Arc::clone(&clock), ids).await?;
         let projector = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
@@ -65,7 +72,7 @@ impl Background {
         ledger.start(&whole, &tasks, &stop_readers);
         projector.start(&whole, &tasks, &stop_readers);
         archive::start(&config.archive, &log, &ledger.is_first(), &clock, &tasks, &stop_readers)?;
-        Ok(Self { nats_url, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })
+        Ok(Self { access, reader, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })
     }
 
     async fn stop(self) {
@@ -105,32 +112,59 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;
     let signals = stop::Signals::listen()?;
     let gateway = Gateway::start(gateway_config, neighbours, Arc::clone(&clock), ids).await?;
-    folder.announce(&Running { base_url: format!("http://{}/v1", gateway.address), nats_url: background.nats_url.clone() })?;
-    let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, gateway.address).await?;
-    greet(&gateway, &background.nats_url, first.as_ref(), config.providers.is_empty());
+    let metrics_url = metrics::serve(config.metrics.listen, gateway.metrics(), &background.tasks, &background.stop_readers).await?;
+    let base_url = format!("{}/v1", origin(&config, &gateway));
+    folder.announce(&Running { base_url: base_url.clone(), nats_url: background.access.to_url(), metrics_url })?;
+    let reader = background.reader.as_ref().map(Access::to_url);
+    let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, &base_url, reader).await?;
+    gateway.health.open();
+    greet(&gateway, &background, first.as_ref(), &config);
     let ended = signals.wait_beside(&[&background.ledger.store, &background.projector.store]).await;
     tracing::info!("stopping: no new requests, running ones may end");
     stop::in_order(ended, gateway.stop(), background.stop()).await
 }
 
-/// Connects and makes the streams; a server that has just started may need a moment.
-pub async fn connect(url: &str, config: &Config) -> Result<Log> {
+/// The streams, as a process needs them.
+#[derive(Clone, Copy)]
+pub enum Streams {
+    /// It makes them, with so many copies.
+    Made(usize),
+    /// The ledger makes them.
+    Awaited,
+}
+
+/// Connects, and makes the streams or waits for them; a server that has just started may need a moment.
+pub async fn connect(access: &Access, role: &str, streams: Streams) -> Result<Log> {
+    let mut last = None;
     let attempt = async {
         loop {
-            match Log::connect(url, "arouter").await {
-                Ok(log) => match log.prepare(config.nats.replicas).await {
-                    Ok(()) => return Ok(log),
-                    Err(error @ eventlog::LogError::Server(_)) => tracing::debug!(%error, "JetStream is not ready"),
-                    Err(error) => return Err(error),
-                },
-                Err(error @ eventlog::LogError::TooOld { .. }) => return Err(error),
-                Err(error) => tracing::debug!(%error, "NATS is not ready"),
+            let connected = Log::connect(access, role).await;
+            let prepared = match (connected, streams) {
+                (Ok(log), Streams::Made(replicas)) => log.prepare(replicas).await.map(|()| log),
+                (Ok(log), Streams::Awaited) => log.inspect().await.map(|()| log),
+                (Err(error), _) => Err(error),
+            };
+            match prepared {
+                Ok(log) => return Ok(log),
+                Err(error @ (LogError::Server(_) | LogError::Connect { .. })) => last = Some(error),
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     let log = tokio::time::timeout(CONNECT_PATIENCE, attempt).await;
-    Ok(log.with_context(|| format!("NATS with JetStream does not answer at {url}: start one there, or correct nats.url"))??)
+    let why = || last.map(|error| format!(" ({error})")).unwrap_or_default();
+    let hint = match streams {
+        Streams::Made(_) => "start one there, or correct nats.url and credentials",
+        Streams::Awaited => "start one there and a ledger, which makes the streams, or correct nats.url and credentials",
+    };
+    Ok(log.map_err(|_| anyhow::anyhow!("NATS with JetStream does not answer at {access}: {hint}{}", why()))??)
+}
+
+/// Where requests come in.
+pub fn origin(config: &Config, gateway: &Gateway) -> String {
+    let scheme = if config.server.tls_cert.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", gateway.address)
 }
 
 /// The gateway's configuration; the built-in provider serves when no other is configured.
@@ -152,6 +186,7 @@ pub async fn gateway_config(
         node: config.node.name.clone(),
         data: folder.path.clone(),
         server: config.server.clone(),
+        limits: config.limits.clone(),
         billing: config.billing,
         spool: config.spool.clone(),
         upstream: config.upstream.clone(),
@@ -161,23 +196,32 @@ pub async fn gateway_config(
     })
 }
 
-fn greet(gateway: &Gateway, nats_url: &str, first: Option<&FirstRun>, is_simulated: bool) {
-    println!("ARouter is up at http://{}", gateway.address);
-    println!("Events are at {nats_url}");
-    if is_simulated {
+/// Says where everything is. Secrets go to a terminal only: what stdout is else, a journal or a container's log, is kept and read by others.
+fn greet(gateway: &Gateway, background: &Background, first: Option<&FirstRun>, config: &Config) {
+    println!("ARouter is up at {}", origin(config, gateway));
+    println!("Events are at {}", background.access);
+    if config.providers.is_empty() {
         println!("No provider is configured: the built-in simulated/echo, simulated/slow and simulated/flaky answer.");
     }
     let Some(first) = first else { return };
-    println!(
-        "\nFirst start. These keys are shown once; they are also in {} in the data folder: keep them, then delete it.",
-        first_run::FILE
-    );
-    println!(
-        "  base_url        {}\n  account         {}\n  live_key        {}\n  management_key  {}",
-        first.base_url, first.account, first.live_key, first.management_key
-    );
-    println!("\nTry it:\n  curl {}/chat/completions \\", first.base_url);
-    println!("    -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \\", first.live_key);
-    println!("    -d '{{\"model\": \"simulated/echo\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello, books!\"}}]}}'");
-    println!("  curl {}/transactions -H 'Authorization: Bearer {}'", first.base_url.replace("/v1", "/api/v1"), first.live_key);
+    let file = first_run::FILE;
+    let model = gateway.first_model().unwrap_or_else(|| "simulated/echo".to_owned());
+    let (key, is_shown) = if std::io::stdout().is_terminal() { (first.live_key.as_str(), true) } else { ("$KEY", false) };
+    if is_shown {
+        println!("\nFirst start. These keys are shown once; they are also in {file} in the data folder: keep them, then delete it.");
+        println!(
+            "  base_url        {}\n  account         {}\n  live_key        {}\n  management_key  {}",
+            first.base_url, first.account, first.live_key, first.management_key
+        );
+        if let Some(url) = &first.nats_url {
+            println!("  events          {url}");
+        }
+    } else {
+        println!("\nFirst start. The first keys are in {file} in the data folder: keep them elsewhere, then delete it.");
+    }
+    println!("\nTry it{}:", if is_shown { "" } else { ", with KEY set to the live_key of that file" });
+    println!("  curl {}/chat/completions \\", first.base_url);
+    println!("    -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\");
+    println!("    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello, books!\"}}]}}'");
+    println!("  curl {}/transactions -H \"Authorization: Bearer {key}\"", first.base_url.replace("/v1", "/api/v1"));
 }

@@ -16,7 +16,7 @@ use crate::error::GatewayError;
 /// # Errors
 /// 400 when it is no JSON or not a `T`; the message names the field.
 pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, server: &ServerConfig) -> Result<T, GatewayError> {
-    let bytes = edge::read_body(headers, body, server).await?;
+    let bytes = edge::read_body(headers, body, server, None).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| GatewayError::BadRequest { message: format!("Invalid request body: {error}."), param: None })
 }

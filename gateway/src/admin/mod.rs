@@ -5,8 +5,8 @@ pub mod account;
 pub mod credit;
 pub mod quarantine;
 pub mod body;
+pub mod text;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use http::{HeaderMap, header};
 use crate::auth::{Directory, follow};
 use crate::config::{BillingConfig, ServerConfig};
 use crate::error::GatewayError;
-use crate::spool::Spool;
+use crate::admission::Admission;
+use crate::admission::budget::Budgets;
+use crate::spool::{Spool, SpoolError};
 
 /// How long the ledger may take to answer.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,8 +48,12 @@ pub struct Admin {
     pub ids: Arc<dyn Ids>,
     /// Whoever has it may make accounts and post credit.
     pub operator_token: Arc<str>,
-    /// Where the directory's snapshot is.
-    pub data: PathBuf,
+    /// What one caller may take of what all share.
+    pub budgets: Arc<Budgets>,
+    /// Who is told of credit that came.
+    pub admission: Arc<Admission>,
+    /// Held while keys of an account are changed; accounts share some.
+    pub changing: Arc<[tokio::sync::Mutex<()>]>,
 }
 
 impl Admin {
@@ -59,7 +65,7 @@ impl Admin {
         let draft = Draft { id: self.ids.uuid(&*self.clock), time_us: self.clock.now_us(), account, subject, traceparent: None, payload };
         let position = self.spool.append(|batch| batch.push(&draft)).map_err(|error| {
             tracing::error!(%error, "a change is refused: {error}");
-            GatewayError::SpoolFull
+            if matches!(error, SpoolError::TooLarge(_)) { too_large() } else { GatewayError::SpoolFull }
         })?;
         self.spool.synced(position).await;
         kill_point(KillPoint::ControlRecorded);
@@ -68,7 +74,9 @@ impl Admin {
         let envelope = RawEnvelope::parse(&bytes).map_err(|_| GatewayError::Internal)?;
         follow::apply(&self.directory, &envelope).map_err(|_| GatewayError::Internal)?;
         // The answer may be all that the caller ever gets: the key must still be known after a crash with NATS away.
-        self.directory.save(&self.data).map_err(|error| {
+        let directory = Arc::clone(&self.directory);
+        let saved = tokio::task::spawn_blocking(move || directory.save()).await.map_err(|_| GatewayError::Internal)?;
+        saved.map_err(|error| {
             tracing::error!(%error, "the key directory cannot be written: {error}");
             GatewayError::SpoolFull
         })
@@ -90,6 +98,10 @@ impl Admin {
         let same = events::KeyHash::of_secret(given) == events::KeyHash::of_secret(&self.operator_token);
         if same && !self.operator_token.is_empty() { Ok(()) } else { Err(GatewayError::Unauthenticated) }
     }
+}
+
+fn too_large() -> GatewayError {
+    GatewayError::BadRequest { message: "The change is too large to be recorded: shorten its lists and texts.".to_owned(), param: None }
 }
 
 impl From<AskError> for GatewayError {

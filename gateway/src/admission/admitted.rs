@@ -1,6 +1,7 @@
 //! A request that was admitted: it owns its hold and its place in the spool, and gives exactly one terminal event, even when dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use events::clock::Clock;
@@ -11,9 +12,11 @@ use events::{CostStatus, Draft, KillPoint, Nanos, Provenance, RequestId, Tokens,
 use pricing::ServiceTier;
 
 use super::Admission;
+use super::budget::Slot;
 use super::slice::Hold;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
+use crate::metrics::Counts;
 use crate::route::Model;
 use crate::spool::{Place, Spool, SpoolError};
 
@@ -28,9 +31,32 @@ pub struct Admitted {
     ttft_us: Option<u64>,
     /// Every try so far.
     attempts: Vec<Attempt>,
-    /// The model that is being asked, once one is.
-    asked: Option<Arc<Model>>,
+    /// The call that is under way, once one is.
+    asked: Option<Asked>,
     mode: SpoolMode,
+    /// Its share of what all requests may take.
+    slot: Option<Slot>,
+    counts: Counts,
+}
+
+/// A call to a provider whose answer is not here yet.
+struct Asked {
+    served: Served,
+    /// Tokens of the prompt, estimated.
+    prompt_tokens: u64,
+    /// Whether bytes of it may have reached the provider.
+    sent: Arc<AtomicBool>,
+}
+
+impl Asked {
+    /// The use of a call that nobody waited for: the provider has the prompt, and bills it.
+    fn abandoned(&self) -> Measured {
+        if !self.sent.load(Ordering::Relaxed) {
+            return Measured::UNKNOWN;
+        }
+        let tokens = Tokens { input: self.prompt_tokens, ..Tokens::default() };
+        Measured { tokens, provenance: Provenance::Estimated }
+    }
 }
 
 /// Who answered, and in which tier.
@@ -77,7 +103,7 @@ pub struct Charge {
 impl Admitted {
     /// A request whose start is recorded.
     #[must_use]
-    pub fn new(started: RequestStarted, (hold, place): (Hold, Place), admission: &Admission) -> Self {
+    pub fn new(started: RequestStarted, (hold, place): (Hold, Place), slot: Option<Slot>, admission: &Admission) -> Self {
         Self {
             started,
             open: Some((hold, place)),
@@ -88,6 +114,8 @@ impl Admitted {
             attempts: Vec::new(),
             asked: None,
             mode: admission.mode,
+            slot,
+            counts: admission.counts.clone(),
         }
     }
 
@@ -109,9 +137,41 @@ impl Admitted {
         self.started.admitted_at_us
     }
 
-    /// A provider is about to be asked: from here on the request may have cost something.
-    pub fn ask(&mut self, model: &Arc<Model>) {
-        self.asked = Some(Arc::clone(model));
+    /// A provider is about to be asked: once `sent`, the request may cost something.
+    pub fn ask(&mut self, served: Served, prompt_tokens: u64, sent: Arc<AtomicBool>) {
+        self.asked = Some(Asked { served, prompt_tokens, sent });
+    }
+
+    /// Counts what becomes of it.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Its share of what all requests may take.
+    #[must_use]
+    pub const fn slot(&self) -> Option<&Slot> {
+        self.slot.as_ref()
+    }
+
+    /// The body of the request is not kept any longer.
+    pub fn release_body(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.release_bytes();
+        }
+    }
+
+    /// Records that nobody waits any longer for the answer to a call that is under way. Its prompt is charged where it was sent.
+    pub async fn abandon(self, outcome: Outcome, status: Option<u16>) -> Charge {
+        let end = self.abandoned(outcome, status);
+        self.finish(&end).await
+    }
+
+    fn abandoned(&self, outcome: Outcome, status: Option<u16>) -> End {
+        let measured = self.asked.as_ref().map_or(Measured::UNKNOWN, Asked::abandoned);
+        let is_sent = measured.provenance != Provenance::Unknown;
+        let served = self.asked.as_ref().filter(|_| is_sent).map(|asked| asked.served.clone());
+        End { outcome, status, finish_reason: None, served, measured }
     }
 
     /// A provider was tried.
@@ -200,6 +260,7 @@ impl Admitted {
         });
         kill_point(KillPoint::EndRecorded);
         hold.settle(cost);
+        self.counts.ended(end.outcome, self.ttft_us);
         (charge, Some((spool, position)))
     }
 
@@ -233,7 +294,7 @@ impl Admitted {
     }
 
     fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
-        let model = end.served.as_ref().map(|served| &served.model).or(self.asked.as_ref());
+        let model = end.served.as_ref().or(self.asked.as_ref().map(|asked| &asked.served)).map(|served| &served.model);
         UsageRecorded {
             request: self.started.request.clone(),
             key: self.started.key.clone(),
@@ -280,7 +341,8 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.open.is_some() {
             let outcome = if self.asked.is_some() { Outcome::Cancelled } else { Outcome::Aborted };
-            self.end_now(&End { outcome, status: None, finish_reason: None, served: None, measured: Measured::UNKNOWN });
+            let end = self.abandoned(outcome, None);
+            self.end_now(&end);
         }
     }
 }

@@ -64,6 +64,12 @@ impl Keeping {
         Self { purse, holder, retiring: Vec::new(), renew_at: now, used, plenty: true, unserved: None }
     }
 
+    /// Whether it has no slice, not even one whose last hold has to end, and nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.retiring.is_empty() && self.purse.slice().is_none() && self.purse.waiting().is_empty()
+    }
+
     /// Measures how fast money goes.
     pub fn look(&mut self, now: Instant) {
         let elapsed_ms = i64::try_from(now.saturating_duration_since(self.used.looked_at).as_millis()).unwrap_or(i64::MAX);

@@ -1,5 +1,6 @@
 //! Admission: no request goes on without money set aside for it and a place in the spool.
 
+pub mod budget;
 pub mod slice;
 pub mod purse;
 pub mod keeping;
@@ -14,17 +15,19 @@ use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
 use events::request::{Format, RequestStarted};
-use events::{Draft, KillPoint, RequestId, kill_point};
+use events::{AccountId, Draft, KillPoint, RequestId, kill_point};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::SpoolMode;
 use crate::error::GatewayError;
+use crate::metrics::Counts;
 use crate::route::Plan;
 use crate::spool::Spool;
 pub use admitted::{Admitted, Charge, End, Served};
 pub use purse::{Purse, Scope};
+use budget::Slot;
 use slice::Moment;
 
 /// What admits requests.
@@ -45,9 +48,14 @@ pub struct Admission {
     pub keeps: Handle,
     /// Ends them.
     pub stop: CancellationToken,
+    /// Counts what becomes of requests.
+    pub counts: Counts,
     /// One for each account, and for each key with a limit.
-    pub purses: Mutex<HashMap<Scope, Arc<Purse>>>,
+    pub purses: Arc<Mutex<Purses>>,
 }
+
+/// The purses that are in use.
+pub type Purses = HashMap<Scope, Arc<Purse>>;
 
 /// What is known of a request when it asks to be admitted.
 #[derive(Debug)]
@@ -69,9 +77,11 @@ pub struct Intent<'a> {
 impl Admission {
     /// Sets money aside, takes a place in the spool and records the start.
     ///
+    /// The slot is taken when the request is admitted.
+    ///
     /// # Errors
     /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
-    pub async fn admit(&self, intent: Intent<'_>) -> Result<Admitted, GatewayError> {
+    pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
         let mut place = self.spool.reserve().map_err(|error| {
             tracing::error!(%error, "a request is refused: {error}");
             GatewayError::SpoolFull
@@ -106,9 +116,12 @@ impl Admission {
             traceparent: None,
             payload: &started,
         };
-        let position = place.start(&draft);
+        let position = place.start(&draft).map_err(|error| {
+            tracing::error!(%error, "a request is refused: {error}");
+            GatewayError::Internal
+        })?;
         kill_point(KillPoint::StartRecorded);
-        let admitted = Admitted::new(started, (hold, place), self);
+        let admitted = Admitted::new(started, (hold, place), slot.take(), self);
         // What fails here has an end all the same: `admitted` records it when it is dropped.
         self.spool.flushed(position).await.map_err(|error| {
             tracing::error!(%error, "a request is refused: {error}");
@@ -121,6 +134,12 @@ impl Admission {
         Ok(admitted)
     }
 
+    /// Credit has come to an account: what was denied before may be there now.
+    pub fn credited(&self, account: &AccountId) {
+        let purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+        purses.values().filter(|purse| purse.scope.account == *account).for_each(|purse| purse.forget_denial());
+    }
+
     /// The purse that pays for a key: its own when it has a limit, else its account's.
     fn purse(&self, key: &Key) -> Arc<Purse> {
         let scope = Scope { account: key.account.clone(), key: key.limit_nanos.map(|_| (key.hash.clone(), key.revision)) };
@@ -131,7 +150,13 @@ impl Admission {
         let purse = Arc::new(Purse::new(scope.clone()));
         purses.insert(scope, Arc::clone(&purse));
         let keeping = keeping::Keeping::new(Arc::clone(&purse), self.spool.source.0.clone(), std::time::Instant::now());
-        let keeper = keeper::Keeper { keeping, ledger: self.ledger.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) };
+        let keeper = keeper::Keeper {
+            keeping,
+            purses: Arc::clone(&self.purses),
+            ledger: self.ledger.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+        };
         self.tasks.spawn_on(keeper.run(self.stop.clone()), &self.keeps);
         purse
     }

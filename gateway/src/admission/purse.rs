@@ -151,6 +151,11 @@ impl Purse {
         *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, least, denial));
     }
 
+    /// Forgets that there was no money.
+    pub fn forget_denial(&self) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn denied_before(&self, least: Nanos, now: Instant) -> Option<Denial> {
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         denied

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -30,6 +31,11 @@ const IDLE_MAX: usize = 1_024;
 /// How long a connection may lie idle: less than the 60 s after which common servers close theirs.
 const IDLE_KEPT: Duration = Duration::from_secs(50);
 
+/// How often a silent connection is probed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Probes without an answer after which it is over.
+const KEEP_ALIVE_TRIES: u32 = 4;
+
 /// The connections of one thread.
 pub struct Connections {
     connector: HttpsConnector<HttpConnector>,
@@ -51,6 +57,8 @@ type Wire = Option<Pin<Box<Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full
 pub struct Exchange {
     /// The status.
     pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
     body: Incoming,
     /// Until the body has ended.
     link: Option<Link>,
@@ -78,16 +86,26 @@ impl Connections {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // A provider that is gone without a word is found out while a model thinks.
+        tcp.set_keepalive(Some(KEEP_ALIVE));
+        tcp.set_keepalive_interval(Some(KEEP_ALIVE));
+        tcp.set_keepalive_retries(Some(KEEP_ALIVE_TRIES));
         let tls = HttpsConnectorBuilder::new().try_with_platform_verifier()?;
         let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
         Ok(Arc::new(Self { connector, connect_timeout, idle: Mutex::default() }))
     }
 
-    /// Posts a JSON body and waits for the head of the answer.
+    /// Posts a JSON body and waits for the head of the answer. `sent` is set once bytes of it may be on their way.
     ///
     /// # Errors
     /// When there is no connection, or it breaks before the head is here.
-    pub async fn post(self: &Arc<Self>, to: &Endpoint, headers: &HeaderMap, body: Bytes) -> Result<Exchange, ExchangeError> {
+    pub async fn post(
+        self: &Arc<Self>,
+        to: &Endpoint,
+        headers: &HeaderMap,
+        body: Bytes,
+        sent: &AtomicBool,
+    ) -> Result<Exchange, ExchangeError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         request.uri_mut().clone_from(&to.path);
@@ -98,15 +116,19 @@ impl Connections {
                 Some(link) => (link, false),
                 None => (self.connect(to).await?, true),
             };
+            sent.store(true, Ordering::Relaxed);
             let sending = link.sender.try_send_request(request);
             match drive(&mut link.wire, sending).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     let (link, origin, pool) = (Some(link), to.origin.clone(), Arc::clone(self));
-                    return Ok(Exchange { status: head.status, body, link, origin, pool });
+                    return Ok(Exchange { status: head.status, headers: head.headers, body, link, origin, pool });
                 }
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if !is_new => request = unsent,
+                    Some(unsent) if !is_new => {
+                        sent.store(false, Ordering::Relaxed);
+                        request = unsent;
+                    }
                     Some(_) | None => return Err(error.into_error().into()),
                 },
             }

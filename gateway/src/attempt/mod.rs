@@ -2,19 +2,22 @@
 
 pub mod connections;
 pub mod upstream;
+pub mod blame;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use events::request::Attempt;
 use events::{KillPoint, kill_point};
 use http::StatusCode;
-use serde_json::Value;
 use wire::openai::request::ChatRequest;
 
 use crate::admission::{Admitted, Served};
 use crate::error::GatewayError;
-use crate::route::{Candidate, Plan};
-use upstream::{Answer, Failure, Upstream};
+use crate::meter;
+use crate::route::Plan;
+use upstream::{Answer, Call, Failure, Upstream};
 
 /// An answer, and who gave it.
 pub struct Reply {
@@ -33,14 +36,14 @@ impl Upstream {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
         for candidate in &plan.candidates {
             let model = &candidate.model;
-            admitted.ask(model);
+            let prompt_tokens = meter::tokens_of(chat.prompt_text_bytes).min(model.context_length);
+            let sent = Arc::new(AtomicBool::new(false));
+            admitted.ask(Served { model: model.clone(), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
             let since = Instant::now();
-            let body = chat.upstream_body(&model.upstream_model, cap(candidate, plan, admitted), model.provider.cap_field);
-            let result = if chat.stream {
-                self.stream(&model.provider, body, chat.prompt_tokens_max).await
-            } else {
-                self.whole(&model.provider, body, chat.prompt_tokens_max).await
-            };
+            let cap = candidate.cap(admitted.hold(), plan.choices);
+            let body = chat.upstream_body(&model.upstream_model, cap, &model.provider.cap_field);
+            let call = Call { provider: &model.provider, body, prompt_tokens, sent: &sent };
+            let result = if chat.stream { self.stream(call).await } else { self.whole(call).await };
             let (status, failure) = match &result {
                 Ok(_) => (Some(StatusCode::OK), None),
                 Err(failure) => (failure.status(), Some(failure.word())),
@@ -58,16 +61,13 @@ impl Upstream {
                     admitted.first_piece();
                     return Ok(Reply { answer, served: Served { model: model.clone(), tier: plan.tier } });
                 }
-                Err(Failure::Refused { status, body }) => return Err(refused(status, &body, &model.provider.slug)),
                 Err(failure) => {
-                    tracing::warn!(
-                        provider = model.provider.slug,
-                        model = model.id,
-                        failure = failure.word(),
-                        "{} failed: {failure}",
-                        model.provider.slug
-                    );
-                    last = (&failure).into();
+                    admitted.counts().failed(&model.provider.slug, failure.word());
+                    report(&model.provider.slug, &model.id, &failure);
+                    last = GatewayError::of_provider(&failure, &model.provider.slug);
+                    if matches!(failure, Failure::Refused { .. }) {
+                        return Err(last);
+                    }
                 }
             }
         }
@@ -75,30 +75,44 @@ impl Upstream {
     }
 }
 
-/// The cap sent along: what the hold is enough for when that is less than what may come, or what our own table says the model can emit.
-fn cap(candidate: &Candidate, plan: &Plan, admitted: &Admitted) -> Option<u64> {
-    candidate.cap(admitted.hold(), plan.choices)
+/// Tells the operator: an error where they must act.
+fn report(provider: &str, model: &str, failure: &Failure) {
+    let code = failure.word();
+    match failure {
+        Failure::Refused { .. } => {}
+        Failure::Operator { error, .. } => {
+            let says = error.message.as_deref().unwrap_or_default();
+            tracing::error!(provider, model, code, says, "{provider} failed: {failure}");
+        }
+        Failure::Overloaded { .. }
+        | Failure::Connect
+        | Failure::Cut
+        | Failure::Timeout
+        | Failure::Malformed
+        | Failure::Coding(_)
+        | Failure::TooLarge => tracing::warn!(provider, model, code, "{provider} failed: {failure}"),
+    }
 }
 
-fn refused(status: StatusCode, body: &[u8], provider: &str) -> GatewayError {
-    let raw: Value = serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body[..body.len().min(2_000)])));
-    let message = raw.pointer("/error/message").or_else(|| raw.get("message")).and_then(Value::as_str);
-    let message = message.map_or_else(|| format!("The provider refused the request with status {}.", status.as_u16()), str::to_owned);
-    GatewayError::UpstreamRefused { status, message, provider: provider.to_owned(), raw }
-}
-
-impl From<&Failure> for GatewayError {
-    fn from(failure: &Failure) -> Self {
+impl GatewayError {
+    /// The error that a caller gets for a provider's failure.
+    #[must_use]
+    pub fn of_provider(failure: &Failure, provider: &str) -> Self {
         match failure {
-            Failure::Refused { status, body } => refused(*status, body, ""),
+            Failure::Refused { status, error } => Self::UpstreamRefused { status: *status, error: error.clone(), provider: provider.to_owned() },
+            Failure::Overloaded { status, error, retry_after } => Self::UpstreamOverloaded {
+                is_rate: *status == Some(StatusCode::TOO_MANY_REQUESTS),
+                error: error.clone(),
+                provider: provider.to_owned(),
+                retry_after: retry_after.clone(),
+            },
+            Failure::Connect => {
+                Self::UpstreamOverloaded { is_rate: false, error: Box::default(), provider: provider.to_owned(), retry_after: None }
+            }
             Failure::Timeout => Self::UpstreamTimeout,
-            Failure::Connect
-            | Failure::Cut
-            | Failure::Malformed
-            | Failure::TooLarge
-            | Failure::Credential(_)
-            | Failure::Status(_)
-            | Failure::Reported(_) => Self::Upstream(failure.to_string()),
+            // Its words may name the operator's account: they are in the log.
+            Failure::Operator { .. } => Self::Upstream(format!("{provider} does not take the gateway's requests; its operator is told")),
+            Failure::Cut | Failure::Malformed | Failure::Coding(_) | Failure::TooLarge => Self::Upstream(failure.to_string()),
         }
     }
 }

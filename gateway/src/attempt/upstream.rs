@@ -1,25 +1,43 @@
 //! One call to one provider: send, wait, and read far enough to know that it is an answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use wire::openai::response::{ChatResponse, Frame};
+use http::{HeaderValue, StatusCode, header};
+use wire::openai::error::Reported;
+use wire::openai::response::{ChatResponse, Frame, ResponseError, repaired};
 use wire::sse::Parser;
 
+use super::blame;
 use super::connections::{Connections, Exchange, ExchangeError};
+use crate::coding::{CodingError, Decoder};
 use crate::config::UpstreamConfig;
 use crate::meter::Meter;
 use crate::route::Provider;
 
 /// Bytes of a provider's error that are kept.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that a compressed stream may become.
+const STREAM_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// The client for all providers.
 pub struct Upstream {
     connections: Arc<Connections>,
     config: UpstreamConfig,
+}
+
+/// One call to a provider.
+pub struct Call<'a> {
+    /// Whom.
+    pub provider: &'a Provider,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Tokens of the prompt, estimated.
+    pub prompt_tokens: u64,
+    /// Set once bytes of it may be on their way.
+    pub sent: &'a AtomicBool,
 }
 
 /// A provider's answer.
@@ -39,9 +57,12 @@ pub enum Answer {
 pub struct Incoming {
     /// None when nothing more is read.
     exchange: Option<Exchange>,
+    decoder: Decoder,
     parser: Parser,
     /// How long it may say nothing.
     pub idle: Duration,
+    /// When bytes came last, comments included.
+    pub heard_at: Instant,
     /// Frames that are read already.
     pub ready: Vec<Bytes>,
     /// What was said so far.
@@ -56,18 +77,27 @@ pub enum Failure {
     Refused {
         /// Its status.
         status: StatusCode,
-        /// Its body.
-        body: Bytes,
+        /// What it said.
+        error: Box<Reported>,
     },
-    /// It refused our credential: an alarm for the operator.
-    #[error("it refused our credential with status {0}; correct its api_key")]
-    Credential(StatusCode),
+    /// It refused us, not the request: our credential, our account there, or how it is configured here. An alarm for the operator.
+    #[error("it refused the gateway{}: correct its credential, quota, base_url or upstream_model", with_status(*status))]
+    Operator {
+        /// Its status.
+        status: Option<StatusCode>,
+        /// What it said.
+        error: Box<Reported>,
+    },
     /// It failed or is overloaded.
-    #[error("it answered with status {0}")]
-    Status(StatusCode),
-    /// It said so within the stream.
-    #[error("it reported: {0}")]
-    Reported(String),
+    #[error("it failed or is overloaded{}", with_status(*status))]
+    Overloaded {
+        /// Its status; none for an error within an answer.
+        status: Option<StatusCode>,
+        /// What it said.
+        error: Box<Reported>,
+        /// When to come again.
+        retry_after: Option<HeaderValue>,
+    },
     /// No connection.
     #[error("no connection to it")]
     Connect,
@@ -80,9 +110,16 @@ pub enum Failure {
     /// What came is no chat completion.
     #[error("its answer is not a chat completion")]
     Malformed,
+    /// What came has a content coding that nobody asked for and that is not known.
+    #[error("its answer cannot be decoded: {0}")]
+    Coding(CodingError),
     /// What came is too large.
     #[error("its answer is too large")]
     TooLarge,
+}
+
+fn with_status(status: Option<StatusCode>) -> String {
+    status.map(|status| format!(" with status {}", status.as_u16())).unwrap_or_default()
 }
 
 impl Failure {
@@ -91,13 +128,14 @@ impl Failure {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
-            Self::Credential(_) => "credential",
-            Self::Status(_) => "status",
-            Self::Reported(_) => "reported",
+            Self::Operator { .. } => "operator",
+            Self::Overloaded { status: Some(_), .. } => "status",
+            Self::Overloaded { status: None, .. } => "reported",
             Self::Connect => "connect",
             Self::Cut => "cut",
             Self::Timeout => "timeout",
             Self::Malformed => "malformed",
+            Self::Coding(_) => "coding",
             Self::TooLarge => "too_large",
         }
     }
@@ -106,8 +144,10 @@ impl Failure {
     #[must_use]
     pub const fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::Refused { status, .. } | Self::Credential(status) | Self::Status(status) => Some(*status),
-            Self::Reported(_) | Self::Malformed | Self::TooLarge => Some(StatusCode::OK),
+            Self::Refused { status, .. } => Some(*status),
+            Self::Operator { status, .. } => *status,
+            Self::Overloaded { status: Some(status), .. } => Some(*status),
+            Self::Overloaded { status: None, .. } | Self::Malformed | Self::Coding(_) | Self::TooLarge => Some(StatusCode::OK),
             Self::Connect | Self::Cut | Self::Timeout => None,
         }
     }
@@ -122,6 +162,24 @@ impl From<ExchangeError> for Failure {
     }
 }
 
+impl From<CodingError> for Failure {
+    fn from(error: CodingError) -> Self {
+        match error {
+            CodingError::TooLarge(_) => Self::TooLarge,
+            error @ (CodingError::Unknown(_) | CodingError::Malformed(_)) => Self::Coding(error),
+        }
+    }
+}
+
+impl From<ResponseError> for Failure {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::NotACompletion => Self::Malformed,
+            ResponseError::Reported(error) => blame::of_report(*error),
+        }
+    }
+}
+
 impl Upstream {
     /// A client that keeps connections and goes straight to providers.
     ///
@@ -131,50 +189,56 @@ impl Upstream {
         Ok(Self { connections: Connections::try_new(Duration::from_millis(config.connect_timeout_ms))?, config })
     }
 
-    async fn post(&self, provider: &Provider, body: Vec<u8>) -> Result<Exchange, Failure> {
+    /// How long a stream may be silent towards its client.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.config.heartbeat_ms)
+    }
+
+    const fn idle(&self) -> Duration {
+        Duration::from_millis(self.config.idle_timeout_ms)
+    }
+
+    async fn post(&self, call: Call<'_>) -> Result<Exchange, Failure> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
-        let sending = self.connections.post(&provider.chat, &provider.headers, body.into());
+        let sending = self.connections.post(&call.provider.chat, &call.provider.headers, call.body.into(), call.sent);
         let exchange = tokio::time::timeout(wait, sending).await.map_err(|_| Failure::Timeout)??;
         let status = exchange.status;
-        match status {
-            StatusCode::OK => Ok(exchange),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                tracing::error!(
-                    provider = provider.slug,
-                    status = status.as_u16(),
-                    "{} refuses our credential: correct its api_key",
-                    provider.slug
-                );
-                Err(Failure::Credential(status))
-            }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(Failure::Status(status)),
-            status if status.is_client_error() => {
-                let body = self.read(exchange, ERROR_BYTES_MAX).await.unwrap_or_default();
-                Err(Failure::Refused { status, body })
-            }
-            status => Err(Failure::Status(status)),
+        if status == StatusCode::OK {
+            return Ok(exchange);
         }
+        let retry_after = blame::retry_after(exchange.headers.get(header::RETRY_AFTER));
+        let body = self.read(exchange, ERROR_BYTES_MAX).await.unwrap_or_default();
+        Err(blame::of_status(status, Reported::read(&body), retry_after))
     }
 
     /// Asks for a whole answer.
     ///
     /// # Errors
     /// When none comes.
-    pub async fn whole(&self, provider: &Provider, body: Vec<u8>, prompt_bytes: Option<u64>) -> Result<Answer, Failure> {
-        let exchange = self.post(provider, body).await?;
-        let body = self.read(exchange, self.config.body_bytes_max).await?;
-        let mut meter = Meter::new(prompt_bytes.unwrap_or_default());
-        let answer = ChatResponse::parse(&body).map_err(|_| Failure::Malformed)?;
+    pub async fn whole(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        let mut meter = Meter::new(call.prompt_tokens);
+        let exchange = self.post(call).await?;
+        let mut body = self.read(exchange, self.config.body_bytes_max).await?;
+        // A byte order mark, or text in a wrong encoding.
+        if ChatResponse::parse(&body).is_err_and(|error| error == ResponseError::NotACompletion)
+            && let [mended] = &repaired(&body)[..]
+        {
+            body = mended.clone();
+        }
+        let answer = ChatResponse::parse(&body)?;
         meter.note(&answer.said, answer.usage, answer.service_tier);
         Ok(Answer::Whole { body, meter })
     }
 
     async fn read(&self, mut exchange: Exchange, most: usize) -> Result<Bytes, Failure> {
-        let idle = Duration::from_millis(self.config.idle_timeout_ms);
-        let mut next = async || tokio::time::timeout(idle, exchange.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Cut);
+        let mut decoder = Decoder::new(&exchange.headers, most)?;
+        let mut next = async || tokio::time::timeout(self.idle(), exchange.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Cut);
         let Some(first) = next().await? else { return Ok(Bytes::new()) };
+        let first = decoder.push(first, most)?;
         let mut all: Option<BytesMut> = None;
         while let Some(piece) = next().await? {
+            let piece = decoder.push(piece, most)?;
             let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
             if all.len() + piece.len() > most {
                 return Err(Failure::TooLarge);
@@ -188,27 +252,36 @@ impl Upstream {
     ///
     /// # Errors
     /// When no piece comes.
-    pub async fn stream(&self, provider: &Provider, body: Vec<u8>, prompt_bytes: Option<u64>) -> Result<Answer, Failure> {
-        let exchange = self.post(provider, body).await?;
+    pub async fn stream(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        let meter = Meter::new(call.prompt_tokens);
+        let exchange = self.post(call).await?;
+        let is_json = exchange.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        if is_json {
+            // No stream: an error, in most cases.
+            let body = self.read(exchange, self.config.body_bytes_max).await?;
+            return Err(ChatResponse::parse(&body).err().map_or(Failure::Malformed, Failure::from));
+        }
         let mut incoming = Incoming {
+            decoder: Decoder::new(&exchange.headers, STREAM_BYTES_MAX)?,
             exchange: Some(exchange),
             parser: Parser::default(),
-            idle: Duration::from_millis(self.config.idle_timeout_ms),
+            idle: self.idle(),
+            heard_at: Instant::now(),
             ready: Vec::new(),
-            meter: Meter::new(prompt_bytes.unwrap_or_default()),
+            meter,
         };
         loop {
-            let frames = tokio::time::timeout(incoming.idle, incoming.next()).await.map_err(|_| Failure::Timeout)??;
-            let Some(frames) = frames else { return Err(Failure::Cut) };
+            let Some(frames) = incoming.next_within_idle().await? else { return Err(Failure::Cut) };
             let mut has_begun = false;
-            for frame in &frames {
-                match Frame::parse(frame).map_err(|_| Failure::Malformed)? {
-                    Frame::Chunk(chunk) => has_begun |= chunk.said.text_bytes > 0 || chunk.said.finish_reason.is_some(),
-                    Frame::Error(message) => return Err(Failure::Reported(message)),
-                    Frame::Done => has_begun = true,
+            for frame in frames {
+                for frame in readable(frame) {
+                    match Frame::parse(&frame)? {
+                        Frame::Chunk(chunk) => has_begun |= chunk.said.text_bytes > 0 || chunk.said.finish_reason.is_some(),
+                        Frame::Done => has_begun = true,
+                    }
+                    incoming.ready.push(frame);
                 }
             }
-            incoming.ready.extend(frames);
             if has_begun {
                 return Ok(Answer::Stream(Box::new(incoming)));
             }
@@ -216,7 +289,39 @@ impl Upstream {
     }
 }
 
+/// The frames that a frame may have meant; itself when it reads as it is.
+#[must_use]
+pub fn readable(frame: Bytes) -> Vec<Bytes> {
+    if Frame::parse(&frame).is_err_and(|error| error == ResponseError::NotACompletion) {
+        let mended = repaired(&frame);
+        if !mended.is_empty() {
+            return mended;
+        }
+    }
+    vec![frame]
+}
+
 impl Incoming {
+    /// A stream of which nothing is read any more.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self {
+            exchange: self.exchange.take(),
+            decoder: std::mem::replace(&mut self.decoder, Decoder::identity()),
+            parser: std::mem::take(&mut self.parser),
+            idle: self.idle,
+            heard_at: self.heard_at,
+            ready: std::mem::take(&mut self.ready),
+            meter: std::mem::take(&mut self.meter),
+        }
+    }
+
+    /// Whether the provider may still send something.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     /// Reads nothing more: a connection whose answer is not over is closed.
     pub fn close(&mut self) {
         self.exchange = None;
@@ -245,12 +350,26 @@ impl Incoming {
             }
             let Some(exchange) = &mut self.exchange else { return Ok(None) };
             if let Some(bytes) = exchange.chunk().await.map_err(|_| Failure::Cut)? {
-                self.parser.push(&bytes);
+                self.heard_at = Instant::now();
+                self.parser.push(&self.decoder.push(bytes, STREAM_BYTES_MAX)?);
                 continue;
             }
             self.exchange = None;
             if let Some(frame) = self.parser.finish() {
                 return Ok(Some(vec![frame]));
+            }
+        }
+    }
+
+    /// The same; fails when no byte comes for as long as it may say nothing.
+    async fn next_within_idle(&mut self) -> Result<Option<Vec<Bytes>>, Failure> {
+        loop {
+            let until = self.heard_at + self.idle;
+            match tokio::time::timeout_at(until.into(), self.next()).await {
+                Ok(frames) => return frames,
+                // Comments came meanwhile.
+                Err(_) if self.heard_at + self.idle > until => {}
+                Err(_) => return Err(Failure::Timeout),
             }
         }
     }

@@ -1,14 +1,17 @@
-//! All keys and accounts, in memory, folded from control events and snapshotted to disk: a restart works with NATS away.
+//! All keys and accounts, in memory, folded from control events and kept on disk: a restart works with NATS away.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use eventlog::Checkpoint;
 use events::control::{Account, Key};
+use events::ids::KeyKind;
 use events::{AccountId, KeyHash};
 use serde::{Deserialize, Serialize};
+
+use super::journal::{Journal, Line};
 
 /// A key, and whether it still exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,71 +22,99 @@ pub struct KeyEntry {
     pub deleted: bool,
 }
 
+impl KeyEntry {
+    /// Whether it takes the place of another state of the same key. What is deleted stays deleted; of two changes with one revision, which
+    /// only foreign events have, the stricter counts.
+    fn replaces(&self, known: &Self) -> bool {
+        let order = |entry: &Self| (entry.key.revision, entry.key.disabled);
+        !known.deleted && (self.deleted || order(self) > order(known))
+    }
+}
+
 /// All keys and accounts.
 #[derive(Default)]
 pub struct Directory {
     state: RwLock<State>,
     changed: tokio::sync::Notify,
-    /// One snapshot is written at a time.
-    saving: Mutex<()>,
+    /// Written by one at a time.
+    journal: Mutex<Option<Journal>>,
 }
 
 #[derive(Default)]
 struct State {
     keys: HashMap<KeyHash, Arc<KeyEntry>>,
+    by_account: HashMap<AccountId, BTreeSet<KeyHash>>,
     accounts: HashMap<AccountId, Account>,
     checkpoint: Option<Checkpoint>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot {
-    keys: Vec<KeyEntry>,
-    accounts: Vec<Account>,
-    checkpoint: Option<(String, u64, String)>,
+    /// Lines that are not on the disk yet.
+    unsaved: Vec<u8>,
+    is_moved: bool,
 }
 
 impl Directory {
-    /// The directory as an earlier process left it; empty when there is no snapshot.
+    /// The directory as an earlier process left it; empty when there is none.
     ///
     /// # Errors
-    /// When the snapshot is there and cannot be read.
+    /// When its file is there and cannot be read.
     pub fn load(folder: &Path) -> io::Result<Self> {
         let directory = Self::default();
-        let bytes = match std::fs::read(path(folder)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(directory),
-            Err(error) => return Err(error),
-        };
-        let snapshot: Snapshot = serde_json::from_slice(&bytes)?;
-        for entry in snapshot.keys {
-            directory.put_key(entry);
+        let journal = Journal::open(folder, |line| match line {
+            Line::Key(entry) => directory.put_key(entry),
+            Line::Account(account) => directory.put_account(account),
+            Line::Checkpoint(identity, sequence, event_id) => {
+                directory.write().checkpoint = Some(Checkpoint { identity, sequence, event_id });
+            }
+        })?;
+        let mut state = directory.write();
+        state.unsaved.clear();
+        if journal.is_damaged() {
+            // What the file has lost is in the log.
+            state.checkpoint = None;
         }
-        for account in snapshot.accounts {
-            directory.put_account(account);
-        }
-        directory.write().checkpoint =
-            snapshot.checkpoint.map(|(identity, sequence, event_id)| Checkpoint { identity, sequence, event_id });
+        drop(state);
+        *directory.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal);
         Ok(directory)
     }
 
-    /// Writes a snapshot beside the old one and puts it in its place.
+    /// Appends what changed to the file, which outlives a loss of power then. Takes a time that depends on what changed, not on how many
+    /// keys there are, but for a rare compaction; blocks while the disk is busy.
     ///
     /// # Errors
-    /// When the disk fails or is full.
-    pub fn save(&self, folder: &Path) -> io::Result<()> {
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = {
-            let state = self.read();
-            Snapshot {
-                keys: state.keys.values().map(|entry| (**entry).clone()).collect(),
-                accounts: state.accounts.values().cloned().collect(),
-                checkpoint: state.checkpoint.clone().map(|checkpoint| (checkpoint.identity, checkpoint.sequence, checkpoint.event_id)),
+    /// When the disk fails or is full: what changed is appended the next time.
+    pub fn save(&self) -> io::Result<()> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(journal) = journal.as_mut() else { return Ok(()) };
+        let lines = {
+            let mut state = self.write();
+            if std::mem::take(&mut state.is_moved)
+                && let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone()
+            {
+                Line::Checkpoint(identity, sequence, event_id).write(&mut state.unsaved);
             }
+            std::mem::take(&mut state.unsaved)
         };
-        let beside = folder.join("directory.json.new");
-        std::fs::write(&beside, serde_json::to_vec(&snapshot)?)?;
-        std::fs::File::open(&beside)?.sync_all()?;
-        std::fs::rename(beside, path(folder))
+        if let Err(error) = journal.append(&lines) {
+            let mut state = self.write();
+            let later = std::mem::replace(&mut state.unsaved, lines);
+            state.unsaved.extend_from_slice(&later);
+            return Err(error);
+        }
+        if journal.is_long() {
+            journal.compact(&self.lines())?;
+        }
+        Ok(())
+    }
+
+    /// All of it as lines.
+    fn lines(&self) -> Vec<u8> {
+        let state = self.read();
+        let mut lines = Vec::new();
+        state.accounts.values().for_each(|account| Line::Account(account.clone()).write(&mut lines));
+        state.keys.values().for_each(|entry| Line::Key((**entry).clone()).write(&mut lines));
+        if let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone() {
+            Line::Checkpoint(identity, sequence, event_id).write(&mut lines);
+        }
+        lines
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -95,10 +126,15 @@ impl Directory {
     }
 
     /// Takes a key's state unless a newer one is known.
-    pub fn put_key(&self, entry: KeyEntry) {
+    pub fn put_key(&self, mut entry: KeyEntry) {
+        if entry.deleted {
+            // Nothing of it is needed any more but that it was.
+            (entry.key.allowed_models, entry.key.allowed_providers) = (None, None);
+        }
         let mut state = self.write();
-        let newer = state.keys.get(&entry.key.hash).is_none_or(|known| known.key.revision < entry.key.revision);
-        if newer {
+        if state.keys.get(&entry.key.hash).is_none_or(|known| entry.replaces(known)) {
+            Line::Key(entry.clone()).write(&mut state.unsaved);
+            state.by_account.entry(entry.key.account.clone()).or_default().insert(entry.key.hash.clone());
             state.keys.insert(entry.key.hash.clone(), Arc::new(entry));
             self.changed.notify_one();
         }
@@ -109,6 +145,7 @@ impl Directory {
         let mut state = self.write();
         let newer = state.accounts.get(&account.id).is_none_or(|known| known.revision < account.revision);
         if newer {
+            Line::Account(account.clone()).write(&mut state.unsaved);
             state.accounts.insert(account.id.clone(), account);
             self.changed.notify_one();
         }
@@ -116,7 +153,9 @@ impl Directory {
 
     /// Notes how far the control events are read.
     pub fn advance(&self, checkpoint: Checkpoint) {
-        self.write().checkpoint = Some(checkpoint);
+        let mut state = self.write();
+        state.checkpoint = Some(checkpoint);
+        state.is_moved = true;
         self.changed.notify_one();
     }
 
@@ -126,7 +165,12 @@ impl Directory {
         self.read().checkpoint.clone()
     }
 
-    /// Waits until something changed that is not in a snapshot.
+    /// Something is still not on the disk.
+    pub fn unsaved(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until something changed that is not on the disk.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -152,10 +196,33 @@ impl Directory {
     /// An account's keys, oldest first.
     #[must_use]
     pub fn keys_of(&self, account: &AccountId) -> Vec<Arc<KeyEntry>> {
-        let mut keys: Vec<Arc<KeyEntry>> =
-            self.read().keys.values().filter(|entry| entry.key.account == *account && !entry.deleted).cloned().collect();
+        let state = self.read();
+        let hashes = state.by_account.get(account).into_iter().flatten();
+        let mut keys: Vec<Arc<KeyEntry>> = hashes.filter_map(|hash| state.keys.get(hash)).filter(|entry| !entry.deleted).cloned().collect();
+        drop(state);
         keys.sort_by(|one, other| (one.key.created_at_us, &one.key.hash).cmp(&(other.key.created_at_us, &other.key.hash)));
         keys
+    }
+
+    /// How many keys an account has or had.
+    #[must_use]
+    pub fn count_of(&self, account: &AccountId) -> usize {
+        self.read().by_account.get(account).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether a key is the only one by which its account can manage its keys.
+    #[must_use]
+    pub fn is_last_manager(&self, key: &Key, now_us: i64) -> bool {
+        let manages = |key: &Key| {
+            key.kind == KeyKind::Management && !key.disabled && key.expires_at_us.is_none_or(|expires| expires > now_us)
+        };
+        manages(key) && !self.keys_of(&key.account).iter().any(|other| other.key.hash != key.hash && manages(&other.key))
+    }
+
+    /// The account of that id.
+    #[must_use]
+    pub fn account(&self, id: &AccountId) -> Option<Account> {
+        self.read().accounts.get(id).cloned()
     }
 
     /// Whether there is such an account.
@@ -163,8 +230,106 @@ impl Directory {
     pub fn has_account(&self, account: &AccountId) -> bool {
         self.read().accounts.contains_key(account)
     }
+
+    /// Whether an account is suspended.
+    #[must_use]
+    pub fn is_suspended(&self, account: &AccountId) -> bool {
+        self.read().accounts.get(account).is_some_and(|account| account.suspended)
+    }
 }
 
-fn path(folder: &Path) -> PathBuf {
-    folder.join("directory.json")
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn entry(hash: &str, revision: u64, deleted: bool) -> KeyEntry {
+        let key = Key {
+            hash: hash.into(),
+            account: "a".into(),
+            kind: KeyKind::Management,
+            name: format!("name {revision}"),
+            label: String::new(),
+            disabled: false,
+            limit_nanos: None,
+            limit_reset: None,
+            allowed_models: Some(vec!["m".to_owned()]),
+            allowed_providers: None,
+            expires_at_us: None,
+            created_at_us: 0,
+            updated_at_us: None,
+            revision,
+        };
+        KeyEntry { key, deleted }
+    }
+
+    #[test]
+    fn what_changed_is_there_after_a_restart_and_a_torn_end_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::load(folder.path()).unwrap();
+        directory.put_key(entry("k1", 1, false));
+        directory.advance(Checkpoint { identity: "i".into(), sequence: 7, event_id: "e".into() });
+        directory.save().unwrap();
+        directory.put_key(entry("k1", 2, false));
+        directory.put_key(entry("k2", 1, true));
+        directory.save().unwrap();
+        let path = folder.path().join("directory.log");
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"key\":{\"key\":{\"ha").unwrap();
+        let again = Directory::load(folder.path()).unwrap();
+        assert_eq!(again.find(&"k1".into()).unwrap().key.name, "name 2");
+        assert!(again.find(&"k2".into()).is_none() && again.knows(&"k2".into()));
+        assert_eq!(again.checkpoint().unwrap().sequence, 7);
+        again.put_key(entry("k3", 1, false));
+        again.save().unwrap();
+        assert!(Directory::load(folder.path()).unwrap().find(&"k3".into()).is_some(), "what came behind the torn end");
+    }
+
+    #[test]
+    fn damage_before_the_end_has_the_log_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::load(folder.path()).unwrap();
+        for hash in ["k1", "k2", "k3"] {
+            directory.put_key(entry(hash, 1, false));
+        }
+        directory.advance(Checkpoint { identity: "i".into(), sequence: 7, event_id: "e".into() });
+        directory.save().unwrap();
+        let path = folder.path().join("directory.log");
+        let text = std::fs::read_to_string(&path).unwrap().replacen("\"k2\"", "k2", 1);
+        std::fs::write(&path, text).unwrap();
+        let again = Directory::load(folder.path()).unwrap();
+        assert!(again.find(&"k1".into()).is_some() && again.find(&"k3".into()).is_some());
+        assert_eq!(again.checkpoint(), None);
+    }
+
+    #[test]
+    fn many_changes_of_few_keys_leave_a_short_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::load(folder.path()).unwrap();
+        for revision in 1..20_000 {
+            directory.put_key(entry("k1", revision, false));
+            if revision % 100 == 0 {
+                directory.save().unwrap();
+            }
+        }
+        directory.save().unwrap();
+        assert!(std::fs::metadata(folder.path().join("directory.log")).unwrap().len() < 2 * 1024 * 1024);
+        assert_eq!(Directory::load(folder.path()).unwrap().find(&"k1".into()).unwrap().key.revision, 19_999);
+    }
+
+    #[test]
+    fn what_is_deleted_stays_deleted_and_equals_are_strict() {
+        let directory = Directory::default();
+        directory.put_key(entry("k1", 5, false));
+        directory.put_key(entry("k1", 3, true));
+        directory.put_key(entry("k1", 9, false));
+        assert!(directory.find(&"k1".into()).is_none());
+        directory.put_key(entry("k2", 2, false));
+        let mut disabled = entry("k2", 2, false);
+        disabled.key.disabled = true;
+        directory.put_key(disabled);
+        assert!(directory.find(&"k2".into()).unwrap().key.disabled);
+        directory.put_key(entry("k2", 2, false));
+        assert!(directory.find(&"k2".into()).unwrap().key.disabled);
+    }
 }

@@ -1,12 +1,11 @@
 //! Keeping the directory current: reads `CONTROL`, and writes a snapshot after every change.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::{Checkpoint, Log, TailError};
+use eventlog::{Checkpoint, Log, TailError, Throttle};
 use events::Payload;
-use events::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use events::envelope::{EnvelopeError, RawEnvelope};
 use events::subject::Stream;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,8 @@ use super::directory::{Directory, KeyEntry};
 
 const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(1);
-const RETRY: Duration = Duration::from_millis(200);
+/// How long changes are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Applies one control event.
 ///
@@ -25,6 +25,7 @@ pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), En
     let put = |key, deleted| directory.put_key(KeyEntry { key, deleted });
     match envelope.kind {
         AccountCreated::KIND => directory.put_account(envelope.payload::<AccountCreated>()?.account),
+        AccountUpdated::KIND => directory.put_account(envelope.payload::<AccountUpdated>()?.account),
         KeyCreated::KIND => put(envelope.payload::<KeyCreated>()?.key, false),
         KeyUpdated::KIND => put(envelope.payload::<KeyUpdated>()?.key, false),
         KeyDisabled::KIND => put(envelope.payload::<KeyDisabled>()?.key, false),
@@ -36,17 +37,21 @@ pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), En
 
 /// Follows the log until `stop`.
 pub async fn follow(directory: Arc<Directory>, log: Log, stop: CancellationToken) {
+    let troubles = Throttle::new();
     loop {
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             ended = read(&directory, &log) => ended,
         };
-        if let Err(error) = ended {
-            if !matches!(error, TailError::Reconnected) {
-                tracing::warn!(%error, "key changes are not read and will be again: {error}");
-            }
-            tokio::time::sleep(RETRY).await;
+        let Err(error) = ended else { continue };
+        if matches!(error, TailError::Reconnected) {
+            continue;
         }
+        let (wait, said) = troubles.failed();
+        if let Some(unsaid) = said {
+            tracing::warn!(%error, unsaid, "key changes are not read and will be again: {error}");
+        }
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -66,19 +71,22 @@ async fn read(directory: &Directory, log: &Log) -> Result<(), TailError> {
     }
 }
 
-/// Writes a snapshot after every change until `stop`, and once more then.
-pub async fn snapshot(directory: Arc<Directory>, folder: PathBuf, stop: CancellationToken) {
+/// Writes every change to the disk until `stop`, and once more then.
+pub async fn save(directory: Arc<Directory>, stop: CancellationToken) {
     loop {
         let last = tokio::select! {
             () = stop.cancelled() => true,
             () = directory.changed() => false,
         };
-        if let Err(error) = directory.save(&folder) {
-            tracing::error!(%error, folder = %folder.display(), "the key directory cannot be written to {}: {error}", folder.display());
+        let saving = Arc::clone(&directory);
+        let saved = tokio::task::spawn_blocking(move || saving.save()).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(%error, "the key directory cannot be written, and will be again: {error}");
+            directory.unsaved();
         }
         if last {
             return;
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(GATHER).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Who calls: one credential, from whichever place its SDK puts it, looked up in memory.
 
 pub mod directory;
+pub mod journal;
 pub mod follow;
 
 use std::sync::Arc;
@@ -11,18 +12,21 @@ use http::HeaderMap;
 use crate::error::GatewayError;
 pub use directory::{Directory, KeyEntry};
 
+/// Headers that carry a credential as it is.
+const KEY_HEADERS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
+
 /// The credential of a call.
 ///
 /// # Errors
 /// 401 when there is none, or several that differ.
 pub fn credential<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<&'a str, GatewayError> {
-    let bearer = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
+    let bearer = headers.get_all(http::header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    let api_key = headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    let in_query = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("key=")));
-    let mut given = [bearer, api_key, in_query].into_iter().flatten().filter(|credential| !credential.is_empty());
+    let named = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).filter_map(|value| value.to_str().ok());
+    let in_query = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.strip_prefix("key="));
+    let mut given = bearer.chain(named).chain(in_query).filter(|credential| !credential.is_empty());
     let first = given.next().ok_or(GatewayError::Unauthenticated)?;
     if given.any(|other| other != first) {
         return Err(GatewayError::Unauthenticated);
@@ -34,12 +38,15 @@ impl Directory {
     /// The key of a call, if it may be used now.
     ///
     /// # Errors
-    /// 401 with one message for missing, unknown, deleted, expired and disabled keys.
+    /// 401 with one message for missing, unknown, deleted, expired and disabled keys; 403 when the account is suspended.
     pub fn identify(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
         let secret = credential(headers, query)?;
         let entry = self.find_secret(secret).ok_or(GatewayError::Unauthenticated)?;
         let expired = entry.key.expires_at_us.is_some_and(|expires| expires <= now_us);
-        if entry.key.disabled || expired { Err(GatewayError::Unauthenticated) } else { Ok(entry) }
+        if entry.key.disabled || expired {
+            return Err(GatewayError::Unauthenticated);
+        }
+        if self.is_suspended(&entry.key.account) { Err(GatewayError::Suspended) } else { Ok(entry) }
     }
 
     /// A key that may ask models.
@@ -86,5 +93,10 @@ mod tests {
         assert!(credential(&headers(&[("authorization", "Bearer k"), ("x-api-key", "other")]), None).is_err());
         assert!(credential(&headers(&[("authorization", "Bearer k")]), Some("key=other")).is_err());
         assert!(credential(&headers(&[("authorization", "Basic k")]), None).is_err());
+        assert_eq!(credential(&headers(&[("x-goog-api-key", "k")]), Some("key=k")).unwrap(), "k");
+        assert!(credential(&headers(&[]), Some("key=k&key=other")).is_err());
+        let mut twice = headers(&[("authorization", "Bearer k")]);
+        twice.append("authorization", http::HeaderValue::from_static("Bearer other"));
+        assert!(credential(&twice, None).is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! Every way a call can fail: one exhaustive match gives status, type and code; one function renders the body.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use events::ask::{Answers, Denial, LimitSource};
 use events::clock::rfc3339;
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use wire::openai::error::ErrorBody;
+use wire::openai::error::{ErrorBody, Reported};
 use wire::openai::request::RequestError;
 
 /// Why a call fails.
@@ -53,17 +55,44 @@ pub enum GatewayError {
     #[error("Requests cannot be recorded safely right now, so none is sent; the operator must free the spool.")]
     SpoolFull,
     /// The provider refused the request itself.
-    #[error("{message}")]
+    #[error("{}", refusal(error, *status))]
     UpstreamRefused {
         /// The provider's status.
         status: StatusCode,
-        /// The provider's message.
-        message: String,
+        /// What it said.
+        error: Box<Reported>,
         /// Its slug.
         provider: String,
-        /// Its body.
-        raw: Value,
     },
+    /// The provider failed or is overloaded, and so were all others.
+    #[error("{}", overload(error, provider))]
+    UpstreamOverloaded {
+        /// Whether it said that we ask too often.
+        is_rate: bool,
+        /// What it said.
+        error: Box<Reported>,
+        /// Its slug.
+        provider: String,
+        /// When to come again.
+        retry_after: Option<HeaderValue>,
+    },
+    /// What the caller has in flight, or all have, is as much as the gateway takes.
+    #[error("{}", budget.message(*is_own))]
+    Busy {
+        /// Of what.
+        budget: Budget,
+        /// Whether it is the account's own share.
+        is_own: bool,
+    },
+    /// The request has run longer than the gateway allows.
+    #[error("The request was ended after {0} s, the longest that this gateway allows.")]
+    TooLong(u64),
+    /// The account is suspended.
+    #[error("This account is suspended; ask the operator of this gateway.")]
+    Suspended,
+    /// The body has a content coding that is not known.
+    #[error("{0}")]
+    Coding(String),
     /// No provider gave an answer.
     #[error("The provider failed: {0}.")]
     Upstream(String),
@@ -82,6 +111,54 @@ pub enum GatewayError {
     /// A mistake of ours.
     #[error("The gateway made a mistake; its log says more.")]
     Internal,
+}
+
+/// A budget that all callers share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// Requests in flight.
+    Requests,
+    /// Bytes of the bodies of requests in flight.
+    BodyBytes,
+    /// Prompts that are counted in tokens.
+    TokenCounts,
+    /// Changes of keys a second.
+    KeyChanges,
+}
+
+impl Budget {
+    /// The code in the body, and the label in metrics.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Requests => "requests_in_flight",
+            Self::BodyBytes => "body_bytes_in_flight",
+            Self::TokenCounts => "token_counts",
+            Self::KeyChanges => "key_changes",
+        }
+    }
+
+    fn message(self, is_own: bool) -> String {
+        let what = match self {
+            Self::Requests => "requests in flight",
+            Self::BodyBytes => "bytes of request bodies in flight",
+            Self::TokenCounts => "prompts being counted",
+            Self::KeyChanges => "changes of keys a second",
+        };
+        let whose = if is_own { "This account" } else { "This gateway" };
+        format!("{whose} has as many {what} as it may have (budget {}): retry when some have ended.", self.code())
+    }
+}
+
+fn refusal(error: &Reported, status: StatusCode) -> String {
+    error.message.clone().unwrap_or_else(|| format!("The provider refused the request with status {}.", status.as_u16()))
+}
+
+fn overload(error: &Reported, provider: &str) -> String {
+    match &error.message {
+        Some(message) => format!("The provider failed or is overloaded: {message}"),
+        None => format!("The provider {provider} failed or is overloaded, and no other can take the request; try again shortly."),
+    }
 }
 
 fn payment_message(denial: &Denial) -> &'static str {
@@ -103,18 +180,18 @@ impl From<RequestError> for GatewayError {
 }
 
 /// How an error is shown.
-struct Shown {
+struct Shown<'a> {
     status: StatusCode,
-    kind: &'static str,
-    code: &'static str,
+    kind: Cow<'a, str>,
+    code: Cow<'a, str>,
 }
 
-const fn shown(status: StatusCode, kind: &'static str, code: &'static str) -> Shown {
-    Shown { status, kind, code }
+const fn shown(status: StatusCode, kind: &'static str, code: &'static str) -> Shown<'static> {
+    Shown { status, kind: Cow::Borrowed(kind), code: Cow::Borrowed(code) }
 }
 
 impl GatewayError {
-    fn shown(&self) -> Shown {
+    fn shown(&self) -> Shown<'_> {
         match self {
             Self::Unauthenticated => shown(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
             Self::Forbidden(_) => shown(StatusCode::FORBIDDEN, "permission_error", "permission_denied"),
@@ -134,7 +211,24 @@ impl GatewayError {
             Self::LedgerUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable"),
             Self::ProjectorUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "projector_unavailable"),
             Self::SpoolFull => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "spool_full"),
-            Self::UpstreamRefused { status, .. } => shown(*status, refused_kind(*status), "upstream_refused"),
+            Self::UpstreamRefused { status, error, .. } => Shown {
+                status: *status,
+                kind: error.kind.as_deref().unwrap_or_else(|| refused_kind(*status)).into(),
+                code: error.code.as_deref().unwrap_or("upstream_refused").into(),
+            },
+            Self::UpstreamOverloaded { is_rate: true, error, .. } => Shown {
+                code: error.code.as_deref().unwrap_or("upstream_rate_limit").into(),
+                ..shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "")
+            },
+            Self::UpstreamOverloaded { is_rate: false, error, .. } => Shown {
+                code: error.code.as_deref().unwrap_or("upstream_overloaded").into(),
+                ..shown(StatusCode::SERVICE_UNAVAILABLE, "no_available_providers", "")
+            },
+            Self::Busy { budget, is_own: true } => shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", budget.code()),
+            Self::Busy { budget, is_own: false } => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", budget.code()),
+            Self::TooLong(_) => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "request_too_long"),
+            Self::Suspended => shown(StatusCode::FORBIDDEN, "permission_error", "account_suspended"),
+            Self::Coding(_) => shown(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", "unsupported_content_encoding"),
             Self::Upstream(_) => shown(StatusCode::BAD_GATEWAY, "upstream_error", "upstream_error"),
             Self::UpstreamTimeout => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "upstream_timeout"),
             Self::NotFound(_) => shown(StatusCode::NOT_FOUND, "not_found_error", "not_found"),
@@ -161,8 +255,27 @@ impl GatewayError {
 
     /// The code in the body.
     #[must_use]
-    pub fn code(&self) -> &'static str {
-        self.shown().code
+    pub fn code(&self) -> String {
+        self.shown().code.into_owned()
+    }
+
+    /// The field that is wrong.
+    fn param(&self) -> Option<&str> {
+        if let Self::BadRequest { param, .. } = self {
+            return *param;
+        }
+        if let Self::UpstreamRefused { error, .. } | Self::UpstreamOverloaded { error, .. } = self { error.param.as_deref() } else { None }
+    }
+
+    /// When to come again: as the provider says, or soon where the trouble is ours and passes.
+    fn retry_after(&self) -> Option<HeaderValue> {
+        const SOON: HeaderValue = HeaderValue::from_static("1");
+        if let Self::UpstreamOverloaded { retry_after, .. } = self {
+            return retry_after.clone();
+        }
+        let is_held = matches!(self, Self::PaymentRequired { denial, .. } if denial.source == LimitSource::InFlightBudget);
+        let passes = matches!(self, Self::LedgerUnavailable | Self::ProjectorUnavailable | Self::SpoolFull | Self::Busy { .. });
+        (is_held || passes).then_some(SOON)
     }
 
     fn metadata(&self) -> Value {
@@ -175,7 +288,9 @@ impl GatewayError {
                 "needed_usd": needed.to_json(),
                 "resets_at": denial.resets_at_us.map(rfc3339),
             }),
-            Self::UpstreamRefused { provider, raw, .. } => json!({"provider_name": provider, "raw": raw}),
+            Self::UpstreamRefused { provider, error, .. } | Self::UpstreamOverloaded { provider, error, .. } => {
+                json!({"provider_name": provider, "raw": error.raw})
+            }
             Self::Unauthenticated
             | Self::Forbidden(_)
             | Self::BadRequest { .. }
@@ -187,6 +302,10 @@ impl GatewayError {
             | Self::SpoolFull
             | Self::Upstream(_)
             | Self::UpstreamTimeout
+            | Self::Busy { .. }
+            | Self::TooLong(_)
+            | Self::Suspended
+            | Self::Coding(_)
             | Self::NotFound(_)
             | Self::Conflict(_)
             | Self::MethodNotAllowed
@@ -198,19 +317,18 @@ impl GatewayError {
     #[must_use]
     pub fn inner_text(&self) -> String {
         let Shown { kind, code, .. } = self.shown();
-        ErrorBody::new(&self.to_string(), kind, code, None, &self.metadata()).inner_text()
+        ErrorBody::new(&self.to_string(), &kind, &code, self.param(), &self.metadata()).inner_text()
     }
 
     /// The answer on OpenAI-like routes and management routes.
     #[must_use]
     pub fn into_openai(self, request: Option<&RequestId>) -> Response {
         let Shown { status, kind, code } = self.shown();
-        let param = if let Self::BadRequest { param, .. } = &self { *param } else { None };
-        let body = ErrorBody::new(&self.to_string(), kind, code, param, &self.metadata()).to_text();
+        let body = ErrorBody::new(&self.to_string(), &kind, &code, self.param(), &self.metadata()).to_text();
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();
-        if matches!(code, "in_flight_budget" | "ledger_unavailable" | "projector_unavailable" | "spool_full") {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(retry_after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, retry_after);
         }
         if let Some(Ok(id)) = request.map(|request| HeaderValue::from_str(request.as_str())) {
             headers.insert("x-generation-id", id);

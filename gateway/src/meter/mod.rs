@@ -2,6 +2,7 @@
 
 use events::{Provenance, Tokens};
 use wire::openai::response::Said;
+use wire::openai::usage::Usage;
 
 /// Bytes of text that make about one token, when the provider does not count.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -34,12 +35,18 @@ impl Measured {
     };
 }
 
+/// Tokens of so many bytes of text, when nobody counts them.
+#[must_use]
+pub const fn tokens_of(text_bytes: u64) -> u64 {
+    text_bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
 /// Counts an answer while it is relayed.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Bytes of the prompt.
-    prompt_bytes: u64,
-    reported: Option<Tokens>,
+    /// Tokens of the prompt, estimated.
+    prompt_tokens: u64,
+    reported: Option<Usage>,
     pieces: u64,
     text_bytes: u64,
     /// The last finish reason.
@@ -49,14 +56,14 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// For an answer to a prompt of that many bytes.
+    /// For an answer to a prompt of about so many tokens.
     #[must_use]
-    pub fn new(prompt_bytes: u64) -> Self {
-        Self { prompt_bytes, ..Self::default() }
+    pub fn new(prompt_tokens: u64) -> Self {
+        Self { prompt_tokens, ..Self::default() }
     }
 
     /// Notes a piece of the answer. Usage is cumulative in this format: the last one holds.
-    pub fn note(&mut self, said: &Said, usage: Option<Tokens>, service_tier: Option<String>) {
+    pub fn note(&mut self, said: &Said, usage: Option<Usage>, service_tier: Option<String>) {
         if said.text_bytes > 0 {
             self.pieces += 1;
             self.text_bytes = self.text_bytes.saturating_add(said.text_bytes);
@@ -68,29 +75,36 @@ impl Meter {
         self.service_tier = service_tier.or(self.service_tier.take());
     }
 
-    /// Whether anything of the answer was said.
+    /// Whether the provider reported a total that is not what its parts sum to.
     #[must_use]
-    pub const fn has_said(&self) -> bool {
-        self.pieces > 0
+    pub fn is_inconsistent(&self) -> bool {
+        self.reported.is_some_and(|usage| usage.is_inconsistent)
     }
 
-    /// What was relayed so far, by our own count: a token for each piece at least, and for every four bytes.
+    /// The tokens that were relayed so far, by our own count: one for each piece at least, and one for every four bytes.
     #[must_use]
     pub fn relayed(&self) -> Tokens {
-        if self.pieces == 0 {
-            return Tokens::default();
-        }
-        let output = self.text_bytes.div_ceil(BYTES_PER_TOKEN).max(self.pieces);
-        Tokens { input: self.prompt_bytes.div_ceil(BYTES_PER_TOKEN), output, ..Tokens::default() }
+        if self.pieces == 0 { Tokens::default() } else { self.counted() }
     }
 
-    /// What the request used: as reported, else as relayed.
+    fn counted(&self) -> Tokens {
+        Tokens { input: self.prompt_tokens, output: tokens_of(self.text_bytes).max(self.pieces), ..Tokens::default() }
+    }
+
+    /// The use of a request that was answered: as reported, else as relayed.
     #[must_use]
     pub fn measured(&self) -> Measured {
         match self.reported {
-            Some(tokens) => Measured { tokens, provenance: Provenance::Reported },
-            None if self.pieces > 0 => Measured { tokens: self.relayed(), provenance: Provenance::Measured },
+            Some(Usage { tokens, .. }) => Measured { tokens, provenance: Provenance::Reported },
+            None if self.pieces > 0 => Measured { tokens: self.counted(), provenance: Provenance::Measured },
             None => Measured::UNKNOWN,
         }
+    }
+
+    /// The use of a request that was sent and whose answer nobody waited for: as reported, else the prompt and what was relayed.
+    #[must_use]
+    pub fn abandoned(&self) -> Measured {
+        let estimated = || Measured { tokens: self.counted(), provenance: Provenance::Estimated };
+        self.reported.map_or_else(estimated, |Usage { tokens, .. }| Measured { tokens, provenance: Provenance::Reported })
     }
 }

@@ -19,6 +19,8 @@ pub struct Candidate {
     pub model: Arc<Model>,
     /// What the request can cost there at the most.
     pub quote: Quote,
+    /// The most that each choice may emit: the caller's bound or the model's own, whichever is less; none where nobody gave one.
+    pub output_max: Option<u64>,
 }
 
 /// What a request will try.
@@ -55,9 +57,11 @@ impl Routes {
             check_allowed(key, model)?;
             let counted = counted.iter().find(|(tokenizer, _)| model.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
             let prompt_max = counted.or(chat.prompt_tokens_max).map_or(model.context_length, |tokens| tokens.min(model.context_length));
-            let output_max =
-                chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1)).saturating_mul(chat.choices);
-            candidates.push(Candidate { model: Arc::clone(model), quote: Quote::new(&model.prices, tier, prompt_max, output_max) });
+            let each = chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1));
+            let quote = Quote::new(&model.prices, tier, prompt_max, each.saturating_mul(chat.choices));
+            // A model whose answers may fill its context has no bound to be told: the provider counts the prompt in, and refuses more.
+            let is_bounded = chat.output_tokens_max.is_some() || model.max_output_tokens < model.context_length;
+            candidates.push(Candidate { model: Arc::clone(model), quote, output_max: is_bounded.then_some(each) });
         }
         Ok(Plan { candidates, tier, is_capped: chat.output_tokens_max.is_some(), choices: chat.choices })
     }
@@ -90,18 +94,23 @@ impl Plan {
 }
 
 impl Candidate {
-    /// The cap on each choice that a hold is enough for, when it is less than what the request may emit anyway.
+    /// The bound on each choice that the provider is sent: what the caller, the model and the hold allow, so that a hold bounds what the
+    /// provider can bill.
     #[must_use]
     pub fn cap(&self, hold: Nanos, choices: u64) -> Option<u64> {
         if self.quote.most() <= hold {
-            return None;
+            return self.output_max;
         }
-        let tokens = self.quote.output_for(hold).unwrap_or(choices);
-        Some((tokens / choices.max(1)).max(1))
+        let affordable = (self.quote.output_for(hold).unwrap_or(choices) / choices.max(1)).max(1);
+        Some(self.output_max.map_or(affordable, |most| most.min(affordable)))
     }
 }
 
-fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
+/// Whether a key may ask for a model.
+///
+/// # Errors
+/// 403 when it may not.
+pub fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
     let name = names::canonical(&model.id);
     if key.allowed_models.as_ref().is_some_and(|allowed| !allowed.iter().any(|pattern| names::allows(pattern, &name))) {
         return Err(GatewayError::Forbidden(format!("model '{}' is not allowed for this API key", model.id)));
@@ -116,16 +125,10 @@ fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
+    use crate::config::{Decimal, ModelConfig, ProviderConfig};
 
     fn routes() -> Routes {
-        let provider = ProviderConfig {
-            slug: "test".into(),
-            format: ProviderFormat::Openai,
-            base_url: Some("http://127.0.0.1:1/v1".into()),
-            api_key_env: None,
-            api_key: None,
-        };
+        let provider = ProviderConfig::openai("test", "http://127.0.0.1:1/v1".into());
         let model = ModelConfig {
             id: "test/m".into(),
             provider: "test".into(),

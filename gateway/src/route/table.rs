@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
@@ -11,7 +12,10 @@ use pricing::{Catalog, ModelPrices, PriceError};
 use super::endpoint::Endpoint;
 use super::tokens::Tokenizer;
 use super::{known, names};
-use crate::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
+use crate::config::{Decimal, ModelConfig, OnDisconnect, ProviderConfig, ProviderFormat};
+
+/// How we name ourselves to providers.
+const AGENT: &str = concat!("arouter/", env!("CARGO_PKG_VERSION"));
 
 /// A provider that can be called.
 #[derive(Debug)]
@@ -22,12 +26,16 @@ pub struct Provider {
     pub format: ProviderFormat,
     /// Where chat completions are asked for.
     pub chat: Endpoint,
-    /// What every request to it has: the content type, and `Authorization` unless it needs none.
+    /// What every request to it has: content type, codings, our name, and `Authorization` unless it needs none.
     pub headers: HeaderMap,
     /// Whether it is called at the address that is known for its slug.
     pub is_original: bool,
-    /// The field for a cap of ours.
-    pub cap_field: &'static str,
+    /// The field by which it takes a bound on completion tokens.
+    pub cap_field: String,
+    /// The call after its client has left.
+    pub on_disconnect: OnDisconnect,
+    /// How long such a call is read on.
+    pub drain_timeout: Duration,
 }
 
 /// A model that can be asked for.
@@ -97,6 +105,9 @@ pub enum RouteError {
     /// A model without a price that is not marked free.
     #[error("model {0}: give prompt_usd_per_mtok and completion_usd_per_mtok, or free = true")]
     NoPrice(String),
+    /// Two models of the configuration that requests cannot tell apart.
+    #[error("models {0} and {1} are one name for requests: remove one, or rename it")]
+    SameName(String, String),
     /// A price that is none.
     #[error("model {model}: {cause}")]
     Price {
@@ -119,13 +130,19 @@ impl Provider {
             .ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: base.to_owned() })?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        // An answer that comes compressed all the same is decoded.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(key) = &config.api_key {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| RouteError::BadCredential(slug.clone()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         let is_original = config.base_url.is_none();
-        Ok(Self { format: config.format, chat, headers, is_original, cap_field: known::cap_field(&slug), slug })
+        let cap_field = config.max_tokens_field.clone().unwrap_or_else(|| known::cap_field(&slug).to_owned());
+        let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
+        Ok(Self { format: config.format, chat, headers, is_original, cap_field, on_disconnect: config.on_disconnect, drain_timeout, slug })
     }
 
     /// How a model of its own counts prompts, where that is known: another service under the same name may serve anything.
@@ -166,11 +183,16 @@ impl Routes {
                 free: false,
             });
         }
+        let mut names = HashMap::new();
         for config in models {
             let slug = names::author_of(&config.provider);
             let provider =
                 by_slug.get(&slug).ok_or_else(|| RouteError::NoProvider { model: config.id.clone(), provider: config.provider.clone() })?;
-            routes.add(configured(config, provider)?);
+            let model = configured(config, provider)?;
+            if let Some(other) = names.insert(names::canonical(&model.id), config.id.clone()) {
+                return Err(RouteError::SameName(other, config.id.clone()));
+            }
+            routes.add(model);
         }
         Ok(routes)
     }

@@ -4,13 +4,15 @@ use events::subject::{Stream, subject};
 use events::{Draft, Payload, Source};
 use uuid::Uuid;
 
-use super::record;
+use super::{SpoolError, record};
 
 /// Events that are recorded together, in their order.
 pub struct Batch<'a> {
     source: &'a Source,
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<Entry>,
+    /// An event that does not fit: nothing of the batch is recorded then.
+    too_large: Option<String>,
 }
 
 /// Where one of them ends, and what its record has besides.
@@ -22,9 +24,26 @@ pub(super) struct Entry {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn of(source: &'a Source, write: impl FnOnce(&mut Self)) -> Self {
-        let mut batch = Self { source, bytes: Vec::with_capacity(2_048), entries: Vec::with_capacity(2) };
+    /// Events that fit.
+    ///
+    /// # Errors
+    /// When one of them is larger than a record.
+    pub(super) fn of(source: &'a Source, write: impl FnOnce(&mut Self)) -> Result<Self, SpoolError> {
+        let mut batch = Self { source, bytes: Vec::with_capacity(2_048), entries: Vec::with_capacity(2), too_large: None };
         write(&mut batch);
+        match batch.too_large.take() {
+            None => Ok(batch),
+            Some(subject) => Err(SpoolError::TooLarge(subject)),
+        }
+    }
+
+    /// The same for the end of a request, of which nobody can be told any more: what does not fit is left out, with an alarm.
+    pub(super) fn of_end(source: &'a Source, write: impl FnOnce(&mut Self)) -> Self {
+        let mut batch = Self { source, bytes: Vec::with_capacity(2_048), entries: Vec::with_capacity(2), too_large: None };
+        write(&mut batch);
+        if let Some(subject) = batch.too_large.take() {
+            tracing::error!(subject, "an event of a request's end is larger than the spool takes and is left out");
+        }
         batch
     }
 
@@ -36,7 +55,7 @@ impl<'a> Batch<'a> {
             self.entries.push(Entry { stream: P::STREAM, id: draft.id, subject, end: self.bytes.len() });
         } else {
             self.bytes.truncate(start);
-            tracing::error!(subject, "an event is larger than the spool takes and is dropped");
+            self.too_large = Some(subject);
         }
     }
 }

@@ -25,7 +25,14 @@ impl Spool {
 
     fn oldest_done(&self, taken_over: &Sequences) -> Option<Arc<Segment>> {
         let files = self.files();
-        let first_open = self.queue().open.first().copied().unwrap_or(u64::MAX);
+        let (first_open, carried) = {
+            let queue = self.queue();
+            (queue.first_open().unwrap_or(u64::MAX), queue.carried)
+        };
+        // A start that was recorded again must outlive a loss of power before the first record of it goes.
+        if *self.synced_up_to() < carried {
+            return None;
+        }
         // The next one's header says what was before it: it must be there when this one is not.
         let (oldest, next) = (files.segments.front()?, files.segments.get(1)?);
         let all = oldest.last().iter().zip(taken_over).all(|(last, taken)| last <= taken);

@@ -13,6 +13,7 @@ pub mod place;
 pub mod sync;
 pub mod recover;
 pub mod forget;
+pub mod carry;
 pub mod ship;
 pub mod publish;
 

@@ -5,34 +5,37 @@ use std::sync::Arc;
 use events::{Draft, Payload};
 
 use super::batch::Batch;
-use super::writer::{PLACE_BYTES, Spool};
+use super::writer::{PLACE_BYTES, Spool, SpoolError};
 
 /// Room for the end of one request, taken before it is sent anywhere.
 pub struct Place {
     pub(super) spool: Arc<Spool>,
-    pub(super) started_at: Option<u64>,
+    /// The request among those that have no end yet, once its start is recorded.
+    pub(super) open: Option<u64>,
 }
 
 impl Place {
     /// Records the start of the request; its file is kept until the end is recorded. Gives back the position to be [flushed].
     ///
+    /// # Errors
+    /// When it is larger than a record.
+    ///
     /// [flushed]: Spool::flushed
-    pub fn start<P: Payload>(&mut self, draft: &Draft<'_, P>) -> u64 {
-        let batch = Batch::of(&self.spool.source, |batch| batch.push(draft));
+    pub fn start<P: Payload>(&mut self, draft: &Draft<'_, P>) -> Result<u64, SpoolError> {
+        let batch = Batch::of(&self.spool.source, |batch| batch.push(draft))?;
         let mut queue = self.spool.queue();
         let position = queue.add(&batch);
-        queue.open.insert(position);
-        self.started_at = Some(position);
-        position
+        self.open = Some(queue.begin(position));
+        Ok(position)
     }
 
     /// Records the end of the request, all of it in one write, into the room that was reserved. Gives back the position to be
     /// flushed.
     pub fn end(self, write: impl FnOnce(&mut Batch<'_>)) -> u64 {
-        let batch = Batch::of(&self.spool.source, write);
+        let batch = Batch::of_end(&self.spool.source, write);
         let mut queue = self.spool.queue();
         let position = queue.add(&batch);
-        queue.ended.extend(self.started_at.map(|start| (start, position)));
+        queue.ended.extend(self.open.map(|open| (open, position)));
         position
     }
 

@@ -7,8 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::{Asker, Log};
+use eventlog::{Asker, Log, Throttle};
 use events::ask::{AskWatermarks, CloseSource};
+use events::clock::Clock;
+use events::ids::Ids;
 use events::subject::Stream;
 use events::{KillPoint, kill_point};
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Spool;
 use super::segment::Sequences;
-use super::ship::{Shipper, taken_over};
+use super::ship::{Shipper, marks, taken_over};
 
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(200);
@@ -39,6 +41,10 @@ pub struct Publisher {
     pub ledger: Asker,
     /// The projector, for its watermarks.
     pub projector: Asker,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn Ids>,
 }
 
 impl Publisher {
@@ -50,6 +56,7 @@ impl Publisher {
         let mut taken = Sequences::default();
         let mut asked = Instant::now();
         let mut moved = Instant::now();
+        let troubles = Throttle::new();
         loop {
             if connects.has_changed().unwrap_or(false) {
                 connects.mark_unchanged();
@@ -66,6 +73,10 @@ impl Publisher {
                     moved = Instant::now();
                 }
                 taken = now;
+                self.spool.note_taken_over(&taken);
+                if let Err(error) = self.spool.carry_forward(&taken, &*self.clock, &*self.ids) {
+                    tracing::warn!(%error, "requests that run long keep the spool's files: {error}");
+                }
                 if let Err(error) = self.spool.truncate(&taken) {
                     tracing::warn!(%error, "a file of the spool cannot be deleted: {error}");
                 }
@@ -75,10 +86,19 @@ impl Publisher {
                 }
             }
             match sent {
-                Ok(true) => continue,
+                Ok(true) => {
+                    troubles.succeeded();
+                    continue;
+                }
                 Ok(false) if stop.is_cancelled() && self.spool.is_synced() => return,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "events wait in the spool: {error}"),
+                Err(error) => {
+                    let (wait, said) = troubles.failed();
+                    if let Some(unsaid) = said {
+                        tracing::warn!(%error, unsaid, "events wait in the spool: {error}");
+                    }
+                    let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -94,7 +114,8 @@ impl Publisher {
         let shipping = CancellationToken::new();
         let last_usage = self.spool.last()[Stream::Usage.index()];
         let (spool, ledger, projector, log) = (Arc::clone(&self.spool), self.ledger.clone(), self.projector.clone(), self.log.clone());
-        let watcher = Self { spool, log, ledger, projector };
+        let (clock, ids) = (Arc::clone(&self.clock), Arc::clone(&self.ids));
+        let watcher = Self { spool, log, ledger, projector, clock, ids };
         let watch = async {
             loop {
                 let taken = watcher.watermarks().await.is_some_and(|taken| watcher.spool.is_taken_over(&taken));
@@ -132,6 +153,7 @@ impl Publisher {
         let source = self.spool.source.0.clone();
         let ledger = self.ledger.ask(&AskWatermarks { source: source.clone() }, ASK_TIMEOUT).await.ok()?;
         let projector = self.projector.ask(&AskWatermarks { source }, ASK_TIMEOUT).await.ok()?;
+        self.spool.note_marks(marks(&ledger, &projector, &self.spool.last()));
         Some(taken_over(&ledger, &projector))
     }
 }

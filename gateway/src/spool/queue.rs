@@ -1,6 +1,6 @@
 //! What is recorded and not written yet: sequences are given here, under a lock that nobody holds while the disk is busy.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::batch::Batch;
 use super::record;
@@ -16,19 +16,56 @@ pub(super) struct Queue {
     /// Bytes that the files allocated so far still take.
     pub(super) room: u64,
     pub(super) reserved: u64,
-    /// Where the starts of requests are recorded whose end is not synced yet.
-    pub(super) open: BTreeSet<u64>,
+    /// Requests whose end is not synced yet, by a number of their own: where their start is recorded.
+    pub(super) open: BTreeMap<u64, u64>,
+    /// How many requests were ever open.
+    begun: u64,
     /// Those of them whose end is recorded, and where.
     pub(super) ended: VecDeque<(u64, u64)>,
+    /// Up to where starts were recorded again; what they stood in before is kept until that is synced.
+    pub(super) carried: u64,
     /// Whether the last write failed: what it should have written is still pending.
     pub(super) is_stuck: bool,
 }
 
 impl Queue {
+    /// Nothing is recorded yet.
+    pub(super) fn new(sequences: Sequences, room: u64) -> Self {
+        Self {
+            pending: Vec::new(),
+            sequences,
+            position: 0,
+            room,
+            reserved: 0,
+            open: BTreeMap::new(),
+            begun: 0,
+            ended: VecDeque::new(),
+            carried: 0,
+            is_stuck: false,
+        }
+    }
+
+    /// Notes a request whose start is recorded there; returns its number.
+    pub(super) fn begin(&mut self, position: u64) -> u64 {
+        self.begun += 1;
+        self.open.insert(self.begun, position);
+        self.begun
+    }
+
+    /// Whether the end of a request is still to be recorded.
+    pub(super) fn is_running(&self, request: u64) -> bool {
+        self.open.contains_key(&request) && !self.ended.iter().any(|(ended, _)| *ended == request)
+    }
+
+    /// Where the oldest of the starts is recorded that must be kept.
+    pub(super) fn first_open(&self) -> Option<u64> {
+        self.open.values().min().copied()
+    }
+
     /// Lets go of requests whose ends are synced up to a position.
     pub(super) fn close(&mut self, synced: u64) {
-        while let Some((start, _)) = self.ended.pop_front_if(|(_, end)| *end <= synced) {
-            self.open.remove(&start);
+        while let Some((request, _)) = self.ended.pop_front_if(|(_, end)| *end <= synced) {
+            self.open.remove(&request);
         }
     }
 

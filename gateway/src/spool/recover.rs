@@ -224,14 +224,19 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bo
     match envelope.kind {
         RequestStarted::KIND => {
             if let Ok(started) = envelope.payload::<RequestStarted>() {
-                unfinished.insert(started.request.to_string(), Unfinished { started, progress: None, usage: None, is_ended: false });
+                // A long one is recorded again and again: it is still the same.
+                let fresh = || Unfinished { started: started.clone(), progress: None, usage: None, is_ended: false };
+                unfinished.entry(started.request.to_string()).or_insert_with(fresh);
             }
         }
         RequestProgress::KIND => {
             if let Ok(progress) = envelope.payload::<RequestProgress>()
                 && let Some(request) = unfinished.get_mut(progress.request.as_str())
             {
-                request.progress = Some(progress);
+                // Costs only grow; one that was recorded again may stand behind a later one.
+                if request.progress.as_ref().is_none_or(|known| known.cost_nanos <= progress.cost_nanos) {
+                    request.progress = Some(progress);
+                }
             }
         }
         UsageRecorded::KIND => {
@@ -321,7 +326,7 @@ mod tests {
         let spool = Spool::create(disk(), folder.join("boot"), Source::gateway("n", "boot"), config()).unwrap();
         for request in ["r1", "r2", "r3", "r4", "r5"] {
             let mut place = spool.reserve().unwrap();
-            place.start(&draft(request, &started(request)));
+            place.start(&draft(request, &started(request))).unwrap();
             let open = Unfinished { started: started(request), progress: None, usage: None, is_ended: false };
             let attempt = Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1 };
             let usage = UsageRecorded { cost_nanos: Nanos(7), ..relayed(&open, 1) };

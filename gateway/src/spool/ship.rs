@@ -109,6 +109,14 @@ pub fn taken_over(ledger: &Watermarks, projector: &Watermarks) -> Sequences {
     })
 }
 
+/// Up to where the ledger and the projector each have everything that they need; of what one does not need it lacks nothing.
+#[must_use]
+pub fn marks(ledger: &Watermarks, projector: &Watermarks, last: &Sequences) -> [Sequences; 2] {
+    let of = |marks: &Watermarks, stream: Stream| marks.get(&stream).copied().unwrap_or(0);
+    let ledger = Stream::ALL.map(|stream| if needs_ledger(stream) { of(ledger, stream) } else { last[stream.index()] });
+    [ledger, Stream::ALL.map(|stream| of(projector, stream))]
+}
+
 /// Which readers must have an event of a stream before it may be forgotten.
 const fn needs_ledger(stream: Stream) -> bool {
     match stream {
@@ -138,7 +146,7 @@ mod tests {
             model: "m".to_owned(),
             status: 402,
             code: "insufficient_credits".to_owned(),
-            refused_at_us: 0,
+            refused_at_us: 0, count: None,
         };
         let record = || {
             let id = SystemIds.uuid(&SystemClock);

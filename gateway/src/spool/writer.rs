@@ -1,11 +1,12 @@
 //! Writing: sequences are given under one short lock, so that a source never has a gap; the disk is written under another, so that
 //! what many requests record at the same time becomes one write.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use events::kill::{self, KillPoint, kill_point};
 use events::{Draft, Payload, Source};
@@ -30,6 +31,9 @@ pub enum SpoolError {
     /// At its cap, or the disk is full.
     #[error("the spool is full: {0}")]
     Full(String),
+    /// An event is larger than a record.
+    #[error("an event for {0} is larger than the spool takes")]
+    TooLarge(String),
     /// The disk failed.
     #[error("the spool cannot be written: {0}")]
     Io(#[from] io::Error),
@@ -51,6 +55,10 @@ pub struct Spool {
     synced: watch::Sender<u64>,
     /// How many files were made when the names in the folder were last synced.
     names_synced: AtomicU64,
+    /// What was recorded at a moment, and is not taken over yet.
+    waiting: Mutex<Option<(Sequences, Instant)>>,
+    /// Up to where ledger and projector said last that they have everything.
+    marks: Mutex<[Sequences; 2]>,
 }
 
 pub(super) struct Files {
@@ -121,16 +129,7 @@ impl Spool {
         }
         disk.sync_folder(&folder)?;
         let room = files.room(&config);
-        let queue = Queue {
-            pending: Vec::new(),
-            sequences,
-            position: 0,
-            room,
-            reserved: 0,
-            open: BTreeSet::new(),
-            ended: VecDeque::new(),
-            is_stuck: false,
-        };
+        let queue = Queue::new(sequences, room);
         let (written, synced) = (watch::Sender::new(0), watch::Sender::new(0));
         Ok(Arc::new(Self {
             source,
@@ -142,6 +141,8 @@ impl Spool {
             written,
             synced,
             names_synced: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            marks: Mutex::default(),
         }))
     }
 
@@ -160,15 +161,15 @@ impl Spool {
     pub fn reserve(self: &Arc<Self>) -> Result<Place, SpoolError> {
         let mut queue = self.room_for(PLACE_BYTES)?;
         queue.reserved += PLACE_BYTES;
-        Ok(Place { spool: Arc::clone(self), started_at: None })
+        Ok(Place { spool: Arc::clone(self), open: None })
     }
 
     /// Records and writes events that no request has reserved room for.
     ///
     /// # Errors
-    /// When the spool is full or the disk fails.
+    /// When an event is too large, the spool is full or the disk fails.
     pub fn append(&self, write: impl FnOnce(&mut Batch<'_>)) -> Result<u64, SpoolError> {
-        let batch = Batch::of(&self.source, write);
+        let batch = Batch::of(&self.source, write)?;
         let position = self.room_for(PLACE_BYTES.max(length(batch.bytes.len())))?.add(&batch);
         self.flush(position)?;
         Ok(position)
@@ -179,7 +180,7 @@ impl Spool {
     /// # Errors
     /// When the spool is full or the disk fails.
     pub fn fill<P: Payload>(&self, sequence: u64, draft: &Draft<'_, P>) -> Result<(), SpoolError> {
-        let batch = Batch::of(&self.source, |batch| batch.push(draft));
+        let batch = Batch::of(&self.source, |batch| batch.push(draft))?;
         let mut queue = self.room_for(PLACE_BYTES)?;
         let last = std::mem::replace(&mut queue.sequences[P::STREAM.index()], sequence - 1);
         let position = queue.add(&batch);
@@ -189,7 +190,7 @@ impl Spool {
     }
 
     /// The queue with so many bytes free beyond what is reserved; allocates the next file when they are not.
-    fn room_for(&self, bytes: u64) -> Result<MutexGuard<'_, Queue>, SpoolError> {
+    pub(super) fn room_for(&self, bytes: u64) -> Result<MutexGuard<'_, Queue>, SpoolError> {
         let queue = self.queue();
         if queue.is_stuck {
             let position = queue.position;
@@ -300,6 +301,48 @@ impl Spool {
         // Whoever is ready on this thread goes first; then one write serves all of them.
         tokio::task::yield_now().await;
         self.flush(position)
+    }
+
+    /// Notes up to where ledger and projector have everything.
+    pub fn note_taken_over(&self, taken_over: &Sequences) {
+        let last = self.last();
+        let has = |sequences: &Sequences| sequences.iter().zip(taken_over).all(|(sequence, taken)| sequence <= taken);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.as_ref().is_none_or(|(sequences, _)| has(sequences)) {
+            *waiting = (!has(&last)).then(|| (last, Instant::now()));
+        }
+    }
+
+    /// Notes up to where the ledger and the projector each have everything.
+    pub fn note_marks(&self, marks: [Sequences; 2]) {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+    }
+
+    /// How many events the ledger and the projector each lack, of those that they need.
+    #[must_use]
+    pub fn behind(&self) -> [(&'static str, u64); 2] {
+        let (last, marks) = (self.last(), *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        let of = |marks: &Sequences| last.iter().zip(marks).map(|(last, mark)| last.saturating_sub(*mark)).sum();
+        [("ledger", of(&marks[0])), ("projector", of(&marks[1]))]
+    }
+
+    /// How long the oldest event waits, at most, that ledger and projector do not both have.
+    #[must_use]
+    pub fn oldest_unshipped(&self) -> Duration {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
+    /// Bytes of files, and requests that have no end yet.
+    #[must_use]
+    pub fn in_use(&self) -> (u64, usize) {
+        let files = self.files();
+        (length(files.segments.len()) * self.config.segment_bytes, self.queue().open.len())
+    }
+
+    /// How many bytes were synced to the disk so far.
+    pub(super) fn synced_up_to(&self) -> watch::Ref<'_, u64> {
+        self.synced.borrow()
     }
 
     /// Told how many bytes were synced to the disk so far.

@@ -1,29 +1,38 @@
 //! Relaying a stream: frames go on as they come, the end is recorded before the client sees it, and a client that leaves ends it.
 //!
 //! The relay is the body of the answer: it runs where the connection is written, without a task or a queue between provider and
-//! client. When the client leaves, the body is dropped; that closes the provider's connection and records the end.
+//! client. When the client leaves, the body is dropped; that closes the provider's connection and records the end, or has the rest read
+//! to learn what the provider bills, where that is configured.
+
+pub mod late;
+pub mod drain;
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use events::request::Outcome;
 use futures_util::{FutureExt, stream};
+use http::{HeaderName, StatusCode, header};
+use serde_json::value::RawValue;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
 use wire::fields::quoted;
 use wire::openai::response::{Ending, Frame};
 use wire::openai::usage::{Timing, UsageBody};
 
 use crate::admission::{Admitted, Charge, End, Served};
-use crate::attempt::upstream::{Failure, Incoming};
+use crate::attempt::upstream::{Failure, Incoming, readable};
+use crate::config::OnDisconnect;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 
-/// How long a stream may be silent before a comment says that it lives.
-const SILENCE: Duration = Duration::from_secs(15);
+/// What tells the client and the proxies between that a silent stream lives.
+const HEARTBEAT: &[u8] = b": AROUTER PROCESSING\n\n";
 /// How long a provider may take to end its answer after the end mark.
 const END_PATIENCE: Duration = Duration::from_millis(100);
 /// How often the cost of a running stream is recorded.
@@ -37,15 +46,44 @@ pub struct Relay {
     incoming: Incoming,
     /// The request's id as a JSON string.
     id: String,
-    /// Ends streams when the gateway must stop.
-    cut: CancellationToken,
+    terms: Terms,
     cutting: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Looks after silence; set again only when it rings, not for each frame.
+    /// Looks after silence and the deadline; set again only when it rings, not for each frame.
     alarm: Pin<Box<Sleep>>,
     frame_at: Instant,
     progress_at: Instant,
     /// How many pieces the client got.
     pieces: u64,
+    /// The provider's `created`, which every piece of one answer has.
+    created_s: Option<i64>,
+    /// The provider's frame with the usage.
+    usage_frame: Option<Bytes>,
+}
+
+/// What a stream is relayed under.
+#[derive(Clone)]
+pub struct Terms {
+    /// Ends streams when the gateway must stop.
+    pub cut: CancellationToken,
+    /// Runs the rest of calls whose clients have left.
+    pub drains: TaskTracker,
+    /// How long a stream may be silent towards its client.
+    pub heartbeat: Duration,
+    /// When it is ended, whatever it says.
+    pub deadline: Instant,
+    /// How long that is from the start, for the message.
+    pub timeout: Duration,
+}
+
+/// The head and body of a streamed answer, which no proxy between may gather or change.
+#[must_use]
+pub fn answer(body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (StatusCode::OK, headers, body).into_response()
 }
 
 /// How the relaying ended.
@@ -58,6 +96,8 @@ enum Stopped {
     Failed(Failure),
     /// The client left.
     ClientLeft,
+    /// It ran as long as a request may.
+    Expired,
     /// The gateway stops.
     Cut,
 }
@@ -71,19 +111,21 @@ enum Next {
 impl Relay {
     /// A stream that has said its first piece.
     #[must_use]
-    pub fn new(admitted: Admitted, served: Served, incoming: Incoming, cut: CancellationToken) -> Self {
+    pub fn new(admitted: Admitted, served: Served, incoming: Incoming, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             id: quoted(admitted.request().as_str()),
-            alarm: Box::pin(tokio::time::sleep(SILENCE.min(incoming.idle))),
-            cutting: Box::pin(cut.clone().cancelled_owned()),
+            alarm: Box::pin(tokio::time::sleep(terms.heartbeat.min(incoming.idle))),
+            cutting: Box::pin(terms.cut.clone().cancelled_owned()),
             admitted: Some(admitted),
             served,
             incoming,
-            cut,
+            terms,
             frame_at: now,
             progress_at: now,
             pieces: 0,
+            created_s: None,
+            usage_frame: None,
         }
     }
 
@@ -102,7 +144,7 @@ impl Relay {
         while self.admitted.is_some() {
             let frames = match self.next().await {
                 Ok(Next::Frames(frames)) => frames,
-                Ok(Next::Silence) => return Some(Bytes::from_static(b": AROUTER PROCESSING\n\n")),
+                Ok(Next::Silence) => return Some(Bytes::from_static(HEARTBEAT)),
                 Err(stopped) => return self.end(&stopped, Vec::with_capacity(512)).await,
             };
             let mut pieces = Vec::with_capacity(frames.iter().map(Bytes::len).sum::<usize>() + 128);
@@ -133,20 +175,35 @@ impl Relay {
         if !matches!(stopped, Stopped::Whole) || self.incoming.finish().now_or_never() == Some(false) {
             self.incoming.close();
         }
-        let created_s = admitted.admitted_at_us() / 1_000_000;
+        let created_s = self.created_s.unwrap_or_else(|| admitted.admitted_at_us() / 1_000_000);
+        self.tell_inconsistent();
         let charge = admitted.finish(&end(stopped, &self.incoming.meter, &self.served)).await;
         let ending = Ending { id: &self.id, model: &self.served.model.id_json, created_s };
         match stopped {
-            Stopped::Whole => last_pieces(&ending, &charge, &mut last),
+            Stopped::Whole => self.last_pieces(&ending, &charge, &mut last),
             Stopped::AtHold => {
                 ending.reason("length", &mut last);
-                last_pieces(&ending, &charge, &mut last);
+                self.last_pieces(&ending, &charge, &mut last);
             }
-            Stopped::Failed(failure) => ending.error(&GatewayError::from(failure).inner_text(), &mut last),
+            Stopped::Failed(failure) => {
+                ending.error(&GatewayError::of_provider(failure, &self.served.model.provider.slug).inner_text(), &mut last);
+            }
+            Stopped::Expired => ending.error(&GatewayError::TooLong(self.terms.timeout.as_secs()).inner_text(), &mut last),
             Stopped::Cut => ending.error(&GatewayError::Upstream("the gateway is stopping".to_owned()).inner_text(), &mut last),
             Stopped::ClientLeft => return None,
         }
         Some(Bytes::from(last))
+    }
+
+    fn last_pieces(&self, ending: &Ending<'_>, charge: &Charge, into: &mut Vec<u8>) {
+        ending.usage(self.usage_frame.as_ref(), |provider| usage(charge, provider), into);
+        Ending::done(into);
+    }
+
+    fn tell_inconsistent(&self) {
+        if self.incoming.meter.is_inconsistent() {
+            inconsistent(&self.served);
+        }
     }
 
     /// The next frames, or that nothing came for a while.
@@ -161,47 +218,79 @@ impl Relay {
                     self.frame_at = Instant::now();
                     return match frames {
                         Ok(Some(frames)) => Ok(Next::Frames(frames)),
-                        // A finish reason was said: only the end mark is missing.
-                        Ok(None) if self.incoming.meter.finish_reason.is_some() => Err(Stopped::Whole),
-                        Ok(None) => Err(Stopped::Failed(Failure::Cut)),
-                        Err(failure) => Err(Stopped::Failed(failure)),
+                        Ok(None) => Err(self.broken(Failure::Cut)),
+                        Err(failure) => Err(self.broken(failure)),
                     };
                 }
                 () = &mut self.cutting => return Err(Stopped::Cut),
                 () = &mut self.alarm => {}
             }
-            let (silent, every) = (self.frame_at.elapsed(), SILENCE.min(self.incoming.idle));
-            if silent >= self.incoming.idle {
-                return Err(Stopped::Failed(Failure::Timeout));
+            let (now, heartbeat) = (Instant::now(), self.terms.heartbeat);
+            if now >= self.terms.deadline {
+                return Err(Stopped::Expired);
             }
-            let is_silent = silent >= every;
-            let until =
-                if is_silent { Instant::now() + every.min(self.incoming.idle.saturating_sub(silent)) } else { self.frame_at + every };
-            self.alarm.as_mut().reset(until.into());
+            let dies_at = self.incoming.heard_at + self.incoming.idle;
+            if now >= dies_at {
+                return Err(self.broken(Failure::Timeout));
+            }
+            let is_silent = self.frame_at.elapsed() >= heartbeat;
+            let beats_at = if is_silent { now + heartbeat } else { self.frame_at + heartbeat };
+            self.alarm.as_mut().reset(beats_at.min(dies_at).min(self.terms.deadline).into());
             if is_silent {
                 return Ok(Next::Silence);
             }
         }
     }
 
+    /// How a stream ends that breaks off: whole, when a finish reason was said and only the end mark or an odd trailer is wrong.
+    fn broken(&self, failure: Failure) -> Stopped {
+        if self.incoming.meter.finish_reason.is_some() { Stopped::Whole } else { Stopped::Failed(failure) }
+    }
+
     /// Frames as the client gets them, and why nothing more comes, when so.
     fn translate(&mut self, frames: &[Bytes], pieces: &mut Vec<u8>) -> Option<Stopped> {
-        let admitted = self.admitted.as_ref()?;
         for frame in frames {
-            let chunk = match Frame::parse(frame) {
-                Ok(Frame::Chunk(chunk)) => chunk,
-                Ok(Frame::Done) => return Some(Stopped::Whole),
-                Ok(Frame::Error(message)) => return Some(Stopped::Failed(Failure::Reported(message))),
-                Err(_) => return Some(Stopped::Failed(Failure::Malformed)),
+            let stopped = match Frame::parse(frame) {
+                Ok(frame_read) => self.relay(frame, frame_read, pieces),
+                Err(error) => self.relay_mended(frame, error.into(), pieces),
             };
-            self.incoming.meter.note(&chunk.said, chunk.usage, chunk.service_tier.clone());
-            if chunk.has_choices {
-                let (_, beyond) = admitted.cost(&self.served, &self.incoming.meter.relayed());
-                if beyond.0 > 0 {
-                    return Some(Stopped::AtHold);
-                }
-                chunk.write(&self.id, &self.served.model.id_json, pieces);
+            if stopped.is_some() {
+                return stopped;
             }
+        }
+        None
+    }
+
+    /// A frame that cannot be read as it is, as the frames that it may have meant.
+    fn relay_mended(&mut self, frame: &Bytes, failure: Failure, pieces: &mut Vec<u8>) -> Option<Stopped> {
+        let mended = if matches!(failure, Failure::Malformed) { readable(frame.clone()) } else { Vec::new() };
+        if mended.is_empty() || mended[..] == [frame.clone()] {
+            return Some(self.broken(failure));
+        }
+        mended.iter().find_map(|frame| match Frame::parse(frame) {
+            Ok(frame_read) => self.relay(frame, frame_read, pieces),
+            Err(error) => Some(self.broken(error.into())),
+        })
+    }
+
+    fn relay(&mut self, bytes: &Bytes, frame: Frame<'_>, pieces: &mut Vec<u8>) -> Option<Stopped> {
+        let chunk = match frame {
+            Frame::Chunk(chunk) => chunk,
+            Frame::Done => return Some(Stopped::Whole),
+        };
+        if chunk.usage.is_some() {
+            self.usage_frame = Some(bytes.clone());
+        }
+        self.incoming.meter.note(&chunk.said, chunk.usage, chunk.service_tier.clone());
+        if chunk.is_relayed {
+            if self.created_s.is_none() {
+                self.created_s = chunk.created_s();
+            }
+            let (_, beyond) = self.admitted.as_ref()?.cost(&self.served, &self.incoming.meter.relayed());
+            if beyond.0 > 0 {
+                return Some(Stopped::AtHold);
+            }
+            chunk.write(&self.id, &self.served.model.id_json, pieces);
         }
         None
     }
@@ -210,12 +299,25 @@ impl Relay {
 impl Drop for Relay {
     /// Dropped before its end: the client left, or its connection was closed because the gateway stops.
     fn drop(&mut self) {
-        if let Some(admitted) = self.admitted.take() {
-            self.incoming.close();
-            let stopped = if self.cut.is_cancelled() { Stopped::Cut } else { Stopped::ClientLeft };
-            admitted.finish_now(&end(&stopped, &self.incoming.meter, &self.served));
+        let Some(admitted) = self.admitted.take() else { return };
+        let is_cut = self.terms.cut.is_cancelled();
+        let drains = self.served.model.provider.on_disconnect == OnDisconnect::Drain && self.incoming.is_open() && !is_cut;
+        if drains && tokio::runtime::Handle::try_current().is_ok() {
+            let drain = drain::Drain { admitted, served: self.served.clone(), incoming: self.incoming.take(), cut: self.terms.cut.clone() };
+            self.terms.drains.spawn(drain.run());
+            return;
         }
+        self.incoming.close();
+        self.tell_inconsistent();
+        let stopped = if is_cut { Stopped::Cut } else { Stopped::ClientLeft };
+        admitted.finish_now(&end(&stopped, &self.incoming.meter, &self.served));
     }
+}
+
+/// Tells the operator that a provider counts in a way that is not known here: what it bills may not be what is charged.
+pub fn inconsistent(served: &Served) {
+    let (provider, model) = (served.model.provider.slug.as_str(), served.model.id.as_str());
+    tracing::error!(provider, model, "{provider} reports a total for {model} that its parts do not sum to: check how it counts tokens");
 }
 
 fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
@@ -223,12 +325,13 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
         Stopped::Whole | Stopped::AtHold => Outcome::Finished,
         Stopped::Failed(_) => Outcome::Failed,
         Stopped::ClientLeft => Outcome::Cancelled,
-        Stopped::Cut => Outcome::Aborted,
+        Stopped::Cut | Stopped::Expired => Outcome::Aborted,
     };
     let measured = match stopped {
         // The client has the pieces; nobody has told their number, which is what they are charged by.
         Stopped::AtHold => Measured { tokens: meter.relayed(), provenance: events::Provenance::Measured },
-        Stopped::Whole | Stopped::Failed(_) | Stopped::ClientLeft | Stopped::Cut => meter.measured(),
+        Stopped::Whole | Stopped::Failed(_) => meter.measured(),
+        Stopped::ClientLeft | Stopped::Cut | Stopped::Expired => meter.abandoned(),
     };
     let finish_reason = if matches!(stopped, Stopped::AtHold) { Some("length".to_owned()) } else { meter.finish_reason.clone() };
     let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
@@ -236,14 +339,9 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
     End { outcome, status, finish_reason, served: Some(Served { tier, ..served.clone() }), measured }
 }
 
-fn last_pieces(ending: &Ending<'_>, charge: &Charge, into: &mut Vec<u8>) {
-    ending.usage(&usage(charge), into);
-    Ending::done(into);
-}
-
-/// The usage object that a client gets.
+/// The usage object that a client gets, over the provider's own.
 #[must_use]
-pub fn usage(charge: &Charge) -> String {
+pub fn usage(charge: &Charge, provider: Option<&RawValue>) -> String {
     let timing = Timing { latency_us: Some(charge.latency_us), ttft_us: charge.ttft_us };
-    UsageBody::new(&charge.tokens, charge.status, charge.cost, timing).to_text()
+    UsageBody::new(&charge.tokens, charge.status, charge.cost, timing).over(provider)
 }

@@ -49,8 +49,14 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
 fn content(command: &PostCredit) -> String {
     let account = &command.account;
     match &command.command {
-        CreditCommand::Grant { amount_nanos, .. } => format!("{account}:grant:{}", amount_nanos.0),
+        CreditCommand::Grant { amount_nanos, priority: None, expires_at_us: None } => format!("{account}:grant:{}", amount_nanos.0),
+        CreditCommand::Grant { amount_nanos, priority, expires_at_us } => {
+            format!("{account}:grant:{}:{}:{}", amount_nanos.0, priority.unwrap_or(PRIORITY_DEFAULT), expires_at_us.unwrap_or_default())
+        }
         CreditCommand::Adjust { amount_nanos } => format!("{account}:adjustment:{}", amount_nanos.0),
+        CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us: Some(expires), is_expiry_given: true } => {
+            format!("{account}:credit:{}:{}:{expires}", amount_nanos.0, fee_nanos.0)
+        }
         CreditCommand::Purchase { amount_nanos, fee_nanos, .. } => format!("{account}:credit:{}:{}", amount_nanos.0, fee_nanos.0),
         CreditCommand::Refund { purchase } => format!("{account}:refund:{purchase}"),
     }
@@ -106,7 +112,7 @@ impl Desk {
                 self.burn(id, taken);
                 self.changed(command, change(command, CreditKind::Adjustment, *amount_nanos), now_us)
             }
-            CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us } => {
+            CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us, .. } => {
                 // What was paid comes in whole, and the fee goes out of it: both are seen.
                 let paid = grant(Origin::Bought, amount_nanos.saturating_add(*fee_nanos), None, *expires_at_us);
                 let mut answer = self.bring(command, CreditKind::Purchase, paid, now_us);

@@ -2,5 +2,6 @@
 
 pub mod windows;
 pub mod repo;
+pub mod claim;
 
 pub use windows::Period;

@@ -48,12 +48,15 @@ impl Unfinished {
                 if let Ok(started) = envelope.payload::<RequestStarted>()
                     && started.lease.as_str() == lease
                 {
-                    self.0.insert(started.request.to_string(), (started, None));
+                    // A long one is recorded again and again: it is still the same.
+                    self.0.entry(started.request.to_string()).or_insert((started, None));
                 }
             }
             RequestProgress::KIND => {
-                if let Some((_, progress)) = self.0.get_mut(envelope.subject) {
-                    *progress = envelope.payload().ok();
+                if let (Some((_, known)), Ok(progress)) = (self.0.get_mut(envelope.subject), envelope.payload::<RequestProgress>())
+                    && known.as_ref().is_none_or(|known| known.cost_nanos <= progress.cost_nanos)
+                {
+                    *known = Some(progress);
                 }
             }
             RequestFinished::KIND => {

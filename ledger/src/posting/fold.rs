@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use eventlog::store::{placeholders, portions};
 use eventlog::{Event, Fold, Rejected};
 use events::Payload;
+use events::envelope::RawEnvelope;
 use events::damaged::UsageDamaged;
 use events::usage_recorded::UsageRecorded;
 use sha2::{Digest, Sha256};
@@ -30,6 +31,9 @@ impl PostUsage {
         Self { ledger, doubts: AtomicBool::new(true) }
     }
 }
+
+/// The most that a request can cost: ten million USD. Sums of many stay within an i64.
+const COST_NANOS_MAX: i64 = 10_000_000 * 1_000_000_000;
 
 /// What is posted already, by event id and by request.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +67,10 @@ impl Known {
 }
 
 impl Fold for PostUsage {
+    fn owes<'e>(&self, event: &RawEnvelope<'e>) -> Option<&'e str> {
+        Some(event.account)
+    }
+
     async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
         let mut rejected = Vec::new();
         let mut charges = Vec::with_capacity(events.len());
@@ -107,8 +115,8 @@ pub fn read(event: &Event<'_>) -> Result<Charge, String> {
         return Err(format!("unknown type {}", event.envelope.kind));
     }
     let usage: UsageRecorded = event.envelope.payload().map_err(|error| error.to_string())?;
-    if usage.cost_nanos.0 < 0 {
-        return Err("a negative cost".to_owned());
+    if !(0..=COST_NANOS_MAX).contains(&usage.cost_nanos.0) {
+        return Err(format!("a cost of {} nano-USD, which no request can have", usage.cost_nanos.0));
     }
     Ok(Charge {
         event_id: event.envelope.id.to_owned(),

@@ -19,6 +19,7 @@ use crate::desk::{Desk, Fact};
 use crate::outbox::{self, Message};
 use crate::posting::{Charge, fold::read};
 use crate::process::Ledger;
+use crate::signing::SigningKeyError;
 
 /// Facts read at once.
 const BATCH: usize = 500;
@@ -46,6 +47,9 @@ pub enum CatchUpError {
     /// What is in the log is no fact of a ledger.
     #[error("stream LEDGER has an event that cannot be read: {0}")]
     Envelope(#[from] EnvelopeError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] SigningKeyError),
     /// A newer ledger's.
     #[error("stream LEDGER has facts of the type {0}, which this version does not know: use the version that wrote them")]
     Unknown(String),
@@ -80,16 +84,24 @@ struct Told {
 /// # Errors
 /// When the books and the log do not fit, or NATS or the database fails.
 pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<u64, CatchUpError> {
-    let last = log.last_event(Stream::Ledger).await?;
-    // A stream that was made anew says nothing of what the archive has from before.
-    let Some(last) = (if last.is_none() { log.last_archived(Stream::Ledger).await? } else { last }) else { return Ok(0) };
-    let end = log.last_sequence(Stream::Ledger).await?;
-    let envelope = RawEnvelope::parse(&last.payload)?;
-    let told = envelope.sequence_number()?;
-    let written = outbox::adopt(ledger, envelope.source).await?;
+    // A stream that was made anew says nothing of what the archive has from before: then the archive's last fact counts.
+    let (last, end) = outbox::last_fact(ledger, log).await?;
+    let Some(last) = last else {
+        let written = outbox::written(ledger).await?;
+        return match &ledger.new_key {
+            // The next start must not take the new key for the right one.
+            Some(path) if end > 0 && written == 0 => {
+                std::fs::remove_file(path).map_err(|cause| SigningKeyError::File { path: path.clone(), cause })?;
+                Err(SigningKeyError::Missing(path.clone()).into())
+            }
+            Some(_) | None => Ok(0),
+        };
+    };
+    let told = last.sequence;
+    let written = outbox::adopt(ledger, &last.source).await?;
     if told <= written {
         return match outbox::event_at(ledger, told).await? {
-            Some(id) if id != last.id && until.is_none() => Err(CatchUpError::Fork(told)),
+            Some(id) if id != last.event_id && until.is_none() => Err(CatchUpError::Fork(told)),
             Some(_) | None => Ok(0),
         };
     }
@@ -123,8 +135,12 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
         let batch = facts.next_batch(BATCH, LINGER).await?;
         is_read = facts.has_read(end);
         for record in batch {
-            let sequence = RawEnvelope::parse(&record.payload)?.sequence_number()?;
-            if ids.insert(sequence, record.id.clone()).is_some_and(|other| other != record.id) {
+            let Some(envelope) = outbox::envelope(&ledger.keys, &record) else {
+                tracing::error!(at = record.sequence, "an event of stream LEDGER that no ledger of ours signed is skipped");
+                continue;
+            };
+            let (sequence, id) = (envelope.sequence_number()?, envelope.id.to_owned());
+            if ids.insert(sequence, id.clone()).is_some_and(|other| other != id) {
                 return Err(CatchUpError::Fork(sequence));
             }
             // What was sent twice, and what the books have.
@@ -135,7 +151,7 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
                 return Err(CatchUpError::Missing { needed: at + 1, found: sequence });
             }
             at = sequence;
-            told.push(tell(record)?);
+            told.push(tell(&record)?);
         }
         // Before anything of another story is made: the next start could not tell any more.
         if let Some(sequence) = outbox::differs(ledger, &ids).await? {
@@ -242,7 +258,7 @@ fn charge(record: &Record) -> Option<Charge> {
     read(&Event { record, envelope }).ok()
 }
 
-fn tell(record: Record) -> Result<Told, CatchUpError> {
+fn tell(record: &Record) -> Result<Told, CatchUpError> {
     let envelope = RawEnvelope::parse(&record.payload)?;
     let sequence = envelope.sequence_number()?;
     let fact = match envelope.kind {
@@ -252,7 +268,7 @@ fn tell(record: Record) -> Result<Told, CatchUpError> {
         other => return Err(CatchUpError::Unknown(other.to_owned())),
     };
     let payload = String::from_utf8_lossy(&record.payload).into_owned();
-    let message = Message { event_id: record.id, subject: outbox::subject_of(&fact), payload };
+    let message = Message { event_id: envelope.id.to_owned(), subject: outbox::subject_of(&fact), payload };
     Ok(Told { fact, sequence, message })
 }
 

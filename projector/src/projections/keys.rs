@@ -2,7 +2,7 @@
 
 use eventlog::{Event, Fold, Rejected};
 use events::Payload;
-use events::control::{AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::control::{AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use sqlx::{Any, AnyConnection};
 
 /// The fold of `CONTROL`.
@@ -25,7 +25,7 @@ impl Fold for KeyNames {
 fn key(event: &Event<'_>) -> Result<Option<Key>, String> {
     let envelope = &event.envelope;
     let read = match envelope.kind {
-        AccountCreated::KIND => return Ok(None),
+        AccountCreated::KIND | AccountUpdated::KIND => return Ok(None),
         KeyCreated::KIND => envelope.payload::<KeyCreated>().map(|event| event.key),
         KeyUpdated::KIND => envelope.payload::<KeyUpdated>().map(|event| event.key),
         KeyDisabled::KIND => envelope.payload::<KeyDisabled>().map(|event| event.key),

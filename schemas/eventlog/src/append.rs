@@ -34,6 +34,10 @@ impl Log {
     /// # Errors
     /// When the server is away, refuses, or does not acknowledge in time.
     pub async fn append(&self, events: Vec<Outgoing>) -> Result<(), LogError> {
+        self.wrote(self.append_all(events).await)
+    }
+
+    async fn append_all(&self, events: Vec<Outgoing>) -> Result<(), LogError> {
         let mut pending = Vec::with_capacity(events.len());
         for event in events {
             pending.push(self.publish(event).await?);
@@ -48,6 +52,10 @@ impl Log {
     /// # Errors
     /// When the stream ends elsewhere (read its end again), or the server is away, refuses, or does not acknowledge in time.
     pub async fn append_behind(&self, tail: u64, events: Vec<Outgoing>) -> Result<u64, LogError> {
+        self.wrote(self.append_row(tail, events).await)
+    }
+
+    async fn append_row(&self, tail: u64, events: Vec<Outgoing>) -> Result<u64, LogError> {
         let mut pending = Vec::with_capacity(events.len());
         let mut before: Option<String> = None;
         for (behind, event) in (tail..).zip(events) {
@@ -81,6 +89,10 @@ impl Log {
     /// # Errors
     /// When the server is away, refuses, or does not acknowledge in time.
     pub async fn send(&self, events: Vec<Outgoing>) -> Result<(), LogError> {
+        self.wrote(self.send_all(events).await)
+    }
+
+    async fn send_all(&self, events: Vec<Outgoing>) -> Result<(), LogError> {
         let last = Stream::ALL.map(|stream| events.iter().rposition(|event| event.stream == stream));
         let mut pending = Vec::with_capacity(Stream::ALL.len());
         for (index, event) in events.into_iter().enumerate() {

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::{Log, LogError};
 use crate::quarantine;
 use crate::sources::Sources;
-use crate::store::{Store, for_update};
+use crate::store::{Store, for_update, is_data_error};
 use crate::tail::{Checkpoint, Record, Tail, TailError};
+use crate::throttle::Throttle;
 
 /// How events are gathered into transactions.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,11 @@ pub struct Rejected<'a> {
 
 /// What a reader makes of events.
 pub trait Fold: Send + Sync {
+    /// The account that may owe something by an event which the database refuses.
+    fn owes<'e>(&self, _event: &RawEnvelope<'e>) -> Option<&'e str> {
+        None
+    }
+
     /// Applies events; what cannot be applied is given back and set aside. Called again with the same events after a failure.
     fn apply<'e>(
         &self,
@@ -83,6 +89,8 @@ pub struct Reader<F> {
     pub progress: watch::Sender<Progress>,
     /// How events are gathered.
     pub pace: Pace,
+    /// What goes wrong and is tried again.
+    pub troubles: Throttle,
 }
 
 /// How far a reader is.
@@ -121,10 +129,10 @@ impl<F: Fold> Reader<F> {
                 Ok(()) => return,
                 Err(Stop::Tail(TailError::Reconnected)) => {}
                 Err(error) => {
-                    tracing::warn!(stream = self.stream.name(), %error, "reading {} stopped and starts again: {error}", self.stream.name());
+                    let wait = trouble(&self.troubles, self.stream, &error);
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = tokio::time::sleep(RETRY) => {}
+                        () = tokio::time::sleep(wait) => {}
                     }
                 }
             }
@@ -155,13 +163,8 @@ impl<F: Fold> Reader<F> {
             if batch.is_empty() {
                 return Ok(());
             }
-            let read = Batch::read(&batch);
-            let next = match self.commit(&read, checkpoint.as_ref(), &mut sources, &tail.identity).await {
-                Err(Stop::Database(error)) if is_known_already(&error) => {
-                    self.commit(&read, checkpoint.as_ref(), &mut sources, &tail.identity).await?
-                }
-                done => done?,
-            };
+            let next = self.commit_parts(Batch::read(&batch), checkpoint.clone(), &mut sources, &tail.identity).await?;
+            self.troubles.succeeded();
             self.progress.send_replace(Progress {
                 sequence: next.sequence,
                 event_id: next.event_id.clone(),
@@ -171,6 +174,34 @@ impl<F: Fold> Reader<F> {
             checkpoint = Some(next);
         }
         Ok(())
+    }
+
+    /// Commits a batch. Where the database refuses it for what an event holds, that event is found by halves and set aside, so that it stops
+    /// nobody else's.
+    async fn commit_parts(
+        &self,
+        batch: Batch<'_>,
+        mut checkpoint: Option<Checkpoint>,
+        sources: &mut Sources,
+        identity: &str,
+    ) -> Result<Checkpoint, Stop> {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let committed = match self.commit(&part, checkpoint.as_ref(), sources, identity).await {
+                Err(Stop::Database(error)) if is_known_already(&error) => self.commit(&part, checkpoint.as_ref(), sources, identity).await,
+                done => done,
+            };
+            match committed {
+                Ok(next) => checkpoint = Some(next),
+                Err(Stop::Database(error)) if is_data_error(&error) => {
+                    // The sources noted what was not committed.
+                    *sources = Sources::load(&mut *self.store.reads.acquire().await?, self.stream).await?;
+                    parts.extend(part.halves(&error, &self.fold).into_iter().rev());
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        checkpoint.ok_or(Stop::Moved)
     }
 
     async fn commit(
@@ -193,6 +224,16 @@ impl<F: Fold> Reader<F> {
     }
 }
 
+/// Says that reading stopped, once in a while; returns how long to wait before it starts again.
+pub(crate) fn trouble(troubles: &Throttle, stream: Stream, error: &Stop) -> Duration {
+    let (wait, said) = troubles.failed();
+    let stream = stream.name();
+    if let Some(unsaid) = said {
+        tracing::warn!(stream, unsaid, %error, "reading {stream} stopped and starts again: {error}");
+    }
+    wait
+}
+
 /// Whether a transaction failed because something of it is there already: a fold that had not looked looks when it is called again.
 pub(crate) fn is_known_already(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
@@ -201,8 +242,18 @@ pub(crate) fn is_known_already(error: &sqlx::Error) -> bool {
 /// Events with their envelopes and their numbers in their sources, or why these cannot be read.
 pub(crate) struct Batch<'a>(pub Vec<(&'a Record, Read<'a>)>);
 
-/// An envelope and its number in its source, or one sentence.
-type Read<'a> = Result<(RawEnvelope<'a>, u64), String>;
+/// An envelope and its number in its source, or why there is none.
+type Read<'a> = Result<(RawEnvelope<'a>, u64), Unreadable<'a>>;
+
+/// An event that is set aside before it is applied.
+pub(crate) struct Unreadable<'a> {
+    /// One sentence.
+    pub reason: String,
+    /// The place in its source, where that is known.
+    pub from: Option<(&'a str, u64)>,
+    /// The account that may owe something by it.
+    pub parks: Option<&'a str>,
+}
 
 impl<'a> Batch<'a> {
     /// Reads envelopes.
@@ -210,7 +261,7 @@ impl<'a> Batch<'a> {
         let read = |record: &'a Record| {
             let read =
                 RawEnvelope::parse(&record.payload).and_then(|envelope| envelope.sequence_number().map(|sequence| (envelope, sequence)));
-            read.map_err(|error| error.to_string())
+            read.map_err(|error| Unreadable { reason: error.to_string(), from: None, parks: None })
         };
         Self(records.iter().map(|record| (record, read(record))).collect())
     }
@@ -226,13 +277,31 @@ impl<'a> Batch<'a> {
     ) -> Result<(), sqlx::Error> {
         let mut events = Vec::with_capacity(self.0.len());
         for (record, read) in &self.0 {
-            if let Ok((envelope, sequence)) = read {
-                sources.note(envelope.source, *sequence);
-                events.push(Event { record, envelope: *envelope });
+            match read {
+                Ok((envelope, sequence)) => {
+                    sources.note(envelope.source, *sequence);
+                    events.push(Event { record, envelope: *envelope });
+                }
+                Err(Unreadable { from: Some((source, sequence)), .. }) => sources.note(source, *sequence),
+                Err(Unreadable { from: None, .. }) => {}
             }
         }
         apply(connection, fold, stream, &events, &self.broken(), now_us).await?;
         sources.save(connection, stream).await
+    }
+
+    /// Its two halves; of a single event, that it cannot be applied, and why.
+    pub fn halves<F: Fold>(mut self, error: &sqlx::Error, fold: &F) -> Vec<Self> {
+        if self.0.len() > 1 {
+            let second = self.0.split_off(self.0.len() / 2);
+            return vec![self, Self(second)];
+        }
+        let refused = self.0.pop().map(|(record, read)| {
+            let parks = read.as_ref().ok().and_then(|(envelope, _)| fold.owes(envelope));
+            let from = read.as_ref().ok().map(|(envelope, sequence)| (envelope.source, *sequence));
+            (record, Err(Unreadable { reason: format!("the database refuses it: {error}"), from, parks }))
+        });
+        refused.into_iter().map(|refused| Self(vec![refused])).collect()
     }
 
     /// Where a reader is that has read all of it.
@@ -243,8 +312,11 @@ impl<'a> Batch<'a> {
 
     /// Those that cannot be read.
     pub fn broken(&self) -> Vec<Rejected<'a>> {
-        let reason = |read: &Result<_, String>| read.as_ref().err().cloned();
-        self.0.iter().filter_map(|(record, read)| Some(Rejected { record, reason: reason(read)?, parks: None })).collect()
+        let rejected = |(record, read): &(&'a Record, Read<'a>)| {
+            let Unreadable { reason, parks, .. } = read.as_ref().err()?;
+            Some(Rejected { record, reason: reason.clone(), parks: *parks })
+        };
+        self.0.iter().filter_map(rejected).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The event log: append, read from a checkpoint, ask and answer. The only crate that speaks NATS.
 
+pub mod access;
+pub mod throttle;
 pub mod connect;
 pub mod streams;
 pub mod append;
@@ -15,6 +17,7 @@ pub mod share;
 pub mod quarantine;
 pub mod digest;
 
+pub use access::{Access, Credentials};
 pub use append::Outgoing;
 pub use archive::Archive;
 pub use ask::{Answerer, AskError, Asker};
@@ -22,4 +25,5 @@ pub use connect::{Log, LogError};
 pub use consume::{Event, Fold, Pace, Progress, Reader, Rejected};
 pub use share::SharedReader;
 pub use store::{Store, StoreError};
+pub use throttle::Throttle;
 pub use tail::{Checkpoint, Record, Tail, TailError};

@@ -92,6 +92,31 @@ impl Log {
         Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
     }
 
+    /// The last event of a stream that `is_ours`, looked for from its end, and the stream's last sequence; from the archive, when the stream
+    /// has none.
+    ///
+    /// # Errors
+    /// When the server or the archive is away or refuses.
+    pub async fn last_event_of(&self, stream: Stream, is_ours: impl Fn(&Record) -> bool) -> Result<(Option<Record>, u64), LogError> {
+        let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
+        let state = handle.get_info().await.map_err(LogError::server)?.state;
+        let last = state.last_sequence;
+        if last > 0 && state.messages > 0 {
+            for sequence in (state.first_sequence..=last).rev() {
+                let message = handle.get_raw_message(sequence).await.map_err(LogError::server)?;
+                let record = Record { sequence, id: message_id(&message.headers), payload: message.payload };
+                if is_ours(&record) {
+                    return Ok((Some(record), last));
+                }
+            }
+        }
+        let archived = self.last_archived(stream).await?.filter(|record| is_ours(record));
+        if archived.is_none() && state.messages == 0 && last > 0 {
+            return Err(LogError::Aged { stream: stream.name(), behind: 0, first: last + 1 });
+        }
+        Ok((archived, last))
+    }
+
     /// The last event of a stream that the archive has, when there is one.
     ///
     /// # Errors

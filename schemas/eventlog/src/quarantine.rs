@@ -25,14 +25,19 @@ pub async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected:
     )
     .bind(stream.name())
     .bind(i64::try_from(rejected.record.sequence).unwrap_or(i64::MAX))
-    .bind(rejected.record.id.clone())
-    .bind(rejected.reason.clone())
-    .bind(String::from_utf8_lossy(&rejected.record.payload).into_owned())
+    .bind(storable(&rejected.record.id))
+    .bind(storable(&rejected.reason))
+    .bind(storable(&String::from_utf8_lossy(&rejected.record.payload)))
     .bind(now_us)
-    .bind(rejected.parks.map(str::to_owned))
+    .bind(rejected.parks.map(storable))
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A text that every database takes: PostgreSQL has no NUL.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// Whether an event that nobody has decided about keeps an account from getting new leases.

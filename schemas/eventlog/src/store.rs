@@ -138,12 +138,28 @@ impl Store {
     }
 
     async fn begin_behind(&self, lock: &'static str) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        let mut transaction = self.writes.begin_with(self.begin).await?;
+        let mut transaction = match self.writes.begin_with(self.begin).await {
+            Err(error) if is_spoiled(&error) => {
+                self.discard_spoiled().await?;
+                self.writes.begin_with(self.begin).await?
+            }
+            begun => begun?,
+        };
         self.timeline.holds()?;
         if !self.is_sqlite() {
             sqlx::query::<Any>(lock).execute(&mut *transaction).await?;
         }
         Ok(transaction)
+    }
+
+    /// Closes pooled connections that a failed transaction has spoiled: the database has rolled it back by itself, a full disk makes it do so,
+    /// and the connection still counts it as open.
+    async fn discard_spoiled(&self) -> Result<(), sqlx::Error> {
+        for _ in 0..self.writes.size().max(1) {
+            let mut connection = self.writes.acquire().await?;
+            connection.close_on_drop();
+        }
+        Ok(())
     }
 
     /// How many transactions of one reader may run beside each other; one on `SQLite`.
@@ -179,6 +195,27 @@ impl Store {
     pub async fn close(&self) {
         self.writes.close().await;
         self.reads.close().await;
+    }
+}
+
+/// Whether a connection cannot begin a transaction because it believes that it is in one.
+fn is_spoiled(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::InvalidSavePointStatement) || error.to_string().contains("transaction depth")
+}
+
+/// Whether a transaction failed for what was to be written, and not because the database is away, full or busy: trying again is of no use.
+/// Classes 22 (data) and 23 (constraints) of SQLSTATE; on `SQLite` constraints, mismatches and sizes.
+#[must_use]
+pub fn is_data_error(error: &sqlx::Error) -> bool {
+    let of_code = |code: &str| {
+        let sqlstate = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
+        // The low byte of SQLite's extended codes: TOOBIG, CONSTRAINT, MISMATCH.
+        let sqlite = code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)) && code.len() < 5;
+        sqlstate || sqlite
+    };
+    match error {
+        sqlx::Error::Encode(_) => true,
+        other => other.as_database_error().and_then(|error| error.code()).is_some_and(|code| of_code(&code)),
     }
 }
 
@@ -230,13 +267,15 @@ fn values(sqlite: bool, rows: usize, columns: usize) -> String {
     text
 }
 
+/// An address as it may be shown: no password, and no parameters, which may hold one.
 fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
+    let address = url.split(['?', '#']).next().unwrap_or_default();
+    match (address.find("://"), address.rfind('@')) {
         (Some(start), Some(at)) if at > start => {
-            let user = url[start + 3..at].split(':').next().unwrap_or_default();
-            format!("{}://{user}@{}", &url[..start], &url[at + 1..])
+            let user = address[start + 3..at].split(':').next().unwrap_or_default();
+            format!("{}://{user}@{}", &address[..start], &address[at + 1..])
         }
-        _ => url.to_owned(),
+        _ => address.to_owned(),
     }
 }
 
@@ -248,6 +287,8 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(without_password("postgres://u:secret@h:5/d"), "postgres://u@h:5/d");
         assert_eq!(without_password("sqlite:///a/b.db"), "sqlite:///a/b.db");
+        assert_eq!(without_password("postgres://h/d?user=u&password=secret"), "postgres://h/d");
+        assert_eq!(without_password("postgres://u:se?cret@h/d").contains("cret"), false);
     }
 
     #[test]

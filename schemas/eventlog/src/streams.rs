@@ -11,13 +11,25 @@ use crate::connect::{Log, LogError};
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 impl Log {
-    /// Makes every stream exist, and refuses one whose settings could lose events.
+    /// Makes every stream exist, and refuses one whose settings could lose events. The ledger does that.
     ///
     /// # Errors
     /// When the server refuses, or a stream has dangerous settings.
     pub async fn prepare(&self, replicas: usize) -> Result<(), LogError> {
         for stream in Stream::ALL {
             let info = self.jetstream.get_or_create_stream(config(stream, replicas)).await.map_err(LogError::server)?;
+            check(stream, &info.cached_info().config)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether every stream is there, with settings that lose no events.
+    ///
+    /// # Errors
+    /// When one is not there, or has dangerous settings.
+    pub async fn inspect(&self) -> Result<(), LogError> {
+        for stream in Stream::ALL {
+            let info = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
             check(stream, &info.cached_info().config)?;
         }
         Ok(())

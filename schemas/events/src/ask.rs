@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -208,6 +209,9 @@ pub enum CreditCommand {
         fee_nanos: Nanos,
         /// When what is left of it goes, microseconds since 1970; absent = never.
         expires_at_us: Option<i64>,
+        /// Whether that was asked for: if not, it follows from when the command came.
+        #[serde(default)]
+        is_expiry_given: bool,
     },
     /// The unspent part of a purchase goes back, within 24 hours.
     Refund {
@@ -269,6 +273,48 @@ pub struct KeySpend {
 impl Question for AskKeySpend {
     const NAME: &'static str = "key_spend";
     type Answer = BTreeMap<KeyHash, KeySpend>;
+}
+
+/// Claims the next revision of a key, so that of two changes that were made of the same state only one counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRevision {
+    /// The key.
+    pub key: KeyHash,
+    /// The revision that the change was made of.
+    pub known: u64,
+    /// Takes the next one in any case: the change does not depend on what others changed.
+    pub wins: bool,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "claim")]
+pub enum RevisionClaim {
+    /// The change may be recorded under this revision, within [`CLAIM_LASTS`].
+    Granted {
+        /// The revision.
+        revision: u64,
+    },
+    /// Another change came first: read the key again.
+    Behind,
+}
+
+/// How long a claimed revision may wait to be recorded.
+pub const CLAIM_LASTS: Duration = Duration::from_secs(5);
+
+impl Question for ClaimRevision {
+    const NAME: &'static str = "claim_revision";
+    type Answer = RevisionClaim;
+}
+
+/// Asks whether a reader's database takes writes now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeWrite {}
+
+impl Question for ProbeWrite {
+    const NAME: &'static str = "probe_write";
+    /// True; a database that takes none gives no answer.
+    type Answer = bool;
 }
 
 /// How many accounts there are; zero means a first start.

@@ -1,4 +1,4 @@
-//! Who calls, as the gateway tells the ledger and the projector: a signed header.
+//! What the processes prove to each other by the secret that they share: who calls a read route, and who asks a question.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,35 +31,75 @@ struct Signed {
     signed_at_us: i64,
 }
 
+/// Why a signature is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// It is none of this secret's, or of another message.
+    #[error("it is not signed with the same internal.secret")]
+    Forged,
+    /// It holds, but was made at another time: the clocks of the two machines differ, or it is sent again.
+    #[error("it was signed more than 30 s before or after this machine's time: set the clocks of both machines by NTP")]
+    Time,
+}
+
 /// The secret that gateway, ledger and projector share; at least 32 characters when configured.
 #[derive(Clone)]
 pub struct InternalSecret(pub Vec<u8>);
 
 impl InternalSecret {
-    /// The header's value for a caller.
+    /// The header's value for a caller of one method and address: path and query.
     #[must_use]
-    pub fn sign(&self, caller: Caller, now_us: i64) -> String {
+    pub fn sign(&self, caller: Caller, method: &str, target: &str, now_us: i64) -> String {
         let signed = Signed { caller, signed_at_us: now_us };
         let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&signed).unwrap_or_default());
-        let signature = self.mac(&body).map(|mac| URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
-        format!("{body}.{}", signature.unwrap_or_default())
+        let signature = self.tag(&["caller", method, target, &body], &[]);
+        format!("{body}.{signature}")
     }
 
-    /// The caller, when the signature holds and is fresh.
+    /// The caller, when the signature is of this method and address, and fresh.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn verify(&self, header: &str, method: &str, target: &str, now_us: i64) -> Result<Caller, Distrust> {
+        let (body, signature) = header.split_once('.').ok_or(Distrust::Forged)?;
+        self.check(&["caller", method, target, body], &[], signature)?;
+        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| Distrust::Forged)?;
+        let signed: Signed = serde_json::from_slice(&bytes).map_err(|_| Distrust::Forged)?;
+        if is_fresh(signed.signed_at_us, now_us) { Ok(signed.caller) } else { Err(Distrust::Time) }
+    }
+
+    /// The tag of a message: what it is in some words, and its bytes.
     #[must_use]
-    pub fn verify(&self, header: &str, now_us: i64) -> Option<Caller> {
-        let (body, signature) = header.split_once('.')?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.mac(body)?.verify_slice(&signature).ok()?;
-        let signed: Signed = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
-        ((now_us - signed.signed_at_us).abs() <= VALID_US).then_some(signed.caller)
+    pub fn tag(&self, words: &[&str], bytes: &[u8]) -> String {
+        self.mac(words, bytes).map(|mac| URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())).unwrap_or_default()
     }
 
-    fn mac(&self, body: &str) -> Option<Hmac<Sha256>> {
+    /// Checks the tag of a message, in constant time.
+    ///
+    /// # Errors
+    /// When it is not of this secret, these words and bytes.
+    pub fn check(&self, words: &[&str], bytes: &[u8], tag: &str) -> Result<(), Distrust> {
+        let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| Distrust::Forged)?;
+        let mac = self.mac(words, bytes).ok_or(Distrust::Forged)?;
+        mac.verify_slice(&tag).map_err(|_| Distrust::Forged)
+    }
+
+    fn mac(&self, words: &[&str], bytes: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
-        mac.update(body.as_bytes());
+        for word in words {
+            // With its length, so that two messages never read the same.
+            mac.update(&u64::try_from(word.len()).unwrap_or(u64::MAX).to_le_bytes());
+            mac.update(word.as_bytes());
+        }
+        mac.update(bytes);
         Some(mac)
     }
+}
+
+/// Whether a moment is near enough to now for something signed then.
+#[must_use]
+pub const fn is_fresh(signed_at_us: i64, now_us: i64) -> bool {
+    now_us.saturating_sub(signed_at_us).saturating_abs() <= VALID_US
 }
 
 #[cfg(test)]
@@ -67,13 +107,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_fresh_and_true_signature_is_believed() {
+    fn only_a_fresh_and_true_signature_of_this_address_is_believed() {
         let caller = Caller { account: "acc_1".into(), key: "k".into(), kind: KeyKind::Regular };
         let secret = InternalSecret(b"0123456789".to_vec());
-        let header = secret.sign(caller.clone(), 1_000);
-        assert_eq!(secret.verify(&header, 2_000), Some(caller));
-        assert_eq!(secret.verify(&header, 1_000 + VALID_US + 1), None);
-        assert_eq!(InternalSecret(b"other".to_vec()).verify(&header, 2_000), None);
-        assert_eq!(secret.verify("a.b", 2_000), None);
+        let header = secret.sign(caller.clone(), "GET", "/a?b", 1_000);
+        let verify = |secret: &InternalSecret, method: &str, target: &str, now_us| secret.verify(&header, method, target, now_us);
+        assert_eq!(verify(&secret, "GET", "/a?b", 2_000), Ok(caller));
+        assert_eq!(verify(&secret, "GET", "/a?b", 1_000 + VALID_US + 1), Err(Distrust::Time));
+        assert_eq!(verify(&secret, "GET", "/a?b", 1_000 - VALID_US - 1), Err(Distrust::Time));
+        assert_eq!(verify(&secret, "POST", "/a?b", 2_000), Err(Distrust::Forged));
+        assert_eq!(verify(&secret, "GET", "/a", 2_000), Err(Distrust::Forged));
+        assert_eq!(verify(&InternalSecret(b"other".to_vec()), "GET", "/a?b", 2_000), Err(Distrust::Forged));
+        assert_eq!(secret.verify("a.b", "GET", "/a?b", 2_000), Err(Distrust::Forged));
+    }
+
+    #[test]
+    fn words_do_not_run_into_each_other() {
+        let secret = InternalSecret(b"0123456789".to_vec());
+        assert_ne!(secret.tag(&["a", "bc"], b""), secret.tag(&["ab", "c"], b""));
+        assert_ne!(secret.tag(&["a"], b"b"), secret.tag(&["ab"], b""));
     }
 }

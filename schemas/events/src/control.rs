@@ -100,6 +100,9 @@ pub struct Account {
     pub created_at_us: i64,
     /// Counts the changes from 1.
     pub revision: u64,
+    /// Its keys are refused while true.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub suspended: bool,
 }
 
 /// An account was made.
@@ -110,3 +113,12 @@ pub struct AccountCreated {
 }
 
 payload!(AccountCreated, Control, "account", "created", "v1");
+
+/// The operator suspended an account, or let it go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountUpdated {
+    /// The account after the change.
+    pub account: Account,
+}
+
+payload!(AccountUpdated, Control, "account", "updated", "v1");

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod subject;
 pub mod ask;
 pub mod caller;
+pub mod signature;
 pub mod schema;
 pub mod kill;
 
@@ -23,4 +24,5 @@ pub use ids::{AccountId, Ids, KeyHash, LeaseId, RequestId};
 pub use kill::{KillPoint, kill_point};
 pub use money::Nanos;
 pub use payload::Payload;
+pub use signature::SigningKeys;
 pub use usage::{CostStatus, Provenance, Tokens, UnitPrices};

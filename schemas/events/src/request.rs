@@ -152,6 +152,9 @@ pub struct RequestRefused {
     pub code: String,
     /// When, microseconds since 1970.
     pub refused_at_us: i64,
+    /// How many refusals this one stands for, where an account had so many that they are not recorded one by one; absent for one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub count: Option<u64>,
 }
 
 payload!(RequestStarted, Requests, "request", "started", "v1");

@@ -6,7 +6,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use crate::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use crate::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use crate::payload::Payload;
@@ -44,6 +44,7 @@ pub fn all() -> Vec<EventSchema> {
         event::<KeyDisabled>(),
         event::<KeyDeleted>(),
         event::<AccountCreated>(),
+        event::<AccountUpdated>(),
         event::<CreditPosted>(),
         event::<LeaseChanged>(),
         event::<UsagePosted>(),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use events::control::{Account, AccountCreated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
+use events::control::{Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
 use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
@@ -129,7 +129,7 @@ fn golden_requests_still_read() {
         model: "openai/gpt-5.4".into(),
         status: 402,
         code: "insufficient_credits".into(),
-        refused_at_us: 1_767_225_600_000_000,
+        refused_at_us: 1_767_225_600_000_000, count: None,
     });
 }
 
@@ -173,7 +173,9 @@ fn golden_control_still_reads() {
     golden(&KeyUpdated { key: Key { revision: 2, updated_at_us: Some(1), ..key() } });
     golden(&KeyDisabled { key: Key { revision: 3, disabled: true, ..key() } });
     golden(&KeyDeleted { key: Key { revision: 4, ..key() } });
-    golden(&AccountCreated { account: Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1 } });
+    let account = Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1, suspended: false };
+    golden(&AccountCreated { account: account.clone() });
+    golden(&AccountUpdated { account: Account { revision: 2, suspended: true, ..account } });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use eventlog::{Progress, Store};
 use events::Clock;
-use events::caller::{CALLER_HEADER, Caller, InternalSecret};
+use events::caller::{CALLER_HEADER, Caller, Distrust, InternalSecret};
 use events::clock::rfc3339;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -68,7 +68,14 @@ impl FromRequestParts<Http> for Signed {
 
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, ReadError> {
         let header = parts.headers.get(CALLER_HEADER).and_then(|value| value.to_str().ok()).ok_or(ReadError::Unsigned)?;
-        http.secret.verify(header, http.clock.now_us()).map(Self).ok_or(ReadError::Unsigned)
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        http.secret.verify(header, parts.method.as_str(), target, http.clock.now_us()).map(Self).map_err(|distrust| {
+            tracing::error!(%distrust, "a read is refused, since {distrust}");
+            match distrust {
+                Distrust::Forged => ReadError::Unsigned,
+                Distrust::Time => ReadError::Clock,
+            }
+        })
     }
 }
 
@@ -89,6 +96,9 @@ pub enum ReadError {
     /// Not called by the gateway, or with another secret.
     #[error("This address is for the gateway only; its [internal] secret must be the same here.")]
     Unsigned,
+    /// Called by a gateway whose clock differs.
+    #[error("The clocks of the gateway's machine and this one differ; the operator must set both by NTP.")]
+    Clock,
     /// There is no such thing, or it is another account's.
     #[error("{0}")]
     NotFound(&'static str),
@@ -113,6 +123,7 @@ impl IntoResponse for ReadError {
         let (status, kind) = match &self {
             Self::Bad { .. } | Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
             Self::Unsigned => (StatusCode::UNAUTHORIZED, "authentication_error"),
+            Self::Clock => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found_error"),
             Self::Database(error) => {
                 tracing::error!(%error, "a read failed: {error}");
@@ -122,7 +133,7 @@ impl IntoResponse for ReadError {
         };
         let param = match &self {
             Self::Bad { field, .. } => Some(*field),
-            Self::Query(_) | Self::Unsigned | Self::NotFound(_) | Self::Database(_) | Self::Internal => None,
+            Self::Query(_) | Self::Unsigned | Self::Clock | Self::NotFound(_) | Self::Database(_) | Self::Internal => None,
         };
         let body = ErrorBody::new(&self.to_string(), kind, kind, param, &serde_json::json!({})).to_text();
         (status, [(CONTENT_TYPE, "application/json")], body).into_response()

@@ -5,10 +5,15 @@ use bytes::{Bytes, BytesMut};
 /// A frame that does not end within this many bytes is an attack or a mistake.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// A byte order mark, which may stand before the first line and nowhere else.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// Splits bytes, as they come, into the data of each event; comments and other fields are dropped.
 #[derive(Debug, Default)]
 pub struct Parser {
     buffer: BytesMut,
+    /// Whether the place of a byte order mark is passed.
+    begun: bool,
     /// How far the buffer is known to hold no end of line.
     scanned: usize,
     /// Data lines of the event that is not complete.
@@ -31,6 +36,15 @@ impl Parser {
     /// # Errors
     /// When an event grows past [`FRAME_BYTES_MAX`].
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
+        if !self.begun {
+            if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
+                return Ok(None);
+            }
+            if self.buffer.starts_with(BOM) {
+                drop(self.buffer.split_to(BOM.len()));
+            }
+            self.begun = true;
+        }
         while let Some(line) = self.next_line() {
             if line.is_empty() {
                 if let Some(data) = self.data.take() {
@@ -107,6 +121,14 @@ mod tests {
     #[test]
     fn reads_comments_joined_lines_and_all_line_ends() {
         assert_eq!(frames(&[STREAM]), ["{\"a\":1}", "one\ntwo", "last", "[DONE]"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_at_the_start_only() {
+        let stream = b"\xef\xbb\xbfdata: \xef\xbb\xbfone\n\ndata: two\n\n";
+        for cut in 0..stream.len() {
+            assert_eq!(frames(&[&stream[..cut], &stream[cut..]]), ["\u{feff}one", "two"], "{cut}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Payloads of every type and version: what is read is written and read again as the same.
 #![no_main]
 
-use events::control::{AccountCreated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
@@ -23,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     again::<RequestFinished>(bytes);
     again::<RequestRefused>(bytes);
     again::<AccountCreated>(bytes);
+    again::<AccountUpdated>(bytes);
     again::<KeyCreated>(bytes);
     again::<KeyUpdated>(bytes);
     again::<KeyDisabled>(bytes);

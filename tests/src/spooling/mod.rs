@@ -220,7 +220,7 @@ impl History {
         let Ok(mut place) = spool.reserve() else { return };
         self.requests += 1;
         let name = format!("r{}", self.requests);
-        let started_at = place.start(&self.draft(&name, &started(&name)));
+        let started_at = place.start(&self.draft(&name, &started(&name))).unwrap();
         let is_written = spool.flush(started_at).is_ok() && (!self.is_strict || spool.sync().is_ok());
         if !is_written {
             // Refused: it is ended where it began, as one that was never sent.
@@ -282,7 +282,7 @@ impl History {
                 model: "m".repeat(500),
                 status: 402,
                 code: "insufficient_credits".to_owned(),
-                refused_at_us: 0,
+                refused_at_us: 0, count: None,
             };
             let _may_fail = running.spool.append(|batch| batch.push(&self.draft("x", &refused)));
         }

@@ -4,14 +4,14 @@ pub mod answer;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
 use axum::routing::post;
 use events::ids::Ids;
-use gateway::config::{Decimal, ModelConfig, ProviderConfig, ProviderFormat};
+use gateway::config::{Decimal, ModelConfig, ProviderConfig, ServerConfig};
 use gateway::serve;
+use gateway::serve::connection::Timeouts;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,19 +48,13 @@ pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTrack
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let address = listener.local_addr()?;
     let router = Router::new().route("/v1/chat/completions", post(answer::chat)).with_state(Simulated { config: Arc::new(config), ids });
-    tasks.spawn(serve::serve(listener, router, Duration::from_secs(30), stop));
+    tasks.spawn(serve::serve(listener, router, Timeouts::of(&ServerConfig::default()), stop));
     Ok(address)
 }
 
 /// The provider and its models, for the gateway's configuration.
 pub fn entries(address: SocketAddr) -> (ProviderConfig, Vec<ModelConfig>) {
-    let provider = ProviderConfig {
-        slug: "simulated".to_owned(),
-        format: ProviderFormat::Openai,
-        base_url: Some(format!("http://{address}/v1")),
-        api_key_env: None,
-        api_key: None,
-    };
+    let provider = ProviderConfig::openai("simulated", format!("http://{address}/v1"));
     let model = |name: &str| ModelConfig {
         tokenizer: None,
         id: format!("simulated/{name}"),

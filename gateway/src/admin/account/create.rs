@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::admin::Admin;
 use crate::admin::body::read;
-use crate::admin::key::object;
+use crate::admin::key::create::CreateKeyBody;
+use crate::admin::text;
 use crate::error::GatewayError;
 
 #[derive(Debug, Deserialize)]
@@ -27,10 +28,15 @@ pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Resp
     let (parts, body) = request.into_parts();
     admin.operator(&parts.headers)?;
     let body: CreateAccountBody = read(&parts.headers, body, &admin.server).await?;
-    let account =
-        Account { id: admin.ids.account(&*admin.clock), name: object::name(body.name)?, created_at_us: admin.clock.now_us(), revision: 1 };
+    let account = Account {
+        id: admin.ids.account(&*admin.clock),
+        name: text::name(body.name)?,
+        created_at_us: admin.clock.now_us(),
+        revision: 1,
+        suspended: false,
+    };
     admin.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
-    let key = serde_json::from_value(json!({"name": "management", "key_type": "management"})).map_err(|_| GatewayError::Internal)?;
+    let key = CreateKeyBody::management("management");
     let created = serde_json::to_value(admin.create_key(&account.id, key).await?).map_err(|_| GatewayError::Internal)?;
     let body = json!({"data": {"id": account.id, "name": account.name}, "management_key": created["key"]});
     Ok((StatusCode::CREATED, Json(body)).into_response())

@@ -1,3 +1,11 @@
-//! Accounts, made by the operator.
+//! Accounts, made and suspended by the operator.
 
 pub mod create;
+pub mod suspend;
+pub mod management_key;
+
+use crate::error::GatewayError;
+
+fn unknown() -> GatewayError {
+    GatewayError::NotFound("There is no such account.".to_owned())
+}

@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::admin::body::{read, signed_usd, wrong};
-use crate::admin::{ASK_TIMEOUT, Admin};
+use crate::admin::{ASK_TIMEOUT, Admin, text};
 use crate::config::BillingConfig;
 use crate::error::GatewayError;
 
@@ -77,11 +77,13 @@ impl PostCreditBody {
                 let amount_nanos = self.amount()?;
                 let fee_nanos = fee(amount_nanos, billing.fee_basis_points).ok_or_else(|| wrong("amount", "it is too large"))?;
                 let lasts = (billing.purchase_expires_days > 0).then(|| now_us + i64::from(billing.purchase_expires_days) * DAY_US);
-                Ok(CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us: expires_at_us.or(lasts) })
+                let is_expiry_given = expires_at_us.is_some();
+                Ok(CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us: expires_at_us.or(lasts), is_expiry_given })
             }
             CreditKind::Refund => {
                 let purchase = self.purchase.as_deref().ok_or_else(|| wrong("purchase", "it is missing"))?;
-                Ok(CreditCommand::Refund { purchase: purchase.strip_prefix("txn_").unwrap_or(purchase).to_owned() })
+                let purchase = purchase.strip_prefix("txn_").unwrap_or(purchase);
+                Ok(CreditCommand::Refund { purchase: text::id("purchase", purchase.to_owned())? })
             }
             CreditKind::Fee | CreditKind::Expiry => Err(wrong("kind", "it must be grant, adjustment, credit or refund")),
         }
@@ -104,12 +106,13 @@ pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Respon
     let body: PostCreditBody = read(&parts.headers, body, &admin.server).await?;
     let command = PostCredit {
         command: body.command(admin.billing, admin.clock.now_us())?,
-        id: body.id.unwrap_or_else(|| admin.ids.uuid(&*admin.clock).to_string()),
-        account: body.account,
-        description: body.description.unwrap_or_else(|| body.kind.as_str().to_owned()),
+        id: body.id.map_or_else(|| Ok(admin.ids.uuid(&*admin.clock).to_string()), |id| text::id("id", id))?,
+        account: text::id("account", body.account.to_string())?.as_str().into(),
+        description: body.description.map_or_else(|| Ok(body.kind.as_str().to_owned()), text::description)?,
     };
     match admin.post_credit(&command).await? {
         CreditAnswer::Posted { transaction, amount_nanos, balance_nanos } => {
+            admin.admission.credited(&command.account);
             let data = json!({"id": format!("txn_{transaction}"), "amount": amount_nanos.to_json(), "balance": balance_nanos.to_json()});
             Ok((StatusCode::CREATED, Json(json!({"data": data}))).into_response())
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::{self, KeyBody};
-use crate::admin::Admin;
+use crate::admin::{Admin, text};
 use crate::admin::body::{present, read, wrong};
 use crate::error::GatewayError;
 
@@ -57,14 +57,40 @@ pub struct CreatedBody {
     key: String,
 }
 
+impl CreateKeyBody {
+    /// A management key.
+    #[must_use]
+    pub fn management(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            limit: None,
+            limit_usd: None,
+            spending_limit: None,
+            limit_reset: None,
+            allowed_providers: None,
+            allowed_models: None,
+            expires_at: None,
+            key_type: Some(KeyType::Management),
+        }
+    }
+}
+
 /// 201 with `{data, key}`.
 ///
 /// # Errors
-/// 400 for a bad body, 401 and 403 for the wrong credential, 503 when nothing can be recorded.
+/// 400 for a bad body, 401 and 403 for the wrong credential, 409 when the account has as many keys as it may, 429 for too many changes,
+/// 503 when nothing can be recorded.
 pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
     let body: CreateKeyBody = read(&parts.headers, body, &admin.server).await?;
+    admin.budgets.change_key(&caller.key.account)?;
+    let keys_max = admin.budgets.limits.keys_per_account_max;
+    if admin.directory.count_of(&caller.key.account) >= keys_max {
+        return Err(GatewayError::Conflict(format!(
+            "This account has had {keys_max} keys, as many as it may (budget keys_per_account); use one of them, or ask the operator."
+        )));
+    }
     let created = admin.create_key(&caller.key.account, body).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
@@ -93,13 +119,13 @@ impl Admin {
             hash: KeyHash::of_secret(&secret),
             account: account.clone(),
             kind,
-            name: object::name(body.name)?,
+            name: text::name(body.name)?,
             label: label(&secret),
             disabled: false,
             limit_nanos: limit.flatten(),
             limit_reset: body.limit_reset.flatten(),
-            allowed_models: body.allowed_models,
-            allowed_providers: body.allowed_providers,
+            allowed_models: object::models(body.allowed_models)?,
+            allowed_providers: object::providers(body.allowed_providers)?,
             expires_at_us,
             created_at_us: now_us,
             updated_at_us: None,

@@ -17,7 +17,7 @@ use crate::error::GatewayError;
 /// 401 and 403 for the wrong credential, 404 for a key that is not the account's, 503 when the ledger does not answer.
 pub async fn get(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
-    let entry = admin.key_of(&caller.key.account, hash)?;
+    let entry = admin.key_of(&caller.key.account, &KeyHash::from(hash))?;
     let data = admin.bodies(&[&entry.key]).await?.pop();
     Ok(Json(json!({"data": data})).into_response())
 }
@@ -27,8 +27,8 @@ impl Admin {
     ///
     /// # Errors
     /// 404 when there is none, or it is another account's.
-    pub fn key_of(&self, account: &AccountId, hash: String) -> Result<Arc<KeyEntry>, GatewayError> {
-        let entry = self.directory.find(&KeyHash::from(hash)).filter(|entry| entry.key.account == *account);
+    pub fn key_of(&self, account: &AccountId, hash: &KeyHash) -> Result<Arc<KeyEntry>, GatewayError> {
+        let entry = self.directory.find(hash).filter(|entry| entry.key.account == *account);
         entry.ok_or_else(|| GatewayError::NotFound("No key of this account has that hash.".to_owned()))
     }
 }

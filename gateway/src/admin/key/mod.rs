@@ -4,6 +4,8 @@ pub mod object;
 pub mod create;
 pub mod list;
 pub mod get;
+pub mod change;
 pub mod update;
 pub mod delete;
+pub mod revoke;
 pub mod own;

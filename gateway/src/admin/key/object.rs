@@ -9,11 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::admin::body::{usd, wrong};
-use crate::admin::{ASK_TIMEOUT, Admin};
+use crate::admin::{ASK_TIMEOUT, Admin, text};
 use crate::error::GatewayError;
 
-/// Characters of a name at the most.
-const NAME_CHARS_MAX: usize = 256;
+/// Entries of `allowed_models`, and bytes of each.
+const MODELS_MAX: (usize, usize) = (256, 128);
+/// Entries of `allowed_providers`, and bytes of each.
+const PROVIDERS_MAX: (usize, usize) = (64, 64);
 
 /// A key as the API shows it; amounts in USD.
 #[derive(Debug, Serialize)]
@@ -131,10 +133,18 @@ pub fn limit(given: [(&'static str, &Option<Option<Box<RawValue>>>); 3]) -> Resu
     value.as_ref().map(|raw| usd(field, raw)).transpose().map(Some)
 }
 
-/// A name of 1 to 256 characters.
+/// The model patterns that a key may use.
 ///
 /// # Errors
-/// 400 when it is another.
-pub fn name(name: String) -> Result<String, GatewayError> {
-    if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) { Ok(name) } else { Err(wrong("name", "it must have 1 to 256 characters")) }
+/// 400 when they are too many or too long.
+pub fn models(list: Option<Vec<String>>) -> Result<Option<Vec<String>>, GatewayError> {
+    list.map(|list| text::list("allowed_models", list, MODELS_MAX)).transpose()
+}
+
+/// The providers that a key may use.
+///
+/// # Errors
+/// 400 when they are too many or too long.
+pub fn providers(list: Option<Vec<String>>) -> Result<Option<Vec<String>>, GatewayError> {
+    list.map(|list| text::list("allowed_providers", list, PROVIDERS_MAX)).transpose()
 }

@@ -3,18 +3,20 @@
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use events::control::{Key, KeyDisabled, KeyUpdated, LimitReset};
+use events::KeyHash;
+use events::control::{Key, LimitReset};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::change::Change;
 use super::object;
-use crate::admin::Admin;
+use crate::admin::{Admin, text};
 use crate::admin::body::{present, read};
 use crate::error::GatewayError;
 
 /// What shall change; absent fields stay.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpdateKeyBody {
     #[serde(default)]
@@ -38,34 +40,35 @@ struct UpdateKeyBody {
 /// `{data: key}` after the change.
 ///
 /// # Errors
-/// 400 for a bad body, 401 and 403 for the wrong credential, 404 for a key that is not the account's, 503 when nothing can be recorded.
+/// 400 for a bad body, 401 and 403 for the wrong credential, 404 for a key that is not the account's, 409 for its last management
+/// key or when others change it all the time, 429 for too many changes, 503 when nothing can be recorded.
 pub async fn update(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
     let body: UpdateKeyBody = read(&parts.headers, body, &admin.server).await?;
-    let before = admin.key_of(&caller.key.account, hash)?.key.clone();
-    let key = changed(&before, body, admin.clock.now_us())?;
-    let (account, subject) = (key.account.to_string(), key.hash.to_string());
-    if key.disabled && !before.disabled {
-        admin.record(&account, &subject, &KeyDisabled { key: key.clone() }).await?;
-    } else {
-        admin.record(&account, &subject, &KeyUpdated { key: key.clone() }).await?;
-    }
+    admin.budgets.change_key(&caller.key.account)?;
+    let change = |before: &Key| {
+        let key = changed(before, body.clone())?;
+        if !key.disabled || before.disabled {
+            return Ok(Change::Update(key));
+        }
+        admin.keep_a_manager(before)?;
+        Ok(Change::Disable(key))
+    };
+    let key = admin.change_key(&caller.key.account, &KeyHash::from(hash), change).await?;
     let data = admin.bodies(&[&key]).await?.pop();
     Ok(Json(json!({"data": data})).into_response())
 }
 
-fn changed(before: &Key, body: UpdateKeyBody, now_us: i64) -> Result<Key, GatewayError> {
+fn changed(before: &Key, body: UpdateKeyBody) -> Result<Key, GatewayError> {
     let limit = object::limit([("limit", &body.limit), ("limit_usd", &body.limit_usd), ("spending_limit", &body.spending_limit)])?;
     Ok(Key {
-        name: body.name.map_or_else(|| Ok(before.name.clone()), object::name)?,
+        name: body.name.map_or_else(|| Ok(before.name.clone()), text::name)?,
         disabled: body.disabled.unwrap_or(before.disabled),
         limit_nanos: limit.unwrap_or(before.limit_nanos),
         limit_reset: body.limit_reset.unwrap_or(before.limit_reset),
-        allowed_providers: body.allowed_providers.unwrap_or_else(|| before.allowed_providers.clone()),
-        allowed_models: body.allowed_models.unwrap_or_else(|| before.allowed_models.clone()),
-        updated_at_us: Some(now_us),
-        revision: before.revision + 1,
+        allowed_providers: object::providers(body.allowed_providers.unwrap_or_else(|| before.allowed_providers.clone()))?,
+        allowed_models: object::models(body.allowed_models.unwrap_or_else(|| before.allowed_models.clone()))?,
         ..before.clone()
     })
 }

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::frontier::{Chain, Frontier};
 use super::members::Member;
 use crate::connect::Log;
-use crate::consume::{Batch, Event, Fold, Pace, Progress, RETRY, Rejected, Stop, apply, is_known_already};
+use crate::consume::{Batch, Event, Fold, Pace, Progress, RETRY, Rejected, Stop, apply, is_known_already, trouble};
 use crate::sources::Sources;
-use crate::store::Store;
+use crate::store::{Store, is_data_error};
 use crate::tail::{Checkpoint, Tail, TailError};
+use crate::throttle::Throttle;
 
 /// How often a reader says that it lives, and looks after the others.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -42,6 +43,8 @@ pub struct SharedReader<F> {
     pub pace: Pace,
     /// Told whether this reader is the one that does what one must do: it owns the first partition.
     pub first: watch::Sender<bool>,
+    /// What goes wrong and is tried again.
+    pub troubles: Throttle,
 }
 
 impl<F: Fold> SharedReader<F> {
@@ -52,10 +55,10 @@ impl<F: Fold> SharedReader<F> {
                 Ok(()) => break,
                 Err(Stop::Tail(TailError::Reconnected) | Stop::Moved) => {}
                 Err(error) => {
-                    tracing::warn!(stream = self.stream.name(), %error, "reading {} stopped and starts again: {error}", self.stream.name());
+                    let wait = trouble(&self.troubles, self.stream, &error);
                     tokio::select! {
                         () = stop.cancelled() => break,
-                        () = tokio::time::sleep(RETRY) => {}
+                        () = tokio::time::sleep(wait) => {}
                     }
                 }
             }
@@ -101,6 +104,7 @@ impl<F: Fold> SharedReader<F> {
             if !member.settle(&mut frontier).await? {
                 return Err(Stop::Moved);
             }
+            self.troubles.succeeded();
         }
         Ok(())
     }
@@ -199,13 +203,32 @@ impl<F: Fold> SharedReader<F> {
         let broken = if member.owned().contains(&0) { batch.broken() } else { Vec::new() };
         let broken = std::iter::once(broken).chain(std::iter::repeat_with(Vec::new));
         let posts = self.folds.iter().zip(parts).zip(broken).filter(|((_, events), broken)| !events.is_empty() || !broken.is_empty());
-        try_join_all(posts.map(|((fold, events), broken)| async move {
-            match self.post(member, fold, &events, &broken).await {
-                Err(Stop::Database(error)) if is_known_already(&error) => self.post(member, fold, &events, &broken).await,
+        try_join_all(posts.map(|((fold, events), broken)| async move { self.post_parts(member, fold, &events, &broken).await })).await?;
+        Ok(())
+    }
+
+    /// Posts events. Where the database refuses them for what one holds, that one is found by halves and set aside.
+    async fn post_parts(&self, member: &Member, fold: &F, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
+        let mut parts = vec![(events, broken)];
+        while let Some((events, broken)) = parts.pop() {
+            let posted = match self.post(member, fold, events, broken).await {
+                Err(Stop::Database(error)) if is_known_already(&error) => self.post(member, fold, events, broken).await,
                 done => done,
+            };
+            match (posted, events) {
+                (Err(Stop::Database(error)), [event]) if is_data_error(&error) => {
+                    let reason = format!("the database refuses it: {error}");
+                    let refused = Rejected { record: event.record, reason, parks: fold.owes(&event.envelope) };
+                    self.post(member, fold, &[], &[refused]).await?;
+                    self.post(member, fold, &[], broken).await?;
+                }
+                (Err(Stop::Database(error)), [_, _, ..]) if is_data_error(&error) => {
+                    let (first, second) = events.split_at(events.len() / 2);
+                    parts.extend([(second, &broken[..0]), (first, broken)]);
+                }
+                (posted, _) => posted?,
             }
-        }))
-        .await?;
+        }
         Ok(())
     }
 

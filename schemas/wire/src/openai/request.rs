@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::fields::{Edit, Fields, quoted};
@@ -12,6 +12,8 @@ use crate::fields::{Edit, Fields, quoted};
 const CHOICES_MAX: u64 = 128;
 /// Characters at the most of `user`.
 const USER_CHARS_MAX: usize = 256;
+/// Bytes at the most of a model's name.
+const MODEL_BYTES_MAX: usize = 256;
 /// Candidates at the most in `models`.
 const MODELS_MAX: usize = 16;
 /// Tokens that a model's template adds besides the messages: a default system prompt, the date, the beginning of the answer. The longest
@@ -21,6 +23,69 @@ const TEMPLATE_TOKENS: u64 = 64;
 const MESSAGE_TOKENS: u64 = 8;
 /// Fields of ours that no provider knows.
 const OWN_FIELDS: [&str; 5] = ["models", "route", "provider", "plugins", "transforms"];
+/// The names that a bound on completion tokens goes by. A provider is sent one of them.
+const CAP_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+/// Settings that are no part of a prompt. All else that is sent counts towards its bound.
+const SETTINGS: [&str; 25] = [
+    "model",
+    "stream",
+    "n",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "top_a",
+    "min_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logprobs",
+    "top_logprobs",
+    "user",
+    "service_tier",
+    "store",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "verbosity",
+    "safety_identifier",
+    "prompt_cache_key",
+    "include_reasoning",
+];
+/// Bytes at the most of a setting; a longer one counts towards the prompt.
+const SETTING_BYTES_MAX: usize = 512;
+/// Fields by which a provider adds what it finds elsewhere to the prompt.
+const OPEN_FIELDS: [&str; 8] = [
+    "web_search_options",
+    "search_parameters",
+    "enable_search",
+    "previous_response_id",
+    "conversation",
+    "file_ids",
+    "attachments",
+    "prompt_id",
+];
+/// Members of a message that are text, or name text that stands in the request.
+const MESSAGE_FIELDS: [&str; 15] = [
+    "role",
+    "content",
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "refusal",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "thinking",
+    "cache_control",
+    "id",
+    "type",
+    "annotations",
+];
+/// Members of a text part.
+const TEXT_PART_FIELDS: [&str; 4] = ["type", "text", "cache_control", "annotations"];
 
 /// A chat request over the bytes it came as.
 #[derive(Debug)]
@@ -32,16 +97,16 @@ pub struct ChatRequest<'a> {
     pub stream: bool,
     /// The bound on completion tokens of one choice, when given.
     pub output_tokens_max: Option<u64>,
-    /// Which of the two names the bound was given by.
-    cap_field: Option<&'static str>,
     /// How many choices.
     pub choices: u64,
     /// The end user as the caller names it.
     pub user: Option<String>,
     /// OpenAI's processing tier.
     pub service_tier: Option<String>,
-    /// Tokens that the prompt cannot exceed: its bytes, or `None` when it links to images, audio or files.
+    /// Tokens that the prompt cannot exceed: its bytes, or `None` when it has anything but text, or names what stands elsewhere.
     pub prompt_tokens_max: Option<u64>,
+    /// Bytes of the prompt's text, for an estimate where nobody counts.
+    pub prompt_text_bytes: u64,
 }
 
 /// Why a body is no chat request.
@@ -67,12 +132,6 @@ fn wrong(field: &'static str, message: impl fmt::Display) -> RequestError {
     RequestError::Field { field, message: format!("Invalid '{field}': {message}.") }
 }
 
-#[derive(Deserialize)]
-struct MessageHead<'a> {
-    #[serde(borrow)]
-    role: Option<&'a RawValue>,
-}
-
 impl<'a> ChatRequest<'a> {
     /// Reads a body.
     ///
@@ -83,26 +142,27 @@ impl<'a> ChatRequest<'a> {
         if let Some(name) = fields.repeated() {
             return Err(RequestError::Repeated(name.to_owned()));
         }
-        check_messages(&fields)?;
+        let messages = read_messages(&fields)?;
         let models = models(&fields)?;
-        let (cap_field, output_tokens_max) = output_cap(&fields)?;
+        let output_tokens_max = output_cap(&fields)?;
         let choices = number(&fields, "n", "a whole number from 1 to 128")?.unwrap_or(1);
         if !(1..=CHOICES_MAX).contains(&choices) {
             return Err(wrong("n", "it must be a whole number from 1 to 128"));
         }
         let user = text(&fields, "user")?;
-        if user.as_ref().is_some_and(|user| user.chars().count() > USER_CHARS_MAX) {
-            return Err(wrong("user", "it must have at most 256 characters"));
+        if user.as_ref().is_some_and(|user| user.chars().count() > USER_CHARS_MAX || user.chars().any(char::is_control)) {
+            return Err(wrong("user", "it must have at most 256 characters, and no control characters"));
         }
+        let bytes = sent_bytes(&fields);
         Ok(Self {
             models,
             stream: fields.read("stream").map_err(|_| wrong("stream", "it must be true or false"))?.unwrap_or(false),
             output_tokens_max,
-            cap_field,
             choices,
             user,
             service_tier: text(&fields, "service_tier")?,
-            prompt_tokens_max: prompt_bound(&fields),
+            prompt_tokens_max: (messages.is_text && is_closed(&fields)).then(|| bytes.saturating_add(TEMPLATE_TOKENS)),
+            prompt_text_bytes: bytes.saturating_sub(messages.other_bytes),
             fields,
         })
     }
@@ -112,14 +172,15 @@ impl<'a> ChatRequest<'a> {
     pub fn prompt_tokens_counted(&self, count: impl Fn(&str) -> u64) -> Option<u64> {
         let by_bytes = self.prompt_tokens_max?;
         let raw = self.fields.get("messages")?;
-        let messages: Vec<Fields<'_>> = serde_json::from_str(raw.get()).ok()?;
-        let counted: u64 = messages.iter().map(|message| message_tokens(message, &count)).sum();
+        let mut counted = 0_u64;
+        each_message(raw, |message| counted = counted.saturating_add(message_tokens(message, &count))).ok()?;
         Some(by_bytes.saturating_sub(length(raw)).saturating_add(counted).min(by_bytes))
     }
 
-    /// The body for a provider: its own model name, our fields left out, usage asked for, and the cap when there is one.
+    /// The body for a provider: its own model name, our fields left out, usage asked for, and the cap under the provider's name for it
+    /// alone.
     #[must_use]
-    pub fn upstream_body(&self, upstream_model: &str, cap: Option<u64>, cap_field: &'static str) -> Vec<u8> {
+    pub fn upstream_body(&self, upstream_model: &str, cap: Option<u64>, cap_field: &str) -> Vec<u8> {
         let model = quoted(upstream_model);
         let mut edits = vec![("model", Edit::Put(&model))];
         edits.extend(OWN_FIELDS.iter().map(|name| (*name, Edit::Drop)));
@@ -128,8 +189,12 @@ impl<'a> ChatRequest<'a> {
             edits.push(("stream_options", Edit::Put(options)));
         }
         let cap = cap.map(|cap| cap.to_string());
-        if let Some(cap) = &cap {
-            edits.push((self.cap_field.unwrap_or(cap_field), Edit::Put(cap)));
+        for name in CAP_FIELDS {
+            let edit = cap.as_deref().filter(|_| name == cap_field).map_or(Edit::Drop, Edit::Put);
+            edits.push((name, edit));
+        }
+        if let Some(cap) = cap.as_deref().filter(|_| !CAP_FIELDS.contains(&cap_field)) {
+            edits.push((cap_field, Edit::Put(cap)));
         }
         let mut body =
             Vec::with_capacity(self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 128);
@@ -148,17 +213,112 @@ impl<'a> ChatRequest<'a> {
     }
 }
 
-fn check_messages(fields: &Fields<'_>) -> Result<(), RequestError> {
+/// What the messages of a request hold.
+#[derive(Default)]
+struct Messages {
+    count: usize,
+    has_roles: bool,
+    /// Whether all of it is text.
+    is_text: bool,
+    /// Bytes of what is no text.
+    other_bytes: u64,
+}
+
+fn read_messages(fields: &Fields<'_>) -> Result<Messages, RequestError> {
     let raw = fields.get("messages").ok_or_else(|| wrong("messages", "it is required"))?;
-    let messages: Vec<MessageHead<'_>> =
-        serde_json::from_str(raw.get()).map_err(|_| wrong("messages", "it must be an array of objects, each with a 'role'"))?;
-    if messages.is_empty() {
-        return Err(wrong("messages", "it must have at least one message"));
+    let mut all = Messages { has_roles: true, is_text: true, ..Messages::default() };
+    let read = each_message(raw, |message| {
+        all.count += 1;
+        all.has_roles &= message.get("role").is_some_and(|role| role.get().starts_with('"'));
+        let other = other_bytes(message);
+        all.is_text &= other == 0;
+        all.other_bytes = all.other_bytes.saturating_add(other);
+    });
+    read.map_err(|_| wrong("messages", "it must be an array of objects, each with a 'role'"))?;
+    match all {
+        Messages { count: 0, .. } => Err(wrong("messages", "it must have at least one message")),
+        Messages { has_roles: false, .. } => Err(wrong("messages", "each message must have a 'role'")),
+        all => Ok(all),
     }
-    if messages.iter().any(|message| message.role.is_none_or(|role| !role.get().starts_with('"'))) {
-        return Err(wrong("messages", "each message must have a 'role'"));
+}
+
+/// Shows every message, one after the other, so that many small ones take no more memory than one.
+fn each_message<'a>(raw: &'a RawValue, see: impl FnMut(&Fields<'a>)) -> Result<(), serde_json::Error> {
+    struct Each<F>(F);
+    impl<'de, F: FnMut(&Fields<'de>)> DeserializeSeed<'de> for Each<F> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_seq(self)
+        }
     }
-    Ok(())
+    impl<'de, F: FnMut(&Fields<'de>)> Visitor<'de> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an array of messages")
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(mut self, mut messages: S) -> Result<(), S::Error> {
+            while let Some(message) = messages.next_element::<Fields<'de>>()? {
+                self.0(&message);
+            }
+            Ok(())
+        }
+    }
+    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+}
+
+/// Bytes of what is no text in a message: parts of any type but `text`, and members that may stand for something else.
+fn other_bytes(message: &Fields<'_>) -> u64 {
+    let of = |(name, raw): &(Cow<'_, str>, &RawValue)| match name.as_ref() {
+        "content" => match raw.get().as_bytes().first() {
+            Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(raw.get())
+                .map_or_else(|_| length(raw), |parts| parts.into_iter().filter(|part| !is_text_part(part)).map(length).sum()),
+            Some(b'{') => length(raw),
+            _ => 0,
+        },
+        name if MESSAGE_FIELDS.contains(&name) || is_plain(raw) => 0,
+        _ => length(raw),
+    };
+    message.0.iter().map(of).sum()
+}
+
+fn is_text_part(raw: &RawValue) -> bool {
+    let Ok(part) = Fields::parse(raw.get().as_bytes()) else { return raw.get().starts_with('"') };
+    let is_text = part.read::<String>("type").is_ok_and(|kind| kind.as_deref() == Some("text"));
+    is_text && part.repeated().is_none() && part.0.iter().all(|(name, _)| TEXT_PART_FIELDS.contains(&name.as_ref()))
+}
+
+/// Whether a value is a number, a truth value or null.
+fn is_plain(raw: &RawValue) -> bool {
+    !matches!(raw.get().as_bytes().first(), Some(b'"' | b'[' | b'{'))
+}
+
+/// Whether nothing but the request itself becomes part of the prompt: no field that has the provider look elsewhere, and no tool that the
+/// provider runs by itself.
+fn is_closed(fields: &Fields<'_>) -> bool {
+    let is_off = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "[]" | "{}");
+    let closed = |name: &str| fields.get(name).is_none_or(is_off);
+    let functions = |raw: &RawValue| {
+        raw.get() == "null"
+            || serde_json::from_str::<Vec<Fields<'_>>>(raw.get()).is_ok_and(|tools| {
+                tools.iter().all(|tool| {
+                    tool.repeated().is_none() && matches!(tool.read::<String>("type").ok().flatten().as_deref(), Some("function" | "custom"))
+                })
+            })
+    };
+    OPEN_FIELDS.iter().all(|name| closed(name)) && fields.get("tools").is_none_or(functions)
+}
+
+/// Bytes of everything that is sent and is no short setting. Every token stands for at least one byte, and a message as JSON is at least as
+/// long as the message in a template.
+fn sent_bytes(fields: &Fields<'_>) -> u64 {
+    let counts = |(name, raw): &&(Cow<'_, str>, &RawValue)| {
+        let is_setting = SETTINGS.contains(&name.as_ref()) && (is_plain(raw) || raw.get().starts_with('"')) && raw.get().len() <= SETTING_BYTES_MAX;
+        !is_setting && !OWN_FIELDS.contains(&name.as_ref()) && name != "stream_options"
+    };
+    fields.0.iter().filter(counts).map(|(_, raw)| length(raw)).sum()
 }
 
 fn models(fields: &Fields<'_>) -> Result<Vec<String>, RequestError> {
@@ -179,17 +339,21 @@ fn models(fields: &Fields<'_>) -> Result<Vec<String>, RequestError> {
     if models.len() > MODELS_MAX {
         return Err(wrong("models", "it must have at most 16 models"));
     }
+    if models.iter().any(|model| model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control)) {
+        return Err(wrong("model", "a name must have at most 256 bytes, and no control characters"));
+    }
     Ok(models)
 }
 
-fn output_cap(fields: &Fields<'_>) -> Result<(Option<&'static str>, Option<u64>), RequestError> {
-    let mut cap = (None, None);
-    for field in ["max_tokens", "max_completion_tokens"] {
+/// The bound on completion tokens; where both names give one, the smaller.
+fn output_cap(fields: &Fields<'_>) -> Result<Option<u64>, RequestError> {
+    let mut cap: Option<u64> = None;
+    for field in CAP_FIELDS {
         let Some(tokens) = number(fields, field, "a whole number of at least 1")? else { continue };
         if tokens == 0 {
             return Err(wrong(field, "it must be a whole number of at least 1"));
         }
-        cap = (Some(field), Some(tokens));
+        cap = Some(cap.map_or(tokens, |other| other.min(tokens)));
     }
     Ok(cap)
 }
@@ -225,22 +389,6 @@ fn length(raw: &RawValue) -> u64 {
     u64::try_from(raw.get().len()).unwrap_or(u64::MAX)
 }
 
-/// Every token stands for at least one byte, and a message as JSON is at least as long as the message in a template. What templates put
-/// before the first and behind the last message comes on top.
-fn prompt_bound(fields: &Fields<'_>) -> Option<u64> {
-    const LINKS: [&str; 4] = ["\"image_url\"", "\"input_audio\"", "\"file\"", "\"video_url\""];
-    let mut bytes = 0_u64;
-    for (name, value) in &fields.0 {
-        if name == "messages" && LINKS.iter().any(|link| value.get().contains(link)) {
-            return None;
-        }
-        if matches!(name.as_ref(), "messages" | "tools" | "functions" | "response_format" | "prediction" | "tool_choice") {
-            bytes = bytes.saturating_add(length(value));
-        }
-    }
-    Some(bytes.saturating_add(TEMPLATE_TOKENS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,14 +410,18 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_own_cap_and_options_are_kept_in_place() {
+    fn the_cap_goes_out_under_the_providers_name_and_options_are_kept_in_place() {
         let body = br#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":9,"stream":true,"stream_options":{"include_usage":false,"x":1}}"#;
         let request = ChatRequest::parse(body).unwrap();
         let upstream = String::from_utf8(request.upstream_body("b", Some(5), "max_tokens")).unwrap();
         assert_eq!(
             upstream,
-            r#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":5,"stream":true,"stream_options":{"include_usage":true,"x":1}}"#
+            r#"{"model":"b","messages":[{"role":"user"}],"stream":true,"stream_options":{"include_usage":true,"x":1},"max_tokens":5}"#
         );
+        let upstream = String::from_utf8(request.upstream_body("b", Some(5), "max_completion_tokens")).unwrap();
+        assert!(upstream.contains(r#""max_completion_tokens":5"#) && !upstream.contains("max_tokens"));
+        let both = br#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":9,"max_tokens":500}"#;
+        assert_eq!(ChatRequest::parse(both).unwrap().output_tokens_max, Some(9), "the smaller one of both");
     }
 
     #[test]
@@ -293,10 +445,59 @@ mod tests {
         assert!(message(r#"{"model":"b","model":"c","messages":[{"role":"user"}]}"#).contains("twice"));
     }
 
+    fn bound(rest: &str) -> Option<u64> {
+        let body = format!(r#"{{"model":"b",{rest}}}"#);
+        ChatRequest::parse(body.as_bytes()).unwrap().prompt_tokens_max
+    }
+
     #[test]
-    fn a_linked_image_has_no_byte_bound() {
-        let body = br#"{"model":"b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}"#;
-        assert_eq!(ChatRequest::parse(body).unwrap().prompt_tokens_max, None);
+    fn only_text_has_a_byte_bound() {
+        let part = |part: &str| bound(&format!(r#""messages":[{{"role":"user","content":[{part}]}}]"#));
+        assert!(part(r#"{"type":"text","text":"x"}"#).is_some());
+        for kind in [
+            r#"{"type":"image_url","image_url":{"url":"https://x/y.png"}}"#,
+            r#"{"type":"image\u005furl","image_url":{"url":"https://x/y.png"}}"#,
+            r#"{"type":"audio_url","audio_url":{}}"#,
+            r#"{"type":"what_comes_next"}"#,
+            r#"{"text":"x"}"#,
+            r#"{"type":"text","type":"image_url","text":"x"}"#,
+            r#"{"type":"text","text":"x","image_url":{"url":"https://x"}}"#,
+        ] {
+            assert_eq!(part(kind), None, "{kind}");
+        }
+        let text = r#""messages":[{"role":"user","content":"x"}]"#;
+        for other in [
+            r#""messages":[{"role":"assistant","audio":{"id":"a"}}]"#.to_owned(),
+            r#""messages":[{"role":"user","images":["aGk="],"content":"x"}]"#.to_owned(),
+            r#""messages":[{"role":"user","content":{"type":"x"}}]"#.to_owned(),
+            format!(r#"{text},"web_search_options":{{"a":1}}"#),
+            format!(r#"{text},"tools":[{{"type":"web_search"}}]"#),
+            format!(r#"{text},"tools":[{{"t\u0079pe":"function","type":"web_search"}}]"#),
+        ] {
+            assert_eq!(bound(&other), None, "{other}");
+        }
+        assert!(bound(&format!(r#"{text},"tools":[{{"type":"function","function":{{"name":"f"}}}}]"#)).is_some());
+    }
+
+    #[test]
+    fn everything_that_is_sent_counts_but_settings() {
+        let text = r#""messages":[{"role":"user","content":"x"}]"#;
+        let plain = bound(text).unwrap();
+        let with = |more: &str| bound(&format!("{text},{more}")).unwrap();
+        assert_eq!(with(r#""temperature":0.5,"seed":7,"user":"u","stream":false"#), plain);
+        assert_eq!(with(r#""provider":{"order":[]}"#), plain, "it is not sent");
+        assert_eq!(with(&format!(r#""documents":"{}""#, "d".repeat(1_000))), plain + 1_002);
+        assert_eq!(with(&format!(r#""reasoning_effort":"{}""#, "d".repeat(1_000))), plain + 1_002, "too long for a setting");
+        assert_eq!(with(r#""temperature":[1]"#), plain + 3, "no setting");
+    }
+
+    #[test]
+    fn control_characters_are_refused_where_text_is_stored() {
+        let text = r#""messages":[{"role":"user","content":"x\u0000"}]"#;
+        assert!(ChatRequest::parse(format!(r#"{{"model":"b",{text}}}"#).as_bytes()).is_ok(), "a prompt is not stored");
+        assert!(message(&format!(r#"{{"model":"b","user":"a\u0000b",{text}}}"#)).contains("'user'"));
+        assert!(message(&format!(r#"{{"model":"a\u0007",{text}}}"#)).contains("'model'"));
+        assert!(message(&format!(r#"{{"model":"{}",{text}}}"#, "m".repeat(257))).contains("'model'"));
     }
 
     #[test]
@@ -313,9 +514,9 @@ mod tests {
         assert_eq!(counted(&text).0, Some(frame + role + 1));
         let parts = format!(r#"{{"role":"user","content":[{{"type":"text","text":"{long}"}},{{"type":"text","text":"\u00e9{long}"}}]}}"#);
         assert_eq!(counted(&parts).0, Some(frame + role + 2));
-        let refusal = format!(r#"{{"type":"refusal","refusal":"{long}"}}"#);
-        let other = format!(r#"{{"role":"user","content":[{refusal}]}}"#);
-        assert_eq!(counted(&other).0, Some(frame + role + refusal.len() as u64));
+        let cached = format!(r#"{{"type":"text","text":"{long}","cache_control":{{}}}}"#);
+        let other = format!(r#"{{"role":"user","content":[{cached}]}}"#);
+        assert_eq!(counted(&other).0, Some(frame + role + cached.len() as u64));
         let calls = format!(r#"[{{"id":"{long}"}}]"#);
         let called = format!(r#"{{"role":"user","content":null,"tool_calls":{calls}}}"#);
         assert_eq!(counted(&called).0, Some(frame + role + calls.len() as u64 + "null".len() as u64));

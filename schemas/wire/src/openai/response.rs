@@ -1,18 +1,27 @@
 //! A provider's answer, whole or in frames: what the gateway reads of it and what it replaces.
 
-use events::usage::Tokens;
-use serde::Deserialize;
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::usage;
-use crate::fields::{Edit, Fields};
+use super::error::Reported;
+use super::usage::{self, Usage};
+use crate::fields::{Edit, Fields, Name};
+
+/// Characters of a finish reason that are kept.
+const REASON_CHARS_MAX: usize = 64;
+/// Fields in which a piece without choices may carry text.
+const TEXT_FIELDS: [&str; 6] = ["content", "text", "delta", "message", "response", "output_text"];
 
 /// A whole answer over the bytes it came as.
 #[derive(Debug)]
 pub struct ChatResponse<'a> {
     fields: Fields<'a>,
     /// What the provider counted, when it says.
-    pub usage: Option<Tokens>,
+    pub usage: Option<Usage>,
     /// The tier it was served in.
     pub service_tier: Option<String>,
     /// What the choices say.
@@ -22,90 +31,197 @@ pub struct ChatResponse<'a> {
 /// What the choices of an answer or frame hold, for metering.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
-    /// Bytes of content, reasoning and tool arguments, over all choices.
+    /// Bytes of content, reasoning, tool arguments and any other text, over all choices.
     pub text_bytes: u64,
-    /// The first choice's finish reason.
+    /// The first choice's finish reason; an empty one is none.
     pub finish_reason: Option<String>,
 }
 
-/// The answer is not a chat completion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the provider's answer is not a chat completion")]
-pub struct NotACompletion;
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow, default)]
-    message: Option<Part<'a>>,
-    #[serde(borrow, default)]
-    delta: Option<Part<'a>>,
-    #[serde(default)]
-    finish_reason: Option<String>,
+/// Why bytes are no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ResponseError {
+    /// HTML, half a JSON or anything else but a chat completion.
+    #[error("the provider's answer is not a chat completion")]
+    NotACompletion,
+    /// The provider reports an error in place of an answer.
+    #[error("the provider reported an error")]
+    Reported(Box<Reported>),
 }
 
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning_content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    refusal: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    function_call: Option<&'a RawValue>,
-}
-
-impl Part<'_> {
-    fn text_bytes(&self) -> u64 {
-        let said = [self.content, self.reasoning.or(self.reasoning_content), self.refusal, self.tool_calls, self.function_call];
-        said.into_iter().flatten().map(|raw| text_bytes(raw.get())).sum()
-    }
-}
-
-/// Bytes of a raw value without the quotes of a string; null is nothing.
-fn text_bytes(raw: &str) -> u64 {
-    let bytes = match raw {
-        "null" => 0,
-        text if text.starts_with('"') => text.len().saturating_sub(2),
-        other => other.len(),
+/// Bytes of a raw value without the quotes of a string. Null, numbers and truth values are no text, nor is what is empty.
+fn text_bytes(raw: &RawValue) -> u64 {
+    let raw = raw.get();
+    let bytes = match raw.as_bytes().first() {
+        Some(b'"') => raw.len().saturating_sub(2),
+        Some(b'[' | b'{') if raw[1..raw.len() - 1].trim_ascii().is_empty() => 0,
+        Some(b'[' | b'{') => raw.len(),
+        _ => 0,
     };
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-fn said(fields: &Fields<'_>) -> Result<Said, NotACompletion> {
-    let raw = fields.get("choices").ok_or(NotACompletion)?;
-    let choices: Vec<Choice<'_>> = serde_json::from_str(raw.get()).map_err(|_| NotACompletion)?;
-    let parts = choices.iter().filter_map(|choice| choice.message.as_ref().or(choice.delta.as_ref()));
-    Ok(Said {
-        text_bytes: parts.map(Part::text_bytes).sum(),
-        finish_reason: choices.iter().find_map(|choice| choice.finish_reason.clone()),
-    })
+/// A finish reason as it is recorded: short and without control characters.
+fn reason(raw: &RawValue) -> Option<String> {
+    let text: Cow<'_, str> = serde_json::from_str(raw.get()).ok()?;
+    Some(text.chars().filter(|letter| !letter.is_control()).take(REASON_CHARS_MAX).collect()).filter(|text: &String| !text.is_empty())
+}
+
+/// What one message or delta says: all of its texts, reasoning once however many names it is given by.
+#[derive(Default)]
+struct Part(u64);
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Part;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a message")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Part, M::Error> {
+                let (mut bytes, mut reasoning) = (0_u64, 0_u64);
+                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    match name.as_ref() {
+                        "role" | "name" | "id" | "type" | "object" | "audio" => {}
+                        name if name.starts_with("reasoning") || name == "thinking" => reasoning = reasoning.max(text_bytes(value)),
+                        _ => bytes = bytes.saturating_add(text_bytes(value)),
+                    }
+                }
+                Ok(Part(bytes.saturating_add(reasoning)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Part, E> {
+                Ok(Part(u64::try_from(text.len()).unwrap_or(u64::MAX)))
+            }
+
+            fn visit_unit<E>(self) -> Result<Part, E> {
+                Ok(Part(0))
+            }
+        }
+        deserializer.deserialize_any(Members)
+    }
+}
+
+/// Choices, each read as it comes.
+#[derive(Default)]
+struct Choices {
+    said: Said,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Choices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Choices;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of choices")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut choices: S) -> Result<Choices, S::Error> {
+                let mut all = Choices::default();
+                while let Some(Choice(said)) = choices.next_element()? {
+                    all.count += 1;
+                    all.said.text_bytes = all.said.text_bytes.saturating_add(said.text_bytes);
+                    all.said.finish_reason = all.said.finish_reason.or(said.finish_reason);
+                }
+                Ok(all)
+            }
+
+            fn visit_unit<E>(self) -> Result<Choices, E> {
+                Ok(Choices::default())
+            }
+        }
+        deserializer.deserialize_any(All)
+    }
+}
+
+struct Choice(Said);
+
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Choice;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a choice")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Choice, M::Error> {
+                let mut said = Said::default();
+                while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+                    match name.as_ref() {
+                        "message" | "delta" => said.text_bytes = said.text_bytes.saturating_add(map.next_value::<Part>()?.0),
+                        "text" => said.text_bytes = said.text_bytes.saturating_add(text_bytes(map.next_value()?)),
+                        "finish_reason" => said.finish_reason = reason(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Choice(said))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn choices(raw: &RawValue) -> Result<Choices, ResponseError> {
+    serde_json::from_str(raw.get()).map_err(|_| ResponseError::NotACompletion)
+}
+
+/// The error that an object reports in place of an answer.
+fn reported(fields: &Fields<'_>, body: &[u8]) -> Option<ResponseError> {
+    let has_error = fields.get("error").is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "\"\"" | "false"));
+    let is_error = fields.get("object").is_some_and(|raw| raw.get() == "\"error\"");
+    (has_error || is_error).then(|| ResponseError::Reported(Box::new(Reported::read(body))))
+}
+
+fn reported_usage(fields: &Fields<'_>) -> Option<Usage> {
+    let groq = || Fields::parse(fields.get("x_groq")?.get().as_bytes()).ok()?.get("usage");
+    fields.get("usage").and_then(usage::read).or_else(|| usage::read(groq()?))
+}
+
+/// What bytes that are no answer may have meant: several frames whose blank lines were left out, or text in a wrong encoding.
+#[must_use]
+pub fn repaired(frame: &Bytes) -> Vec<Bytes> {
+    let text = String::from_utf8_lossy(frame);
+    let text = text.trim_start_matches('\u{feff}');
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let is_each = |line: &&str| *line == "[DONE]" || (line.starts_with('{') && serde_json::from_str::<IgnoredAny>(line).is_ok());
+    if lines.len() > 1 && lines.iter().all(is_each) {
+        return lines.into_iter().map(|line| Bytes::copy_from_slice(line.as_bytes())).collect();
+    }
+    let is_changed = text.as_bytes() != frame.as_ref();
+    if is_changed { vec![Bytes::copy_from_slice(text.as_bytes())] } else { Vec::new() }
 }
 
 impl<'a> ChatResponse<'a> {
     /// Reads a whole answer.
     ///
     /// # Errors
-    /// When it is HTML, half a JSON or anything else but a chat completion.
-    pub fn parse(body: &'a [u8]) -> Result<Self, NotACompletion> {
-        let fields = Fields::parse(body).map_err(|_| NotACompletion)?;
-        let said = said(&fields)?;
-        let usage = fields.get("usage").and_then(usage::read);
+    /// When it reports an error, or is no chat completion.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ResponseError> {
+        let fields = Fields::parse(body).map_err(|_| ResponseError::NotACompletion)?;
+        if let Some(error) = reported(&fields, body) {
+            return Err(error);
+        }
+        let said = choices(fields.get("choices").ok_or(ResponseError::NotACompletion)?)?.said;
+        let usage = reported_usage(&fields);
         let service_tier = fields.read("service_tier").ok().flatten();
         Ok(Self { fields, usage, service_tier, said })
     }
 
-    /// The body for the client: our id, our model name and our usage; everything else as it came.
+    /// The body for the client: our id, our model name and our usage; everything else as it came. `usage` gets the provider's own.
     #[must_use]
-    pub fn client_body(&self, id: &str, model: &str, usage: &str) -> Vec<u8> {
+    pub fn client_body(&self, id: &str, model: &str, usage: impl FnOnce(Option<&RawValue>) -> String) -> Vec<u8> {
+        let usage = usage(self.fields.get("usage"));
         let mut body = Vec::with_capacity(
             self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + usage.len() + 128,
         );
-        self.fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Put(usage))], &mut body);
+        self.fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Put(&usage))], &mut body);
         body
     }
 }
@@ -115,10 +231,8 @@ impl<'a> ChatResponse<'a> {
 pub enum Frame<'a> {
     /// The end: `[DONE]`.
     Done,
-    /// A piece of the answer.
+    /// A piece of the answer, or something that goes with it.
     Chunk(Chunk<'a>),
-    /// The provider's error instead of a piece.
-    Error(String),
 }
 
 /// A piece of the answer over the bytes it came as.
@@ -126,39 +240,36 @@ pub enum Frame<'a> {
 pub struct Chunk<'a> {
     fields: Fields<'a>,
     /// What the provider counted so far, when it says.
-    pub usage: Option<Tokens>,
+    pub usage: Option<Usage>,
     /// The tier it is served in.
     pub service_tier: Option<String>,
     /// What the choices say.
     pub said: Said,
-    /// Whether there are choices; the frame with the usage alone has none.
-    pub has_choices: bool,
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    message: Option<String>,
+    /// Whether it is passed on: it has choices, or text elsewhere. Everything else is metadata.
+    pub is_relayed: bool,
 }
 
 impl<'a> Frame<'a> {
     /// Reads the data of an SSE frame.
     ///
     /// # Errors
-    /// When it is neither a chunk nor an error.
-    pub fn parse(data: &'a [u8]) -> Result<Self, NotACompletion> {
+    /// When it reports an error, or is no JSON object.
+    pub fn parse(data: &'a [u8]) -> Result<Self, ResponseError> {
         if data.trim_ascii() == b"[DONE]" {
             return Ok(Self::Done);
         }
-        let fields = Fields::parse(data).map_err(|_| NotACompletion)?;
-        if let Some(error) = fields.get("error").filter(|raw| raw.get() != "null") {
-            let message = serde_json::from_str::<ErrorBody>(error.get()).ok().and_then(|body| body.message);
-            return Ok(Self::Error(message.unwrap_or_else(|| "the provider reported an error".to_owned())));
+        let fields = Fields::parse(data).map_err(|_| ResponseError::NotACompletion)?;
+        if let Some(error) = reported(&fields, data) {
+            return Err(error);
         }
-        let said = said(&fields)?;
-        let usage = fields.get("usage").and_then(usage::read);
-        let has_choices = fields.get("choices").is_some_and(|raw| raw.get().bytes().any(|byte| byte == b'{'));
+        let Choices { mut said, count } = fields.get("choices").map_or_else(|| Ok(Choices::default()), choices)?;
+        if count == 0 {
+            let part = |raw: &RawValue| serde_json::from_str::<Part>(raw.get()).unwrap_or_default().0;
+            said.text_bytes = TEXT_FIELDS.iter().filter_map(|name| fields.get(name)).map(part).sum();
+        }
+        let usage = reported_usage(&fields);
         let service_tier = if usage.is_some() { fields.read("service_tier").ok().flatten() } else { None };
-        Ok(Self::Chunk(Chunk { fields, usage, service_tier, said, has_choices }))
+        Ok(Self::Chunk(Chunk { is_relayed: count > 0 || said.text_bytes > 0, fields, usage, service_tier, said }))
     }
 }
 
@@ -168,6 +279,12 @@ impl Chunk<'_> {
         into.extend_from_slice(b"data: ");
         self.fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Drop)], into);
         into.extend_from_slice(b"\n\n");
+    }
+
+    /// The provider's `created`, seconds since 1970.
+    #[must_use]
+    pub fn created_s(&self) -> Option<i64> {
+        self.fields.read("created").ok().flatten()
     }
 }
 
@@ -196,9 +313,23 @@ impl Ending<'_> {
         );
     }
 
-    /// The usage, in a piece without choices. `usage` is JSON.
-    pub fn usage(&self, usage: &str, into: &mut Vec<u8>) {
-        self.chunk(&format!("\"choices\":[],\"usage\":{usage}"), into);
+    /// The usage, in a piece without choices: the provider's own frame with it where there was one. `usage` gets the provider's.
+    pub fn usage(&self, frame: Option<&Bytes>, usage: impl FnOnce(Option<&RawValue>) -> String, into: &mut Vec<u8>) {
+        let Some(fields) = frame.and_then(|frame| Fields::parse(frame).ok()) else {
+            return self.chunk(&format!("\"choices\":[],\"usage\":{}", usage(None)), into);
+        };
+        let (usage, created) = (usage(fields.get("usage")), self.created_s.to_string());
+        let edits = [
+            ("id", Edit::Put(self.id)),
+            ("object", Edit::Put("\"chat.completion.chunk\"")),
+            ("created", Edit::Put(&created)),
+            ("model", Edit::Put(self.model)),
+            ("choices", Edit::Put("[]")),
+            ("usage", Edit::Put(&usage)),
+        ];
+        into.extend_from_slice(b"data: ");
+        fields.write(&edits, into);
+        into.extend_from_slice(b"\n\n");
     }
 
     /// `[DONE]`.
@@ -218,13 +349,20 @@ impl Ending<'_> {
 mod tests {
     use super::*;
 
+    fn chunk(data: &[u8]) -> Chunk<'_> {
+        match Frame::parse(data) {
+            Ok(Frame::Chunk(chunk)) => chunk,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn an_answer_keeps_foreign_fields_and_gets_ours() {
         let body = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"hey"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1},"x_groq":{"id":"r"}}"#;
         let response = ChatResponse::parse(body).unwrap();
         assert_eq!(response.said, Said { text_bytes: 3, finish_reason: Some("stop".into()) });
-        assert_eq!(response.usage.unwrap().input, 3);
-        let text = String::from_utf8(response.client_body("\"gen-1\"", "\"a/m\"", "{}")).unwrap();
+        assert_eq!(response.usage.unwrap().tokens.input, 3);
+        let text = String::from_utf8(response.client_body("\"gen-1\"", "\"a/m\"", |_| "{}".to_owned())).unwrap();
         assert!(
             text.starts_with(r#"{"id":"gen-1","object":"chat.completion","model":"a/m","choices":"#)
                 && text.ends_with(r#""usage":{},"x_groq":{"id":"r"}}"#)
@@ -234,18 +372,66 @@ mod tests {
     #[test]
     fn html_half_a_json_and_errors_are_no_completion() {
         for body in [&b"<html>"[..], b"{\"choices\":[", b"{}", b"{\"choices\":{}}"] {
-            assert!(ChatResponse::parse(body).is_err());
+            assert_eq!(ChatResponse::parse(body).err(), Some(ResponseError::NotACompletion));
         }
+        let error = ChatResponse::parse(br#"{"error":{"message":"overloaded","code":529}}"#).err().unwrap();
+        assert!(matches!(error, ResponseError::Reported(error) if error.message.as_deref() == Some("overloaded") && error.status == Some(529)));
     }
 
     #[test]
     fn frames_are_told_apart() {
         assert!(matches!(Frame::parse(b"[DONE]"), Ok(Frame::Done)));
-        assert!(matches!(Frame::parse(br#"{"error":{"message":"overloaded"}}"#), Ok(Frame::Error(message)) if message == "overloaded"));
+        assert!(matches!(Frame::parse(br#"{"error":{"message":"overloaded"}}"#), Err(ResponseError::Reported(_))));
+        assert!(matches!(Frame::parse(br#"{"object":"error","message":"overloaded"}"#), Err(ResponseError::Reported(_))));
         assert!(Frame::parse(b"<html>").is_err());
-        let Ok(Frame::Chunk(chunk)) = Frame::parse(br#"{"id":"x","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#) else {
-            unreachable!("a chunk");
-        };
-        assert!(!chunk.has_choices && chunk.usage.is_some());
+        let last = chunk(br#"{"id":"x","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
+        assert!(!last.is_relayed && last.usage.is_some());
+    }
+
+    #[test]
+    fn metadata_is_passed_over_and_text_is_found_wherever_it_stands() {
+        for data in [&br#"{"type":"ping"}"#[..], b"{}", br#"{"choices":null,"sla_metrics":{"ttft_ms":3}}"#, br#"{"choices":[],"delta":{}}"#] {
+            assert!(!chunk(data).is_relayed);
+        }
+        for (data, bytes) in [
+            (&br#"{"choices":[{"delta":{"content":"four","role":"assistant"}}]}"#[..], 4),
+            (br#"{"choices":[{"text":"four"}]}"#, 4),
+            (br#"{"choices":[{"delta":{"reasoning":"four","reasoning_content":"four","reasoning_details":[]}}]}"#, 4),
+            (br#"{"choices":[{"delta":{"reasoning_text":"four","new_field":"two2"}}]}"#, 8),
+            (br#"{"choices":[{"delta":{"tool_calls":[],"content":"","refusal":null}}]}"#, 0),
+            (br#"{"content":"four"}"#, 4),
+            (br#"{"delta":{"content":"four"}}"#, 4),
+        ] {
+            assert_eq!(chunk(data).said.text_bytes, bytes, "{}", String::from_utf8_lossy(data));
+        }
+    }
+
+    #[test]
+    fn an_empty_or_foreign_finish_reason_is_none() {
+        for reason in ["\"\"", "null", "7", "{}", "\"\\u0000\""] {
+            let data = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":{reason}}}]}}"#);
+            assert_eq!(chunk(data.as_bytes()).said.finish_reason, None, "{reason}");
+        }
+    }
+
+    #[test]
+    fn broken_text_and_joined_frames_are_repaired() {
+        let text = repaired(&Bytes::from_static(b"{\"choices\":[{\"delta\":{\"content\":\"\xf0\x9f\x98\"}}]}"));
+        assert_eq!(chunk(&text[0]).said.text_bytes, 3);
+        let joined = repaired(&Bytes::from_static(b"{\"choices\":[]}\n{}\n[DONE]"));
+        assert_eq!(joined.len(), 3);
+        assert!(repaired(&Bytes::from_static(b"<html>")).is_empty());
+        assert!(repaired(&Bytes::from_static(b"{\n\"a\":}")).is_empty());
+    }
+
+    #[test]
+    fn the_last_piece_keeps_what_the_provider_said_beside_its_usage() {
+        let frame = Bytes::from_static(br#"{"id":"x","created":7,"model":"m","service_tier":"flex","choices":[{"index":0}],"usage":{"accepted":1}}"#);
+        let (mut out, ending) = (Vec::new(), Ending { id: "\"gen\"", model: "\"a/m\"", created_s: 7 });
+        ending.usage(Some(&frame), |raw| raw.map_or_else(String::new, |raw| raw.get().to_owned()), &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "data: {\"id\":\"gen\",\"created\":7,\"model\":\"a/m\",\"service_tier\":\"flex\",\"choices\":[],\"usage\":{\"accepted\":1},\"object\":\"chat.completion.chunk\"}\n\n"
+        );
     }
 }

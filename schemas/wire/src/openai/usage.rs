@@ -2,42 +2,82 @@
 
 use events::usage::Tokens;
 use events::{CostStatus, Nanos};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+use crate::fields::{Edit, Fields};
+
+/// What a provider reports that a request used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// In disjoint classes.
+    pub tokens: Tokens,
+    /// The provider's total is not what its parts sum to, and no known way of counting explains it: a signal for the operator.
+    pub is_inconsistent: bool,
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Reported {
+    #[serde(deserialize_with = "count")]
     prompt_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
     completion_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    total_tokens: Option<u64>,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
+    #[serde(deserialize_with = "count")]
     prompt_cache_hit_tokens: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct PromptDetails {
+    #[serde(deserialize_with = "count")]
     cached_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
     cache_write_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct CompletionDetails {
+    #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
+}
+
+/// A count, also as `12.0`; anything else is as if it were absent.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?.get();
+    let whole = raw.split_once('.').filter(|(_, rest)| rest.bytes().all(|digit| digit == b'0')).map_or(raw, |(whole, _)| whole);
+    Ok(whole.parse().ok())
 }
 
 /// Reads a provider's `usage`; OpenAI's counts are cumulative, the last one holds. `None` when it gives no counts.
 ///
 /// OpenAI counts cached and audio tokens inside `prompt_tokens`, reasoning and audio inside `completion_tokens`; DeepSeek names
-/// cached ones `prompt_cache_hit_tokens`. A part larger than its whole is cut to it.
+/// cached ones `prompt_cache_hit_tokens`; xAI counts reasoning beside `completion_tokens`, which its total tells. A part larger than its
+/// whole is cut to it.
 #[must_use]
-pub fn read(usage: &RawValue) -> Option<Tokens> {
+pub fn read(usage: &RawValue) -> Option<Usage> {
     let reported: Reported = serde_json::from_str(usage.get()).ok()?;
-    let (prompt, completion) = (reported.prompt_tokens?, reported.completion_tokens.unwrap_or(0));
+    let (prompt, mut completion) = (reported.prompt_tokens?, reported.completion_tokens.unwrap_or(0));
+    let details = reported.completion_tokens_details.unwrap_or_default();
+    let reasoning = details.reasoning_tokens.unwrap_or(0);
+    let sum = prompt.saturating_add(completion);
+    let total = reported.total_tokens.unwrap_or(sum);
+    if reasoning > 0 && total == sum.saturating_add(reasoning) {
+        completion = completion.saturating_add(reasoning);
+    }
+    let is_inconsistent = total != prompt.saturating_add(completion);
+    let reasoning = reasoning.min(completion);
+    let audio_output = details.audio_tokens.unwrap_or(0).min(completion - reasoning);
+    let output = completion - reasoning - audio_output;
     let details = reported.prompt_tokens_details.unwrap_or_default();
     let mut input = prompt;
     let mut take = |count: Option<u64>| {
@@ -48,11 +88,8 @@ pub fn read(usage: &RawValue) -> Option<Tokens> {
     let cache_read = take(details.cached_tokens.or(reported.prompt_cache_hit_tokens));
     let cache_write_5m = take(details.cache_write_tokens);
     let audio_input = take(details.audio_tokens);
-    let details = reported.completion_tokens_details.unwrap_or_default();
-    let reasoning = details.reasoning_tokens.unwrap_or(0).min(completion);
-    let audio_output = details.audio_tokens.unwrap_or(0).min(completion - reasoning);
-    let output = completion - reasoning - audio_output;
-    Some(Tokens { input, cache_read, cache_write_5m, output, reasoning, audio_input, audio_output, ..Tokens::default() })
+    let tokens = Tokens { input, cache_read, cache_write_5m, output, reasoning, audio_input, audio_output, ..Tokens::default() };
+    Some(Usage { tokens, is_inconsistent })
 }
 
 /// What a client is told it used and pays. Source: section 8 of the product's API facts, decision 9.
@@ -115,11 +152,29 @@ impl UsageBody {
         }
     }
 
-    /// As JSON text.
+    /// As JSON text, over what the provider said in its own `usage`: what we do not count stays.
     #[must_use]
-    pub fn to_text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    pub fn over(&self, provider: Option<&RawValue>) -> String {
+        let ours = serde_json::to_string(self).unwrap_or_default();
+        provider.and_then(|provider| merged(provider.get(), &ours)).unwrap_or(ours)
     }
+}
+
+/// The members of `theirs` with those of `ours` over them, one level deep.
+fn merged(theirs: &str, ours: &str) -> Option<String> {
+    let (theirs, ours) = (Fields::parse(theirs.as_bytes()).ok()?, Fields::parse(ours.as_bytes()).ok()?);
+    let values: Vec<(&str, String)> = ours
+        .0
+        .iter()
+        .map(|(name, value)| {
+            let inner = theirs.get(name).filter(|_| value.get().starts_with('{'));
+            (name.as_ref(), inner.and_then(|inner| merged(inner.get(), value.get())).unwrap_or_else(|| value.get().to_owned()))
+        })
+        .collect();
+    let edits: Vec<(&str, Edit<'_>)> = values.iter().map(|(name, value)| (*name, Edit::Put(value))).collect();
+    let mut text = Vec::new();
+    theirs.write(&edits, &mut text);
+    String::from_utf8(text).ok()
 }
 
 #[cfg(test)]
@@ -127,6 +182,10 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Option<Tokens> {
+        Some(usage(text)?.tokens)
+    }
+
+    fn usage(text: &str) -> Option<Usage> {
         read(&RawValue::from_string(text.to_owned()).unwrap())
     }
 
@@ -146,10 +205,37 @@ mod tests {
     }
 
     #[test]
+    fn reasoning_beside_the_completion_is_told_by_the_total() {
+        let beside = |total: u64| {
+            usage(&format!(
+                r#"{{"prompt_tokens":32,"completion_tokens":9,"total_tokens":{total},"completion_tokens_details":{{"reasoning_tokens":94}}}}"#
+            ))
+            .unwrap()
+        };
+        assert_eq!((beside(135).tokens.completion(), beside(135).tokens.reasoning, beside(135).is_inconsistent), (103, 94, false));
+        assert_eq!((beside(41).tokens.completion(), beside(41).is_inconsistent), (9, false));
+        assert!(beside(99).is_inconsistent, "a total that nothing explains");
+    }
+
+    #[test]
     fn nothing_said_is_not_zero() {
         assert_eq!(of("null"), None);
         assert_eq!(of("{}"), None);
         assert_eq!(of(r#"{"prompt_tokens":-1}"#), None);
-        assert_eq!(of(r#"{"prompt_tokens":3,"prompt_tokens_details":null}"#).unwrap().input, 3);
+        assert_eq!(of(r#"{"prompt_tokens":3.0,"completion_tokens":"x","prompt_tokens_details":null}"#).unwrap().input, 3);
+    }
+
+    #[test]
+    fn what_we_do_not_count_stays() {
+        let tokens = of(r#"{"prompt_tokens":5,"completion_tokens":1}"#).unwrap();
+        let body = UsageBody::new(&tokens, CostStatus::Priced, Nanos(7), Timing::default());
+        let theirs = RawValue::from_string(
+            r#"{"completion_tokens_details":{"accepted_prediction_tokens":2,"reasoning_tokens":0},"prompt_tokens":9,"extra":[1]}"#.to_owned(),
+        )
+        .unwrap();
+        let text = body.over(Some(&theirs));
+        assert!(text.contains(r#""accepted_prediction_tokens":2"#) && text.contains(r#""extra":[1]"#), "{text}");
+        assert!(text.contains(r#""prompt_tokens":5"#) && !text.contains(r#""prompt_tokens":9"#), "{text}");
+        assert_eq!(body.over(Some(&RawValue::from_string("null".to_owned()).unwrap())), body.over(None));
     }
 }

@@ -2,6 +2,7 @@
 //! The log is filled first; then the ledger starts and is timed until the last event is in the books. Afterwards the sums must be right,
 //! and the same books are made again from the log alone.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use eventlog::append::Outgoing;
 use eventlog::ask::Answerer;
 use eventlog::digest::digest;
-use eventlog::{Log, Store};
+use eventlog::{Access, Log, Store};
 use events::ask::{AskLease, CreditCommand, LeaseAnswer, PostCredit, Question};
 use events::clock::SystemClock;
 use events::control::{Account, AccountCreated};
@@ -71,15 +72,16 @@ async fn measure(name: &str, target: &str, events: u64, database_url: &str, agai
     let mut command = Command::new(tests::apart::nats_server());
     command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.path());
     let _nats = Nats(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server"));
-    let url = format!("nats://127.0.0.1:{port}");
-    let log = tests::wait::until("NATS", || async { Log::connect(&url, "posting").await.ok() }).await;
+    let access = Access { servers: vec![format!("nats://127.0.0.1:{port}")], allow_unauthenticated: true, ..Access::default() };
+    let log = tests::wait::until("NATS", || async { Log::connect(&access, "posting").await.ok() }).await;
     log.prepare(1).await.expect("streams");
     let filled = Instant::now();
     fill(&log, events).await;
     println!("{events} usage events of {ACCOUNTS} accounts in the log after {:.1} s", filled.elapsed().as_secs_f64());
-    let posted = post(&log, database_url, events).await;
+    let key = folder.path().join("signing_key");
+    let posted = post(&log, database_url, &key, events).await;
     println!("posted on {name:<16} {:>10.0} events/s  target {target}", events as f64 / posted.as_secs_f64());
-    let again = post_again(&log, database_url, again_url).await;
+    let again = post_again(&log, [database_url, again_url], &key).await;
     println!("made again on {name:<12} {:>10.0} events/s  the same books, byte for byte", events as f64 / again.as_secs_f64());
     log.close().await;
 }
@@ -97,7 +99,7 @@ async fn fill(log: &Log, events: u64) {
     let mut accounts = Vec::new();
     for (of, sequence) in (0..ACCOUNTS).zip(1..) {
         let created =
-            AccountCreated { account: Account { id: account(of).as_str().into(), name: NAME.to_owned(), created_at_us: 0, revision: 1 } };
+            AccountCreated { account: Account { id: account(of).as_str().into(), name: NAME.to_owned(), created_at_us: 0, revision: 1, suspended: false } };
         let (id, owner) = (ids.uuid(&clock), account(of));
         let draft = Draft { id, time_us: clock.now_us(), account: &owner, subject: &owner, traceparent: None, payload: &created };
         let mut payload = Vec::new();
@@ -161,7 +163,7 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
 }
 
 /// Credit and a lease for each account, then everything that the log has; gives back how long the posting took.
-async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
+async fn post(log: &Log, database_url: &str, key: &Path, events: u64) -> Duration {
     let store = Store::open(database_url, STEPS).await.expect("a database");
     for of in 0..ACCOUNTS {
         let mut transaction = store.begin().await.expect("a transaction");
@@ -169,7 +171,7 @@ async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
         transaction.commit().await.expect("a commit");
     }
     store.close().await;
-    let ledger = open(database_url).await;
+    let ledger = open(database_url, key).await;
     let all = Nanos(COST.0 * i64::try_from(events).expect("not so many"));
     for of in 0..ACCOUNTS {
         lend(&ledger, of, all).await;
@@ -198,14 +200,15 @@ async fn post(log: &Log, database_url: &str, events: u64) -> Duration {
     took
 }
 
-async fn open(database_url: &str) -> Arc<Ledger> {
-    let config = LedgerConfig { database_url: database_url.to_owned(), node: "bench".to_owned(), terms: Terms::default() };
+async fn open(database_url: &str, key: &Path) -> Arc<Ledger> {
+    let (database_url, signing_key) = (database_url.to_owned(), key.to_owned());
+    let config = LedgerConfig { database_url, node: "bench".to_owned(), terms: Terms::default(), signing_key };
     Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a ledger")
 }
 
 /// Makes the same books from the log in an empty database; gives back how long that took.
-async fn post_again(log: &Log, database_url: &str, again_url: &str) -> Duration {
-    let (live, made) = (open(database_url).await, open(again_url).await);
+async fn post_again(log: &Log, [database_url, again_url]: [&str; 2], key: &Path) -> Duration {
+    let (live, made) = (open(database_url, key).await, open(again_url, key).await);
     let since = Instant::now();
     ledger::replay::catch_up(&made, log, None).await.expect("books");
     let took = since.elapsed();

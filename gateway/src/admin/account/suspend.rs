@@ -1,0 +1,42 @@
+//! `POST /api/v1/admin/accounts/{id}/{suspend|resume}`: refuses every key of an account, or takes them again; for the operator.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use events::AccountId;
+use events::control::{Account, AccountUpdated};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::unknown;
+use crate::admin::Admin;
+use crate::error::GatewayError;
+
+/// The account's standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Its keys are refused.
+    Suspend,
+    /// Its keys are taken.
+    Resume,
+}
+
+/// `{data: {id, name, suspended}}`.
+///
+/// # Errors
+/// 401 without the operator's token, 404 for an unknown account, 503 when nothing can be recorded.
+pub async fn suspend(
+    State(admin): State<Admin>,
+    Path((id, standing)): Path<(String, Standing)>,
+    headers: HeaderMap,
+) -> Result<Response, GatewayError> {
+    admin.operator(&headers)?;
+    let id = AccountId::from(id);
+    let _alone = admin.lock_keys(&id).await;
+    let before = admin.directory.account(&id).ok_or_else(unknown)?;
+    let account = Account { suspended: standing == Standing::Suspend, revision: before.revision + 1, ..before };
+    admin.record(id.as_str(), id.as_str(), &AccountUpdated { account: account.clone() }).await?;
+    Ok(Json(json!({"data": {"id": account.id, "name": account.name, "suspended": account.suspended}})).into_response())
+}

@@ -1,0 +1,24 @@
+//! `DELETE /api/v1/admin/keys/{hash}`: deletes any key of any account; for the operator.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use events::KeyHash;
+use http::HeaderMap;
+use serde_json::json;
+
+use super::change::Change;
+use crate::admin::Admin;
+use crate::error::GatewayError;
+
+/// `{data: {deleted: true}}`.
+///
+/// # Errors
+/// 401 without the operator's token, 404 for an unknown key, 503 when nothing can be recorded.
+pub async fn revoke(State(admin): State<Admin>, Path(hash): Path<String>, headers: HeaderMap) -> Result<Response, GatewayError> {
+    admin.operator(&headers)?;
+    let hash = KeyHash::from(hash);
+    let entry = admin.directory.find(&hash).ok_or_else(|| GatewayError::NotFound("No key has that hash.".to_owned()))?;
+    admin.change_key(&entry.key.account, &hash, |before| Ok(Change::Delete(before.clone()))).await?;
+    Ok(Json(json!({"data": {"deleted": true}})).into_response())
+}

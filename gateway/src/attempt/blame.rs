@@ -1,0 +1,144 @@
+//! Whose fault a provider's error is: the operator's, the provider's load, or the caller's. It decides who is asked next and what the
+//! caller is told.
+
+use http::{HeaderValue, StatusCode};
+use wire::openai::error::Reported;
+
+use super::upstream::Failure;
+
+/// Codes and types by which providers say that our account with them is used up.
+const QUOTA: [&str; 8] = [
+    "insufficient_quota",
+    "insufficient_balance",
+    "insufficient_credits",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "credit_balance_too_low",
+    "account_deactivated",
+    "quota_exceeded",
+];
+/// The same in words, lower case.
+const QUOTA_WORDS: [&str; 4] = ["insufficient balance", "exceeded your current quota", "credit balance is too low", "insufficient credit"];
+/// Codes by which providers say that they do not have a model that we are configured to ask for.
+const MODEL: [&str; 6] =
+    ["model_not_found", "model_not_available", "model_not_exist", "unknown_model", "invalid_model", "unsupported_model"];
+/// Types of errors that are about the request itself.
+const CALLER: [&str; 4] = ["invalid_request_error", "badrequesterror", "bad_request_error", "context_length_exceeded"];
+/// Types and codes of errors that are about load.
+const RATE: [&str; 3] = ["rate_limit_error", "rate_limit_exceeded", "too_many_requests"];
+
+/// The failure that an answer with this status is.
+#[must_use]
+pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<HeaderValue>) -> Failure {
+    let error = Box::new(error);
+    if is_operators(&error) {
+        return Failure::Operator { status: Some(status), error };
+    }
+    match status {
+        StatusCode::UNAUTHORIZED
+        | StatusCode::PAYMENT_REQUIRED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED => Failure::Operator { status: Some(status), error },
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Failure::Overloaded { status: Some(status), error, retry_after },
+        status if status.is_client_error() => Failure::Refused { status, error },
+        status if status.is_server_error() => Failure::Overloaded { status: Some(status), error, retry_after },
+        // A redirect, or an answer without a body: the address is wrong.
+        status => Failure::Operator { status: Some(status), error },
+    }
+}
+
+/// The failure that an error within an answer of status 200 is.
+#[must_use]
+pub fn of_report(error: Reported) -> Failure {
+    if let Some(status) = error.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        return of_status(status, error, None);
+    }
+    let says = |words: &[&str]| words_of(&error).any(|word| words.contains(&word.as_str()));
+    let status = if says(&CALLER) {
+        StatusCode::BAD_REQUEST
+    } else if says(&RATE) {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::OK
+    };
+    if status == StatusCode::OK && !is_operators(&error) {
+        return Failure::Overloaded { status: None, error: Box::new(error), retry_after: None };
+    }
+    of_status(status, error, None)
+}
+
+/// A provider's `Retry-After`: seconds, or a date; anything else is none.
+#[must_use]
+pub fn retry_after(value: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let text = value?.to_str().ok()?;
+    let is_seconds = text.len() <= 10 && text.bytes().all(|digit| digit.is_ascii_digit());
+    let is_right = is_seconds && !text.is_empty() || chrono::DateTime::parse_from_rfc2822(text).is_ok();
+    is_right.then(|| value.cloned()).flatten()
+}
+
+fn words_of(error: &Reported) -> impl Iterator<Item = String> {
+    [&error.code, &error.kind].into_iter().flatten().map(|word| word.to_lowercase())
+}
+
+fn is_operators(error: &Reported) -> bool {
+    let message = error.message.as_deref().unwrap_or_default().to_lowercase();
+    words_of(error).any(|word| QUOTA.contains(&word.as_str()) || MODEL.contains(&word.as_str()))
+        || QUOTA_WORDS.iter().any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blamed(status: u16, body: &str) -> &'static str {
+        match of_status(StatusCode::from_u16(status).unwrap(), Reported::read(body.as_bytes()), None) {
+            Failure::Operator { .. } => "operator",
+            Failure::Overloaded { .. } => "load",
+            Failure::Refused { .. } => "caller",
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn each_status_has_somebody_to_blame() {
+        for (status, whose) in [
+            (301, "operator"),
+            (400, "caller"),
+            (401, "operator"),
+            (402, "operator"),
+            (403, "operator"),
+            (404, "operator"),
+            (408, "load"),
+            (409, "caller"),
+            (413, "caller"),
+            (422, "caller"),
+            (429, "load"),
+            (500, "load"),
+            (503, "load"),
+            (529, "load"),
+        ] {
+            assert_eq!(blamed(status, "{}"), whose, "{status}");
+        }
+        assert_eq!(blamed(429, r#"{"error":{"code":"insufficient_quota","message":"x"}}"#), "operator");
+        assert_eq!(blamed(400, r#"{"error":{"code":"model_not_found","message":"x"}}"#), "operator");
+        assert_eq!(blamed(400, r#"{"error":{"message":"Your credit balance is too low to access the API."}}"#), "operator");
+        assert_eq!(blamed(400, r#"{"error":{"code":"context_length_exceeded","message":"x"}}"#), "caller");
+    }
+
+    #[test]
+    fn an_error_inside_an_answer_is_blamed_by_what_it_says() {
+        let of = |body: &str| of_report(Reported::read(body.as_bytes()));
+        assert!(matches!(of(r#"{"error":{"message":"overloaded"}}"#), Failure::Overloaded { status: None, .. }));
+        assert!(matches!(of(r#"{"error":{"message":"x","code":429}}"#), Failure::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), .. }));
+        assert!(matches!(of(r#"{"error":{"message":"x","type":"invalid_request_error"}}"#), Failure::Refused { .. }));
+        assert!(matches!(of(r#"{"error":{"message":"x","code":"insufficient_quota"}}"#), Failure::Operator { .. }));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let of = |text: &'static str| retry_after(Some(&HeaderValue::from_static(text))).is_some();
+        assert!(of("17") && of("Wed, 21 Oct 2015 07:28:00 GMT"));
+        assert!(!of("") && !of("soon") && !of("-1") && !of("99999999999"));
+    }
+}

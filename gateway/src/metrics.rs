@@ -1,0 +1,240 @@
+//! Figures for Prometheus: counted where things happen, or looked up when they are asked for. No account and no key is a label.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use eventlog::Asker;
+use events::ask::AskQuarantine;
+use events::request::Outcome;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::admission::budget::Budgets;
+use crate::admission::{Admission, Purses};
+use crate::serve::open::Open;
+use crate::spool::Spool;
+
+/// How long ledger and projector may take to say what they have set aside.
+const PATIENCE: Duration = Duration::from_secs(2);
+const NANOS_PER_USD: f64 = 1e9;
+
+/// What is counted on the way of a request.
+#[derive(Clone)]
+pub struct Counts {
+    finished: Counter,
+    failed: Counter,
+    cancelled: Counter,
+    aborted: Counter,
+    /// Requests that were refused before they were sent anywhere, by code.
+    pub refused: Family<CodeLabel, Counter>,
+    /// Failures of providers.
+    pub failures: Family<FailureLabels, Counter>,
+    /// Seconds from admission to the first piece.
+    pub ttft: Histogram,
+    /// Seconds from the request's head to the call of its first provider.
+    pub added: Histogram,
+}
+
+/// An error's code.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabel {
+    code: String,
+}
+
+/// A provider, and how it failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FailureLabels {
+    provider: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReaderLabel {
+    reader: &'static str,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            finished: Counter::default(),
+            failed: Counter::default(),
+            cancelled: Counter::default(),
+            aborted: Counter::default(),
+            refused: Family::default(),
+            failures: Family::default(),
+            // 1 ms to 2 min, and 10 us to 10 s.
+            ttft: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            added: Histogram::new(exponential_buckets(0.000_01, 2.0, 20)),
+        }
+    }
+}
+
+impl Counts {
+    const fn of(&self, outcome: Outcome) -> &Counter {
+        match outcome {
+            Outcome::Finished => &self.finished,
+            Outcome::Failed => &self.failed,
+            Outcome::Cancelled => &self.cancelled,
+            Outcome::Aborted => &self.aborted,
+        }
+    }
+
+    /// Counts a request that was admitted and has its end.
+    pub fn ended(&self, outcome: Outcome, ttft_us: Option<u64>) {
+        self.of(outcome).inc();
+        if let Some(us) = ttft_us {
+            self.ttft.observe(Duration::from_micros(us).as_secs_f64());
+        }
+    }
+
+    /// Counts a request that was refused.
+    pub fn refused(&self, code: String) {
+        self.refused.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a provider's failure.
+    pub fn failed(&self, provider: &str, kind: &'static str) {
+        self.failures.get_or_create(&FailureLabels { provider: provider.to_owned(), kind }).inc();
+    }
+}
+
+type Figure = Gauge<f64, AtomicU64>;
+
+/// What is looked up when it is asked for.
+#[derive(Default)]
+struct Figures {
+    spool_bytes: Figure,
+    oldest_unshipped: Figure,
+    open_requests: Figure,
+    connections: Figure,
+    requests: Figure,
+    body_bytes: Figure,
+    leases: Figure,
+    lent: Figure,
+    held: Figure,
+    behind: Family<ReaderLabel, Figure>,
+    quarantined: Family<ReaderLabel, Figure>,
+}
+
+/// All figures of a gateway.
+pub struct Metrics {
+    registry: Registry,
+    figures: Figures,
+    /// What they are looked up in.
+    pub sources: Sources,
+}
+
+/// What figures are looked up in.
+pub struct Sources {
+    /// The spool.
+    pub spool: Arc<Spool>,
+    /// The connections.
+    pub open: Arc<Open>,
+    /// The budgets.
+    pub budgets: Arc<Budgets>,
+    /// The leases.
+    pub admission: Arc<Admission>,
+    /// Those who read the log into tables.
+    pub readers: [Asker; 2],
+}
+
+impl Metrics {
+    /// The figures of a gateway.
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        let (mut registry, figures) = (Registry::with_prefix("arouter"), Figures::default());
+        let counts = &sources.admission.counts;
+        for (outcome, counter) in [
+            ("finished", &counts.finished),
+            ("failed", &counts.failed),
+            ("cancelled", &counts.cancelled),
+            ("aborted", &counts.aborted),
+        ] {
+            let labelled = registry.sub_registry_with_label(("outcome".into(), outcome.into()));
+            labelled.register("requests", "Admitted requests by outcome", counter.clone());
+        }
+        registry.register("requests_refused", "Requests refused before they were sent anywhere, by code", counts.refused.clone());
+        registry.register("provider_failures", "Failed attempts by provider and kind", counts.failures.clone());
+        registry.register("time_to_first_byte_seconds", "From admission to the first piece of the answer", counts.ttft.clone());
+        registry.register("added_latency_seconds", "From a request's head to the call of its first provider", counts.added.clone());
+        for (name, help, figure) in [
+            ("spool_bytes", "Bytes of the spool's files", &figures.spool_bytes),
+            ("spool_oldest_unshipped_seconds", "Age of the oldest event that ledger and projector lack", &figures.oldest_unshipped),
+            ("spool_open_requests", "Requests whose end is not on the disk yet", &figures.open_requests),
+            ("connections", "Open connections", &figures.connections),
+            ("requests_in_flight", "Requests in flight", &figures.requests),
+            ("body_bytes_in_flight", "Bytes of the bodies of requests in flight", &figures.body_bytes),
+            ("leases", "Leases that holds are taken from", &figures.leases),
+            ("leases_free_usd", "Credit that is lent and free", &figures.lent),
+            ("leases_held_usd", "Credit that requests in flight hold", &figures.held),
+        ] {
+            registry.register(name, help, figure.clone());
+        }
+        registry.register("reader_behind_events", "Events of this gateway that a reader does not have yet", figures.behind.clone());
+        registry.register("quarantined_events", "Events that a reader has set aside and nobody has decided about", figures.quarantined.clone());
+        Self { registry, figures, sources }
+    }
+
+    /// All of them in the text format of OpenMetrics.
+    pub async fn to_text(&self) -> String {
+        self.look();
+        for reader in &self.sources.readers {
+            let label = ReaderLabel { reader: reader.who().as_str() };
+            // A reader that does not answer has no figure, not a zero.
+            match reader.ask(&AskQuarantine { event_id: None }, PATIENCE).await {
+                Ok(waiting) => {
+                    self.figures.quarantined.get_or_create(&label).set(count(waiting.len()));
+                }
+                Err(_) => {
+                    self.figures.quarantined.remove(&label);
+                }
+            }
+        }
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            let _infallible = writeln!(text, "# {error}");
+        }
+        text
+    }
+
+    fn look(&self) {
+        let (figures, sources) = (&self.figures, &self.sources);
+        let (bytes, open) = sources.spool.in_use();
+        figures.spool_bytes.set(number(bytes));
+        figures.open_requests.set(count(open));
+        figures.oldest_unshipped.set(sources.spool.oldest_unshipped().as_secs_f64());
+        figures.connections.set(count(sources.open.len()));
+        let (requests, body_bytes) = sources.budgets.in_flight();
+        figures.requests.set(count(requests));
+        figures.body_bytes.set(count(body_bytes));
+        let (leases, free, held) = lent(&sources.admission.purses.lock().unwrap_or_else(PoisonError::into_inner));
+        figures.leases.set(count(leases));
+        figures.lent.set(free);
+        figures.held.set(held);
+        for (reader, behind) in sources.spool.behind() {
+            figures.behind.get_or_create(&ReaderLabel { reader }).set(number(behind));
+        }
+    }
+}
+
+/// How many leases there are, and what is free and held of them, USD.
+fn lent(purses: &Purses) -> (usize, f64, f64) {
+    let slices: Vec<_> = purses.values().filter_map(|purse| purse.slice()).collect();
+    let usd = |nanos: i64| nanos as f64 / NANOS_PER_USD;
+    (slices.len(), slices.iter().map(|slice| usd(slice.free().0)).sum(), slices.iter().map(|slice| usd(slice.held().0)).sum())
+}
+
+fn count(of: usize) -> f64 {
+    number(u64::try_from(of).unwrap_or(u64::MAX))
+}
+
+fn number(of: u64) -> f64 {
+    of as f64
+}

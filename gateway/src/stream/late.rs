@@ -1,0 +1,99 @@
+//! A stream whose first piece is late: its head and comments go out before, so that no proxy between gives up while a model thinks.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::response::Response;
+use bytes::Bytes;
+use events::RequestId;
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, Sleep};
+use wire::fields::quoted;
+use wire::openai::response::Ending;
+
+use super::{HEARTBEAT, answer};
+use crate::error::GatewayError;
+
+/// A request on its way to its answer.
+type Running = Pin<Box<dyn Future<Output = Result<Response, GatewayError>> + Send>>;
+
+/// The answer to a request; where it is a stream that says nothing for a heartbeat, a head with comments until it does. `is_stream` is set
+/// by the request once it is known to be one, and admitted. From the head on, a failure is a frame.
+pub async fn in_time(mut running: Running, is_stream: Arc<AtomicBool>, every: Duration, id: RequestId, now_s: i64) -> Response {
+    let mut alarm: Option<Pin<Box<Sleep>>> = None;
+    let early = poll_fn(|context| {
+        if let Poll::Ready(done) = running.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        if !is_stream.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(every))).as_mut().poll(context).map(|()| None)
+    })
+    .await;
+    match (early, alarm) {
+        (Some(done), _) => done.unwrap_or_else(|error| error.into_openai(None)),
+        (None, alarm) => {
+            let alarm = alarm.unwrap_or_else(|| Box::pin(tokio::time::sleep(every)));
+            let late = Late { state: State::Waiting(running), alarm, every, id, now_s };
+            let pieces = stream::unfold(late, async |mut late| late.piece().await.map(|piece| (Ok::<_, Infallible>(piece), late)));
+            answer(Body::from_stream(stream::once(async { Ok(Bytes::from_static(HEARTBEAT)) }).chain(pieces)))
+        }
+    }
+}
+
+struct Late {
+    state: State,
+    alarm: Pin<Box<Sleep>>,
+    every: Duration,
+    id: RequestId,
+    now_s: i64,
+}
+
+enum State {
+    Waiting(Running),
+    Relaying(BodyDataStream),
+    Over,
+}
+
+impl Late {
+    async fn piece(&mut self) -> Option<Bytes> {
+        loop {
+            match &mut self.state {
+                State::Waiting(running) => {
+                    let alarm = &mut self.alarm;
+                    let done = poll_fn(|context| wait(running, alarm, context)).await;
+                    match done {
+                        None => {
+                            self.alarm.as_mut().reset(Instant::now() + self.every);
+                            return Some(Bytes::from_static(HEARTBEAT));
+                        }
+                        Some(Ok(response)) => self.state = State::Relaying(response.into_body().into_data_stream()),
+                        Some(Err(error)) => {
+                            self.state = State::Over;
+                            let (mut frame, id) = (Vec::new(), quoted(self.id.as_str()));
+                            Ending { id: &id, model: "\"\"", created_s: self.now_s }.error(&error.inner_text(), &mut frame);
+                            return Some(frame.into());
+                        }
+                    }
+                }
+                State::Relaying(body) => return body.next().await.and_then(Result::ok),
+                State::Over => return None,
+            }
+        }
+    }
+}
+
+/// The answer, or that the alarm rang.
+fn wait(running: &mut Running, alarm: &mut Pin<Box<Sleep>>, context: &mut Context<'_>) -> Poll<Option<Result<Response, GatewayError>>> {
+    match running.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => alarm.as_mut().poll(context).map(|()| None),
+    }
+}

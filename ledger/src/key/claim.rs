@@ -1,0 +1,65 @@
+//! Claims of revisions: changes of a key in several gateways come one after the other.
+
+use events::ask::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
+use sqlx::{Any, Row};
+
+use crate::process::Ledger;
+
+/// A claim that was not used for so long never will be; twice as long as its owner may use it.
+const ABANDONED_US: i64 = 2 * CLAIM_LASTS.as_micros() as i64;
+
+/// Grants the next revision of a key to a change that was made of its newest one.
+///
+/// # Errors
+/// When the database is away.
+pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionClaim, sqlx::Error> {
+    let now_us = ledger.clock.now_us();
+    let mut transaction = ledger.store.begin().await?;
+    let key = claim.key.to_string();
+    let applied = sqlx::query::<Any>("SELECT revision FROM keys WHERE hash = $1").bind(key.clone()).fetch_optional(&mut *transaction).await?;
+    let applied: i64 = applied.map_or(Ok(0), |row| row.try_get("revision"))?;
+    let claimed = sqlx::query::<Any>("SELECT revision, claimed_at_us FROM key_claims WHERE hash = $1")
+        .bind(key.clone())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let (claimed, at_us): (i64, i64) =
+        claimed.map_or(Ok((0, 0)), |row| Ok::<_, sqlx::Error>((row.try_get("revision")?, row.try_get("claimed_at_us")?)))?;
+    let known = i64::try_from(claim.known).unwrap_or(i64::MAX);
+    let Some(next) = next(known, claim.wins, applied, claimed, now_us.saturating_sub(at_us)) else { return Ok(RevisionClaim::Behind) };
+    sqlx::query::<Any>(
+        "INSERT INTO key_claims (hash, revision, claimed_at_us) VALUES ($1, $2, $3)
+         ON CONFLICT (hash) DO UPDATE SET revision = excluded.revision, claimed_at_us = excluded.claimed_at_us",
+    )
+    .bind(key)
+    .bind(next)
+    .bind(now_us)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(RevisionClaim::Granted { revision: next.unsigned_abs() })
+}
+
+/// The revision that a change of `known` gets; none when another one came first. `age_us` is that of the last claim.
+fn next(known: i64, wins: bool, applied: i64, claimed: i64, age_us: i64) -> Option<i64> {
+    let newest = applied.max(claimed);
+    // The gateway may know more than books that are behind the log, or that were restored.
+    let is_newest = known >= newest;
+    let is_abandoned = claimed > applied && known >= applied && age_us >= ABANDONED_US;
+    (is_newest || is_abandoned || wins).then(|| known.max(newest).saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_changes_of_one_state_one_is_granted() {
+        assert_eq!(next(3, false, 3, 0, i64::MAX), Some(4));
+        assert_eq!(next(3, false, 3, 4, 0), None, "the other came first");
+        assert_eq!(next(4, false, 3, 4, 0), Some(5), "it has recorded its change, and changes again before that was read");
+        assert_eq!(next(3, false, 4, 4, i64::MAX), None, "the other's change is there: it must be read first");
+        assert_eq!(next(3, false, 3, 4, ABANDONED_US), Some(5), "the other died before it recorded anything");
+        assert_eq!(next(1, true, 7, 9, 0), Some(10), "what wins comes behind all others");
+        assert_eq!(next(9, false, 2, 0, 0), Some(10), "books that are behind");
+    }
+}
