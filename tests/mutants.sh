@@ -55,7 +55,7 @@ mutant "the unique key of the books" ledger/migrations/0002_books.sql \
     '    id TEXT PRIMARY KEY,
     content_hash' '    id TEXT,
     content_hash' -p ledger
-mutant "the checkpoint's compare-and-set" schemas/eventlog/src/consume.rs \
+mutant "the checkpoint's compare-and-set" schemas/eventlog/src/checkpoint.rs \
     'WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7' \
     'WHERE stream = $4 AND $5 IS NOT NULL AND $6 IS NOT NULL AND $7 IS NOT NULL' -p eventlog
 mutant "the freeze of a vanished gateway's lease" ledger/src/lease/settle.rs \
@@ -64,7 +64,7 @@ mutant "the freeze of a vanished gateway's lease" ledger/src/lease/settle.rs \
 mutant "the checksum of spool records" gateway/src/spool/record.rs \
     'if crc32fast::hash(body) != checksum {' 'if false && crc32fast::hash(body) != checksum {' -p gateway --lib
 mutant "the hold on n > 1" gateway/src/route/plan.rs \
-    '.saturating_mul(chat.choices);' ';' -p gateway --lib
+    '.saturating_mul(chat.choices))' ')' -p gateway --lib
 mutant "the burning of grants" ledger/src/posting/charge.rs \
     '        self.burn(&charge.account, charged);' '        self.burn(&charge.account, Nanos::ZERO);' -p tests --test simulation
 mutant "the window that the money was lent in" ledger/src/posting/charge.rs \
@@ -81,8 +81,8 @@ mutant "the sync of what a killed process left" gateway/src/spool/writer.rs \
     '            segment.file.sync()?;
             segment.lasts' '            segment.lasts' -p tests --test spooling
 mutant "the starts that are kept until their ends are synced" gateway/src/spool/place.rs \
-    'queue.ended.extend(self.started_at.map(|start| (start, position)));' \
-    'self.started_at.iter().for_each(|start| drop(queue.open.remove(start)));' \
+    'queue.ended.extend(self.open.map(|open| (open, position)));' \
+    'self.open.iter().for_each(|open| drop(queue.open.remove(open)));' \
     -p tests --test spooling
 mutant "the numbers that a file's header says were given out before it" gateway/src/spool/recover.rs \
     '*last = before.max(*last);' '*last = before.min(*last).max(*last);' -p gateway --lib

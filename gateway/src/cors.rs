@@ -14,8 +14,19 @@ const EXPOSED: &str = "x-request-id, x-generation-id, retry-after";
 /// How long a browser may remember the answer to a preflight: a day.
 const MAX_AGE_S: &str = "86400";
 
-/// Answers preflights, and lets pages read answers and errors.
+/// Paths that pages may call, below `/v1` and `/api/v1`.
+const INFERENCE: [&str; 2] = ["/v1/chat/completions", "/v1/models"];
+
+fn is_inference(path: &str) -> bool {
+    let path = path.strip_prefix("/api").unwrap_or(path);
+    INFERENCE.iter().any(|route| path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// Answers preflights of inference routes, and lets pages read their answers and errors.
 pub async fn open(request: Request, next: Next) -> Response {
+    if !is_inference(request.uri().path()) {
+        return next.run(request).await;
+    }
     let mut response = if request.method() == Method::OPTIONS { preflight(request.headers()) } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -23,6 +34,7 @@ pub async fn open(request: Request, next: Next) -> Response {
     response
 }
 
+/// Answers a browser that asks whether it may call.
 fn preflight(asked: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();

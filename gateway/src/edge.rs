@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,8 @@ use crate::error::GatewayError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How long a body that is not wanted may take to come.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 /// How many times the limit is read of a body that is too large.
 const DRAINED_TIMES: usize = 4;
 
@@ -31,8 +33,13 @@ pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig, s
     let decoder = Decoder::new(headers, most).map_err(|error| coding_error(&error))?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let mut reading = Reading { most, expected: announced.unwrap_or_default().min(most), decoder, slot, taken: 0 };
-    let read = reading.read(body);
-    tokio::time::timeout(Duration::from_millis(config.read_timeout_ms), read).await.map_err(|_| GatewayError::BodyTimeout)?
+    let mut pieces = body.into_data_stream();
+    let read = tokio::time::timeout(Duration::from_millis(config.read_timeout_ms), reading.read(&mut pieces)).await;
+    let read = read.map_err(|_| GatewayError::BodyTimeout)?;
+    if matches!(read, Err(GatewayError::Busy { .. })) {
+        discard(Body::from_stream(pieces), config).await;
+    }
+    read
 }
 
 fn coding_error(error: &CodingError) -> GatewayError {
@@ -41,6 +48,23 @@ fn coding_error(error: &CodingError) -> GatewayError {
         CodingError::TooLarge(most) => GatewayError::BodyTooLarge(*most),
         CodingError::Malformed(_) => GatewayError::BadRequest { message: format!("The request body is {error}."), param: None },
     }
+}
+
+/// Reads a body that is not wanted and keeps none of it: a sender whose connection ends before it has sent all of it may never read the
+/// answer.
+pub async fn discard(body: Body, config: &ServerConfig) {
+    let most = config.body_bytes_max.saturating_mul(DRAINED_TIMES);
+    let mut pieces = body.into_data_stream();
+    let read = async {
+        let mut total = 0_usize;
+        while let Some(Ok(piece)) = pieces.next().await {
+            total = total.saturating_add(piece.len());
+            if total > most {
+                return;
+            }
+        }
+    };
+    let _read = tokio::time::timeout(DISCARD_PATIENCE, read).await;
 }
 
 struct Reading<'a> {
@@ -53,9 +77,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn read(&mut self, body: Body) -> Result<Bytes, GatewayError> {
+    async fn read(&mut self, pieces: &mut BodyDataStream) -> Result<Bytes, GatewayError> {
         self.take(self.expected)?;
-        let mut pieces = body.into_data_stream();
         let broken = |_| GatewayError::BadRequest { message: "The request body broke off.".to_owned(), param: None };
         let first = match pieces.next().await.transpose().map_err(broken)? {
             // Most bodies come in one piece.
@@ -130,7 +153,7 @@ fn unclean(uri: &Uri) -> Option<String> {
     }
     let mut pairs = uri.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let (name, _) = pairs.find(|(name, value)| !is_clean(name) || !is_clean(value))?;
-    let shown: String = name.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    let shown: String = name.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').take(64).collect();
     Some(format!("'{shown}'"))
 }
 
@@ -153,6 +176,6 @@ mod tests {
         assert_eq!(of("/api/v1/keys/%00"), Some("path".to_owned()));
         assert_eq!(of("/api/v1/keys/%ff"), Some("path".to_owned()));
         assert_eq!(of("/v1/activity?period=1d&user=a%00b"), Some("'user'".to_owned()));
-        assert_eq!(of("/v1/activity?user=%7F"), Some("'user'".to_owned()));
+        assert_eq!(of("/v1/activity?key_hash=%7F"), Some("'key_hash'".to_owned()));
     }
 }

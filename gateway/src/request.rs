@@ -86,33 +86,41 @@ impl Stages {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
-        let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us())?;
-        let mut slot = self.budgets.request(&caller.key.account)?;
+        let let_in = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
+        let let_in = let_in.and_then(|caller| Ok((self.budgets.request(&caller.key.account)?, caller)));
+        let (mut slot, caller) = match let_in {
+            Ok(let_in) => let_in,
+            Err(error) => {
+                edge::discard(body, &self.server).await;
+                return Err(error);
+            }
+        };
         let body = edge::read_body(&parts.headers, body, &self.server, Some(&mut slot)).await?;
         let chat = ChatRequest::parse(&body)?;
         let admitted = self.admit(&id, &caller, &parts, (&body, &chat), slot).await;
         let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &chat, error))?;
         is_stream.store(chat.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
-        let drains = !chat.stream && plan.candidates.iter().any(|candidate| candidate.model.provider.on_disconnect == OnDisconnect::Drain);
+        let drains = plan.candidates.iter().any(|candidate| candidate.model.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
             drop(chat);
             return self.answer_to_the_end(plan, body, admitted, deadline).await;
         }
-        self.answer(&plan, &chat, admitted, deadline).await
+        self.answer(&plan, &chat, admitted, deadline, &CancellationToken::new()).await
     }
 
-    /// Asks providers, and gives the answer to the client.
+    /// Asks providers, and gives the answer to the client, unless it has `left`.
     async fn answer(
         &self,
         plan: &Plan,
         chat: &ChatRequest<'_>,
         mut admitted: Admitted,
         deadline: Instant,
+        left: &CancellationToken,
     ) -> Result<Response, GatewayError> {
         let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, chat, &mut admitted)).await;
         match asked {
-            Ok(Ok(Reply { answer: Answer::Whole { body, meter }, served })) => whole(admitted, served, &meter, &body).await,
+            Ok(Ok(Reply { answer: Answer::Whole { body, meter }, served })) => whole(admitted, served, &meter, &body, left).await,
             Ok(Ok(Reply { answer: Answer::Stream(incoming), served })) => Ok(self.streamed(admitted, served, *incoming, deadline)),
             Ok(Err(error)) => {
                 let end = End {
@@ -152,7 +160,7 @@ impl Stages {
             };
             let answering = async {
                 let chat = ChatRequest::parse(&body)?;
-                self.answer(&plan, &chat, admitted, deadline).await
+                self.answer(&plan, &chat, admitted, deadline, &left).await
             };
             tokio::select! {
                 answer = answering => Some(answer),
@@ -267,14 +275,21 @@ impl Stages {
 }
 
 /// A whole answer: recorded, then given to the client.
-async fn whole(admitted: Admitted, served: Served, meter: &Meter, body: &Bytes) -> Result<Response, GatewayError> {
+async fn whole(
+    admitted: Admitted,
+    served: Served,
+    meter: &Meter,
+    body: &Bytes,
+    left: &CancellationToken,
+) -> Result<Response, GatewayError> {
     let answer = ChatResponse::parse(body).map_err(|_| GatewayError::Internal)?;
     let id = quoted(admitted.request().as_str());
     let model = served.model.id_json.clone();
     let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
+    let has_left = left.is_cancelled();
     let end = End {
-        outcome: Outcome::Finished,
-        status: Some(200),
+        outcome: if has_left { Outcome::Cancelled } else { Outcome::Finished },
+        status: (!has_left).then_some(200),
         finish_reason: meter.finish_reason.clone(),
         served: Some(Served { tier, ..served }),
         measured: meter.measured(),

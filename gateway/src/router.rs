@@ -65,7 +65,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
     Router::new()
-        .merge(inference.layer(middleware::from_fn(cors::open)).with_state(parts.stages))
+        .merge(inference.with_state(parts.stages))
         .merge(admin.merge(operator).with_state(parts.admin))
         .merge(ledger.with_state(parts.ledger))
         .merge(projector.with_state(parts.projector))
@@ -74,6 +74,7 @@ pub fn router(parts: Parts) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
         .layer(middleware::from_fn(edge::refuse_control_characters))
+        .layer(middleware::from_fn(cors::open))
         .layer(middleware::from_fn(move |request, next| edge::request_id(Arc::clone(&ids), Arc::clone(&clock), request, next)))
 }
 

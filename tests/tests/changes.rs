@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use tests::apart::Apart;
+use tests::apart::{Apart, OPERATOR};
 use tests::arouter::JsonValue;
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage, process};
@@ -369,7 +369,7 @@ async fn what_the_operator_does_at_one_gateway_acts_at_the_other() {
     apart.knows(&key).await;
     let chat = async |apart: &Apart, gateway: usize| apart.call(gateway, Method::POST, "/v1/chat/completions", &key, Some(ask())).await;
     let path = |verb: &str| format!("/api/v1/admin/accounts/{account}/{verb}");
-    let (status, answer) = apart.call(0, Method::POST, &path("suspend"), "operator", None).await;
+    let (status, answer) = apart.call(0, Method::POST, &path("suspend"), OPERATOR, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     until("the suspension at the other gateway", || async {
         let (status, answer) = chat(&apart, 1).await;
@@ -384,19 +384,19 @@ async fn what_the_operator_does_at_one_gateway_acts_at_the_other() {
     for gateway in 0..2 {
         assert_eq!(chat(&apart, gateway).await.0, StatusCode::FORBIDDEN, "gateway {gateway} after its restart");
     }
-    let (status, answer) = apart.call(1, Method::POST, &path("resume"), "operator", None).await;
+    let (status, answer) = apart.call(1, Method::POST, &path("resume"), OPERATOR, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     for gateway in 0..2 {
         until("service", || async { (chat(&apart, gateway).await.0 == StatusCode::OK).then_some(()) }).await;
     }
     let (_, own) = apart.call(0, Method::GET, "/api/v1/key", &key, None).await;
     let revoke = format!("/api/v1/admin/keys/{}", own["data"]["hash"].as_str().expect("a hash"));
-    let (status, answer) = apart.call(1, Method::DELETE, &revoke, "operator", None).await;
+    let (status, answer) = apart.call(1, Method::DELETE, &revoke, OPERATOR, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     for gateway in &apart.gateways {
         until("the end of the key", || async { is_dead(&apart.http, gateway, &key).await.then_some(()) }).await;
     }
-    let made = apart.call(0, Method::POST, &path("management-keys"), "operator", Some(json!({"name": "new"}))).await.1;
+    let made = apart.call(0, Method::POST, &path("management-keys"), OPERATOR, Some(json!({"name": "new"}))).await.1;
     let new = made["key"].as_str().expect("a secret");
     until("the new management key at the other gateway", || async {
         (apart.call(1, Method::GET, "/api/v1/keys", new, None).await.0 == StatusCode::OK).then_some(())

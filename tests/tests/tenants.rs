@@ -499,10 +499,16 @@ async fn bodies_are_bounded(limit: &str, status_expected: StatusCode, kind: &str
     drop(announced);
     until("room", || async { (status(&arouter, &second.live_key, &large).await == StatusCode::OK).then_some(()) }).await;
 
-    let open = open_stream(&arouter, &hostile.live_key, &long_ask("endless/drip", 800_000)).await;
-    let answer = send(&arouter, &second.live_key, &large).await;
-    budget(answer, status_expected, kind, "body_bytes_in_flight").await.expect("a refusal beside a body that a provider has");
-    drop(open);
+    let mut thinking = long_ask("endless/think", 800_000);
+    thinking["stream"] = json!(false);
+    let thought = async { status(&arouter, &hostile.live_key, &thinking).await };
+    let refused = async {
+        until("the provider's work", || async { (endless.open() == 1).then_some(()) }).await;
+        let answer = send(&arouter, &second.live_key, &large).await;
+        budget(answer, status_expected, kind, "body_bytes_in_flight").await.expect("a refusal beside a body that a provider has");
+    };
+    let (thought, ()) = tokio::join!(thought, refused);
+    assert_eq!(thought, StatusCode::OK);
     until("room", || async { (status(&arouter, &second.live_key, &large).await == StatusCode::OK).then_some(()) }).await;
 }
 

@@ -215,7 +215,7 @@ pub async fn run(args: AdminArgs) -> Result<()> {
             (Method::POST, format!("/api/v1/admin/accounts/{id}/resume"), operator()?, Value::Null)
         }
         AdminCommand::Account(AccountCommand::ManagementKey { id }) => {
-            (Method::POST, format!("/api/v1/admin/accounts/{id}/management-keys"), operator()?, Value::Null)
+            (Method::POST, format!("/api/v1/admin/accounts/{id}/management-keys"), operator()?, json!({"name": "made by the operator"}))
         }
         AdminCommand::Key(KeyCommand::Revoke { hash }) => {
             (Method::DELETE, format!("/api/v1/admin/keys/{hash}"), operator()?, Value::Null)

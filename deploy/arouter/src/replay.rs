@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use eventlog::consume::checkpoint;
+use eventlog::checkpoint::checkpoint;
 use eventlog::digest::{Table, digest};
 use eventlog::{Log, Store};
 use events::SystemClock;

@@ -141,7 +141,7 @@ async fn facts(log: &Log, ledger: &Store, key_file: &Path) -> Result<Check> {
     })
     .await?;
     if foreign > 0 {
-        println!("note    {foreign} events in stream LEDGER are signed by no ledger of ours and were skipped: find out who wrote them");
+        println!("note    {foreign} foreign events in stream LEDGER, signed by no ledger of ours, were skipped: find out who wrote them");
     }
     broken.truncate(10);
     Ok(Check { name, looked_at: ours, broken })

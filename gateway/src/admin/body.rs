@@ -35,10 +35,10 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) 
     T::deserialize(deserializer).map(Some)
 }
 
-/// An amount in USD, exactly as it was written.
+/// An amount in USD, rounded half up to the nano: callers compute with floats.
 ///
 /// # Errors
-/// 400 when it is negative, no number, or finer than a nano-USD.
+/// 400 when it is negative, or no number.
 pub fn usd(field: &'static str, raw: &RawValue) -> Result<Nanos, GatewayError> {
     let amount = signed_usd(field, raw)?;
     if amount < Nanos::ZERO { Err(wrong(field, "it must not be negative")) } else { Ok(amount) }
@@ -47,7 +47,7 @@ pub fn usd(field: &'static str, raw: &RawValue) -> Result<Nanos, GatewayError> {
 /// The same, negative amounts allowed.
 ///
 /// # Errors
-/// 400 when it is no number, or finer than a nano-USD.
+/// 400 when it is no number.
 pub fn signed_usd(field: &'static str, raw: &RawValue) -> Result<Nanos, GatewayError> {
-    Nanos::from_usd(raw.get().trim_matches('"')).map_err(|error| wrong(field, &format!("it must be an amount in USD ({error})")))
+    Nanos::from_usd_rounded(raw.get().trim_matches('"')).map_err(|error| wrong(field, &format!("it must be an amount in USD ({error})")))
 }

@@ -22,8 +22,6 @@ const QUOTA_WORDS: [&str; 4] = ["insufficient balance", "exceeded your current q
 /// Codes by which providers say that they do not have a model that we are configured to ask for.
 const MODEL: [&str; 6] =
     ["model_not_found", "model_not_available", "model_not_exist", "unknown_model", "invalid_model", "unsupported_model"];
-/// Types of errors that are about the request itself.
-const CALLER: [&str; 4] = ["invalid_request_error", "badrequesterror", "bad_request_error", "context_length_exceeded"];
 /// Types and codes of errors that are about load.
 const RATE: [&str; 3] = ["rate_limit_error", "rate_limit_exceeded", "too_many_requests"];
 
@@ -48,24 +46,16 @@ pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<Header
     }
 }
 
-/// The failure that an error within an answer of status 200 is.
+/// The failure that an error within an answer of status 200 is. A provider that took the request and failed at it then is as good as one
+/// that is overloaded: another may do it.
 #[must_use]
 pub fn of_report(error: Reported) -> Failure {
-    if let Some(status) = error.status.and_then(|status| StatusCode::from_u16(status).ok()) {
-        return of_status(status, error, None);
+    let is_rate = error.status == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) || words_of(&error).any(|word| RATE.contains(&word.as_str()));
+    let error = Box::new(error);
+    if is_operators(&error) {
+        return Failure::Operator { status: None, error };
     }
-    let says = |words: &[&str]| words_of(&error).any(|word| words.contains(&word.as_str()));
-    let status = if says(&CALLER) {
-        StatusCode::BAD_REQUEST
-    } else if says(&RATE) {
-        StatusCode::TOO_MANY_REQUESTS
-    } else {
-        StatusCode::OK
-    };
-    if status == StatusCode::OK && !is_operators(&error) {
-        return Failure::Overloaded { status: None, error: Box::new(error), retry_after: None };
-    }
-    of_status(status, error, None)
+    Failure::Overloaded { status: is_rate.then_some(StatusCode::TOO_MANY_REQUESTS), error, retry_after: None }
 }
 
 /// A provider's `Retry-After`: seconds, or a date; anything else is none.
@@ -131,7 +121,7 @@ mod tests {
         let of = |body: &str| of_report(Reported::read(body.as_bytes()));
         assert!(matches!(of(r#"{"error":{"message":"overloaded"}}"#), Failure::Overloaded { status: None, .. }));
         assert!(matches!(of(r#"{"error":{"message":"x","code":429}}"#), Failure::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), .. }));
-        assert!(matches!(of(r#"{"error":{"message":"x","type":"invalid_request_error"}}"#), Failure::Refused { .. }));
+        assert!(matches!(of(r#"{"error":{"message":"x","type":"invalid_request_error"}}"#), Failure::Overloaded { status: None, .. }));
         assert!(matches!(of(r#"{"error":{"message":"x","code":"insufficient_quota"}}"#), Failure::Operator { .. }));
     }
 

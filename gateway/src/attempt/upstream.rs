@@ -275,9 +275,12 @@ impl Upstream {
             let mut has_begun = false;
             for frame in frames {
                 for frame in readable(frame) {
-                    match Frame::parse(&frame)? {
-                        Frame::Chunk(chunk) => has_begun |= chunk.said.text_bytes > 0 || chunk.said.finish_reason.is_some(),
-                        Frame::Done => has_begun = true,
+                    match Frame::parse(&frame) {
+                        Ok(Frame::Chunk(chunk)) => has_begun |= chunk.said.text_bytes > 0 || chunk.said.finish_reason.is_some(),
+                        Ok(Frame::Done) => has_begun = true,
+                        // What is wrong behind the first piece is for the relay to judge.
+                        Err(_) if has_begun => {}
+                        Err(error) => return Err(error.into()),
                     }
                     incoming.ready.push(frame);
                 }

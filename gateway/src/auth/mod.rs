@@ -20,11 +20,13 @@ const KEY_HEADERS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
 /// # Errors
 /// 401 when there is none, or several that differ.
 pub fn credential<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<&'a str, GatewayError> {
-    let bearer = headers.get_all(http::header::AUTHORIZATION).iter().filter_map(|value| {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    // What is no bearer token is a credential too: one that nobody has.
+    let bearer = headers.get_all(http::header::AUTHORIZATION).iter().map(|value| {
+        let text = value.to_str().unwrap_or("?");
+        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        token.map_or(text, |(_, token)| token.trim())
     });
-    let named = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).filter_map(|value| value.to_str().ok());
+    let named = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.to_str().unwrap_or("?"));
     let in_query = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.strip_prefix("key="));
     let mut given = bearer.chain(named).chain(in_query).filter(|credential| !credential.is_empty());
     let first = given.next().ok_or(GatewayError::Unauthenticated)?;
@@ -92,7 +94,8 @@ mod tests {
         assert_eq!(credential(&headers(&[("x-api-key", "k")]), Some("alt=sse&key=k")).unwrap(), "k");
         assert!(credential(&headers(&[("authorization", "Bearer k"), ("x-api-key", "other")]), None).is_err());
         assert!(credential(&headers(&[("authorization", "Bearer k")]), Some("key=other")).is_err());
-        assert!(credential(&headers(&[("authorization", "Basic k")]), None).is_err());
+        assert_eq!(credential(&headers(&[("authorization", "Basic k")]), None).unwrap(), "Basic k", "nobody's key");
+        assert!(credential(&headers(&[("authorization", "Basic k"), ("x-api-key", "k")]), None).is_err());
         assert_eq!(credential(&headers(&[("x-goog-api-key", "k")]), Some("key=k")).unwrap(), "k");
         assert!(credential(&headers(&[]), Some("key=k&key=other")).is_err());
         let mut twice = headers(&[("authorization", "Bearer k")]);

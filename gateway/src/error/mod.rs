@@ -84,6 +84,9 @@ pub enum GatewayError {
         /// Whether it is the account's own share.
         is_own: bool,
     },
+    /// The account has had as many keys as it may.
+    #[error("This account has had {0} keys, as many as it may (budget keys_per_account): use one of them, or ask the operator.")]
+    TooManyKeys(usize),
     /// The request has run longer than the gateway allows.
     #[error("The request was ended after {0} s, the longest that this gateway allows.")]
     TooLong(u64),
@@ -226,6 +229,7 @@ impl GatewayError {
             },
             Self::Busy { budget, is_own: true } => shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", budget.code()),
             Self::Busy { budget, is_own: false } => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", budget.code()),
+            Self::TooManyKeys(_) => shown(StatusCode::CONFLICT, "conflict_error", "keys_per_account"),
             Self::TooLong(_) => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "request_too_long"),
             Self::Suspended => shown(StatusCode::FORBIDDEN, "permission_error", "account_suspended"),
             Self::Coding(_) => shown(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", "unsupported_content_encoding"),
@@ -303,6 +307,7 @@ impl GatewayError {
             | Self::Upstream(_)
             | Self::UpstreamTimeout
             | Self::Busy { .. }
+            | Self::TooManyKeys(_)
             | Self::TooLong(_)
             | Self::Suspended
             | Self::Coding(_)

@@ -26,17 +26,19 @@ struct Open {
 
 impl Spool {
     /// Records the starts of open requests again, with their last progress, when they are all that keeps the oldest file: everything else in
-    /// it is taken over. The file goes once that is synced. Readers see a second `request.started` of such a request.
+    /// it is taken over. The file can go once the position that is returned is synced. Readers see a second `request.started` of such a
+    /// request.
     ///
     /// # Errors
     /// When the spool is full or the disk fails: the file stays.
-    pub fn carry_forward(&self, taken_over: &Sequences, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
-        let Some(oldest) = self.oldest_kept_open(taken_over) else { return Ok(()) };
+    pub fn carry_forward(&self, taken_over: &Sequences, clock: &dyn Clock, ids: &dyn Ids) -> Result<Option<u64>, SpoolError> {
+        let Some(oldest) = self.oldest_kept_open(taken_over) else { return Ok(None) };
         for open in self.open_in(&oldest)? {
             self.carry(&open, clock, ids)?;
         }
         let position = self.queue().position;
-        self.flush(position)
+        self.flush(position)?;
+        Ok(Some(position))
     }
 
     /// The oldest file, when nothing but open requests keeps it.
@@ -48,31 +50,26 @@ impl Spool {
         (all && next.lasts.load(Ordering::Relaxed) && first_open <= oldest.ends_at()).then(|| Arc::clone(oldest))
     }
 
-    /// The open requests whose starts a file has.
-    fn open_in(&self, segment: &Segment) -> Result<Vec<Open>, SpoolError> {
+    /// The open requests whose starts a file has, with the last progress that any file has of them.
+    fn open_in(&self, oldest: &Segment) -> Result<Vec<Open>, SpoolError> {
         let numbers: BTreeMap<u64, u64> = self.queue().open.iter().map(|(number, position)| (*position, *number)).collect();
-        let bytes = segment.bytes()?;
-        let filled = segment.filled();
-        let before = segment.ends_at().saturating_sub(filled.saturating_sub(HEADER));
+        let before = oldest.ends_at().saturating_sub(oldest.filled().saturating_sub(HEADER));
         let mut open: BTreeMap<String, Open> = BTreeMap::new();
-        let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
-        while let Some(Found::Record(record)) = bytes.get(offset..).filter(|_| length(offset) < filled).map(read) {
-            offset += record.size;
-            let Ok(envelope) = RawEnvelope::parse(record.event) else { continue };
-            match envelope.kind {
-                RequestStarted::KIND => {
-                    let number = numbers.get(&(before + length(offset) - HEADER));
-                    if let (Some(number), Ok(started)) = (number, envelope.payload::<RequestStarted>()) {
-                        open.insert(envelope.subject.to_owned(), Open { number: *number, started, progress: None });
-                    }
-                }
-                RequestProgress::KIND => {
-                    if let Some(open) = open.get_mut(envelope.subject) {
-                        open.progress = envelope.payload().ok().or(open.progress.take());
-                    }
-                }
-                _ => {}
+        each_event(oldest, |end, envelope| {
+            let number = numbers.get(&(before + end - HEADER)).filter(|_| envelope.kind == RequestStarted::KIND);
+            if let (Some(number), Ok(started)) = (number, envelope.payload::<RequestStarted>()) {
+                open.insert(envelope.subject.to_owned(), Open { number: *number, started, progress: None });
             }
+        })?;
+        let segments = if open.is_empty() { Vec::new() } else { self.segments() };
+        for segment in &segments {
+            each_event(segment, |_, envelope| {
+                if envelope.kind == RequestProgress::KIND
+                    && let Some(open) = open.get_mut(envelope.subject)
+                {
+                    open.progress = envelope.payload().ok().or(open.progress.take());
+                }
+            })?;
         }
         Ok(open.into_values().collect())
     }
@@ -92,6 +89,19 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// Shows every event of a file, and the byte behind it.
+fn each_event(segment: &Segment, mut see: impl FnMut(u64, &RawEnvelope<'_>)) -> Result<(), SpoolError> {
+    let (bytes, filled) = (segment.bytes()?, segment.filled());
+    let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
+    while let Some(Found::Record(record)) = bytes.get(offset..).filter(|_| length(offset) < filled).map(read) {
+        offset += record.size;
+        if let Ok(envelope) = RawEnvelope::parse(record.event) {
+            see(length(offset), &envelope);
+        }
+    }
+    Ok(())
 }
 
 fn draft<'a, P: Payload>(account: &'a str, subject: &'a str, payload: &'a P, clock: &dyn Clock, ids: &dyn Ids) -> Draft<'a, P> {
@@ -183,11 +193,13 @@ mod tests {
             cost_nanos: Nanos(30),
         };
         spool.append(|batch| batch.push(&draft("a", "long", &progress, &SystemClock, &SystemIds))).unwrap();
-        // Ten times what the spool may hold.
+        // Ten times what the spool may hold; what it costs grows meanwhile.
         for round in 0..20 {
+            let progress = RequestProgress { cost_nanos: Nanos(30 + round), ..progress.clone() };
+            spool.append(|batch| batch.push(&draft("a", "long", &progress, &SystemClock, &SystemIds))).unwrap();
             fill(&spool).unwrap_or_else(|error| panic!("round {round}: {error}"));
             let taken = [u64::MAX; 4];
-            spool.carry_forward(&taken, &SystemClock, &SystemIds).unwrap();
+            let _position = spool.carry_forward(&taken, &SystemClock, &SystemIds).unwrap();
             spool.sync().unwrap();
             spool.truncate(&taken).unwrap();
             assert!(spool.segments().len() <= 3, "{} files", spool.segments().len());
@@ -197,7 +209,7 @@ mod tests {
         drop(spool);
         let settled = recovered(folder.path());
         assert_eq!(settled.len(), 1);
-        assert_eq!((settled[0].request.as_str(), settled[0].cost_nanos), ("long", Nanos(30)), "by its last progress");
+        assert_eq!((settled[0].request.as_str(), settled[0].cost_nanos), ("long", Nanos(49)), "by its last progress");
     }
 
     #[test]
@@ -212,7 +224,7 @@ mod tests {
         let position = place.end(|_| {});
         spool.flush(position).unwrap();
         let before = spool.last();
-        spool.carry_forward(&[u64::MAX; 4], &SystemClock, &SystemIds).unwrap();
+        assert!(spool.carry_forward(&[u64::MAX; 4], &SystemClock, &SystemIds).unwrap().is_some(), "its end is not synced");
         assert_eq!(spool.last(), before, "nothing was recorded");
     }
 }

@@ -26,6 +26,10 @@ const RETRY: Duration = Duration::from_millis(200);
 const GATHER: Duration = Duration::from_millis(20);
 /// How often watermarks are asked for.
 const WATERMARKS_EVERY: Duration = Duration::from_millis(500);
+/// The same while the spool is more than half full.
+const WATERMARKS_OFTEN: Duration = Duration::from_millis(50);
+/// How long what was recorded again may take to be synced.
+const SYNC_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// When watermarks stand still for so long although everything is sent, it is sent again: something was lost on the way.
@@ -66,7 +70,8 @@ impl Publisher {
                 () = give_up.cancelled() => return,
                 sent = self.send(&mut shipper, &taken) => sent,
             };
-            if asked.elapsed() >= WATERMARKS_EVERY {
+            let every = if self.spool.is_half_full() { WATERMARKS_OFTEN } else { WATERMARKS_EVERY };
+            if asked.elapsed() >= every {
                 asked = Instant::now();
                 let now = self.watermarks().await.unwrap_or(taken);
                 if now != taken {
@@ -74,12 +79,7 @@ impl Publisher {
                 }
                 taken = now;
                 self.spool.note_taken_over(&taken);
-                if let Err(error) = self.spool.carry_forward(&taken, &*self.clock, &*self.ids) {
-                    tracing::warn!(%error, "requests that run long keep the spool's files: {error}");
-                }
-                if let Err(error) = self.spool.truncate(&taken) {
-                    tracing::warn!(%error, "a file of the spool cannot be deleted: {error}");
-                }
+                self.make_room(&taken).await;
                 if moved.elapsed() > STUCK && !self.spool.is_taken_over(&taken) {
                     moved = Instant::now();
                     shipper.again();
@@ -105,6 +105,27 @@ impl Publisher {
                 // A moment more makes one batch of what comes together.
                 _ = syncs.changed() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    /// Deletes what everybody has. Requests that run long are recorded again where they are all that keeps a file.
+    async fn make_room(&self, taken: &Sequences) {
+        loop {
+            let carried = self.spool.carry_forward(taken, &*self.clock, &*self.ids).unwrap_or_else(|error| {
+                tracing::warn!(%error, "requests that run long keep the spool's files: {error}");
+                None
+            });
+            let is_synced = match carried {
+                None => true,
+                Some(position) => tokio::time::timeout(SYNC_PATIENCE, self.spool.synced(position)).await.is_ok(),
+            };
+            if let Err(error) = self.spool.truncate(taken) {
+                tracing::warn!(%error, "a file of the spool cannot be deleted: {error}");
+                return;
+            }
+            if carried.is_none() || !is_synced {
+                return;
             }
         }
     }

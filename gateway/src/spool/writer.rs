@@ -333,6 +333,13 @@ impl Spool {
         waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
+    /// Whether more than half of what the files may take is taken.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        let files = self.files();
+        length(files.segments.len() + files.spares.len()) * self.config.segment_bytes * 2 > self.config.bytes_max
+    }
+
     /// Bytes of files, and requests that have no end yet.
     #[must_use]
     pub fn in_use(&self) -> (u64, usize) {

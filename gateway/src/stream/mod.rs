@@ -115,7 +115,7 @@ impl Relay {
         let now = Instant::now();
         Self {
             id: quoted(admitted.request().as_str()),
-            alarm: Box::pin(tokio::time::sleep(terms.heartbeat.min(incoming.idle))),
+            alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(incoming.idle)).into())),
             cutting: Box::pin(terms.cut.clone().cancelled_owned()),
             admitted: Some(admitted),
             served,

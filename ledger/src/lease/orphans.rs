@@ -118,7 +118,7 @@ fn opened_at_us(lease: &str) -> Option<i64> {
 async fn is_posted(ledger: &Ledger, usage: u64) -> Result<bool, sqlx::Error> {
     let since = Instant::now();
     while since.elapsed() < POSTED_PATIENCE {
-        let checkpoint = eventlog::consume::checkpoint(&ledger.store, Stream::Usage).await?;
+        let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, Stream::Usage).await?;
         if checkpoint.map_or(0, |checkpoint| checkpoint.sequence) >= usage {
             return Ok(true);
         }

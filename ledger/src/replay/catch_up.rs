@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use eventlog::consume;
 use eventlog::{Event, Fold, Log, LogError, Record, Tail, TailError};
 use events::envelope::{EnvelopeError, RawEnvelope};
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
@@ -206,7 +205,7 @@ struct Usage {
 impl Usage {
     /// Begins behind what the books have read: nothing before is named by facts that they lack.
     async fn open(&mut self, ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
-        let checkpoint = consume::checkpoint(&ledger.store, Stream::Usage).await?;
+        let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, Stream::Usage).await?;
         let tail = log.tail(Stream::Usage, checkpoint.as_ref()).await?;
         self.end = log.last_sequence(Stream::Usage).await?;
         self.tail = Some(tail);

@@ -11,6 +11,7 @@ pub mod ask;
 pub mod timeline;
 pub mod store;
 pub mod sources;
+pub mod checkpoint;
 pub mod consume;
 pub mod archive;
 pub mod share;

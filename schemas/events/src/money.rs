@@ -71,6 +71,14 @@ impl Nanos {
         scaled(text, 9).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
     }
 
+    /// Reads a decimal amount in USD, rounded half up to the nano: for amounts that callers have computed with floats.
+    ///
+    /// # Errors
+    /// When the text is no number, or does not fit.
+    pub fn from_usd_rounded(text: &str) -> Result<Self, MoneyError> {
+        parse(text, 9, round).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
+    }
+
     /// The amount in USD with exactly 9 decimals, for tables.
     #[must_use]
     pub fn to_decimals(self) -> String {
@@ -91,6 +99,21 @@ impl Nanos {
 /// # Errors
 /// When the text is no number, needs more than `places` decimals, or does not fit 128 bits.
 pub fn scaled(text: &str, places: i32) -> Result<i128, MoneyError> {
+    parse(text, places, exact)
+}
+
+/// `value / power` where that is a whole number; `power` is `None` when it does not fit.
+fn exact(value: i128, power: Option<i128>) -> Result<i128, MoneyError> {
+    power.filter(|power| value % power == 0).map(|power| value / power).ok_or(MoneyError::TooFine)
+}
+
+/// `value / power` rounded half up.
+fn round(value: i128, power: Option<i128>) -> Result<i128, MoneyError> {
+    let Some(power) = power else { return Ok(0) };
+    Ok(value / power + i128::from(value % power >= power / 2 + power % 2))
+}
+
+fn parse(text: &str, places: i32, divide: fn(i128, Option<i128>) -> Result<i128, MoneyError>) -> Result<i128, MoneyError> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| MoneyError::NotANumber)?),
         None => (text, 0),
@@ -110,24 +133,19 @@ pub fn scaled(text: &str, places: i32) -> Result<i128, MoneyError> {
     }
     let fraction_len = i32::try_from(fraction.len()).map_err(|_| MoneyError::OutOfRange)?;
     let shift = exponent.checked_add(places).and_then(|shift| shift.checked_sub(fraction_len)).ok_or(MoneyError::OutOfRange)?;
-    let value = shifted(value, shift)?;
+    let value = shifted(value, shift, divide)?;
     Ok(if negative { -value } else { value })
 }
 
-fn shifted(value: i128, shift: i32) -> Result<i128, MoneyError> {
+fn shifted(value: i128, shift: i32, divide: fn(i128, Option<i128>) -> Result<i128, MoneyError>) -> Result<i128, MoneyError> {
     if value == 0 {
         return Ok(0);
     }
-    let Some(power) = 10_i128.checked_pow(shift.unsigned_abs()) else {
-        return Err(if shift > 0 { MoneyError::OutOfRange } else { MoneyError::TooFine });
-    };
+    let power = 10_i128.checked_pow(shift.unsigned_abs());
     if shift >= 0 {
-        value.checked_mul(power).ok_or(MoneyError::OutOfRange)
-    } else if value % power == 0 {
-        Ok(value / power)
-    } else {
-        Err(MoneyError::TooFine)
+        return power.and_then(|power| value.checked_mul(power)).ok_or(MoneyError::OutOfRange);
     }
+    divide(value, power)
 }
 
 impl fmt::Display for Nanos {
@@ -182,6 +200,24 @@ mod tests {
         assert_eq!(Nanos(1).to_string(), "0.000000001");
         assert_eq!(Nanos(-1_500_000_000).to_string(), "-1.5");
         assert_eq!(Nanos(-1_500_000_000).to_decimals(), "-1.500000000");
+    }
+
+    #[test]
+    fn floats_are_rounded_half_up() {
+        for (text, nanos) in [
+            ("0.30000000000000004", 300_000_000),
+            ("0.29999999999999999", 300_000_000),
+            ("5e-10", 1),
+            ("4.9e-10", 0),
+            ("0.0000000015", 2),
+            ("-0.0000000015", -2),
+            ("1e-400", 0),
+            ("7", 7_000_000_000),
+        ] {
+            assert_eq!(Nanos::from_usd_rounded(text), Ok(Nanos(nanos)), "{text}");
+        }
+        assert_eq!(Nanos::from_usd_rounded("1e30"), Err(MoneyError::OutOfRange));
+        assert_eq!(Nanos::from_usd_rounded("x"), Err(MoneyError::NotANumber));
     }
 
     #[test]

@@ -7,10 +7,13 @@ use axum::response::{IntoResponse, Response};
 
 use crate::{AsOf, ReadError};
 
+/// What a formula may begin with: spreadsheets pass over white space and control characters, and read full-width signs like ours.
+const FORMULA: [char; 12] = ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
 /// A text cell that begins like a formula gets a leading apostrophe.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+    if text.starts_with(FORMULA) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
 /// The answer with a table; a cursor to the next part is in `X-Next-Cursor`.

@@ -1,26 +1,36 @@
 //! `POST /api/v1/admin/accounts/{id}/management-keys`: makes a management key of an account that has none any more; for the operator.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use events::AccountId;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use serde::Deserialize;
 
 use super::unknown;
 use crate::admin::Admin;
+use crate::admin::body::read;
 use crate::admin::key::create::CreateKeyBody;
 use crate::error::GatewayError;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManagementKeyBody {
+    name: String,
+}
 
 /// 201 with `{data, key}`.
 ///
 /// # Errors
-/// 401 without the operator's token, 404 for an unknown account, 503 when nothing can be recorded.
-pub async fn management_key(State(admin): State<Admin>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, GatewayError> {
-    admin.operator(&headers)?;
+/// 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 when nothing can be recorded.
+pub async fn management_key(State(admin): State<Admin>, Path(id): Path<String>, request: Request) -> Result<Response, GatewayError> {
+    let (parts, body) = request.into_parts();
+    admin.operator(&parts.headers)?;
+    let body: ManagementKeyBody = read(&parts.headers, body, &admin.server).await?;
     let account = AccountId::from(id);
     if !admin.directory.has_account(&account) {
         return Err(unknown());
     }
-    let created = admin.create_key(&account, CreateKeyBody::management("made by the operator")).await?;
+    let created = admin.create_key(&account, CreateKeyBody::management(&body.name)).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }

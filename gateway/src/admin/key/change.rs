@@ -7,12 +7,16 @@ use events::control::{Key, KeyDeleted, KeyDisabled, KeyUpdated};
 use events::{AccountId, KeyHash};
 use tokio::sync::MutexGuard;
 
-use crate::admin::{ASK_TIMEOUT, Admin};
+use crate::admin::Admin;
 use crate::error::GatewayError;
 
 /// How long a change waits for those of other gateways to arrive here.
 const PATIENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(20);
+/// How long the ledger may take to grant a revision.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
+/// How far a change without a claim goes ahead of those that are claimed meanwhile.
+const UNCLAIMED_LEAD: u64 = 1_000_000;
 
 /// The state that a key shall have. Its revision and time of change are given when it is recorded.
 pub enum Change {
@@ -46,8 +50,8 @@ impl Admin {
     /// Changes a key of an account as `change` says, of its newest state; returns its state then.
     ///
     /// # Errors
-    /// 404 for a key that is not the account's, the error of `change`, 409 when others change it all the time, 503 when the ledger does not
-    /// answer or nothing can be recorded.
+    /// 404 for a key that is not the account's, the error of `change`, 409 when others change it all the time, 503 when nothing can be
+    /// recorded, or the ledger does not answer and the key is neither switched off nor deleted.
     pub async fn change_key(
         &self,
         account: &AccountId,
@@ -62,7 +66,15 @@ impl Admin {
             let is_late = since.elapsed() >= PATIENCE;
             let claim = ClaimRevision { key: hash.clone(), known: before.key.revision, wins: is_late && change.wins() };
             let claimed = Instant::now();
-            match self.ledger.ask(&claim, ASK_TIMEOUT).await? {
+            let answer = match self.ledger.ask(&claim, CLAIM_PATIENCE).await {
+                // A key must be revoked whatever else is away: nothing that others change of an older state comes behind this revision.
+                Err(error) if change.wins() => {
+                    tracing::warn!(%error, key = %hash, "a key is switched off or deleted without the ledger's word: {error}");
+                    RevisionClaim::Granted { revision: before.key.revision + UNCLAIMED_LEAD }
+                }
+                answer => answer?,
+            };
+            match answer {
                 // One that took too long may have been given to another meanwhile.
                 RevisionClaim::Granted { revision } if claimed.elapsed() < CLAIM_LASTS => {
                     let key = change.key();

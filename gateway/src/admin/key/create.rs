@@ -87,9 +87,7 @@ pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Resp
     admin.budgets.change_key(&caller.key.account)?;
     let keys_max = admin.budgets.limits.keys_per_account_max;
     if admin.directory.count_of(&caller.key.account) >= keys_max {
-        return Err(GatewayError::Conflict(format!(
-            "This account has had {keys_max} keys, as many as it may (budget keys_per_account); use one of them, or ask the operator."
-        )));
+        return Err(GatewayError::TooManyKeys(keys_max));
     }
     let created = admin.create_key(&caller.key.account, body).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())

@@ -8,7 +8,7 @@ use sqlx::{Any, AnyConnection, Row};
 
 use super::frontier::{Chain, Frontier, Position, Settled};
 use super::plan::{Heard, Plan, plan};
-use crate::consume;
+use crate::checkpoint;
 use crate::sources::Sources;
 use crate::store::{Store, placeholders};
 use crate::tail::Checkpoint;
@@ -45,7 +45,7 @@ impl Member {
     /// When the database is away.
     pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Chain, Sources), sqlx::Error> {
         let mut transaction = self.store.begin().await?;
-        let checkpoint = consume::checkpoint_in(&mut transaction, self.stream).await?;
+        let checkpoint = checkpoint::checkpoint_in(&mut transaction, self.stream).await?;
         let sources = Sources::load(&mut transaction, self.stream).await?;
         let partitions: Vec<i64> = (0..i64::from(PARTITIONS)).collect();
         let sql = format!(
@@ -222,7 +222,7 @@ impl Member {
         from: Option<&Checkpoint>,
         to: &Checkpoint,
     ) -> Result<Option<Chain>, sqlx::Error> {
-        if !consume::advance(connection, self.stream, from, to).await? {
+        if !checkpoint::advance(connection, self.stream, from, to).await? {
             return Ok(None);
         }
         // A start like no other: one that began at an earlier start knows less of the sources by now.
@@ -248,7 +248,7 @@ impl Member {
             .bind(self.name.clone())
             .execute(&mut *transaction)
             .await?;
-        let Some(common) = consume::lock_checkpoint(&mut transaction, self.stream).await? else { return Ok(false) };
+        let Some(common) = checkpoint::lock_checkpoint(&mut transaction, self.stream).await? else { return Ok(false) };
         if said.rows_affected() != 1 {
             return Ok(false);
         }
@@ -258,7 +258,7 @@ impl Member {
             Settled::Stays => {}
             Settled::Moved => {
                 frontier.sources().save(&mut transaction, self.stream).await?;
-                if !consume::advance(&mut transaction, self.stream, Some(&common), frontier.at()).await? {
+                if !checkpoint::advance(&mut transaction, self.stream, Some(&common), frontier.at()).await? {
                     return Ok(false);
                 }
                 self.put_chain(&mut transaction, frontier.common_position().chain).await?;

@@ -298,7 +298,8 @@ fn is_plain(raw: &RawValue) -> bool {
 /// Whether nothing but the request itself becomes part of the prompt: no field that has the provider look elsewhere, and no tool that the
 /// provider runs by itself.
 fn is_closed(fields: &Fields<'_>) -> bool {
-    let is_off = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "[]" | "{}");
+    // An empty object turns OpenAI's search on.
+    let is_off = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "[]");
     let closed = |name: &str| fields.get(name).is_none_or(is_off);
     let functions = |raw: &RawValue| {
         raw.get() == "null"
@@ -324,6 +325,11 @@ fn sent_bytes(fields: &Fields<'_>) -> u64 {
 fn models(fields: &Fields<'_>) -> Result<Vec<String>, RequestError> {
     let mut models: Vec<String> = text(fields, "model")?.into_iter().collect();
     let more: Option<Vec<String>> = fields.read("models").map_err(|_| wrong("models", "it must be an array of model names"))?;
+    for (field, names) in [("model", &models), ("models", more.as_ref().unwrap_or(&Vec::new()))] {
+        if names.iter().any(|model| model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control)) {
+            return Err(wrong(field, "a name must have at most 256 bytes, and no control characters"));
+        }
+    }
     for model in more.unwrap_or_default() {
         if !models.contains(&model) {
             models.push(model);
@@ -338,9 +344,6 @@ fn models(fields: &Fields<'_>) -> Result<Vec<String>, RequestError> {
     }
     if models.len() > MODELS_MAX {
         return Err(wrong("models", "it must have at most 16 models"));
-    }
-    if models.iter().any(|model| model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control)) {
-        return Err(wrong("model", "a name must have at most 256 bytes, and no control characters"));
     }
     Ok(models)
 }
@@ -470,7 +473,7 @@ mod tests {
             r#""messages":[{"role":"assistant","audio":{"id":"a"}}]"#.to_owned(),
             r#""messages":[{"role":"user","images":["aGk="],"content":"x"}]"#.to_owned(),
             r#""messages":[{"role":"user","content":{"type":"x"}}]"#.to_owned(),
-            format!(r#"{text},"web_search_options":{{"a":1}}"#),
+            format!(r#"{text},"web_search_options":{{}}"#),
             format!(r#"{text},"tools":[{{"type":"web_search"}}]"#),
             format!(r#"{text},"tools":[{{"t\u0079pe":"function","type":"web_search"}}]"#),
         ] {

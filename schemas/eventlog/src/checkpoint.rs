@@ -1,0 +1,97 @@
+//! How far a reader is: in its database, moved by compare-and-set in the transaction of its effect.
+
+use events::subject::Stream;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+
+use crate::store::{Store, for_update};
+use crate::tail::Checkpoint;
+
+/// How far a reader is in a stream.
+///
+/// # Errors
+/// When the database is away.
+pub async fn checkpoint(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+    checkpoint_in(&mut *store.reads.acquire().await?, stream).await
+}
+
+/// How far a reader is, as a transaction sees it.
+pub(crate) async fn checkpoint_in(connection: &mut AnyConnection, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+    select_checkpoint(connection, stream, "").await
+}
+
+/// How far a reader is; nobody else moves it while the transaction lasts.
+pub(crate) async fn lock_checkpoint(connection: &mut AnyConnection, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let lock = for_update(connection);
+    select_checkpoint(connection, stream, lock).await
+}
+
+async fn select_checkpoint(connection: &mut AnyConnection, stream: Stream, lock: &str) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let sql = format!("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1 {lock}");
+    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(stream.name()).fetch_optional(connection).await?;
+    row.map(|row| {
+        Ok(Checkpoint {
+            identity: row.try_get("identity")?,
+            sequence: u64::try_from(row.try_get::<i64, _>("sequence")?).unwrap_or_default(),
+            event_id: row.try_get("event_id")?,
+        })
+    })
+    .transpose()
+}
+
+/// Moves the checkpoint from where this reader left it; false when another one has moved it.
+pub(crate) async fn advance(
+    connection: &mut AnyConnection,
+    stream: Stream,
+    from: Option<&Checkpoint>,
+    to: &Checkpoint,
+) -> Result<bool, sqlx::Error> {
+    let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
+    let done =
+        match from {
+            None => sqlx::query::<Any>(
+                "INSERT INTO checkpoints (stream, identity, sequence, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT (stream) DO NOTHING",
+            )
+            .bind(stream.name())
+            .bind(to.identity.clone())
+            .bind(number(to.sequence))
+            .bind(to.event_id.clone())
+            .execute(connection)
+            .await?,
+            Some(from) => {
+                sqlx::query::<Any>(
+                    "UPDATE checkpoints SET identity = $1, sequence = $2, event_id = $3
+                 WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
+                )
+                .bind(to.identity.clone())
+                .bind(number(to.sequence))
+                .bind(to.event_id.clone())
+                .bind(stream.name())
+                .bind(from.identity.clone())
+                .bind(number(from.sequence))
+                .bind(from.event_id.clone())
+                .execute(connection)
+                .await?
+            }
+        };
+    Ok(done.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_checkpoint_moves_only_from_where_its_reader_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), &[]).await.unwrap();
+        let at = |sequence: u64| Checkpoint { identity: "s".into(), sequence, event_id: format!("e{sequence}") };
+        let mut transaction = store.begin().await.unwrap();
+        let mut moves = async |from: Option<&Checkpoint>, to| advance(&mut transaction, Stream::Usage, from, &to).await.unwrap();
+        assert!(moves(None, at(1)).await);
+        assert!(!moves(None, at(2)).await, "somebody else was first");
+        assert!(moves(Some(&at(1)), at(2)).await);
+        assert!(!moves(Some(&at(1)), at(3)).await, "somebody else has moved on");
+        let other = Checkpoint { event_id: "other".into(), ..at(2) };
+        assert!(!moves(Some(&other), at(3)).await, "another event stood at that sequence");
+    }
+}
