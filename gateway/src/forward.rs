@@ -75,7 +75,11 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
             })?;
             if answer.status() == StatusCode::UNAUTHORIZED {
                 // Not the caller's fault: whoever calls was let in here.
-                tracing::error!(who = forward.who.as_str(), "the {} does not trust this gateway: internal.secret differs there", forward.who);
+                tracing::error!(
+                    who = forward.who.as_str(),
+                    "the {} does not trust this gateway: internal.secret differs there",
+                    forward.who
+                );
                 return Err(GatewayError::unavailable(forward.who));
             }
             let mut response = Response::builder().status(answer.status());

@@ -151,12 +151,9 @@ impl Metrics {
     pub fn new(sources: Sources) -> Self {
         let (mut registry, figures) = (Registry::with_prefix("arouter"), Figures::default());
         let counts = &sources.admission.counts;
-        for (outcome, counter) in [
-            ("finished", &counts.finished),
-            ("failed", &counts.failed),
-            ("cancelled", &counts.cancelled),
-            ("aborted", &counts.aborted),
-        ] {
+        for (outcome, counter) in
+            [("finished", &counts.finished), ("failed", &counts.failed), ("cancelled", &counts.cancelled), ("aborted", &counts.aborted)]
+        {
             let labelled = registry.sub_registry_with_label(("outcome".into(), outcome.into()));
             labelled.register("requests", "Admitted requests by outcome", counter.clone());
         }
@@ -178,7 +175,11 @@ impl Metrics {
             registry.register(name, help, figure.clone());
         }
         registry.register("reader_behind_events", "Events of this gateway that a reader does not have yet", figures.behind.clone());
-        registry.register("quarantined_events", "Events that a reader has set aside and nobody has decided about", figures.quarantined.clone());
+        registry.register(
+            "quarantined_events",
+            "Events that a reader has set aside and nobody has decided about",
+            figures.quarantined.clone(),
+        );
         Self { registry, figures, sources }
     }
 

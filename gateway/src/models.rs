@@ -34,7 +34,12 @@ pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request
     let able = |model: &Model| {
         wanted.iter().all(|word| PARAMETERS.contains(word) || model.capabilities.iter().any(|capability| capability == word))
     };
-    let data: Vec<Value> = stages.routes.all().filter(|model| text && check_allowed(&caller.key, model).is_ok() && able(model)).map(|model| object(model)).collect();
+    let data: Vec<Value> = stages
+        .routes
+        .all()
+        .filter(|model| text && check_allowed(&caller.key, model).is_ok() && able(model))
+        .map(|model| object(model))
+        .collect();
     Ok(Json(json!({"object": "list", "data": data})).into_response())
 }
 
@@ -49,7 +54,8 @@ pub async fn retrieve(
 ) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
     let model = stages.routes.find(&id).filter(|model| check_allowed(&caller.key, model).is_ok());
-    let model = model.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
+    let model =
+        model.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
     Ok(Json(object(model)).into_response())
 }
 
@@ -68,7 +74,8 @@ fn object(model: &Model) -> Value {
         ("input_cache_read", prices.cache_read.as_ref()),
         ("input_cache_write", prices.cache_write_5m.as_ref()),
     ];
-    let pricing: Map<String, Value> = named.into_iter().filter_map(|(name, price)| Some((name.to_owned(), price?.as_str().into()))).collect();
+    let pricing: Map<String, Value> =
+        named.into_iter().filter_map(|(name, price)| Some((name.to_owned(), price?.as_str().into()))).collect();
     json!({
         "id": model.id,
         "object": "model",

@@ -115,6 +115,7 @@ pub struct Gateway {
     config: GatewayConfig,
     budgets: Arc<Budgets>,
     syncers: Vec<Syncer>,
+    failed: CancellationToken,
     cut: CancellationToken,
     close: CancellationToken,
     serving: TaskTracker,
@@ -181,7 +182,7 @@ impl Gateway {
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(neighbours.log.clone(), neighbours.ledger.clone(), Arc::clone(&spool)));
-        let open = Open::try_new(&config.limits)?;
+        let (open, failed) = (Open::try_new(&config.limits)?, CancellationToken::new());
         let metrics = Arc::new(Metrics::new(Sources {
             spool: Arc::clone(&spool),
             open: Arc::clone(&open),
@@ -195,7 +196,8 @@ impl Gateway {
             first_model: routes.all().next().map(|model| model.id.clone()),
             admin: admin.clone(),
             health: Arc::clone(&health),
-            syncers: syncers(&spool, &old, &config)?,
+            syncers: syncers(&spool, &old, &config, &failed)?,
+            failed,
             config,
             budgets,
             cut: CancellationToken::new(),
@@ -237,6 +239,11 @@ impl Gateway {
         }
         gateway.serving.spawn(Workers::start(workers).map_err(data)?.accept(listener, open, gateway.stop_serving.clone()));
         Ok(gateway)
+    }
+
+    /// Returns when the disk did not keep what was written: the gateway must end, and start again from what is there.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// Its figures.
@@ -314,9 +321,9 @@ impl Gateway {
     }
 }
 
-fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig) -> Result<Vec<Syncer>, SpoolError> {
+fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig, failed: &CancellationToken) -> Result<Vec<Syncer>, SpoolError> {
     let every = Duration::from_millis(config.spool.sync_every_ms);
     // What recovery wrote is synced once, now.
     old.iter().try_for_each(|spool| spool.sync())?;
-    Ok(vec![Syncer::start(Arc::clone(spool), every)?])
+    Ok(vec![Syncer::start(Arc::clone(spool), every, failed.clone())?])
 }

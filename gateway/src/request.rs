@@ -305,5 +305,8 @@ async fn whole(
 /// The calling application: its title, else its address.
 fn app(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    text("x-title").or_else(|| text("http-referer")).or_else(|| text("referer")).map(|app| app.chars().filter(|letter| !letter.is_control()).take(APP_CHARS_MAX).collect())
+    text("x-title")
+        .or_else(|| text("http-referer"))
+        .or_else(|| text("referer"))
+        .map(|app| app.chars().filter(|letter| !letter.is_control()).take(APP_CHARS_MAX).collect())
 }

@@ -11,12 +11,12 @@ use serde_json::json;
 
 use crate::admin::Admin;
 use crate::admin::{account, credit, key, quarantine};
-use crate::{cors, edge};
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
 use crate::models;
 use crate::request::{Stages, chat};
+use crate::{cors, edge};
 
 /// What the routes need.
 pub struct Parts {

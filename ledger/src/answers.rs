@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use eventlog::Throttle;
 use eventlog::ask::{Answerer, Answering, answer};
 use events::ask::{
-    AskKeySpend, AskLease, AskQuarantine, AskWatermarks, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, PostCredit, ProbeWrite,
-    Question,
+    AskKeySpend, AskLease, AskQuarantine, AskWatermarks, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, PostCredit,
+    ProbeWrite, Question,
 };
 use sqlx::{Any, Row};
 
@@ -57,9 +58,7 @@ impl Answerer for Answers {
                     answer(question, async |ask: AskWatermarks| said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await))
                         .await
                 }
-                ClaimRevision::NAME => {
-                    answer(question, async |ask: ClaimRevision| again(|| key::claim::claim(ledger, &ask)).await).await
-                }
+                ClaimRevision::NAME => answer(question, async |ask: ClaimRevision| again(|| key::claim::claim(ledger, &ask)).await).await,
                 ProbeWrite::NAME => answer(question, async |_: ProbeWrite| said(probe(ledger).await)).await,
                 CountAccounts::NAME => answer(question, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
                 other => Err(format!("no such question: {other}")),
@@ -100,8 +99,11 @@ async fn again<T, F: Future<Output = Result<T, sqlx::Error>>>(run: impl Fn() -> 
 }
 
 pub(crate) fn said<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
+    static TROUBLES: Throttle = Throttle::new();
     result.map_err(|error| {
-        tracing::error!(%error, "the ledger's database failed: {error}");
+        if let (_, Some(unsaid)) = TROUBLES.failed() {
+            tracing::error!(%error, unsaid, "the ledger's database failed: {error}");
+        }
         "the ledger's database failed".to_owned()
     })
 }

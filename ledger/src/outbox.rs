@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use eventlog::store::{placeholders, portions};
 use eventlog::{Log, LogError, Outgoing, Record, Throttle};
+use events::envelope::RawEnvelope;
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::{Stream, subject};
-use events::envelope::RawEnvelope;
 use events::{Draft, KillPoint, Payload, SigningKeys, Source, kill_point};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
@@ -205,7 +205,10 @@ pub async fn last_fact(ledger: &Ledger, log: &Log) -> Result<(Option<LastFact>, 
     let (last, end) = log.last_event_of(Stream::Ledger, |record| envelope(&ledger.keys, record).is_some()).await?;
     if last.as_ref().map_or(0, |last| last.sequence) < end {
         let foreign = end - last.as_ref().map_or(0, |last| last.sequence);
-        tracing::error!(foreign, "stream LEDGER ends with {foreign} events that no ledger of ours signed: they are skipped; find out who wrote them");
+        tracing::error!(
+            foreign,
+            "stream LEDGER ends with {foreign} events that no ledger of ours signed: they are skipped; find out who wrote them"
+        );
     }
     let fact = |record: Record| {
         let envelope = envelope(&ledger.keys, &record)?;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::Router;
 use eventlog::share::members::Member;
 use eventlog::{Fold, Log, Pace, Progress, Reader, SharedReader, Store, StoreError, Throttle};
-use events::{Clock, SigningKeys};
 use events::caller::InternalSecret;
 use events::ids::Ids;
 use events::subject::Stream;
+use events::{Clock, SigningKeys};
 use reading::Http;
 use sqlx::Any;
 use tokio::sync::watch;
@@ -145,7 +145,16 @@ impl Ledger {
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT, troubles: Throttle::new() }
+        Reader {
+            log: log.clone(),
+            store: self.store.clone(),
+            stream,
+            fold,
+            clock: Arc::clone(&self.clock),
+            progress,
+            pace: Pace::PROMPT,
+            troubles: Throttle::new(),
+        }
     }
 
     /// An empty desk for what it is told.
@@ -167,6 +176,7 @@ impl Ledger {
 }
 
 async fn sweep(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop: CancellationToken) {
+    let troubles = Throttle::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -176,11 +186,15 @@ async fn sweep(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop
             continue;
         }
         let swept = async {
-            if let Err(error) = lease::settle::sweep(ledger, log).await {
-                tracing::warn!(%error, "leases were not looked at: {error}");
+            if let Err(error) = lease::settle::sweep(ledger, log).await
+                && let (_, Some(unsaid)) = troubles.failed()
+            {
+                tracing::warn!(%error, unsaid, "leases were not looked at: {error}");
             }
-            if let Err(error) = grant::expire::sweep(ledger).await {
-                tracing::warn!(%error, "grants were not looked at: {error}");
+            if let Err(error) = grant::expire::sweep(ledger).await
+                && let (_, Some(unsaid)) = troubles.failed()
+            {
+                tracing::warn!(%error, unsaid, "grants were not looked at: {error}");
             }
         };
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eventlog::quarantine;
+use eventlog::{Throttle, quarantine};
 use events::ask::{AskLease, DecideAnswer, DecideQuarantine};
 use events::subject::Stream;
 
@@ -20,7 +20,10 @@ pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String
         return Ok(());
     }
     let account = &ask.account;
-    tracing::error!(%account, "account {account} gets no new leases: an event of it could not be applied; see `arouter admin quarantine list`");
+    static REFUSALS: Throttle = Throttle::new();
+    if let (_, Some(unsaid)) = REFUSALS.failed() {
+        tracing::error!(%account, unsaid, "account {account} gets no new leases: an event of it could not be applied; see `arouter admin quarantine list`");
+    }
     Err(format!("account {account} is parked: an event of it could not be applied"))
 }
 

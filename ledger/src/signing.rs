@@ -24,10 +24,14 @@ pub enum SigningKeyError {
         cause: io::Error,
     },
     /// It is not there, although facts were signed.
-    #[error("the signing key {0} is missing, and the ledger's facts are signed: restore it from a copy, or copy it from another ledger of this database")]
+    #[error(
+        "the signing key {0} is missing, and the ledger's facts are signed: restore it from a copy, or copy it from another ledger of this database"
+    )]
     Missing(PathBuf),
     /// It has not the key that the others have.
-    #[error("the facts of these books are signed with key {id}, which {path} does not have: give every ledger of one database the same ledger.signing_key_file")]
+    #[error(
+        "the facts of these books are signed with key {id}, which {path} does not have: give every ledger of one database the same ledger.signing_key_file"
+    )]
     Another {
         /// The file.
         path: PathBuf,
@@ -84,9 +88,7 @@ fn make(path: &Path, ids: &dyn Ids, written: u64) -> Result<SigningKeys, Signing
     match write_new(path, &keys.to_text()) {
         Ok(()) => Ok(keys),
         // Several ledgers may start at once on one file.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            read(path)?.ok_or_else(|| SigningKeyError::Missing(path.to_owned()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path)?.ok_or_else(|| SigningKeyError::Missing(path.to_owned())),
         Err(cause) => Err(SigningKeyError::File { path: path.to_owned(), cause }),
     }
 }

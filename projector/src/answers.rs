@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eventlog::ask::{Answerer, Answering, answer};
-use eventlog::{Store, quarantine};
+use eventlog::{Store, Throttle, quarantine};
 use events::Clock;
 use events::ask::{AskQuarantine, AskWatermarks, DecideAnswer, DecideQuarantine, Question};
 use events::subject::Stream;
@@ -55,8 +55,11 @@ impl Answers {
 }
 
 fn said<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
+    static TROUBLES: Throttle = Throttle::new();
     result.map_err(|error| {
-        tracing::error!(%error, "the projector's database failed: {error}");
+        if let (_, Some(unsaid)) = TROUBLES.failed() {
+            tracing::error!(%error, unsaid, "the projector's database failed: {error}");
+        }
         "the projector's database failed".to_owned()
     })
 }

@@ -52,7 +52,16 @@ impl Projector {
     }
 
     fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader { log: log.clone(), store: self.store.clone(), stream, fold, clock: Arc::clone(&self.clock), progress, pace: Pace::PROMPT, troubles: Throttle::new() }
+        Reader {
+            log: log.clone(),
+            store: self.store.clone(),
+            stream,
+            fold,
+            clock: Arc::clone(&self.clock),
+            progress,
+            pace: Pace::PROMPT,
+            troubles: Throttle::new(),
+        }
     }
 
     /// Who answers questions for it.

@@ -1,6 +1,7 @@
 """A plain NATS client reads the three public families and validates every event against the JSON Schemas.
 
 Usage: events.py NATS_URL [SCHEMAS_FOLDER]      needs: pip install nats-py jsonschema
+The address, with the reader's credentials, is `nats_url` in first-run.json.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections import Counter
 
 import jsonschema
 import nats
+from nats.js.api import ConsumerConfig
 
 url = sys.argv[1]
 folder = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).parents[2] / "schemas/events/json")
@@ -21,7 +23,9 @@ async def main():
     jetstream = connection.jetstream()
     seen = Counter()
     for stream, subject in [("REQUESTS", "arouter.v1.request.>"), ("USAGE", "arouter.v1.usage.>"), ("CONTROL", "arouter.v1.key.>")]:
-        reader = await jetstream.subscribe(subject, stream=stream, ordered_consumer=True)
+        # CONTROL also has events that are private: its readers need a name, so that their filter stands in the subject of the request.
+        named = ConsumerConfig(name=f"events-{stream.lower()}")
+        reader = await jetstream.subscribe(subject, stream=stream, ordered_consumer=True, config=named)
         while True:
             try:
                 message = await reader.next_msg(timeout=1)

@@ -19,5 +19,6 @@ for _ in $(seq 200); do [ -s "$data/running.json" ] && grep -q 'Try it' "$data/o
 
 value() { "$venv/bin/python" -c "import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])" "$data/$1" "$2"; }
 "$venv/bin/python" tests/sdk/openai_chat.py "$(value running.json base_url)" "$(value first-run.json live_key)" "$(value first-run.json management_key)"
-"$venv/bin/python" tests/sdk/events.py "$(value running.json nats_url)"
+"$venv/bin/python" tests/sdk/events.py "$(value first-run.json nats_url)"
+"$venv/bin/python" tests/sdk/reader.py "$(value first-run.json nats_url)"
 "$program" verify --data "$data"

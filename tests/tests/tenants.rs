@@ -27,8 +27,8 @@ use tokio::task::JoinSet;
 const USAGE: &str = include_str!("../../schemas/events/golden/usage.recorded.v1.json");
 const CREATED: &str = include_str!("../../schemas/events/golden/key.created.v1.json");
 /// Requests that fill a spool of [`SMALL_SPOOL`] four times.
-const FILLING: usize = 2_700;
-const SMALL_SPOOL: &str = "[spool]\nsegment_bytes = 262144\nbytes_max = 2097152\n";
+const FILLING: usize = 8_000;
+const SMALL_SPOOL: &str = "[spool]\nsegment_bytes = 262144\nbytes_max = 6291456\n";
 
 fn ask() -> Value {
     json!({"model": "test/ok", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]})
@@ -320,7 +320,7 @@ async fn an_open_stream_pins_nothing_of_the_spool_and_is_settled_once_after_a_cr
     };
     let (stream, refused) = tokio::join!(reading, filling);
     assert!(refused.is_empty(), "beside one open stream: {refused:?}");
-    // 2 MiB in files of 256 KiB.
+    // 6 MiB in files of 256 KiB.
     until("few files", || async { (spool_files(&arouter) <= 4).then_some(()) }).await;
     arouter.kill();
     drop(stream);

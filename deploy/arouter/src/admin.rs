@@ -217,9 +217,7 @@ pub async fn run(args: AdminArgs) -> Result<()> {
         AdminCommand::Account(AccountCommand::ManagementKey { id }) => {
             (Method::POST, format!("/api/v1/admin/accounts/{id}/management-keys"), operator()?, json!({"name": "made by the operator"}))
         }
-        AdminCommand::Key(KeyCommand::Revoke { hash }) => {
-            (Method::DELETE, format!("/api/v1/admin/keys/{hash}"), operator()?, Value::Null)
-        }
+        AdminCommand::Key(KeyCommand::Revoke { hash }) => (Method::DELETE, format!("/api/v1/admin/keys/{hash}"), operator()?, Value::Null),
         AdminCommand::Quarantine(QuarantineCommand::List) => (Method::GET, "/api/v1/admin/quarantine".to_owned(), operator()?, Value::Null),
         AdminCommand::Quarantine(QuarantineCommand::Show { event_id }) => {
             (Method::GET, format!("/api/v1/admin/quarantine/{event_id}"), operator()?, Value::Null)

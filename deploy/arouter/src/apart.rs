@@ -31,8 +31,7 @@ use crate::{Settings, archive, metrics, stop};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long gateways may take for what.
-const TIMEOUTS: Timeouts =
-    Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(30), keep_alive: Duration::from_secs(100) };
+const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(30), keep_alive: Duration::from_secs(100) };
 
 /// What a process has when it runs apart.
 struct Apart {
@@ -161,11 +160,14 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
     gateway.health.open();
     println!("The gateway is up at {origin}");
     println!("Make an account with: arouter admin account create NAME --data {}", folder.path.display());
-    signals.wait().await;
+    let ended = tokio::select! {
+        () = signals.wait() => Ok(()),
+        () = gateway.failed() => Err(stop::disk_failed()),
+    };
     gateway.stop().await;
     apart.stop.cancel();
     apart.tasks.close();
     apart.tasks.wait().await;
     apart.log.close().await;
-    Ok(())
+    ended
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use eventlog::{Access, Archive, Credentials};
 use eventlog::archive::ArchiveTerms;
+use eventlog::{Access, Archive, Credentials};
 use events::{clock, kill};
 use gateway::config::{BillingConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::lease::Terms;

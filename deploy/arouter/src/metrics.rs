@@ -11,16 +11,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use gateway::metrics::Metrics;
-use gateway::serve::connection::Timeouts;
 use gateway::serve;
+use gateway::serve::connection::Timeouts;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The text format's content type.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long a scraper may take for what.
-const TIMEOUTS: Timeouts =
-    Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
+const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
 
 /// Serves figures until `stop`, when an address is configured; returns where.
 pub async fn serve(

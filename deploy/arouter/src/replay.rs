@@ -70,7 +70,11 @@ pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
 }
 
 async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result<bool> {
-    ensure!(signing_key.exists(), "there is no {}: set ledger.signing_key_file to the key that the facts are signed with", signing_key.display());
+    ensure!(
+        signing_key.exists(),
+        "there is no {}: set ledger.signing_key_file to the key that the facts are signed with",
+        signing_key.display()
+    );
     let live = Store::open(live, ledger::STEPS).await?;
     let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default(), signing_key };
     let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;

@@ -45,6 +45,11 @@ impl Signals {
     }
 }
 
+/// The error of a process whose disk did not keep what was written.
+pub fn disk_failed() -> anyhow::Error {
+    anyhow::anyhow!("the disk did not keep what was written to the spool: check it, then start again; what is there is settled first")
+}
+
 /// Ends the front, whose streams have their own time, and then what is behind it, which has no longer than a while: a connection to a
 /// database that hangs would keep it for ever. After an error both have no longer than that. What was not ended is found by the next
 /// start.

@@ -119,7 +119,11 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, &base_url, reader).await?;
     gateway.health.open();
     greet(&gateway, &background, first.as_ref(), &config);
-    let ended = signals.wait_beside(&[&background.ledger.store, &background.projector.store]).await;
+    let databases = [&background.ledger.store, &background.projector.store];
+    let ended = tokio::select! {
+        ended = signals.wait_beside(&databases) => ended,
+        () = gateway.failed() => Err(stop::disk_failed()),
+    };
     tracing::info!("stopping: no new requests, running ones may end");
     stop::in_order(ended, gateway.stop(), background.stop()).await
 }

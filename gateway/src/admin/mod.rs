@@ -10,18 +10,18 @@ pub mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::{AskError, Asker};
+use eventlog::{AskError, Asker, Throttle};
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
 use events::{Draft, KillPoint, Payload, kill_point};
 use http::{HeaderMap, header};
 
+use crate::admission::Admission;
+use crate::admission::budget::Budgets;
 use crate::auth::{Directory, follow};
 use crate::config::{BillingConfig, ServerConfig};
 use crate::error::GatewayError;
-use crate::admission::Admission;
-use crate::admission::budget::Budgets;
 use crate::spool::{Spool, SpoolError};
 
 /// How long the ledger may take to answer.
@@ -106,7 +106,10 @@ fn too_large() -> GatewayError {
 
 impl From<AskError> for GatewayError {
     fn from(error: AskError) -> Self {
-        tracing::warn!(%error, "{error}");
+        static TROUBLES: Throttle = Throttle::new();
+        if let (_, Some(unsaid)) = TROUBLES.failed() {
+            tracing::warn!(%error, unsaid, "{error}");
+        }
         Self::unavailable(error.who())
     }
 }

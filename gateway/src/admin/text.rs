@@ -48,9 +48,7 @@ pub fn id(field: &'static str, id: String) -> Result<String, GatewayError> {
 /// # Errors
 /// 400 when it has more, or one is no name.
 pub fn list(field: &'static str, list: Vec<String>, (entries_max, bytes_max): (usize, usize)) -> Result<Vec<String>, GatewayError> {
-    let is_name = |entry: &String| {
-        (1..=bytes_max).contains(&entry.len()) && is_clean(entry) && !entry.contains(['"', '\\'])
-    };
+    let is_name = |entry: &String| (1..=bytes_max).contains(&entry.len()) && is_clean(entry) && !entry.contains(['"', '\\']);
     if list.len() <= entries_max && list.iter().all(is_name) {
         return Ok(list);
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use eventlog::{AskError, Asker};
+use eventlog::{AskError, Asker, Throttle};
 use events::clock::Clock;
 use events::ids::Ids;
 use tokio_util::sync::CancellationToken;
@@ -95,8 +95,11 @@ impl Keeper {
                 self.keeping.answered(&asking, answer, at)
             }
             Err(error) => {
-                if let AskError::Refused(_, reason) = &error {
-                    tracing::warn!(account = %asking.question.account, reason, "no lease: {reason}");
+                static TROUBLES: Throttle = Throttle::new();
+                if let AskError::Refused(_, reason) = &error
+                    && let (_, Some(unsaid)) = TROUBLES.failed()
+                {
+                    tracing::warn!(account = %asking.question.account, reason, unsaid, "no lease: {reason}");
                 }
                 self.keeping.failed(asking, Instant::now())
             }

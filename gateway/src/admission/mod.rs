@@ -10,7 +10,7 @@ pub mod admitted;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventlog::Asker;
+use eventlog::{Asker, Throttle};
 use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
@@ -24,10 +24,10 @@ use crate::config::SpoolMode;
 use crate::error::GatewayError;
 use crate::metrics::Counts;
 use crate::route::Plan;
-use crate::spool::Spool;
+use crate::spool::{Spool, SpoolError};
 pub use admitted::{Admitted, Charge, End, Served};
-pub use purse::{Purse, Scope};
 use budget::Slot;
+pub use purse::{Purse, Scope};
 use slice::Moment;
 
 /// What admits requests.
@@ -74,6 +74,15 @@ pub struct Intent<'a> {
     pub app: Option<String>,
 }
 
+/// The error of a request that cannot be recorded; the operator is told once a minute.
+fn refused(error: SpoolError) -> GatewayError {
+    static TROUBLES: Throttle = Throttle::new();
+    if let (_, Some(unsaid)) = TROUBLES.failed() {
+        tracing::error!(%error, unsaid, "requests are refused: {error}");
+    }
+    if matches!(error, SpoolError::TooLarge(_)) { GatewayError::Internal } else { GatewayError::SpoolFull }
+}
+
 impl Admission {
     /// Sets money aside, takes a place in the spool and records the start.
     ///
@@ -82,10 +91,7 @@ impl Admission {
     /// # Errors
     /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
-        let mut place = self.spool.reserve().map_err(|error| {
-            tracing::error!(%error, "a request is refused: {error}");
-            GatewayError::SpoolFull
-        })?;
+        let mut place = self.spool.reserve().map_err(refused)?;
         kill_point(KillPoint::RequestReserved);
         let purse = self.purse(intent.key);
         let hold = match purse.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
@@ -116,17 +122,11 @@ impl Admission {
             traceparent: None,
             payload: &started,
         };
-        let position = place.start(&draft).map_err(|error| {
-            tracing::error!(%error, "a request is refused: {error}");
-            GatewayError::Internal
-        })?;
+        let position = place.start(&draft).map_err(refused)?;
         kill_point(KillPoint::StartRecorded);
         let admitted = Admitted::new(started, (hold, place), slot.take(), self);
         // What fails here has an end all the same: `admitted` records it when it is dropped.
-        self.spool.flushed(position).await.map_err(|error| {
-            tracing::error!(%error, "a request is refused: {error}");
-            GatewayError::SpoolFull
-        })?;
+        self.spool.flushed(position).await.map_err(refused)?;
         kill_point(KillPoint::StartWritten);
         if self.mode == SpoolMode::Strict {
             self.spool.synced(position).await;

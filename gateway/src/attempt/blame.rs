@@ -50,7 +50,8 @@ pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<Header
 /// that is overloaded: another may do it.
 #[must_use]
 pub fn of_report(error: Reported) -> Failure {
-    let is_rate = error.status == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) || words_of(&error).any(|word| RATE.contains(&word.as_str()));
+    let is_rate =
+        error.status == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) || words_of(&error).any(|word| RATE.contains(&word.as_str()));
     let error = Box::new(error);
     if is_operators(&error) {
         return Failure::Operator { status: None, error };
@@ -120,7 +121,10 @@ mod tests {
     fn an_error_inside_an_answer_is_blamed_by_what_it_says() {
         let of = |body: &str| of_report(Reported::read(body.as_bytes()));
         assert!(matches!(of(r#"{"error":{"message":"overloaded"}}"#), Failure::Overloaded { status: None, .. }));
-        assert!(matches!(of(r#"{"error":{"message":"x","code":429}}"#), Failure::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), .. }));
+        assert!(matches!(
+            of(r#"{"error":{"message":"x","code":429}}"#),
+            Failure::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), .. }
+        ));
         assert!(matches!(of(r#"{"error":{"message":"x","type":"invalid_request_error"}}"#), Failure::Overloaded { status: None, .. }));
         assert!(matches!(of(r#"{"error":{"message":"x","code":"insufficient_quota"}}"#), Failure::Operator { .. }));
     }

@@ -99,7 +99,9 @@ impl GatewayError {
     #[must_use]
     pub fn of_provider(failure: &Failure, provider: &str) -> Self {
         match failure {
-            Failure::Refused { status, error } => Self::UpstreamRefused { status: *status, error: error.clone(), provider: provider.to_owned() },
+            Failure::Refused { status, error } => {
+                Self::UpstreamRefused { status: *status, error: error.clone(), provider: provider.to_owned() }
+            }
             Failure::Overloaded { status, error, retry_after } => Self::UpstreamOverloaded {
                 is_rate: *status == Some(StatusCode::TOO_MANY_REQUESTS),
                 error: error.clone(),

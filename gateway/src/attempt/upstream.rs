@@ -233,7 +233,8 @@ impl Upstream {
 
     async fn read(&self, mut exchange: Exchange, most: usize) -> Result<Bytes, Failure> {
         let mut decoder = Decoder::new(&exchange.headers, most)?;
-        let mut next = async || tokio::time::timeout(self.idle(), exchange.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Cut);
+        let mut next =
+            async || tokio::time::timeout(self.idle(), exchange.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Cut);
         let Some(first) = next().await? else { return Ok(Bytes::new()) };
         let first = decoder.push(first, most)?;
         let mut all: Option<BytesMut> = None;

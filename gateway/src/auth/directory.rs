@@ -213,9 +213,8 @@ impl Directory {
     /// Whether a key is the only one by which its account can manage its keys.
     #[must_use]
     pub fn is_last_manager(&self, key: &Key, now_us: i64) -> bool {
-        let manages = |key: &Key| {
-            key.kind == KeyKind::Management && !key.disabled && key.expires_at_us.is_none_or(|expires| expires > now_us)
-        };
+        let manages =
+            |key: &Key| key.kind == KeyKind::Management && !key.disabled && key.expires_at_us.is_none_or(|expires| expires > now_us);
         manages(key) && !self.keys_of(&key.account).iter().any(|other| other.key.hash != key.hash && manages(&other.key))
     }
 

@@ -50,7 +50,8 @@ impl Open {
     /// # Errors
     /// When a proxy's network is none.
     pub fn try_new(limits: &LimitsConfig) -> Result<Arc<Self>, BadNetwork> {
-        let network = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| BadNetwork(text.clone()));
+        let network =
+            |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| BadNetwork(text.clone()));
         let proxies = limits.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?;
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let possible = usize::try_from(files.saturating_sub(RESERVED_FILES) / 2).unwrap_or(usize::MAX).max(16);
@@ -111,7 +112,10 @@ impl All {
             .collect();
         if idle.is_empty() {
             // Those that were told to go may not have gone yet.
-            return self.connections.values().any(|(address, activity)| of.is_none_or(|of| of == *address) && activity.close.is_cancelled());
+            return self
+                .connections
+                .values()
+                .any(|(address, activity)| of.is_none_or(|of| of == *address) && activity.close.is_cancelled());
         }
         let some = MADE_AT_ONCE.min(idle.len().div_ceil(4));
         idle.select_nth_unstable(some - 1);

@@ -8,7 +8,9 @@ pub mod record;
 pub mod segment;
 pub mod batch;
 pub mod queue;
+pub mod error;
 pub mod writer;
+pub mod standing;
 pub mod place;
 pub mod sync;
 pub mod recover;
@@ -18,5 +20,6 @@ pub mod ship;
 pub mod publish;
 
 pub use disk::{Disk, FileSystem};
+pub use error::SpoolError;
 pub use place::Place;
-pub use writer::{Spool, SpoolError};
+pub use writer::Spool;

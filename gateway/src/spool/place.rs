@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use events::{Draft, Payload};
 
+use super::SpoolError;
 use super::batch::Batch;
-use super::writer::{PLACE_BYTES, Spool, SpoolError};
+use super::writer::{PLACE_BYTES, Spool};
 
 /// Room for the end of one request, taken before it is sent anywhere.
 pub struct Place {

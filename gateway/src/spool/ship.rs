@@ -146,7 +146,8 @@ mod tests {
             model: "m".to_owned(),
             status: 402,
             code: "insufficient_credits".to_owned(),
-            refused_at_us: 0, count: None,
+            refused_at_us: 0,
+            count: None,
         };
         let record = || {
             let id = SystemIds.uuid(&SystemClock);

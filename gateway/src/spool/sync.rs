@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Spool;
+use eventlog::Throttle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Spool, SpoolError};
 
 /// A running thread; `stop` ends it after a last sync.
 pub struct Syncer {
@@ -14,23 +17,38 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread.
+    /// Starts the thread; `failed` is cancelled when what was written must not be relied on.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn start(spool: Arc<Spool>, every: Duration) -> std::io::Result<Self> {
+    pub fn start(spool: Arc<Spool>, every: Duration, failed: CancellationToken) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("spool-sync".to_owned()).spawn(move || {
+            let troubles = Throttle::new();
             loop {
                 let last = stopped.load(Ordering::Acquire);
-                if let Err(error) = spool.sync() {
-                    tracing::error!(%error, "the spool cannot be synced to the disk: {error}");
+                let mut wait = every;
+                match spool.sync() {
+                    Ok(()) => troubles.succeeded(),
+                    // The system drops what it could not write: the next sync would say that all is well.
+                    Err(error @ SpoolError::Sync(_)) => {
+                        tracing::error!(%error, "the gateway ends, since {error}; check the disk, then start again");
+                        failed.cancel();
+                        return;
+                    }
+                    Err(error) => {
+                        let (longer, said) = troubles.failed();
+                        if let Some(unsaid) = said {
+                            tracing::error!(%error, unsaid, "the spool cannot be synced to the disk: {error}");
+                        }
+                        wait = longer;
+                    }
                 }
                 if last {
                     return;
                 }
-                std::thread::sleep(every);
+                std::thread::sleep(wait);
             }
         })?;
         Ok(Self { stop, thread })

@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use events::kill::{self, KillPoint, kill_point};
 use events::{Draft, Payload, Source};
@@ -14,30 +13,18 @@ use tokio::sync::watch;
 
 use super::batch::Batch;
 use super::disk::Disk;
+use super::error::{SpoolError, full};
 use super::place::Place;
 use super::queue::Queue;
 use super::record::{self, Found, RECORD_MAX};
 use super::segment::{Blank, HEADER, Segment, Sequences};
+use super::standing::Standing;
 use crate::config::SpoolConfig;
 
 /// Bytes that an admitted request may need until its end is recorded.
 pub(super) const PLACE_BYTES: u64 = 16 * 1024;
 /// Bytes of a file that may stay empty, because the next record did not fit.
 const TAIL_BYTES: u64 = RECORD_MAX as u64;
-
-/// Why nothing more is taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
-    /// At its cap, or the disk is full.
-    #[error("the spool is full: {0}")]
-    Full(String),
-    /// An event is larger than a record.
-    #[error("an event for {0} is larger than the spool takes")]
-    TooLarge(String),
-    /// The disk failed.
-    #[error("the spool cannot be written: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// The spool of one boot.
 pub struct Spool {
@@ -46,7 +33,7 @@ pub struct Spool {
     /// Its folder.
     pub folder: PathBuf,
     pub(super) disk: Arc<dyn Disk>,
-    config: SpoolConfig,
+    pub(super) config: SpoolConfig,
     /// Never locked while waiting for the disk.
     queue: Mutex<Queue>,
     /// Locked before `queue`, where both are.
@@ -55,16 +42,14 @@ pub struct Spool {
     synced: watch::Sender<u64>,
     /// How many files were made when the names in the folder were last synced.
     names_synced: AtomicU64,
-    /// What was recorded at a moment, and is not taken over yet.
-    waiting: Mutex<Option<(Sequences, Instant)>>,
-    /// Up to where ledger and projector said last that they have everything.
-    marks: Mutex<[Sequences; 2]>,
+    /// What ledger and projector have of it.
+    pub(super) standing: Mutex<Standing>,
 }
 
 pub(super) struct Files {
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// Allocated for what is reserved; nothing is in them yet.
-    spares: VecDeque<Blank>,
+    pub(super) spares: VecDeque<Blank>,
     next_number: u64,
     scratch: Vec<u8>,
 }
@@ -141,8 +126,7 @@ impl Spool {
             written,
             synced,
             names_synced: AtomicU64::new(0),
-            waiting: Mutex::default(),
-            marks: Mutex::default(),
+            standing: Mutex::default(),
         }))
     }
 
@@ -303,50 +287,6 @@ impl Spool {
         self.flush(position)
     }
 
-    /// Notes up to where ledger and projector have everything.
-    pub fn note_taken_over(&self, taken_over: &Sequences) {
-        let last = self.last();
-        let has = |sequences: &Sequences| sequences.iter().zip(taken_over).all(|(sequence, taken)| sequence <= taken);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.as_ref().is_none_or(|(sequences, _)| has(sequences)) {
-            *waiting = (!has(&last)).then(|| (last, Instant::now()));
-        }
-    }
-
-    /// Notes up to where the ledger and the projector each have everything.
-    pub fn note_marks(&self, marks: [Sequences; 2]) {
-        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
-    }
-
-    /// How many events the ledger and the projector each lack, of those that they need.
-    #[must_use]
-    pub fn behind(&self) -> [(&'static str, u64); 2] {
-        let (last, marks) = (self.last(), *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
-        let of = |marks: &Sequences| last.iter().zip(marks).map(|(last, mark)| last.saturating_sub(*mark)).sum();
-        [("ledger", of(&marks[0])), ("projector", of(&marks[1]))]
-    }
-
-    /// How long the oldest event waits, at most, that ledger and projector do not both have.
-    #[must_use]
-    pub fn oldest_unshipped(&self) -> Duration {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
-    }
-
-    /// Whether more than half of what the files may take is taken.
-    #[must_use]
-    pub fn is_half_full(&self) -> bool {
-        let files = self.files();
-        length(files.segments.len() + files.spares.len()) * self.config.segment_bytes * 2 > self.config.bytes_max
-    }
-
-    /// Bytes of files, and requests that have no end yet.
-    #[must_use]
-    pub fn in_use(&self) -> (u64, usize) {
-        let files = self.files();
-        (length(files.segments.len()) * self.config.segment_bytes, self.queue().open.len())
-    }
-
     /// How many bytes were synced to the disk so far.
     pub(super) fn synced_up_to(&self) -> watch::Ref<'_, u64> {
         self.synced.borrow()
@@ -397,7 +337,7 @@ impl Spool {
             (files.segments.iter().filter(|segment| segment.ends_at() > synced).cloned().collect::<Vec<_>>(), files.next_number)
         };
         for segment in &segments {
-            segment.file.sync()?;
+            segment.file.sync().map_err(SpoolError::Sync)?;
         }
         if self.names_synced.load(Ordering::Relaxed) < made {
             self.disk.sync_folder(&self.folder)?;
@@ -438,12 +378,4 @@ fn fitting(bytes: &[u8], left: u64, mut last: Sequences) -> (usize, Sequences) {
 
 pub(super) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-fn full(error: io::Error) -> SpoolError {
-    if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
-        SpoolError::Full("no space is left on the disk; free some".to_owned())
-    } else {
-        SpoolError::Io(error)
-    }
 }

@@ -16,7 +16,8 @@ pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionCla
     let now_us = ledger.clock.now_us();
     let mut transaction = ledger.store.begin().await?;
     let key = claim.key.to_string();
-    let applied = sqlx::query::<Any>("SELECT revision FROM keys WHERE hash = $1").bind(key.clone()).fetch_optional(&mut *transaction).await?;
+    let applied =
+        sqlx::query::<Any>("SELECT revision FROM keys WHERE hash = $1").bind(key.clone()).fetch_optional(&mut *transaction).await?;
     let applied: i64 = applied.map_or(Ok(0), |row| row.try_get("revision"))?;
     let claimed = sqlx::query::<Any>("SELECT revision, claimed_at_us FROM key_claims WHERE hash = $1")
         .bind(key.clone())

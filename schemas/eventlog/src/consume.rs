@@ -7,15 +7,15 @@ use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::subject::Stream;
 use events::{KillPoint, kill_point};
-use sqlx::error::DatabaseError;
 use sqlx::AnyConnection;
+use sqlx::error::DatabaseError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::{advance, checkpoint};
 use crate::connect::{Log, LogError};
 use crate::quarantine;
 use crate::sources::Sources;
-use crate::checkpoint::{advance, checkpoint};
 use crate::store::{Store, is_data_error};
 use crate::tail::{Checkpoint, Record, Tail, TailError};
 use crate::throttle::Throttle;

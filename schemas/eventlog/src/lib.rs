@@ -26,5 +26,5 @@ pub use connect::{Log, LogError};
 pub use consume::{Event, Fold, Pace, Progress, Reader, Rejected};
 pub use share::SharedReader;
 pub use store::{Store, StoreError};
-pub use throttle::Throttle;
 pub use tail::{Checkpoint, Record, Tail, TailError};
+pub use throttle::Throttle;

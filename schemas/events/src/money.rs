@@ -76,7 +76,7 @@ impl Nanos {
     /// # Errors
     /// When the text is no number, or does not fit.
     pub fn from_usd_rounded(text: &str) -> Result<Self, MoneyError> {
-        parse(text, 9, round).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
+        parse(text, 9, Beyond::RoundedHalfUp).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
     }
 
     /// The amount in USD with exactly 9 decimals, for tables.
@@ -99,21 +99,17 @@ impl Nanos {
 /// # Errors
 /// When the text is no number, needs more than `places` decimals, or does not fit 128 bits.
 pub fn scaled(text: &str, places: i32) -> Result<i128, MoneyError> {
-    parse(text, places, exact)
+    parse(text, places, Beyond::Refused)
 }
 
-/// `value / power` where that is a whole number; `power` is `None` when it does not fit.
-fn exact(value: i128, power: Option<i128>) -> Result<i128, MoneyError> {
-    power.filter(|power| value % power == 0).map(|power| value / power).ok_or(MoneyError::TooFine)
+/// Digits beyond those that fit.
+#[derive(Clone, Copy)]
+enum Beyond {
+    Refused,
+    RoundedHalfUp,
 }
 
-/// `value / power` rounded half up.
-fn round(value: i128, power: Option<i128>) -> Result<i128, MoneyError> {
-    let Some(power) = power else { return Ok(0) };
-    Ok(value / power + i128::from(value % power >= power / 2 + power % 2))
-}
-
-fn parse(text: &str, places: i32, divide: fn(i128, Option<i128>) -> Result<i128, MoneyError>) -> Result<i128, MoneyError> {
+fn parse(text: &str, places: i32, beyond: Beyond) -> Result<i128, MoneyError> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| MoneyError::NotANumber)?),
         None => (text, 0),
@@ -133,11 +129,11 @@ fn parse(text: &str, places: i32, divide: fn(i128, Option<i128>) -> Result<i128,
     }
     let fraction_len = i32::try_from(fraction.len()).map_err(|_| MoneyError::OutOfRange)?;
     let shift = exponent.checked_add(places).and_then(|shift| shift.checked_sub(fraction_len)).ok_or(MoneyError::OutOfRange)?;
-    let value = shifted(value, shift, divide)?;
+    let value = shifted(value, shift, beyond)?;
     Ok(if negative { -value } else { value })
 }
 
-fn shifted(value: i128, shift: i32, divide: fn(i128, Option<i128>) -> Result<i128, MoneyError>) -> Result<i128, MoneyError> {
+fn shifted(value: i128, shift: i32, beyond: Beyond) -> Result<i128, MoneyError> {
     if value == 0 {
         return Ok(0);
     }
@@ -145,7 +141,12 @@ fn shifted(value: i128, shift: i32, divide: fn(i128, Option<i128>) -> Result<i12
     if shift >= 0 {
         return power.and_then(|power| value.checked_mul(power)).ok_or(MoneyError::OutOfRange);
     }
-    divide(value, power)
+    match (power, beyond) {
+        (Some(power), Beyond::Refused) if value % power == 0 => Ok(value / power),
+        (_, Beyond::Refused) => Err(MoneyError::TooFine),
+        (Some(power), Beyond::RoundedHalfUp) => Ok(value / power + i128::from(value % power >= power / 2)),
+        (None, Beyond::RoundedHalfUp) => Ok(0),
+    }
 }
 
 impl fmt::Display for Nanos {

@@ -52,9 +52,10 @@ impl SigningKeys {
     /// The text of a key file.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = "# Signs the ledger's facts in the log. Keep it secret, and keep it: without it books cannot be made again from the log.\n\
+        let mut text =
+            "# Signs the ledger's facts in the log. Keep it secret, and keep it: without it books cannot be made again from the log.\n\
                         # To rotate, put a new line first; the old ones still check what they signed.\n"
-            .to_owned();
+                .to_owned();
         if self.unsigned_until > 0 {
             let _infallible = writeln!(text, "unsigned-until {}", self.unsigned_until);
         }
@@ -153,7 +154,9 @@ mod tests {
         old.sign(&mut older);
         assert!(new.accepts(&event, 9) && both.accepts(&older, 9) && !new.accepts(&older, 9));
         assert!(both.accepts(b"{\"a\":1}", 5) && !both.accepts(b"{\"a\":1}", 6));
-        for bad in ["", "unsigned-until x", "short 00", "0123abcd 00", "0123abcx 0000000000000000000000000000000000000000000000000000000000000000"] {
+        for bad in
+            ["", "unsigned-until x", "short 00", "0123abcd 00", "0123abcx 0000000000000000000000000000000000000000000000000000000000000000"]
+        {
             assert!(SigningKeys::parse(bad).is_none(), "{bad}");
         }
     }

@@ -129,7 +129,8 @@ fn golden_requests_still_read() {
         model: "openai/gpt-5.4".into(),
         status: 402,
         code: "insufficient_credits".into(),
-        refused_at_us: 1_767_225_600_000_000, count: None,
+        refused_at_us: 1_767_225_600_000_000,
+        count: None,
     });
 }
 

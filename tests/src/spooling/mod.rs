@@ -282,7 +282,8 @@ impl History {
                 model: "m".repeat(500),
                 status: 402,
                 code: "insufficient_credits".to_owned(),
-                refused_at_us: 0, count: None,
+                refused_at_us: 0,
+                count: None,
             };
             let _may_fail = running.spool.append(|batch| batch.push(&self.draft("x", &refused)));
         }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::{self, KeyBody};
-use crate::admin::{Admin, text};
 use crate::admin::body::{present, read, wrong};
+use crate::admin::{Admin, text};
 use crate::error::GatewayError;
 
 /// What a new key shall be.

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use super::change::Change;
 use super::object;
-use crate::admin::{Admin, text};
 use crate::admin::body::{present, read};
+use crate::admin::{Admin, text};
 use crate::error::GatewayError;
 
 /// What shall change; absent fields stay.

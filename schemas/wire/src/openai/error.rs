@@ -80,7 +80,8 @@ impl Reported {
         let body = raw.as_array().and_then(|all| all.first()).unwrap_or(&raw);
         let inner = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
         let of = |name: &str| [inner.get(name), body.get(name)].into_iter().flatten().find_map(text);
-        let detail = || of("detail").or_else(|| Some(body.get("detail")?.as_array()?.iter().filter_map(validation).collect::<Vec<_>>().join("; ")));
+        let detail =
+            || of("detail").or_else(|| Some(body.get("detail")?.as_array()?.iter().filter_map(validation).collect::<Vec<_>>().join("; ")));
         let message = inner.as_str().map(str::to_owned).or_else(|| of("message")).or_else(detail).filter(|text| !text.is_empty());
         let number = |name: &str| inner.get(name).or_else(|| body.get(name)).and_then(Value::as_u64);
         let status = ["code", "status"].into_iter().find_map(number).and_then(|status| u16::try_from(status).ok());
@@ -134,7 +135,10 @@ mod tests {
     #[test]
     fn codes_are_text_and_statuses_numbers() {
         let error = Reported::read(br#"{"error":{"message":"x","code":429,"param":"p","type":"t"}}"#);
-        assert_eq!((error.code.as_deref(), error.status, error.param.as_deref(), error.kind.as_deref()), (Some("429"), Some(429), Some("p"), Some("t")));
+        assert_eq!(
+            (error.code.as_deref(), error.status, error.param.as_deref(), error.kind.as_deref()),
+            (Some("429"), Some(429), Some("p"), Some("t"))
+        );
         assert_eq!(Reported::read(br#"{"error":{"code":7}}"#).status, None);
     }
 }

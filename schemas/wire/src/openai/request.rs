@@ -305,7 +305,8 @@ fn is_closed(fields: &Fields<'_>) -> bool {
         raw.get() == "null"
             || serde_json::from_str::<Vec<Fields<'_>>>(raw.get()).is_ok_and(|tools| {
                 tools.iter().all(|tool| {
-                    tool.repeated().is_none() && matches!(tool.read::<String>("type").ok().flatten().as_deref(), Some("function" | "custom"))
+                    tool.repeated().is_none()
+                        && matches!(tool.read::<String>("type").ok().flatten().as_deref(), Some("function" | "custom"))
                 })
             })
     };
@@ -316,7 +317,8 @@ fn is_closed(fields: &Fields<'_>) -> bool {
 /// long as the message in a template.
 fn sent_bytes(fields: &Fields<'_>) -> u64 {
     let counts = |(name, raw): &&(Cow<'_, str>, &RawValue)| {
-        let is_setting = SETTINGS.contains(&name.as_ref()) && (is_plain(raw) || raw.get().starts_with('"')) && raw.get().len() <= SETTING_BYTES_MAX;
+        let is_setting =
+            SETTINGS.contains(&name.as_ref()) && (is_plain(raw) || raw.get().starts_with('"')) && raw.get().len() <= SETTING_BYTES_MAX;
         !is_setting && !OWN_FIELDS.contains(&name.as_ref()) && name != "stream_options"
     };
     fields.0.iter().filter(counts).map(|(_, raw)| length(raw)).sum()

@@ -375,7 +375,9 @@ mod tests {
             assert_eq!(ChatResponse::parse(body).err(), Some(ResponseError::NotACompletion));
         }
         let error = ChatResponse::parse(br#"{"error":{"message":"overloaded","code":529}}"#).err().unwrap();
-        assert!(matches!(error, ResponseError::Reported(error) if error.message.as_deref() == Some("overloaded") && error.status == Some(529)));
+        assert!(
+            matches!(error, ResponseError::Reported(error) if error.message.as_deref() == Some("overloaded") && error.status == Some(529))
+        );
     }
 
     #[test]
@@ -390,7 +392,8 @@ mod tests {
 
     #[test]
     fn metadata_is_passed_over_and_text_is_found_wherever_it_stands() {
-        for data in [&br#"{"type":"ping"}"#[..], b"{}", br#"{"choices":null,"sla_metrics":{"ttft_ms":3}}"#, br#"{"choices":[],"delta":{}}"#] {
+        for data in [&br#"{"type":"ping"}"#[..], b"{}", br#"{"choices":null,"sla_metrics":{"ttft_ms":3}}"#, br#"{"choices":[],"delta":{}}"#]
+        {
             assert!(!chunk(data).is_relayed);
         }
         for (data, bytes) in [
@@ -426,7 +429,9 @@ mod tests {
 
     #[test]
     fn the_last_piece_keeps_what_the_provider_said_beside_its_usage() {
-        let frame = Bytes::from_static(br#"{"id":"x","created":7,"model":"m","service_tier":"flex","choices":[{"index":0}],"usage":{"accepted":1}}"#);
+        let frame = Bytes::from_static(
+            br#"{"id":"x","created":7,"model":"m","service_tier":"flex","choices":[{"index":0}],"usage":{"accepted":1}}"#,
+        );
         let (mut out, ending) = (Vec::new(), Ending { id: "\"gen\"", model: "\"a/m\"", created_s: 7 });
         ending.usage(Some(&frame), |raw| raw.map_or_else(String::new, |raw| raw.get().to_owned()), &mut out);
         assert_eq!(

@@ -230,7 +230,8 @@ mod tests {
         let tokens = of(r#"{"prompt_tokens":5,"completion_tokens":1}"#).unwrap();
         let body = UsageBody::new(&tokens, CostStatus::Priced, Nanos(7), Timing::default());
         let theirs = RawValue::from_string(
-            r#"{"completion_tokens_details":{"accepted_prediction_tokens":2,"reasoning_tokens":0},"prompt_tokens":9,"extra":[1]}"#.to_owned(),
+            r#"{"completion_tokens_details":{"accepted_prediction_tokens":2,"reasoning_tokens":0},"prompt_tokens":9,"extra":[1]}"#
+                .to_owned(),
         )
         .unwrap();
         let text = body.over(Some(&theirs));

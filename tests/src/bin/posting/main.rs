@@ -98,8 +98,9 @@ async fn fill(log: &Log, events: u64) {
     let (ids, clock, source) = (SystemIds, SystemClock, Source::gateway("bench", "boot"));
     let mut accounts = Vec::new();
     for (of, sequence) in (0..ACCOUNTS).zip(1..) {
-        let created =
-            AccountCreated { account: Account { id: account(of).as_str().into(), name: NAME.to_owned(), created_at_us: 0, revision: 1, suspended: false } };
+        let created = AccountCreated {
+            account: Account { id: account(of).as_str().into(), name: NAME.to_owned(), created_at_us: 0, revision: 1, suspended: false },
+        };
         let (id, owner) = (ids.uuid(&clock), account(of));
         let draft = Draft { id, time_us: clock.now_us(), account: &owner, subject: &owner, traceparent: None, payload: &created };
         let mut payload = Vec::new();
