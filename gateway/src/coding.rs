@@ -99,10 +99,10 @@ impl Decoder {
             Coding::Brotli(to) => to.write_all(&piece).and_then(|()| to.flush()).map(|()| to.get_mut().bytes.split()),
             Coding::Zstd(to) => to.write_all(&piece).and_then(|()| to.flush()).map(|()| to.get_mut().bytes.split()),
         };
-        decoded.map(BytesMut::freeze).map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => CodingError::TooLarge(bytes_max),
-            _ => CodingError::Malformed(error),
-        })
+        let failed = |error: io::Error| {
+            if error.kind() == io::ErrorKind::FileTooLarge { CodingError::TooLarge(bytes_max) } else { CodingError::Malformed(error) }
+        };
+        decoded.map(BytesMut::freeze).map_err(failed)
     }
 }
 

@@ -21,7 +21,7 @@ const CACHED: Duration = Duration::from_secs(1);
 /// How long the ledger may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The age of the oldest event that ledger and projector do not have, from which on something is wrong behind the gateway.
-const UNSHIPPED_MAX: Duration = Duration::from_secs(60);
+const UNSHIPPED_MAX: Duration = Duration::from_mins(1);
 
 /// What readiness depends on.
 pub struct Health {

@@ -228,6 +228,7 @@ impl Metrics {
 /// How many leases there are, and what is free and held of them, USD.
 fn lent(purses: &Purses) -> (usize, f64, f64) {
     let slices: Vec<_> = purses.values().filter_map(|purse| purse.slice()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a gauge may be off by a few nanos")]
     let usd = |nanos: i64| nanos as f64 / NANOS_PER_USD;
     (slices.len(), slices.iter().map(|slice| usd(slice.free().0)).sum(), slices.iter().map(|slice| usd(slice.held().0)).sum())
 }
@@ -236,6 +237,7 @@ fn count(of: usize) -> f64 {
     number(u64::try_from(of).unwrap_or(u64::MAX))
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a gauge's number is a float")]
 fn number(of: u64) -> f64 {
     of as f64
 }

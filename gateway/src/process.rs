@@ -1,5 +1,6 @@
 //! The gateway as a process: recover, build the stages, serve, drain.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
 use pricing::Catalog;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,7 +74,7 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// Why.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// The data folder cannot be used.
     #[error("cannot use the data folder {folder}: {cause}; make it writable, or choose another with --data")]
@@ -80,7 +82,7 @@ pub enum StartError {
         /// The folder.
         folder: String,
         /// Why.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// The spool cannot be used.
     #[error(transparent)]
@@ -118,13 +120,30 @@ pub struct Gateway {
     failed: CancellationToken,
     cut: CancellationToken,
     close: CancellationToken,
-    serving: TaskTracker,
-    keepers: TaskTracker,
-    shipping: TaskTracker,
-    stop_serving: CancellationToken,
-    stop_keepers: CancellationToken,
-    stop_shipping: CancellationToken,
+    serving: Tasks,
+    keepers: Tasks,
+    shipping: Tasks,
     give_up: CancellationToken,
+}
+
+/// Tasks that end together.
+#[derive(Clone, Default)]
+struct Tasks {
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Tells them to stop; none may be added.
+    fn stop(&self) {
+        self.stop.cancel();
+        self.running.close();
+    }
+
+    /// All of them within the time.
+    async fn ended_within(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.running.wait()).await.is_ok()
+    }
 }
 
 impl Gateway {
@@ -141,29 +160,21 @@ impl Gateway {
         let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
         let listener =
             serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
-        let shown = config.data.display().to_string();
-        let data = |cause| StartError::Data { folder: shown.clone(), cause };
-        let address = listener.local_addr().map_err(data)?;
-        let folder = config.data.join("spool");
-        std::fs::create_dir_all(&folder).map_err(data)?;
-        let disk: Arc<dyn Disk> = Arc::new(FileSystem);
-        let old = recover::recover(&disk, &folder, &config.node, &config.spool, &*clock, &*ids)?;
-        let boot = ids.uuid(&*clock).to_string();
-        let spool = Spool::create(disk, folder.join(&boot), Source::gateway(&config.node, &boot), config.spool.clone())?;
-        let directory = Arc::new(Directory::load(&config.data).map_err(data)?);
-        let tracker = TaskTracker::new;
+        let address = listener.local_addr().map_err(data(&config))?;
+        let (spool, old) = spools(&config, &*clock, &*ids)?;
+        let directory = Arc::new(Directory::load(&config.data).map_err(data(&config))?);
         let server = Arc::new(config.server.clone());
         let budgets = Budgets::new(config.limits.clone());
-        let (keepers, stop_keepers) = (tracker(), CancellationToken::new());
+        let keepers = Tasks::default();
         let admission = Arc::new(Admission {
             spool: Arc::clone(&spool),
             mode: config.spool.mode,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             ledger: neighbours.ledger.clone(),
-            tasks: keepers.clone(),
+            tasks: keepers.running.clone(),
             keeps: Handle::current(),
-            stop: stop_keepers.clone(),
+            stop: keepers.stop.clone(),
             counts: Counts::default(),
             purses: Arc::default(),
         });
@@ -202,43 +213,48 @@ impl Gateway {
             budgets,
             cut: CancellationToken::new(),
             close: CancellationToken::new(),
-            serving: tracker(),
+            serving: Tasks::default(),
             keepers,
-            shipping: tracker(),
-            stop_serving: CancellationToken::new(),
-            stop_keepers,
-            stop_shipping: CancellationToken::new(),
+            shipping: Tasks::default(),
             give_up: CancellationToken::new(),
         };
         gateway.ship(&neighbours, &spool, old, &directory);
+        gateway.serve(listener, &routes, &open, &neighbours)?;
+        Ok(gateway)
+    }
+
+    /// Takes connections, on one thread for each core.
+    fn serve(&self, listener: TcpListener, routes: &Arc<Routes>, open: &Arc<Open>, neighbours: &Neighbours) -> Result<(), StartError> {
+        let server = &self.admin.server;
         let forward = |who: Answers, reads: &Reads| Forward {
             who,
-            directory: Arc::clone(&directory),
+            directory: Arc::clone(&self.admin.directory),
             reads: reads.clone(),
             secret: neighbours.secret.clone(),
-            clock: Arc::clone(&clock),
+            clock: Arc::clone(&self.admin.clock),
         };
         let certificate = Certificate::load(server.tls_cert.as_ref(), server.tls_key.as_ref())?;
         if let Some(certificate) = &certificate {
-            gateway.keepers.spawn(Arc::clone(certificate).follow(gateway.stop_keepers.clone()));
+            self.keepers.running.spawn(Arc::clone(certificate).follow(self.keepers.stop.clone()));
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let mut workers = Vec::with_capacity(cores);
         for _ in 0..cores {
-            let drains = tracker();
+            let drains = TaskTracker::new();
             let parts = Parts {
-                stages: Arc::new(gateway.stages(&routes, &admission, &drains)?),
-                admin: admin.clone(),
+                stages: Arc::new(self.stages(routes, &drains)?),
+                admin: self.admin.clone(),
                 ledger: forward(Answers::Ledger, &neighbours.ledger_reads),
                 projector: forward(Answers::Projector, &neighbours.projector_reads),
-                health: Arc::clone(&health),
+                health: Arc::clone(&self.health),
             };
-            let (timeouts, certificate) = (Timeouts::of(&server), certificate.clone());
-            let (stop, close) = (gateway.stop_serving.clone(), gateway.close.clone());
+            let (timeouts, certificate) = (Timeouts::of(server), certificate.clone());
+            let (stop, close) = (self.serving.stop.clone(), self.close.clone());
             workers.push(Worker { router: router(parts), timeouts, certificate, stop, close, drains });
         }
-        gateway.serving.spawn(Workers::start(workers).map_err(data)?.accept(listener, open, gateway.stop_serving.clone()));
-        Ok(gateway)
+        let workers = Workers::start(workers).map_err(data(&self.config))?;
+        self.serving.running.spawn(workers.accept(listener, Arc::clone(open), self.serving.stop.clone()));
+        Ok(())
     }
 
     /// Returns when the disk did not keep what was written: the gateway must end, and start again from what is there.
@@ -268,22 +284,22 @@ impl Gateway {
             ids: Arc::clone(&self.admin.ids),
         };
         for spool in old {
-            self.shipping.spawn_on(publisher(spool).finish(self.stop_shipping.clone()), &neighbours.back);
+            self.shipping.running.spawn_on(publisher(spool).finish(self.shipping.stop.clone()), &neighbours.back);
         }
-        let current = publisher(Arc::clone(spool)).run(self.stop_shipping.clone(), self.give_up.clone());
-        self.shipping.spawn_on(current, &neighbours.back);
-        self.keepers.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.stop_keepers.clone()));
-        self.keepers.spawn(follow::save(Arc::clone(directory), self.stop_keepers.clone()));
-        self.keepers.spawn(refusals::count(Arc::clone(&self.budgets), self.admin.clone(), self.stop_keepers.clone()));
+        let current = publisher(Arc::clone(spool)).run(self.shipping.stop.clone(), self.give_up.clone());
+        self.shipping.running.spawn_on(current, &neighbours.back);
+        self.keepers.running.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.keepers.stop.clone()));
+        self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
+        self.keepers.running.spawn(refusals::count(Arc::clone(&self.budgets), self.admin.clone(), self.keepers.stop.clone()));
     }
 
     /// The stages of one thread; only the client to providers is its own.
-    fn stages(&self, routes: &Arc<Routes>, admission: &Arc<Admission>, drains: &TaskTracker) -> Result<Stages, StartError> {
+    fn stages(&self, routes: &Arc<Routes>, drains: &TaskTracker) -> Result<Stages, StartError> {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
             routes: Arc::clone(routes),
             budgets: Arc::clone(&self.budgets),
-            admission: Arc::clone(admission),
+            admission: Arc::clone(&self.admin.admission),
             attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
             server: Arc::clone(&self.admin.server),
             clock: Arc::clone(&self.admin.clock),
@@ -296,29 +312,42 @@ impl Gateway {
     /// Takes no more requests, lets streams end until the deadline, cuts the rest, and ships what they recorded.
     pub async fn stop(self) {
         let drain = Duration::from_millis(self.config.server.drain_timeout_ms);
-        self.stop_serving.cancel();
-        self.serving.close();
-        if tokio::time::timeout(drain, self.serving.wait()).await.is_err() {
+        self.serving.stop();
+        if !self.serving.ended_within(drain).await {
             tracing::warn!("streams that did not end in time are cut");
             self.cut.cancel();
-            if tokio::time::timeout(Duration::from_secs(1), self.serving.wait()).await.is_err() {
+            if !self.serving.ended_within(Duration::from_secs(1)).await {
                 tracing::warn!("connections that did not end in time are closed");
                 self.close.cancel();
             }
         }
-        self.serving.wait().await;
-        self.stop_keepers.cancel();
-        self.keepers.close();
-        self.keepers.wait().await;
-        self.stop_shipping.cancel();
-        self.shipping.close();
-        if tokio::time::timeout(FLUSH_TIMEOUT, self.shipping.wait()).await.is_err() {
+        self.serving.running.wait().await;
+        self.keepers.stop();
+        self.keepers.running.wait().await;
+        self.shipping.stop();
+        if !self.shipping.ended_within(FLUSH_TIMEOUT).await {
             tracing::warn!("NATS did not take everything in time: the rest is sent at the next start");
             self.give_up.cancel();
-            self.shipping.wait().await;
+            self.shipping.running.wait().await;
         }
         self.syncers.into_iter().for_each(Syncer::stop);
     }
+}
+
+fn data(config: &GatewayConfig) -> impl Fn(io::Error) -> StartError {
+    let folder = config.data.display().to_string();
+    move |cause| StartError::Data { folder: folder.clone(), cause }
+}
+
+/// The spool of this boot, and what earlier ones left.
+fn spools(config: &GatewayConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<(Arc<Spool>, Vec<Arc<Spool>>), StartError> {
+    let folder = config.data.join("spool");
+    std::fs::create_dir_all(&folder).map_err(data(config))?;
+    let disk: Arc<dyn Disk> = Arc::new(FileSystem);
+    let old = recover::recover(&disk, &folder, &config.node, &config.spool, clock, ids)?;
+    let boot = ids.uuid(clock).to_string();
+    let spool = Spool::create(disk, folder.join(&boot), Source::gateway(&config.node, &boot), config.spool.clone())?;
+    Ok((spool, old))
 }
 
 fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig, failed: &CancellationToken) -> Result<Vec<Syncer>, SpoolError> {

@@ -247,6 +247,8 @@ pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, 
                         continue;
                     }
                 }
+                // The process ends because of it.
+                Err(error @ RelayError::Unknown(_)) => tracing::error!(%error, "{error}"),
                 Err(error) => {
                     let (wait, said) = troubles.failed();
                     if let Some(unsaid) = said {

@@ -11,6 +11,8 @@ use crate::control::NoteControl;
 use crate::posting::PostUsage;
 use crate::process::Ledger;
 
+static REFUSALS: Throttle = Throttle::new();
+
 /// Refuses a question about a lease of a parked account; what it gives back at the end is always taken.
 ///
 /// # Errors
@@ -20,7 +22,6 @@ pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String
         return Ok(());
     }
     let account = &ask.account;
-    static REFUSALS: Throttle = Throttle::new();
     if let (_, Some(unsaid)) = REFUSALS.failed() {
         tracing::error!(%account, unsaid, "account {account} gets no new leases: an event of it could not be applied; see `arouter admin quarantine list`");
     }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use eventlog::{LogError, Outgoing};
+use events::SigningKeys;
 use events::ledger::UsagePosted;
 use events::subject::Stream;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::Row;
 use tests::load::read;
 use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
@@ -84,7 +85,7 @@ async fn books_of_another_story_are_refused_at_every_start_and_stay_as_they_are(
     }
 }
 
-/// The log has a fact that the books lack, as after a failover that lost it.
+/// The log has a fact that a ledger with our key wrote and the books lack, as after a failover that lost it.
 async fn with_a_foreign_fact() -> (Provider, Arouter) {
     let provider = Provider::start().await;
     let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
@@ -92,8 +93,14 @@ async fn with_a_foreign_fact() -> (Provider, Arouter) {
     arouter.usage(10).await;
     let last = read(&arouter.database("ledger"), "SELECT subject, payload FROM outbox ORDER BY sequence DESC LIMIT 1").await;
     let (subject, payload): (String, String) = (last[0].get("subject"), last[0].get("payload"));
+    let mut fact: Value = serde_json::from_str(&payload).expect("a fact");
+    fact["id"] = json!("another");
+    fact.as_object_mut().and_then(|members| members.remove("mac")).expect("it is signed");
+    let mut fact = fact.to_string().into_bytes();
+    let keys = std::fs::read_to_string(arouter.data().join("ledger.signing_key")).expect("there are keys");
+    SigningKeys::parse(&keys).expect("they are keys").sign(&mut fact);
     let log = arouter.connect_log().await;
-    let foreign = Outgoing { stream: Stream::Ledger, subject, id: "another".to_owned(), payload: payload.into() };
+    let foreign = Outgoing { stream: Stream::Ledger, subject, id: "another".to_owned(), payload: fact.into() };
     log.append(vec![foreign]).await.unwrap();
     log.close().await;
     (provider, arouter)

@@ -119,7 +119,7 @@ fn runtimes() -> std::io::Result<(Runtime, Runtime)> {
 
 async fn run(command: Command, back: Handle) -> Result<ExitCode> {
     match command {
-        Command::Up(settings) => up::up(&settings, back).await.map(|()| ExitCode::SUCCESS),
+        Command::Up(settings) => Box::pin(up::up(&settings, back)).await.map(|()| ExitCode::SUCCESS),
         Command::Gateway(settings) => apart::gateway(&settings, back).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(settings) => apart::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Projector(settings) => apart::projector(&settings).await.map(|()| ExitCode::SUCCESS),

@@ -125,7 +125,7 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
         () = gateway.failed() => Err(stop::disk_failed()),
     };
     tracing::info!("stopping: no new requests, running ones may end");
-    stop::in_order(ended, gateway.stop(), background.stop()).await
+    Box::pin(stop::in_order(ended, gateway.stop(), background.stop())).await
 }
 
 /// The streams, as a process needs them.

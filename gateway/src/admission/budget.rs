@@ -201,13 +201,11 @@ impl Slot {
         if !take(&self.share.counts, 1, (self.budgets.limits.token_counts_max / 2).max(1)) {
             return Err(busy(true));
         }
-        match Arc::clone(&self.budgets.counts).try_acquire_owned() {
-            Ok(permit) => Ok(Counting { share: Arc::clone(&self.share), _permit: permit }),
-            Err(_) => {
-                self.share.counts.fetch_sub(1, Ordering::Relaxed);
-                Err(busy(false))
-            }
-        }
+        let Ok(permit) = Arc::clone(&self.budgets.counts).try_acquire_owned() else {
+            self.share.counts.fetch_sub(1, Ordering::Relaxed);
+            return Err(busy(false));
+        };
+        Ok(Counting { share: Arc::clone(&self.share), _permit: permit })
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Intent<'a> {
 }
 
 /// The error of a request that cannot be recorded; the operator is told once a minute.
-fn refused(error: SpoolError) -> GatewayError {
+fn refused(error: &SpoolError) -> GatewayError {
     static TROUBLES: Throttle = Throttle::new();
     if let (_, Some(unsaid)) = TROUBLES.failed() {
         tracing::error!(%error, unsaid, "requests are refused: {error}");
@@ -91,7 +91,7 @@ impl Admission {
     /// # Errors
     /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
-        let mut place = self.spool.reserve().map_err(refused)?;
+        let mut place = self.spool.reserve().map_err(|error| refused(&error))?;
         kill_point(KillPoint::RequestReserved);
         let purse = self.purse(intent.key);
         let hold = match purse.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
@@ -122,11 +122,11 @@ impl Admission {
             traceparent: None,
             payload: &started,
         };
-        let position = place.start(&draft).map_err(refused)?;
+        let position = place.start(&draft).map_err(|error| refused(&error))?;
         kill_point(KillPoint::StartRecorded);
         let admitted = Admitted::new(started, (hold, place), slot.take(), self);
         // What fails here has an end all the same: `admitted` records it when it is dropped.
-        self.spool.flushed(position).await.map_err(refused)?;
+        self.spool.flushed(position).await.map_err(|error| refused(&error))?;
         kill_point(KillPoint::StartWritten);
         if self.mode == SpoolMode::Strict {
             self.spool.synced(position).await;

@@ -144,9 +144,8 @@ impl Failure {
     #[must_use]
     pub const fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::Refused { status, .. } => Some(*status),
+            Self::Refused { status, .. } | Self::Overloaded { status: Some(status), .. } => Some(*status),
             Self::Operator { status, .. } => *status,
-            Self::Overloaded { status: Some(status), .. } => Some(*status),
             Self::Overloaded { status: None, .. } | Self::Malformed | Self::Coding(_) | Self::TooLarge => Some(StatusCode::OK),
             Self::Connect | Self::Cut | Self::Timeout => None,
         }

@@ -67,9 +67,11 @@ impl Journal {
         let before = folder.join(BEFORE);
         if let Some(snapshot) = read(&before)? {
             let Snapshot { keys, accounts, checkpoint } = serde_json::from_slice(&snapshot)?;
-            keys.into_iter().for_each(|entry| see(Line::Key(entry)));
-            accounts.into_iter().for_each(|account| see(Line::Account(account)));
-            checkpoint.into_iter().for_each(|(identity, sequence, event_id)| see(Line::Checkpoint(identity, sequence, event_id)));
+            let checkpoint = checkpoint.map(|(identity, sequence, event_id)| Line::Checkpoint(identity, sequence, event_id));
+            let lines = keys.into_iter().map(Line::Key).chain(accounts.into_iter().map(Line::Account)).chain(checkpoint);
+            for line in lines {
+                see(line);
+            }
         }
         let bytes = read(&folder.join(FILE))?.unwrap_or_default();
         // A line without an end was being written when the process died.

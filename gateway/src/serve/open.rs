@@ -175,14 +175,13 @@ mod tests {
             (limits.connections_max, limits.connections_per_address_max) = (16, 4);
             limits.trusted_proxies = vec!["10.0.0.2".to_owned(), "10.9.0.0/16".to_owned()];
         });
-        let _others: Vec<Entry> = (0..4).map(|_| open.enter(from(3)).unwrap()).collect();
+        let others: Vec<Entry> = (0..4).map(|_| open.enter(from(3)).unwrap()).collect();
         let own: Vec<Entry> = (0..6).map(|_| open.enter(from(1)).unwrap()).collect();
         assert!(own.iter().any(|entry| entry.activity.close.is_cancelled()), "its own ones go");
-        assert!(_others.iter().all(|entry| !entry.activity.close.is_cancelled()), "not those of others");
+        assert!(others.iter().all(|entry| !entry.activity.close.is_cancelled()), "not those of others");
         let proxied: Vec<Entry> = (0..6).map(|_| open.enter(from(2)).unwrap()).collect();
         assert!(proxied.iter().all(|entry| !entry.activity.close.is_cancelled()));
-        let mut limits = LimitsConfig::default();
-        limits.trusted_proxies = vec!["nowhere".to_owned()];
+        let limits = LimitsConfig { trusted_proxies: vec!["nowhere".to_owned()], ..LimitsConfig::default() };
         assert!(Open::try_new(&limits).is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! Claims of revisions: changes of a key in several gateways come one after the other.
 
+use std::time::Duration;
+
 use events::ask::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;
 
 /// A claim that was not used for so long never will be; twice as long as its owner may use it.
-const ABANDONED_US: i64 = 2 * CLAIM_LASTS.as_micros() as i64;
+const ABANDONED: Duration = CLAIM_LASTS.saturating_mul(2);
 
 /// Grants the next revision of a key to a change that was made of its newest one.
 ///
@@ -26,7 +28,7 @@ pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionCla
     let (claimed, at_us): (i64, i64) =
         claimed.map_or(Ok((0, 0)), |row| Ok::<_, sqlx::Error>((row.try_get("revision")?, row.try_get("claimed_at_us")?)))?;
     let known = i64::try_from(claim.known).unwrap_or(i64::MAX);
-    let Some(next) = next(known, claim.wins, applied, claimed, now_us.saturating_sub(at_us)) else { return Ok(RevisionClaim::Behind) };
+    let Some(next) = next(known, claim.wins, applied, claimed, age(now_us, at_us)) else { return Ok(RevisionClaim::Behind) };
     sqlx::query::<Any>(
         "INSERT INTO key_claims (hash, revision, claimed_at_us) VALUES ($1, $2, $3)
          ON CONFLICT (hash) DO UPDATE SET revision = excluded.revision, claimed_at_us = excluded.claimed_at_us",
@@ -40,12 +42,16 @@ pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionCla
     Ok(RevisionClaim::Granted { revision: next.unsigned_abs() })
 }
 
-/// The revision that a change of `known` gets; none when another one came first. `age_us` is that of the last claim.
-fn next(known: i64, wins: bool, applied: i64, claimed: i64, age_us: i64) -> Option<i64> {
+fn age(now_us: i64, at_us: i64) -> Duration {
+    Duration::from_micros(u64::try_from(now_us.saturating_sub(at_us)).unwrap_or(0))
+}
+
+/// The revision that a change of `known` gets; none when another one came first. `age` is that of the last claim.
+fn next(known: i64, wins: bool, applied: i64, claimed: i64, age: Duration) -> Option<i64> {
     let newest = applied.max(claimed);
     // The gateway may know more than books that are behind the log, or that were restored.
     let is_newest = known >= newest;
-    let is_abandoned = claimed > applied && known >= applied && age_us >= ABANDONED_US;
+    let is_abandoned = claimed > applied && known >= applied && age >= ABANDONED;
     (is_newest || is_abandoned || wins).then(|| known.max(newest).saturating_add(1))
 }
 
@@ -55,12 +61,12 @@ mod tests {
 
     #[test]
     fn of_two_changes_of_one_state_one_is_granted() {
-        assert_eq!(next(3, false, 3, 0, i64::MAX), Some(4));
-        assert_eq!(next(3, false, 3, 4, 0), None, "the other came first");
-        assert_eq!(next(4, false, 3, 4, 0), Some(5), "it has recorded its change, and changes again before that was read");
-        assert_eq!(next(3, false, 4, 4, i64::MAX), None, "the other's change is there: it must be read first");
-        assert_eq!(next(3, false, 3, 4, ABANDONED_US), Some(5), "the other died before it recorded anything");
-        assert_eq!(next(1, true, 7, 9, 0), Some(10), "what wins comes behind all others");
-        assert_eq!(next(9, false, 2, 0, 0), Some(10), "books that are behind");
+        assert_eq!(next(3, false, 3, 0, Duration::MAX), Some(4));
+        assert_eq!(next(3, false, 3, 4, Duration::ZERO), None, "the other came first");
+        assert_eq!(next(4, false, 3, 4, Duration::ZERO), Some(5), "it has recorded its change, and changes again before that was read");
+        assert_eq!(next(3, false, 4, 4, Duration::MAX), None, "the other's change is there: it must be read first");
+        assert_eq!(next(3, false, 3, 4, ABANDONED), Some(5), "the other died before it recorded anything");
+        assert_eq!(next(1, true, 7, 9, Duration::ZERO), Some(10), "what wins comes behind all others");
+        assert_eq!(next(9, false, 2, 0, Duration::ZERO), Some(10), "books that are behind");
     }
 }

@@ -213,10 +213,8 @@ pub fn is_data_error(error: &sqlx::Error) -> bool {
         let sqlite = code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)) && code.len() < 5;
         sqlstate || sqlite
     };
-    match error {
-        sqlx::Error::Encode(_) => true,
-        other => other.as_database_error().and_then(|error| error.code()).is_some_and(|code| of_code(&code)),
-    }
+    matches!(error, sqlx::Error::Encode(_))
+        || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| of_code(&code))
 }
 
 /// What keeps the rows of a SELECT from being changed by others until the transaction ends: nothing is needed on `SQLite`.
@@ -288,7 +286,7 @@ mod tests {
         assert_eq!(without_password("postgres://u:secret@h:5/d"), "postgres://u@h:5/d");
         assert_eq!(without_password("sqlite:///a/b.db"), "sqlite:///a/b.db");
         assert_eq!(without_password("postgres://h/d?user=u&password=secret"), "postgres://h/d");
-        assert_eq!(without_password("postgres://u:se?cret@h/d").contains("cret"), false);
+        assert!(!without_password("postgres://u:se?cret@h/d").contains("cret"));
     }
 
     #[test]

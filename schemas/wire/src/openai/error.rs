@@ -63,15 +63,13 @@ impl Reported {
     /// Reads the body of an error: OpenAI's object, a bare text, FastAPI's `detail`, vLLM's flat object, Google's array, or any text.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
-        match serde_json::from_slice(body) {
-            Ok(value) => Self::of(value),
-            Err(_) => {
-                let text: String = String::from_utf8_lossy(body).trim().chars().take(TEXT_CHARS_MAX).collect();
-                // A page says nothing that a caller can use.
-                let message = Some(text.clone()).filter(|text| !text.is_empty() && !text.starts_with('<'));
-                Self { message, raw: Value::String(text), ..Self::default() }
-            }
+        if let Ok(value) = serde_json::from_slice(body) {
+            return Self::of(value);
         }
+        let text: String = String::from_utf8_lossy(body).trim().chars().take(TEXT_CHARS_MAX).collect();
+        // A page says nothing that a caller can use.
+        let message = Some(text.clone()).filter(|text| !text.is_empty() && !text.starts_with('<'));
+        Self { message, raw: Value::String(text), ..Self::default() }
     }
 
     /// Reads an error that is JSON.

@@ -1,10 +1,13 @@
 //! `make bench`: the same load, in turn within one run, against a static upstream, nginx as its reverse proxy, and ARouter with
 //! authentication, leases, metering, spool and publishing on. Figures are meant as ratios: the machine's own speed cancels out.
+//!
+//! With `BENCH_BEFORE`, the path of an older release build, only that one and this one are compared, in turn.
 
 mod upstream;
 mod load;
 mod targets;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use load::{Load, Request, Result, run};
@@ -17,14 +20,24 @@ const POSTED_SECONDS: u64 = 60;
 /// Requests a second while everything is posted.
 const POSTED_RATE: f64 = 3_300.0;
 
+/// How often each of two programs is measured, in turn.
+const ROUNDS: usize = 7;
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn seconds(name: &str, default: u64) -> Duration {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
-    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(set.unwrap_or(default))
+    Duration::from_secs(setting(name).and_then(|text| text.parse().ok()).unwrap_or(default))
 }
 
 fn main() {
     let upstream = upstream::start();
+    if let Some(before) = setting("BENCH_BEFORE") {
+        compare(&Ours::start_program(Path::new(&before), upstream).target, &Ours::start(upstream).target);
+        return;
+    }
     let nginx = Nginx::start(upstream);
     let ours = Ours::start(upstream);
     let alone = Target::alone(upstream);
@@ -73,6 +86,46 @@ fn main() {
     verdict("1,000 paced streams: MB above the idle process", paced_mb, "<= 60");
     println!("  (idle {idle:.0} MB, {} streams whole, first token p99 {:.0} ms)", paced.count(), paced.first_ms(0.99));
     posted(&ours);
+}
+
+/// Measures two programs in turn; each figure is the median of its rounds.
+fn compare(before: &Target, after: &Target) {
+    let length = seconds("BENCH_SECONDS", SECONDS);
+    println!("{:<44} {:>12} {:>12}   before = 1, worst and best round", "", "before", "after");
+    let loads = [(32, Request::Plain), (1, Request::Plain), (1, Request::Stream), (16, Request::Stream)];
+    let load = |(connections, request)| Load { connections, rate: None, length, request };
+    for target in [before, after] {
+        measured(target, &Load { length: Duration::from_secs(1), ..load(loads[0]) });
+    }
+    let rounds: Vec<Vec<[Result; 2]>> = (0..ROUNDS)
+        .map(|round| {
+            loads.map(|each| {
+                // Who is first changes, so that neither always runs on the warmer machine.
+                let order = if round % 2 == 0 { [before, after] } else { [after, before] };
+                let [first, second] = order.map(|target| measured(target, &load(each)).0);
+                if round % 2 == 0 { [first, second] } else { [second, first] }
+            })
+        })
+        .map(Vec::from)
+        .collect();
+    let compared = |name: &str, which: usize, of: fn(&Result) -> f64| {
+        let of_all = |side: usize| rounds.iter().map(|round| of(&round[which][side])).collect::<Vec<_>>();
+        let (before, after) = (of_all(0), of_all(1));
+        let ratios: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after / before).collect();
+        let (worst, best) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
+        println!("{name:<44} {:>12.3} {:>12.3}   {:.3} ({worst:.3} to {best:.3})", median(before), median(after), median(ratios));
+    };
+    compared("plain, 32 connections: requests/s", 0, Result::per_second);
+    compared("  p99 ms", 0, |result| result.ms(0.99));
+    compared("plain, 1 connection: p50 ms", 1, |result| result.ms(0.5));
+    compared("stream of 52 frames: first token p50 ms", 2, |result| result.first_ms(0.5));
+    compared("streams, 16 connections: streams/s", 3, Result::per_second);
+    compared("  first token p50 ms", 3, |result| result.first_ms(0.5));
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn measured(target: &Target, load: &Load) -> (Result, f64) {

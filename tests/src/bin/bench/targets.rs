@@ -1,7 +1,7 @@
 //! What is measured: the upstream alone, nginx in front of it, and ARouter in front of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -124,8 +124,13 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Starts it with a data folder of its own.
+    /// Starts the program that was built with the benchmark.
     pub fn start(upstream: SocketAddr) -> Self {
+        Self::start_program(&std::env::current_exe().unwrap().with_file_name("arouter"), upstream)
+    }
+
+    /// Starts a program, with a data folder of its own.
+    pub fn start_program(program: &Path, upstream: SocketAddr) -> Self {
         let folder = tempfile::Builder::new().prefix("arouter-bench").tempdir().unwrap();
         let data = folder.path().join("data");
         let model = |name: &str| {
@@ -139,7 +144,6 @@ impl Ours {
             model("paced")
         );
         std::fs::write(folder.path().join("arouter.toml"), config).unwrap();
-        let program: PathBuf = std::env::current_exe().unwrap().with_file_name("arouter");
         let child = Command::new(program)
             .arg("up")
             .arg("--config")
