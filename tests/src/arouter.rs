@@ -68,8 +68,13 @@ pub fn repository() -> &'static Path {
 impl Arouter {
     /// Starts with this configuration beside the usual.
     pub async fn start(storage: Storage, config: &str) -> Self {
+        Self::start_in(&std::env::temp_dir(), storage, config).await
+    }
+
+    /// The same, with everything that it writes below this folder.
+    pub async fn start_in(parent: &Path, storage: Storage, config: &str) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::Builder::new().prefix("arouter").tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix("arouter").tempdir_in(parent).unwrap();
         // A process that hangs must fail the test, not hang it.
         let http = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let keys = Keys { account: String::new(), live_key: String::new(), management_key: String::new() };
