@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test check bench bench-posting bench-admission mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test check audit bench bench-posting bench-admission mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --release --locked -p arouter
@@ -30,6 +30,10 @@ check: ## formatting, lints, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+audit: ## licences, sources and known weaknesses of what this is built from
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
 
 bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx in the same run
 	cargo build --release --locked -p arouter -p tests
