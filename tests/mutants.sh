@@ -94,4 +94,19 @@ mutant "the number that a fact of the ledger must get" schemas/eventlog/src/appe
     '.expected_last_sequence(behind)' '' -p tests --test recovery row_of_facts
 mutant "the fact that one must come behind" schemas/eventlog/src/append.rs \
     'message = message.expected_last_message_id(before);' 'drop(before);' -p tests --test recovery row_of_facts
+mutant "the signature of the ledger's facts" ledger/src/outbox.rs \
+    'keys.accepts(&record.payload, sequence).then_some(envelope)' 'Some(envelope).filter(|_| sequence > 0)' \
+    -p tests --test log_access what_the_ledger_did_not_write
+mutant "the number that a question is good for once" schemas/eventlog/src/ask.rs \
+    'seen.insert(number.to_owned(), Instant::now()).is_none()' 'seen.insert(number.to_owned(), Instant::now()).is_none_or(|_| true)' \
+    -p tests --test log_access a_question_that_is
+mutant "the records of a request that runs long" gateway/src/spool/carry.rs \
+    'let Some(oldest) = self.oldest_kept_open(taken_over) else' \
+    'let Some(oldest) = self.oldest_kept_open(taken_over).filter(|_| taken_over.is_empty()) else' \
+    -p tests --test tenants an_open_stream_pins
+mutant "the revision that the first change has claimed" ledger/src/key/claim.rs \
+    '(is_newest || is_abandoned || wins)' '(is_newest || is_abandoned || wins || known >= applied)' -p ledger --lib
+mutant "an account's own share of a budget" gateway/src/admission/budget.rs \
+    'limits.body_bytes_in_flight_per_account_max);' 'limits.body_bytes_in_flight_max);' \
+    -p tests --test tenants bytes_of_bodies_are_bounded_for_each_account
 exit $green
