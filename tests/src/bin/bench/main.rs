@@ -20,22 +20,26 @@ const POSTED_SECONDS: u64 = 60;
 /// Requests a second while everything is posted.
 const POSTED_RATE: f64 = 3_300.0;
 
-/// How often each of two programs is measured, in turn.
-const ROUNDS: usize = 7;
+/// How often each of two programs is measured, in turn; `BENCH_ROUNDS` sets another number.
+const ROUNDS: u64 = 7;
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+fn number(name: &str, default: u64) -> u64 {
+    setting(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 fn seconds(name: &str, default: u64) -> Duration {
-    Duration::from_secs(setting(name).and_then(|text| text.parse().ok()).unwrap_or(default))
+    Duration::from_secs(number(name, default))
 }
 
 fn main() {
     let upstream = upstream::start();
     if let Some(before) = setting("BENCH_BEFORE") {
-        compare(&Ours::start_program(Path::new(&before), upstream).target, &Ours::start(upstream).target);
+        compare(&Ours::start_program(Path::new(&before), upstream), &Ours::start(upstream));
         return;
     }
     let nginx = Nginx::start(upstream);
@@ -88,26 +92,34 @@ fn main() {
     posted(&ours);
 }
 
-/// Measures two programs in turn; each figure is the median of its rounds.
-fn compare(before: &Target, after: &Target) {
+/// Measures two programs in turn, each once the other has posted everything; each figure is the median of its rounds.
+fn compare(before: &Ours, after: &Ours) {
     let length = seconds("BENCH_SECONDS", SECONDS);
     println!("{:<44} {:>12} {:>12}   before = 1, worst and best round", "", "before", "after");
     let loads = [(32, Request::Plain), (1, Request::Plain), (1, Request::Stream), (16, Request::Stream)];
-    let load = |(connections, request)| Load { connections, rate: None, length, request };
-    for target in [before, after] {
-        measured(target, &Load { length: Duration::from_secs(1), ..load(loads[0]) });
+    let settled = |ours: &Ours, length, (connections, request)| {
+        let goal = ours.posted();
+        let result = measured(&ours.target, &Load { connections, rate: None, length, request }).0;
+        while ours.posted() < goal + result.count() as u64 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        result
+    };
+    for ours in [before, after] {
+        settled(ours, Duration::from_secs(1), loads[0]);
     }
-    let rounds: Vec<Vec<[Result; 2]>> = (0..ROUNDS)
-        .map(|round| {
-            loads.map(|each| {
-                // Who is first changes, so that neither always runs on the warmer machine.
-                let order = if round % 2 == 0 { [before, after] } else { [after, before] };
-                let [first, second] = order.map(|target| measured(target, &load(each)).0);
-                if round % 2 == 0 { [first, second] } else { [second, first] }
-            })
+    let round = |number: u64| {
+        loads.map(|load| {
+            // Who is first changes, so that neither always runs on the warmer machine.
+            let order = if number.is_multiple_of(2) { [before, after] } else { [after, before] };
+            let mut results = order.map(|ours| settled(ours, length, load));
+            if !number.is_multiple_of(2) {
+                results.reverse();
+            }
+            results
         })
-        .map(Vec::from)
-        .collect();
+    };
+    let rounds: Vec<[[Result; 2]; 4]> = (0..number("BENCH_ROUNDS", ROUNDS)).map(round).collect();
     let compared = |name: &str, which: usize, of: fn(&Result) -> f64| {
         let of_all = |side: usize| rounds.iter().map(|round| of(&round[which][side])).collect::<Vec<_>>();
         let (before, after) = (of_all(0), of_all(1));
