@@ -27,7 +27,16 @@ pub async fn open(request: Request, next: Next) -> Response {
     if !is_inference(request.uri().path()) {
         return next.run(request).await;
     }
-    let mut response = if request.method() == Method::OPTIONS { preflight(request.headers()) } else { next.run(request).await };
+    readable(if request.method() == Method::OPTIONS { preflight(request.headers()) } else { next.run(request).await })
+}
+
+/// An answer at a path, for pages to read when it is an inference route.
+#[must_use]
+pub fn opened(path: &str, response: Response) -> Response {
+    if is_inference(path) { readable(response) } else { response }
+}
+
+fn readable(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use crate::admission::budget::Slot;
 use crate::coding::{CodingError, Decoder};
 use crate::config::ServerConfig;
+use crate::cors;
 use crate::error::GatewayError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -117,7 +118,7 @@ impl Reading<'_> {
 }
 
 /// Every answer carries `X-Request-Id`: the caller's when it is 1 to 128 visible ASCII characters, else a new one.
-pub async fn request_id(
+pub async fn enter(
     ids: std::sync::Arc<dyn events::ids::Ids>,
     clock: std::sync::Arc<dyn events::Clock>,
     request: Request,
@@ -128,22 +129,17 @@ pub async fn request_id(
         (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
     });
     let id = given.cloned().or_else(|| HeaderValue::from_str(&ids.uuid(&*clock).to_string()).ok());
-    let mut response = next.run(request).await;
+    let mut response = match unclean(request.uri()) {
+        None => cors::open(request, next).await,
+        Some(place) => {
+            let message = format!("Invalid {place}: it must be UTF-8 without control characters.");
+            cors::opened(request.uri().path(), GatewayError::BadRequest { message, param: None }.into_response())
+        }
+    };
     if let Some(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
-}
-
-/// Refuses paths and query values that are no UTF-8 or have control characters: a database or a log would stumble over them.
-pub async fn refuse_control_characters(request: Request, next: Next) -> Response {
-    match unclean(request.uri()) {
-        None => next.run(request).await,
-        Some(place) => {
-            let message = format!("Invalid {place}: it must be UTF-8 without control characters.");
-            GatewayError::BadRequest { message, param: None }.into_response()
-        }
-    }
 }
 
 /// The first part of an address that is no clean text when decoded.

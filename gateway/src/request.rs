@@ -66,8 +66,12 @@ pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Req
     let (heartbeat, now_s) = (stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
     let is_stream = Arc::new(AtomicBool::new(false));
     let counts = stages.admission.counts.clone();
-    let answering = stages.run(id.clone(), request, Arc::clone(&is_stream));
-    let running = Box::pin(async move { answering.await.inspect_err(|error| counts.refused(error.code())) });
+    let (own_id, own_is_stream) = (id.clone(), Arc::clone(&is_stream));
+    // It is large: made where it stays.
+    let running = Box::pin(async move {
+        let answer = stages.run(own_id, request, own_is_stream).await;
+        answer.inspect_err(|error| counts.refused(error.code()))
+    });
     let mut response = late::in_time(running, is_stream, heartbeat, id, now_s).await;
     if let Ok(id) = generation {
         response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);

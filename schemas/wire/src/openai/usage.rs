@@ -5,7 +5,7 @@ use events::{CostStatus, Nanos};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::fields::{Edit, Fields};
+use crate::fields::{Fields, quoted};
 
 /// What a provider reports that a request used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,29 +152,51 @@ impl UsageBody {
         }
     }
 
-    /// As JSON text, over what the provider said in its own `usage`: what we do not count stays.
+    /// As JSON text, with what the provider said in its own `usage` and we do not count.
     #[must_use]
     pub fn over(&self, provider: Option<&RawValue>) -> String {
-        let ours = serde_json::to_string(self).unwrap_or_default();
-        provider.and_then(|provider| merged(provider.get(), &ours)).unwrap_or(ours)
+        let mut text = serde_json::to_string(self).unwrap_or_default();
+        let Some(theirs) = provider.and_then(|provider| Fields::parse(provider.get().as_bytes()).ok()) else { return text };
+        for (name, ours) in [("prompt_tokens_details", PROMPT_DETAILS), ("completion_tokens_details", COMPLETION_DETAILS)] {
+            let inner = theirs.get(name).and_then(|details| Fields::parse(details.get().as_bytes()).ok());
+            // Ours has the name once, and its value is flat.
+            let end = text.find(name).and_then(|at| Some(at + text[at..].find('}')?));
+            if let (Some(inner), Some(end)) = (inner, end) {
+                add(&inner, ours, end, &mut text);
+            }
+        }
+        let end = text.len().saturating_sub(1);
+        add(&theirs, MEMBERS, end, &mut text);
+        text
     }
 }
 
-/// The members of `theirs` with those of `ours` over them, one level deep.
-fn merged(theirs: &str, ours: &str) -> Option<String> {
-    let (theirs, ours) = (Fields::parse(theirs.as_bytes()).ok()?, Fields::parse(ours.as_bytes()).ok()?);
-    let values: Vec<(&str, String)> = ours
-        .0
-        .iter()
-        .map(|(name, value)| {
-            let inner = theirs.get(name).filter(|_| value.get().starts_with('{'));
-            (name.as_ref(), inner.and_then(|inner| merged(inner.get(), value.get())).unwrap_or_else(|| value.get().to_owned()))
-        })
-        .collect();
-    let edits: Vec<(&str, Edit<'_>)> = values.iter().map(|(name, value)| (*name, Edit::Put(value))).collect();
-    let mut text = Vec::new();
-    theirs.write(&edits, &mut text);
-    String::from_utf8(text).ok()
+/// Members of [`UsageBody`].
+const MEMBERS: &[&str] = &[
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cost",
+    "is_byok",
+    "prompt_tokens_details",
+    "completion_tokens_details",
+    "latency_ms",
+    "ttft_ms",
+];
+/// Members of [`PromptDetailsBody`].
+const PROMPT_DETAILS: &[&str] = &["cached_tokens", "cache_write_tokens", "audio_tokens"];
+/// Members of [`CompletionDetailsBody`].
+const COMPLETION_DETAILS: &[&str] = &["reasoning_tokens", "audio_tokens"];
+
+/// Adds the members that are not `ours` at the end of an object, which has some.
+fn add(theirs: &Fields<'_>, ours: &[&str], end: usize, text: &mut String) {
+    let mut more = String::new();
+    for (name, value) in &theirs.0 {
+        if !ours.contains(&name.as_ref()) {
+            more.extend([",", &quoted(name), ":", value.get()]);
+        }
+    }
+    text.insert_str(end, &more);
 }
 
 #[cfg(test)]
@@ -238,5 +260,11 @@ mod tests {
         assert!(text.contains(r#""accepted_prediction_tokens":2"#) && text.contains(r#""extra":[1]"#), "{text}");
         assert!(text.contains(r#""prompt_tokens":5"#) && !text.contains(r#""prompt_tokens":9"#), "{text}");
         assert_eq!(body.over(Some(&RawValue::from_string("null".to_owned()).unwrap())), body.over(None));
+        let ours = body.over(None);
+        let names = |object: &str| Fields::parse(object.as_bytes()).unwrap().0.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+        let inner = |name: &str| names(Fields::parse(ours.as_bytes()).unwrap().get(name).unwrap().get());
+        assert!(names(&ours).iter().all(|name| MEMBERS.contains(&name.as_str())), "{ours}");
+        assert_eq!(inner("prompt_tokens_details"), PROMPT_DETAILS);
+        assert_eq!(inner("completion_tokens_details"), COMPLETION_DETAILS);
     }
 }
