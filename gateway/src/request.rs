@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::fields::quoted;
 use wire::openai::request::ChatRequest;
-use wire::openai::response::ChatResponse;
+use wire::openai::response::client_body;
 
 use crate::admission::budget::{Budgets, Slot};
 use crate::admission::{Admission, Admitted, End, Intent, Served};
@@ -286,7 +286,6 @@ async fn whole(
     body: &Bytes,
     left: &CancellationToken,
 ) -> Result<Response, GatewayError> {
-    let answer = ChatResponse::parse(body).map_err(|_| GatewayError::Internal)?;
     let id = quoted(admitted.request().as_str());
     let model = served.model.id_json.clone();
     let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
@@ -302,7 +301,7 @@ async fn whole(
         stream::inconsistent(served);
     }
     let charge = admitted.finish(&end).await;
-    let body = answer.client_body(&id, &model, |provider| usage(&charge, provider));
+    let body = client_body(body, &id, &model, |provider| usage(&charge, provider)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

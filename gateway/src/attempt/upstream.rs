@@ -218,15 +218,18 @@ impl Upstream {
     pub async fn whole(&self, call: Call<'_>) -> Result<Answer, Failure> {
         let mut meter = Meter::new(call.prompt_tokens);
         let exchange = self.post(call).await?;
-        let mut body = self.read(exchange, self.config.body_bytes_max).await?;
-        // A byte order mark, or text in a wrong encoding.
-        if ChatResponse::parse(&body).is_err_and(|error| error == ResponseError::NotACompletion)
-            && let [mended] = &repaired(&body)[..]
-        {
-            body = mended.clone();
-        }
-        let answer = ChatResponse::parse(&body)?;
-        meter.note(&answer.said, answer.usage, answer.service_tier);
+        let body = self.read(exchange, self.config.body_bytes_max).await?;
+        let mut note = |body: &Bytes| ChatResponse::parse(body).map(|answer| meter.note(&answer.said, answer.usage, answer.service_tier));
+        let body = match note(&body) {
+            Ok(()) => body,
+            Err(ResponseError::NotACompletion) => {
+                // A byte order mark, or text in a wrong encoding.
+                let mended = repaired(&body).into_iter().next().ok_or(Failure::Malformed)?;
+                note(&mended)?;
+                mended
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(Answer::Whole { body, meter })
     }
 

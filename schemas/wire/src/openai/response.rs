@@ -16,10 +16,9 @@ const REASON_CHARS_MAX: usize = 64;
 /// Fields in which a piece without choices may carry text.
 const TEXT_FIELDS: [&str; 6] = ["content", "text", "delta", "message", "response", "output_text"];
 
-/// A whole answer over the bytes it came as.
+/// A whole answer, as far as it is read.
 #[derive(Debug)]
-pub struct ChatResponse<'a> {
-    fields: Fields<'a>,
+pub struct ChatResponse {
     /// What the provider counted, when it says.
     pub usage: Option<Usage>,
     /// The tier it was served in.
@@ -198,12 +197,12 @@ pub fn repaired(frame: &Bytes) -> Vec<Bytes> {
     if is_changed { vec![Bytes::copy_from_slice(text.as_bytes())] } else { Vec::new() }
 }
 
-impl<'a> ChatResponse<'a> {
+impl ChatResponse {
     /// Reads a whole answer.
     ///
     /// # Errors
     /// When it reports an error, or is no chat completion.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ResponseError> {
+    pub fn parse(body: &[u8]) -> Result<Self, ResponseError> {
         let fields = Fields::parse(body).map_err(|_| ResponseError::NotACompletion)?;
         if let Some(error) = reported(&fields, body) {
             return Err(error);
@@ -211,19 +210,25 @@ impl<'a> ChatResponse<'a> {
         let said = choices(fields.get("choices").ok_or(ResponseError::NotACompletion)?)?.said;
         let usage = reported_usage(&fields);
         let service_tier = fields.read("service_tier").ok().flatten();
-        Ok(Self { fields, usage, service_tier, said })
+        Ok(Self { usage, service_tier, said })
     }
+}
 
-    /// The body for the client: our id, our model name and our usage; everything else as it came. `usage` gets the provider's own.
-    #[must_use]
-    pub fn client_body(&self, id: &str, model: &str, usage: impl FnOnce(Option<&RawValue>) -> String) -> Vec<u8> {
-        let usage = usage(self.fields.get("usage"));
-        let mut body = Vec::with_capacity(
-            self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + usage.len() + 128,
-        );
-        self.fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Put(&usage))], &mut body);
-        body
-    }
+/// A whole answer as the client gets it: our id, our model name and our usage; everything else as it came. `usage` gets the provider's own.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn client_body(
+    answer: &[u8],
+    id: &str,
+    model: &str,
+    usage: impl FnOnce(Option<&RawValue>) -> String,
+) -> Result<Vec<u8>, ResponseError> {
+    let fields = Fields::parse(answer).map_err(|_| ResponseError::NotACompletion)?;
+    let usage = usage(fields.get("usage"));
+    let mut body = Vec::with_capacity(answer.len() + usage.len() + 128);
+    fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Put(&usage))], &mut body);
+    Ok(body)
 }
 
 /// One frame of a streamed answer.
@@ -362,7 +367,7 @@ mod tests {
         let response = ChatResponse::parse(body).unwrap();
         assert_eq!(response.said, Said { text_bytes: 3, finish_reason: Some("stop".into()) });
         assert_eq!(response.usage.unwrap().tokens.input, 3);
-        let text = String::from_utf8(response.client_body("\"gen-1\"", "\"a/m\"", |_| "{}".to_owned())).unwrap();
+        let text = String::from_utf8(client_body(body, "\"gen-1\"", "\"a/m\"", |_| "{}".to_owned()).unwrap()).unwrap();
         assert!(
             text.starts_with(r#"{"id":"gen-1","object":"chat.completion","model":"a/m","choices":"#)
                 && text.ends_with(r#""usage":{},"x_groq":{"id":"r"}}"#)
