@@ -27,10 +27,10 @@ use crate::folder::{DataFolder, Running};
 use crate::up::{Streams, connect, gateway_config, origin};
 use crate::{Settings, archive, metrics, stop};
 
-/// How long the ledger and the projector may take to accept a read, and to go on with an answer.
+/// The time that ledger and projector have to accept a read, and to go on with an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long gateways may take for what.
+/// The timeouts of gateways that read here.
 const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(30), keep_alive: Duration::from_secs(100) };
 
 /// What a process has when it runs apart.

@@ -97,7 +97,7 @@ impl Default for BootstrapConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
-    /// Where they are served, apart from requests; nowhere when absent.
+    /// Their address, apart from that of requests; they are not served when absent.
     pub listen: Option<SocketAddr>,
 }
 
@@ -164,7 +164,7 @@ impl Default for NatsConfig {
 }
 
 impl NatsConfig {
-    /// How the configured servers are reached; none when none is.
+    /// The way to the configured servers; none when none is.
     pub fn access(&self) -> Result<Option<Access>> {
         let url = match &self.url {
             None => return Ok(None),

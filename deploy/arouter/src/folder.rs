@@ -97,7 +97,7 @@ pub fn signing_key(folder: &Path, config: &Config) -> PathBuf {
     config.ledger.signing_key_file.clone().unwrap_or_else(|| folder.join("ledger.signing_key"))
 }
 
-/// How the log of an installation is reached: as configured, else as the process that runs on the folder said.
+/// The way to the log of an installation: as configured, else as the process that runs on the folder said.
 pub fn access(config: &Config, folder: &Path) -> Result<Option<Access>> {
     match config.nats.access()? {
         Some(access) => Ok(Some(access)),

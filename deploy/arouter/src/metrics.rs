@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 /// The text format's content type.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long a scraper may take for what.
+/// The timeouts of scrapers.
 const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
 
 /// Serves figures until `stop`, when an address is configured; returns where.
