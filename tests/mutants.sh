@@ -69,7 +69,7 @@ mutant "the burning of grants" ledger/src/posting/charge.rs \
     '        self.burn(&charge.account, charged);' '        self.burn(&charge.account, Nanos::ZERO);' -p tests --test simulation
 mutant "the window that the money was lent in" ledger/src/posting/charge.rs \
     '|(key, of, _)| *of == period && key.as_str()' '|(key, of, _)| *of == period && key.is_empty() && key.as_str()' -p tests --test simulation
-mutant "the word to the log of what leases gave back" ledger/src/desk/mod.rs \
+mutant "the word to the log of what leases gave back" ledger/src/decide/mod.rs \
     '(lease.state, lease.granted, lease.returned)' '(lease.state, lease.granted)' -p tests --test simulation
 mutant "the chain that tells one history of the log from another" schemas/eventlog/src/share/frontier.rs \
     '.chain_update(self.0)' '.chain_update([0; 16])' -p eventlog

@@ -1,7 +1,7 @@
 //! The ledger: the only place where money moves. Accounts, leases, postings, transactions; its tables, its read routes.
 
 pub mod books;
-pub mod desk;
+pub mod decide;
 pub mod account;
 pub mod key;
 pub mod lease;

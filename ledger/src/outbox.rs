@@ -14,7 +14,7 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::desk::Fact;
+use crate::decide::Fact;
 use crate::process::Ledger;
 
 /// Events published at once.

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answers::Answers;
 use crate::control::NoteControl;
-use crate::desk::Desk;
+use crate::decide;
 use crate::lease::Terms;
 use crate::posting::PostUsage;
 use crate::signing::{self, SigningKeyError};
@@ -157,10 +157,10 @@ impl Ledger {
         }
     }
 
-    /// An empty desk for what it is told.
+    /// An empty state for what it is told.
     #[must_use]
-    pub fn desk(&self) -> Desk {
-        Desk { terms: self.terms, ..Desk::default() }
+    pub fn state(&self) -> decide::State {
+        decide::State { terms: self.terms, ..decide::State::default() }
     }
 
     /// Who answers questions for it.

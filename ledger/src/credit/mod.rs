@@ -6,7 +6,7 @@ use events::{KillPoint, Nanos, kill_point};
 use sqlx::{Any, Row};
 
 use crate::books::{self, Kind, Legs, Movement};
-use crate::desk::{Desk, Fact, Input, Output};
+use crate::decide::{self, Command, Fact, Reply};
 use crate::grant::entity::{Grant, Origin, PRIORITY_DEFAULT};
 use crate::process::Ledger;
 
@@ -31,14 +31,14 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
         let (amount_nanos, balance_nanos) = (Nanos(row.try_get("amount_nanos")?), Nanos(row.try_get("balance_after_nanos")?));
         return Ok(CreditAnswer::Posted { transaction: command.id.clone(), amount_nanos, balance_nanos });
     }
-    let mut desk = ledger.desk();
-    desk.load_account(&mut transaction, command.account.as_str()).await?;
-    desk.load_grants(&mut transaction, &[command.account.as_str()]).await?;
-    let answer = match desk.step(&Input::Credit(command.clone()), ledger.clock.now_us()) {
-        Output::Credit(answer) => answer,
-        Output::Lease(_) | Output::Done => CreditAnswer::UnknownAccount,
+    let mut state = ledger.state();
+    state.load_account(&mut transaction, command.account.as_str()).await?;
+    state.load_grants(&mut transaction, &[command.account.as_str()]).await?;
+    let answer = match state.apply(&Command::Credit(command.clone()), ledger.clock.now_us()) {
+        Reply::Credit(answer) => answer,
+        Reply::Lease(_) | Reply::Done => CreditAnswer::UnknownAccount,
     };
-    desk.save(&mut transaction, ledger).await?;
+    state.save(&mut transaction, ledger).await?;
     kill_point(KillPoint::CreditSaved);
     transaction.commit().await?;
     kill_point(KillPoint::CreditCommitted);
@@ -82,7 +82,7 @@ fn change(command: &PostCredit, kind: CreditKind, amount: Nanos) -> Change {
     Change { id, kind, amount, description, content_hash, grant: None, taken_from: None }
 }
 
-impl Desk {
+impl decide::State {
     pub(crate) fn credit(&mut self, command: &PostCredit, now_us: i64) -> CreditAnswer {
         let id = command.account.as_str();
         let Some(account) = self.accounts.get(id) else { return CreditAnswer::UnknownAccount };

@@ -6,7 +6,7 @@ use events::ledger::CreditKind;
 
 use super::repo;
 use crate::credit::Change;
-use crate::desk::{Desk, Input};
+use crate::decide::{self, Command};
 use crate::process::Ledger;
 
 /// Accounts looked at in one sweep.
@@ -23,16 +23,16 @@ pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     }
     let mut transaction = ledger.store.begin().await?;
     let accounts = repo::expired(&mut transaction, now_us, SWEEP_MAX).await?;
-    let mut desk = ledger.desk();
+    let mut state = ledger.state();
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
-    desk.load_accounts(&mut transaction, &accounts).await?;
-    desk.load_grants(&mut transaction, &accounts).await?;
-    desk.step(&Input::Expire, now_us);
-    desk.save(&mut transaction, ledger).await?;
+    state.load_accounts(&mut transaction, &accounts).await?;
+    state.load_grants(&mut transaction, &accounts).await?;
+    state.apply(&Command::Expire, now_us);
+    state.save(&mut transaction, ledger).await?;
     transaction.commit().await
 }
 
-impl Desk {
+impl decide::State {
     pub(crate) fn expire(&mut self, now_us: i64) {
         let due: Vec<(String, String)> = self
             .grants

@@ -5,7 +5,7 @@ use events::{KillPoint, Nanos, kill_point};
 
 use super::{Lease, State};
 use crate::account::Account;
-use crate::desk::{Desk, Input, Output};
+use crate::decide::{self, Command, Reply};
 use crate::key::Period;
 use crate::key::repo::{Window, WindowId};
 use crate::process::Ledger;
@@ -25,20 +25,20 @@ struct KeyBound {
 pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::Error> {
     let mut transaction = ledger.store.begin_beside().await?;
     let now_us = ledger.clock.now_us();
-    let mut desk = ledger.desk();
-    desk.load_ask(&mut transaction, ask, now_us).await?;
-    let answer = match desk.step(&Input::Ask(ask.clone()), now_us) {
-        Output::Lease(answer) => answer,
-        Output::Credit(_) | Output::Done => without(LeaseStanding::Gone),
+    let mut state = ledger.state();
+    state.load_ask(&mut transaction, ask, now_us).await?;
+    let answer = match state.apply(&Command::Lease(ask.clone()), now_us) {
+        Reply::Lease(answer) => answer,
+        Reply::Credit(_) | Reply::Done => without(LeaseStanding::Gone),
     };
-    desk.save(&mut transaction, ledger).await?;
+    state.save(&mut transaction, ledger).await?;
     kill_point(KillPoint::LeaseSaved);
     transaction.commit().await?;
     kill_point(KillPoint::LeaseCommitted);
     Ok(answer)
 }
 
-impl Desk {
+impl decide::State {
     pub(crate) fn ask(&mut self, ask: &AskLease, now_us: i64) -> LeaseAnswer {
         let Some(account) = self.accounts.get(ask.account.as_str()) else {
             return without(LeaseStanding::Behind);
@@ -78,11 +78,11 @@ impl Desk {
     fn grant(&mut self, ask: &AskLease, mut lease: Lease, now_us: i64) -> LeaseAnswer {
         let bound = self.bound(&lease);
         let Some(account) = self.accounts.get(&lease.account) else { return without(LeaseStanding::Behind) };
-        let amount = decide(account, bound, self.crowd.holders + 1, ask);
+        let amount = decide(account, bound, self.other_leases.holders + 1, ask);
         let denial = amount.is_none().then(|| {
             let own = lease.unposted();
-            let bound = bound.map(|bound| bound.after(self.crowd.unposted_in_window.saturating_add(own)));
-            denial(&account.after(self.crowd.unposted.saturating_add(own)), bound, ask.needed_nanos)
+            let bound = bound.map(|bound| bound.after(self.other_leases.unposted_in_window.saturating_add(own)));
+            denial(&account.after(self.other_leases.unposted.saturating_add(own)), bound, ask.needed_nanos)
         });
         let amount = amount.unwrap_or_default();
         if amount > Nanos::ZERO {

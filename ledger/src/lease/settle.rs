@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use eventlog::Log;
 
-use crate::desk::{Desk, Input};
+use crate::decide::{self, Command};
 use crate::process::Ledger;
 use events::{KillPoint, Nanos, kill_point};
 
@@ -24,7 +24,7 @@ pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Res
         return Ok(false);
     }
     let leases = repo::of_holder(&mut transaction, source).await?;
-    settle(transaction, ledger, leases, &Input::Close).await?;
+    settle(transaction, ledger, leases, &Command::Close).await?;
     kill_point(KillPoint::SourceClosed);
     Ok(true)
 }
@@ -51,26 +51,26 @@ pub async fn sweep(ledger: &Ledger, log: &Log) -> Result<(), sqlx::Error> {
     let mut transaction = ledger.store.begin().await?;
     let mut leases: Vec<Lease> = repo::expired(&mut transaction, ledger.clock.now_us(), SWEEP_MAX).await?;
     leases.retain(|lease| lease.state != State::Frozen || settled.contains(&lease.id));
-    settle(transaction, ledger, leases, &Input::Sweep).await
+    settle(transaction, ledger, leases, &Command::Sweep).await
 }
 
 async fn settle(
     mut transaction: sqlx::Transaction<'static, sqlx::Any>,
     ledger: &Ledger,
     leases: Vec<Lease>,
-    input: &Input,
+    command: &Command,
 ) -> Result<(), sqlx::Error> {
-    let mut desk = ledger.desk();
+    let mut state = ledger.state();
     for lease in leases {
-        desk.load_account(&mut transaction, &lease.account).await?;
-        desk.leases.insert(lease.id.clone(), lease);
+        state.load_account(&mut transaction, &lease.account).await?;
+        state.leases.insert(lease.id.clone(), lease);
     }
-    desk.step(input, ledger.clock.now_us());
-    desk.save(&mut transaction, ledger).await?;
+    state.apply(command, ledger.clock.now_us());
+    state.save(&mut transaction, ledger).await?;
     transaction.commit().await
 }
 
-impl Desk {
+impl decide::State {
     pub(crate) fn close(&mut self, now_us: i64) {
         for mut lease in self.leases.clone().into_values().filter(|lease| lease.state != State::Closed) {
             let back = lease.settle();

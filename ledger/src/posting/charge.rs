@@ -9,7 +9,7 @@ use sqlx::AnyConnection;
 
 use crate::account;
 use crate::books::{self, Kind, Legs, Movement};
-use crate::desk::Desk;
+use crate::decide;
 use crate::key::Period;
 use crate::process::Ledger;
 
@@ -31,27 +31,27 @@ pub struct Charge {
 /// # Errors
 /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
 pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Charge]) -> Result<(), sqlx::Error> {
-    let mut desk = ledger.desk();
+    let mut state = ledger.state();
     let accounts: Vec<&str> = charges.iter().map(|charge| charge.account.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let leases: Vec<&str> = charges.iter().map(|charge| charge.usage.lease.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
-    desk.load_accounts(connection, &accounts).await?;
+    state.load_accounts(connection, &accounts).await?;
     for id in &accounts {
-        if !desk.accounts.contains_key(*id) {
+        if !state.accounts.contains_key(*id) {
             // Its creation travels in another stream and may come later; the charge must not wait for it.
             account::repo::upsert(connection, id, "", 0, 0).await?;
-            desk.load_account(connection, id).await?;
+            state.load_account(connection, id).await?;
         }
     }
-    desk.load_grants(connection, &accounts).await?;
-    desk.load_leases(connection, &leases).await?;
-    desk.now_us = ledger.clock.now_us();
+    state.load_grants(connection, &accounts).await?;
+    state.load_leases(connection, &leases).await?;
+    state.now_us = ledger.clock.now_us();
     for charge in charges {
-        desk.charge(charge);
+        state.charge(charge);
     }
-    desk.save(connection, ledger).await
+    state.save(connection, ledger).await
 }
 
-impl Desk {
+impl decide::State {
     pub(crate) fn charge(&mut self, charge: &Charge) {
         let usage = &charge.usage;
         let lease = self.leases.get(usage.lease.as_str()).filter(|lease| lease.account == charge.account).cloned();

@@ -14,7 +14,7 @@ use sqlx::{Any, AnyConnection, Row};
 use super::fold::Misfit;
 use crate::account;
 use crate::control::NoteControl;
-use crate::desk::{Desk, Fact};
+use crate::decide::{self, Fact};
 use crate::outbox::{self, Message};
 use crate::posting::{Charge, fold::read};
 use crate::process::Ledger;
@@ -278,19 +278,19 @@ async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), Catch
     if outbox::written_in(&mut transaction).await? + 1 != first.sequence {
         return Err(CatchUpError::Moved);
     }
-    let mut desk = ledger.desk();
-    load(&mut desk, &mut transaction, told, usage).await?;
+    let mut state = ledger.state();
+    load(&mut state, &mut transaction, told, usage).await?;
     for told in told {
-        desk.replay(&told.fact, |id| usage.known.get(id))?;
+        state.replay(&told.fact, |id| usage.known.get(id))?;
     }
-    desk.save_rows(&mut transaction).await?;
+    state.save_rows(&mut transaction).await?;
     let messages: Vec<(u64, Message)> = told.iter().map(|told| (told.sequence, told.message.clone())).collect();
     outbox::keep(&mut transaction, last.sequence, &messages).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn load(desk: &mut Desk, connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<(), sqlx::Error> {
+async fn load(state: &mut decide::State, connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<(), sqlx::Error> {
     let (mut accounts, mut leases) = (BTreeSet::new(), BTreeSet::new());
     for told in told {
         accounts.extend(told.fact.accounts().into_iter().map(AccountId::as_str));
@@ -303,9 +303,9 @@ async fn load(desk: &mut Desk, connection: &mut AnyConnection, told: &[Told], us
     for id in &accounts {
         account::repo::upsert(connection, id, "", 0, 0).await?;
     }
-    desk.load_accounts(connection, &accounts).await?;
-    desk.load_grants(connection, &accounts).await?;
-    desk.load_leases(connection, &leases).await
+    state.load_accounts(connection, &accounts).await?;
+    state.load_grants(connection, &accounts).await?;
+    state.load_leases(connection, &leases).await
 }
 
 /// Gateways that live have not been heard since: their leases count from now.

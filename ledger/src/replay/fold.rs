@@ -1,10 +1,10 @@
-//! The fold of the ledger's own facts: what it said that it did, done again, gives the same rows. Pure, like the desk.
+//! The fold of the ledger's own facts: what it said that it did, done again, gives the same rows. Pure, like the state.
 
 use events::Nanos;
 use events::ledger::{CreditKind, CreditPosted, LeaseChanged, UsagePosted};
 
 use crate::credit::Change;
-use crate::desk::{Desk, Fact};
+use crate::decide::{self, Fact};
 use crate::grant::entity::{Grant, Origin};
 use crate::key::Period;
 use crate::lease::{Lease, State};
@@ -31,12 +31,12 @@ pub enum Misfit {
     Lease(String),
 }
 
-impl Desk {
-    /// Does a fact again. The accounts, grants and leases that it concerns must be on the desk, and `charge` must find every usage event
+impl decide::State {
+    /// Does a fact again. The accounts, grants and leases that it concerns must be loaded, and `charge` must find every usage event
     /// that it names.
     ///
     /// # Errors
-    /// When it does not fit what is on the desk.
+    /// When it does not fit what is loaded.
     pub fn replay<'c>(&mut self, fact: &Fact, charge: impl Fn(&str) -> Option<&'c Charge>) -> Result<(), Misfit> {
         match fact {
             Fact::CreditPosted(fact) => self.replay_credit(fact)?,

@@ -9,7 +9,7 @@ use events::Nanos;
 use events::ask::{AskLease, LeaseAnswer};
 use ledger::account::Account;
 use ledger::books::{Kind, Movement};
-use ledger::desk::{Crowd, Desk, Fact, Input, Output};
+use ledger::decide::{self, Command, Fact, OtherLeases, Reply};
 use ledger::grant::Grants;
 use ledger::key::repo::{KeyRow, Window, WindowId};
 use ledger::lease::{Lease, State};
@@ -47,9 +47,9 @@ pub struct Database {
 impl Database {
     /// Answers a question about a lease.
     pub fn ask(&mut self, ask: &AskLease, now_us: i64) -> LeaseAnswer {
-        let mut desk = self.desk_of([ask.account.as_str()], [ask.lease.as_str()]);
-        desk.keys = self.keys.clone();
-        let window = desk.leases.get(ask.lease.as_str()).map_or_else(
+        let mut state = self.state_of([ask.account.as_str()], [ask.lease.as_str()]);
+        state.keys = self.keys.clone();
+        let window = state.leases.get(ask.lease.as_str()).map_or_else(
             || {
                 ask.key
                     .as_ref()
@@ -57,21 +57,21 @@ impl Database {
             },
             |lease| lease.window.clone(),
         );
-        desk.crowd = self.crowd(ask, window.as_ref());
-        desk.windows.extend(window.and_then(|id| self.windows.get(&id).map(|window| (id.clone(), *window))));
-        let output = desk.step(&Input::Ask(ask.clone()), now_us);
-        self.commit(&desk);
-        match output {
-            Output::Lease(answer) => answer,
-            Output::Credit(_) | Output::Done => unreachable!("a question about a lease is answered with a lease"),
+        state.other_leases = self.other_leases(ask, window.as_ref());
+        state.windows.extend(window.and_then(|id| self.windows.get(&id).map(|window| (id.clone(), *window))));
+        let reply = state.apply(&Command::Lease(ask.clone()), now_us);
+        self.commit(&state);
+        match reply {
+            Reply::Lease(answer) => answer,
+            Reply::Credit(_) | Reply::Done => unreachable!("a question about a lease is answered with a lease"),
         }
     }
 
-    fn crowd(&self, ask: &AskLease, window: Option<&WindowId>) -> Crowd {
+    fn other_leases(&self, ask: &AskLease, window: Option<&WindowId>) -> OtherLeases {
         let others = || self.live.values().filter(|lease| lease.account == ask.account.as_str() && lease.id != ask.lease.as_str());
         let holders: BTreeSet<&str> =
             others().filter(|lease| lease.state == State::Open && lease.holder != ask.holder).map(|lease| lease.holder.as_str()).collect();
-        Crowd {
+        OtherLeases {
             holders: i64::try_from(holders.len()).unwrap_or(i64::MAX),
             unposted: others().map(Lease::unposted).sum(),
             unposted_in_window: others().filter(|lease| window.is_none() || lease.window.as_ref() == window).map(Lease::unposted).sum(),
@@ -80,9 +80,9 @@ impl Database {
 
     /// Gives credit.
     pub fn credit(&mut self, command: &events::ask::PostCredit, now_us: i64) {
-        let mut desk = self.desk_of([command.account.as_str()], []);
-        desk.step(&Input::Credit(command.clone()), now_us);
-        self.commit(&desk);
+        let mut state = self.state_of([command.account.as_str()], []);
+        state.apply(&Command::Credit(command.clone()), now_us);
+        self.commit(&state);
     }
 
     /// Freezes and settles leases whose time is over, and takes what is left of expired grants.
@@ -90,16 +90,16 @@ impl Database {
         let over: BTreeMap<_, _> =
             self.live.iter().filter(|(_, lease)| lease.expires_at_us < now_us).map(|(id, lease)| (id.clone(), lease.clone())).collect();
         if !over.is_empty() {
-            let mut desk = Desk { accounts: self.accounts.clone(), leases: over, ..Desk::default() };
-            desk.step(&Input::Sweep, now_us);
-            self.commit(&desk);
+            let mut state = decide::State { accounts: self.accounts.clone(), leases: over, ..decide::State::default() };
+            state.apply(&Command::Sweep, now_us);
+            self.commit(&state);
         }
         let due = |grants: &Grants| grants.iter().any(|grant| grant.is_expired(now_us));
         let due: Vec<String> = self.grants.iter().filter(|(_, grants)| due(grants)).map(|(id, _)| id.clone()).collect();
         if !due.is_empty() {
-            let mut desk = self.desk_of(due.iter().map(String::as_str), []);
-            desk.step(&Input::Expire, now_us);
-            self.commit(&desk);
+            let mut state = self.state_of(due.iter().map(String::as_str), []);
+            state.apply(&Command::Expire, now_us);
+            self.commit(&state);
         }
     }
 
@@ -108,10 +108,11 @@ impl Database {
         if self.seen.get(source).map_or(0, |seen| seen.watermark) < last_usage {
             return false;
         }
-        let mut desk = Desk { accounts: self.accounts.clone(), ..Desk::default() };
-        desk.leases = self.live.iter().filter(|(_, lease)| lease.holder == source).map(|(id, lease)| (id.clone(), lease.clone())).collect();
-        desk.step(&Input::Close, now_us);
-        self.commit(&desk);
+        let mut state = decide::State { accounts: self.accounts.clone(), ..decide::State::default() };
+        state.leases =
+            self.live.iter().filter(|(_, lease)| lease.holder == source).map(|(id, lease)| (id.clone(), lease.clone())).collect();
+        state.apply(&Command::Close, now_us);
+        self.commit(&state);
         true
     }
 
@@ -139,12 +140,12 @@ impl Database {
             }
         }
         let accounts = fresh.iter().map(|charge| charge.account.as_str());
-        let mut desk = self.desk_of(accounts, fresh.iter().map(|charge| charge.usage.lease.as_str()));
+        let mut state = self.state_of(accounts, fresh.iter().map(|charge| charge.usage.lease.as_str()));
         for charge in fresh {
-            desk.step(&Input::Charge(Box::new(charge.clone())), 0);
+            state.apply(&Command::Charge(Box::new(charge.clone())), 0);
             self.charges.insert(charge.event_id.clone(), charge.clone());
         }
-        self.commit(&desk);
+        self.commit(&state);
     }
 
     fn lease(&self, id: &str) -> Option<&Lease> {
@@ -156,20 +157,20 @@ impl Database {
         self.live.is_empty()
     }
 
-    fn desk_of<'a>(&self, accounts: impl IntoIterator<Item = &'a str>, leases: impl IntoIterator<Item = &'a str>) -> Desk {
+    fn state_of<'a>(&self, accounts: impl IntoIterator<Item = &'a str>, leases: impl IntoIterator<Item = &'a str>) -> decide::State {
         let accounts: BTreeMap<_, _> =
             accounts.into_iter().filter_map(|id| Some((id.to_owned(), self.accounts.get(id)?.clone()))).collect();
         let grants = accounts.keys().filter_map(|id| Some((id.clone(), self.grants.get(id)?.clone()))).collect();
         let leases = leases.into_iter().filter_map(|id| Some((id.to_owned(), self.lease(id)?.clone())));
-        Desk { accounts, grants, leases: leases.collect(), ..Desk::default() }
+        decide::State { accounts, grants, leases: leases.collect(), ..decide::State::default() }
     }
 
     /// What the process's save does: versions are compared, and nothing stands when one has moved.
-    fn commit(&mut self, desk: &Desk) {
-        let effects = &desk.effects;
+    fn commit(&mut self, state: &decide::State) {
+        let effects = &state.effects;
         for (id, before) in &effects.accounts {
             assert_eq!(self.accounts[id].version, *before, "an account moved under a transaction");
-            self.accounts.insert(id.clone(), desk.accounts[id].clone());
+            self.accounts.insert(id.clone(), state.accounts[id].clone());
         }
         for grant in effects.grants.values() {
             let others = self.grants.remove(&grant.account).unwrap_or_default();
@@ -183,7 +184,7 @@ impl Database {
             window.held = window.held.saturating_add(*held);
         }
         for id in &effects.leases {
-            let lease = desk.leases[id].clone();
+            let lease = state.leases[id].clone();
             if lease.state == State::Closed {
                 self.live.remove(id);
                 self.closed.insert(id.clone(), lease);
@@ -249,9 +250,9 @@ impl Database {
     pub fn check_rebuilt(&self) {
         let nothing = |account: &Account| Account { id: account.id.clone(), ..Account::default() };
         let accounts = self.accounts.values().map(|account| (account.id.clone(), nothing(account))).collect();
-        let mut desk = Desk { accounts, ..Desk::default() };
+        let mut state = decide::State { accounts, ..decide::State::default() };
         for fact in &self.facts {
-            if let Err(misfit) = desk.replay(fact, |id| self.charges.get(id)) {
+            if let Err(misfit) = state.replay(fact, |id| self.charges.get(id)) {
                 panic!("{misfit} at {fact:?}");
             }
         }
@@ -260,16 +261,16 @@ impl Database {
             all.sort_by(|a, b| (&a.account, a.version).cmp(&(&b.account, b.version)));
             all
         };
-        assert_eq!(in_order(&desk.effects.movements), in_order(&self.movements), "rebuilt movements");
-        assert_eq!(desk.accounts, self.accounts, "rebuilt accounts");
-        assert_eq!(desk.windows, self.windows, "rebuilt windows");
+        assert_eq!(in_order(&state.effects.movements), in_order(&self.movements), "rebuilt movements");
+        assert_eq!(state.accounts, self.accounts, "rebuilt accounts");
+        assert_eq!(state.windows, self.windows, "rebuilt windows");
         let left = |grants: &BTreeMap<String, Grants>| grants.values().flat_map(|grants| grants.iter().cloned()).collect::<Vec<_>>();
-        assert_eq!(left(&desk.grants), left(&self.grants), "rebuilt grants");
+        assert_eq!(left(&state.grants), left(&self.grants), "rebuilt grants");
         // What a gateway says of itself in passing is not told: its next question says it again.
         let lasting = |lease: &Lease| Lease { spent: Nanos::ZERO, expires_at_us: 0, ..lease.clone() };
         let mut leases: Vec<Lease> = self.live.values().chain(self.closed.values()).map(lasting).collect();
         leases.sort_by(|a, b| a.id.cmp(&b.id));
-        assert_eq!(desk.leases.values().map(lasting).collect::<Vec<_>>(), leases, "rebuilt leases");
+        assert_eq!(state.leases.values().map(lasting).collect::<Vec<_>>(), leases, "rebuilt leases");
     }
 
     /// What each request was charged.

@@ -1,5 +1,5 @@
-//! The desk: the rows that one input concerns, the decisions about them, and what comes of these. Pure: no I/O, no clock, no
-//! randomness. The process loads rows onto a desk, steps, and saves what changed in one transaction; a simulator does the same in
+//! The state: the rows that one command concerns, the decisions about them, and what comes of these. Pure: no I/O, no clock, no
+//! randomness. The process loads rows into a state, steps, and saves what changed in one transaction; a simulator does the same in
 //! memory.
 
 pub mod rows;
@@ -19,24 +19,24 @@ use crate::posting::Charge;
 
 /// What the ledger can be told.
 #[derive(Debug, Clone)]
-pub enum Input {
+pub enum Command {
     /// A gateway asks about a lease.
-    Ask(AskLease),
+    Lease(AskLease),
     /// A request was charged.
     Charge(Box<Charge>),
-    /// Credit comes or goes other than by usage; the account's grants are on the desk.
+    /// Credit comes or goes other than by usage; the account's grants are loaded.
     Credit(PostCredit),
-    /// Grants on the desk whose time is over go to breakage.
+    /// Grants loaded whose time is over go to breakage.
     Expire,
-    /// A boot of a gateway is over and all its usage is posted: its leases, all of them on the desk, are settled.
+    /// A boot of a gateway is over and all its usage is posted: its leases, all of them loaded, are settled.
     Close,
-    /// Leases whose time is over, all of them on the desk, are frozen or settled.
+    /// Leases whose time is over, all of them loaded, are frozen or settled.
     Sweep,
 }
 
 /// What whoever told it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub enum Reply {
     /// About a lease.
     Lease(LeaseAnswer),
     /// About credit.
@@ -45,12 +45,12 @@ pub enum Output {
     Done,
 }
 
-/// The rows that an input concerns, changed in place, and what comes of the change.
+/// The rows that a command concerns, changed in place, and what comes of the change.
 #[derive(Debug, Clone, Default)]
-pub struct Desk {
+pub struct State {
     /// Accounts by id.
     pub accounts: BTreeMap<String, Account>,
-    /// What is left of each account's grants, by account, where the input may spend.
+    /// What is left of each account's grants, by account, where the command may spend.
     pub grants: BTreeMap<String, Grants>,
     /// Leases by id.
     pub leases: BTreeMap<String, Lease>,
@@ -59,7 +59,7 @@ pub struct Desk {
     /// Windows of keys; one that is not here was never used.
     pub windows: BTreeMap<WindowId, Window>,
     /// What the account that asks has besides the lease it asks about.
-    pub crowd: Crowd,
+    pub other_leases: OtherLeases,
     /// What comes of it.
     pub effects: Effects,
     /// The time of the step, microseconds since 1970.
@@ -70,7 +70,7 @@ pub struct Desk {
 
 /// Sums over the live leases of an account besides the one that is asked about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Crowd {
+pub struct OtherLeases {
     /// Gateways that hold open leases, besides the one that asks.
     pub holders: i64,
     /// What ended requests have cost that is not posted yet.
@@ -138,33 +138,33 @@ impl Fact {
     }
 }
 
-impl Desk {
-    /// Takes an input at a time, microseconds since 1970. Everything that it concerns must be on the desk.
-    pub fn step(&mut self, input: &Input, now_us: i64) -> Output {
+impl State {
+    /// Takes a command at a time, microseconds since 1970. Everything that it concerns must be loaded.
+    pub fn apply(&mut self, command: &Command, now_us: i64) -> Reply {
         self.now_us = now_us;
-        match input {
-            Input::Ask(ask) => Output::Lease(self.ask(ask, now_us)),
-            Input::Charge(charge) => {
+        match command {
+            Command::Lease(ask) => Reply::Lease(self.ask(ask, now_us)),
+            Command::Charge(charge) => {
                 self.charge(charge);
-                Output::Done
+                Reply::Done
             }
-            Input::Credit(command) => Output::Credit(self.credit(command, now_us)),
-            Input::Expire => {
+            Command::Credit(command) => Reply::Credit(self.credit(command, now_us)),
+            Command::Expire => {
                 self.expire(now_us);
-                Output::Done
+                Reply::Done
             }
-            Input::Close => {
+            Command::Close => {
                 self.close(now_us);
-                Output::Done
+                Reply::Done
             }
-            Input::Sweep => {
+            Command::Sweep => {
                 self.sweep(now_us);
-                Output::Done
+                Reply::Done
             }
         }
     }
 
-    /// Changes an account that is on the desk; the version it was read at is kept for the save.
+    /// Changes an account that is loaded; the version it was read at is kept for the save.
     pub(crate) fn change_account<T>(&mut self, id: &str, change: impl FnOnce(&mut Account) -> T) -> Option<T> {
         let account = self.accounts.get_mut(id)?;
         if !self.effects.accounts.contains_key(id) {
@@ -192,7 +192,7 @@ impl Desk {
         taken
     }
 
-    /// Puts a lease back onto the desk as it is now, behind the movements of its money; what has changed but for consumption is told.
+    /// Puts a lease back into the state as it is now, behind the movements of its money; what has changed but for consumption is told.
     pub(crate) fn put_lease(&mut self, lease: Lease) {
         let told = |lease: &Lease| (lease.state, lease.granted, lease.returned);
         if self.leases.get(&lease.id).map(told) != Some(told(&lease)) {

@@ -1,14 +1,14 @@
-//! Rows onto the desk, and what changed back into the database.
+//! Rows into the state, and what changed back into the database.
 
 use events::ask::AskLease;
 use sqlx::AnyConnection;
 
-use super::{Crowd, Desk};
+use super::{OtherLeases, State};
 use crate::key::repo::WindowId;
 use crate::process::Ledger;
 use crate::{account, books, grant, key, lease, outbox};
 
-impl Desk {
+impl State {
     /// Loads what a question about a lease concerns.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Desk {
             self.load_window(connection, window).await?;
         }
         let (account, lease) = (ask.account.as_str(), ask.lease.as_str());
-        self.crowd = Crowd {
+        self.other_leases = OtherLeases {
             holders: lease::repo::other_holders(connection, account, &ask.holder).await?,
             unposted: lease::repo::unposted(connection, account, None, lease).await?,
             unposted_in_window: lease::repo::unposted(connection, account, of_lease.as_ref(), lease).await?,
@@ -57,7 +57,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Loads what is left of accounts' grants; none of them may be on the desk yet.
+    /// Loads what is left of accounts' grants; none of them may be loaded yet.
     ///
     /// # Errors
     /// When the database is away.
