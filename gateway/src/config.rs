@@ -47,7 +47,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// Budgets: what one caller may take of what all share.
+/// Quotas: what one caller may take of what all share.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -293,7 +293,7 @@ pub struct GatewayConfig {
     pub data: PathBuf,
     /// Where requests come in.
     pub server: ServerConfig,
-    /// Budgets.
+    /// Quotas.
     pub limits: LimitsConfig,
     /// What is sold.
     pub billing: BillingConfig,

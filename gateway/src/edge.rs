@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use crate::admission::budget::Slot;
+use crate::admission::quota::Slot;
 use crate::coding::{CodingError, Decoder};
 use crate::config::ServerConfig;
 use crate::cors;
@@ -24,11 +24,11 @@ const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 const DRAINED_TIMES: usize = 4;
 
 /// Reads a body, decoded. One that is too large is read a while longer and thrown away, so that its sender gets to read the answer. With
-/// a slot, its bytes are taken out of the budgets before they are kept.
+/// a slot, its bytes are taken out of the quotas before they are kept.
 ///
 /// # Errors
 /// 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off, 415 for an unknown content coding, 429 or 503 when a
-/// budget is used up.
+/// quota is used up.
 pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig, slot: Option<&mut Slot>) -> Result<Bytes, GatewayError> {
     let most = config.body_bytes_max;
     let decoder = Decoder::new(headers, most).map_err(|error| coding_error(&error))?;
@@ -73,7 +73,7 @@ struct Reading<'a> {
     expected: usize,
     decoder: Decoder,
     slot: Option<&'a mut Slot>,
-    /// Bytes taken out of the budgets.
+    /// Bytes taken out of the quotas.
     taken: usize,
 }
 
@@ -106,7 +106,7 @@ impl Reading<'_> {
         if total > self.most { Err(GatewayError::BodyTooLarge(self.most)) } else { Ok(all.freeze()) }
     }
 
-    /// Takes so many bytes in all out of the budgets.
+    /// Takes so many bytes in all out of the quotas.
     fn take(&mut self, bytes: usize) -> Result<(), GatewayError> {
         let more = bytes.saturating_sub(self.taken);
         if let Some(slot) = self.slot.as_mut().filter(|_| more > 0) {

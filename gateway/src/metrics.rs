@@ -16,8 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::admission::budget::Budgets;
-use crate::admission::{Admission, Purses};
+use crate::admission::quota::Quotas;
+use crate::admission::{Admission, Budgets};
 use crate::serve::open::Open;
 use crate::spool::Spool;
 
@@ -137,8 +137,8 @@ pub struct Sources {
     pub spool: Arc<Spool>,
     /// The connections.
     pub open: Arc<Open>,
-    /// The budgets.
-    pub budgets: Arc<Budgets>,
+    /// The quotas.
+    pub quotas: Arc<Quotas>,
     /// The leases.
     pub admission: Arc<Admission>,
     /// Those who read the log into tables.
@@ -185,7 +185,7 @@ impl Metrics {
 
     /// All of them in the text format of OpenMetrics.
     pub async fn to_text(&self) -> String {
-        self.look();
+        self.measure();
         for reader in &self.sources.readers {
             let label = ReaderLabel { reader: reader.who().as_str() };
             // A reader that does not answer has no figure, not a zero.
@@ -205,17 +205,17 @@ impl Metrics {
         text
     }
 
-    fn look(&self) {
+    fn measure(&self) {
         let (figures, sources) = (&self.figures, &self.sources);
         let (bytes, open) = sources.spool.in_use();
         figures.spool_bytes.set(number(bytes));
         figures.open_requests.set(count(open));
         figures.oldest_unshipped.set(sources.spool.oldest_unshipped().as_secs_f64());
         figures.connections.set(count(sources.open.len()));
-        let (requests, body_bytes) = sources.budgets.in_flight();
+        let (requests, body_bytes) = sources.quotas.in_flight();
         figures.requests.set(count(requests));
         figures.body_bytes.set(count(body_bytes));
-        let (leases, free, held) = lent(&sources.admission.purses.lock().unwrap_or_else(PoisonError::into_inner));
+        let (leases, free, held) = lent(&sources.admission.budgets.lock().unwrap_or_else(PoisonError::into_inner));
         figures.leases.set(count(leases));
         figures.lent.set(free);
         figures.held.set(held);
@@ -226,11 +226,15 @@ impl Metrics {
 }
 
 /// How many leases there are, and what is free and held of them, USD.
-fn lent(purses: &Purses) -> (usize, f64, f64) {
-    let slices: Vec<_> = purses.values().filter_map(|purse| purse.slice()).collect();
+fn lent(budgets: &Budgets) -> (usize, f64, f64) {
+    let local_leases: Vec<_> = budgets.values().filter_map(|budget| budget.local_lease()).collect();
     #[expect(clippy::cast_precision_loss, reason = "a gauge may be off by a few nanos")]
     let usd = |nanos: i64| nanos as f64 / NANOS_PER_USD;
-    (slices.len(), slices.iter().map(|slice| usd(slice.free().0)).sum(), slices.iter().map(|slice| usd(slice.held().0)).sum())
+    (
+        local_leases.len(),
+        local_leases.iter().map(|local_lease| usd(local_lease.free().0)).sum(),
+        local_leases.iter().map(|local_lease| usd(local_lease.held().0)).sum(),
+    )
 }
 
 fn count(of: usize) -> f64 {

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::admission::Admission;
-use crate::admission::budget::Budgets;
+use crate::admission::quota::Quotas;
 use crate::attempt::upstream::Upstream;
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
@@ -115,7 +115,7 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     first_model: Option<String>,
     config: GatewayConfig,
-    budgets: Arc<Budgets>,
+    quotas: Arc<Quotas>,
     syncers: Vec<Syncer>,
     failed: CancellationToken,
     cut: CancellationToken,
@@ -164,7 +164,7 @@ impl Gateway {
         let (spool, old) = spools(&config, &*clock, &*ids)?;
         let directory = Arc::new(Directory::load(&config.data).map_err(data(&config))?);
         let server = Arc::new(config.server.clone());
-        let budgets = Budgets::new(config.limits.clone());
+        let quotas = Quotas::new(config.limits.clone());
         let keepers = Tasks::default();
         let admission = Arc::new(Admission {
             spool: Arc::clone(&spool),
@@ -176,7 +176,7 @@ impl Gateway {
             keeps: Handle::current(),
             stop: keepers.stop.clone(),
             counts: Counts::default(),
-            purses: Arc::default(),
+            budgets: Arc::default(),
         });
         let admin = Admin {
             directory: Arc::clone(&directory),
@@ -188,7 +188,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             operator_token: config.operator_token.as_str().into(),
-            budgets: Arc::clone(&budgets),
+            quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
@@ -197,7 +197,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new(Sources {
             spool: Arc::clone(&spool),
             open: Arc::clone(&open),
-            budgets: Arc::clone(&budgets),
+            quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
             readers: [neighbours.ledger.clone(), neighbours.projector.clone()],
         }));
@@ -210,7 +210,7 @@ impl Gateway {
             syncers: syncers(&spool, &old, &config, &failed)?,
             failed,
             config,
-            budgets,
+            quotas,
             cut: CancellationToken::new(),
             close: CancellationToken::new(),
             serving: Tasks::default(),
@@ -290,7 +290,7 @@ impl Gateway {
         self.shipping.running.spawn_on(current, &neighbours.back);
         self.keepers.running.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
-        self.keepers.running.spawn(refusals::count(Arc::clone(&self.budgets), self.admin.clone(), self.keepers.stop.clone()));
+        self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 
     /// The stages of one thread; only the client to providers is its own.
@@ -298,7 +298,7 @@ impl Gateway {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
             routes: Arc::clone(routes),
-            budgets: Arc::clone(&self.budgets),
+            quotas: Arc::clone(&self.quotas),
             admission: Arc::clone(&self.admin.admission),
             attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
             server: Arc::clone(&self.admin.server),

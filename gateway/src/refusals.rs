@@ -7,16 +7,16 @@ use events::Draft;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::admission::budget::Budgets;
+use crate::admission::quota::Quotas;
 
 /// How often they are recorded.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Records what was counted until `stop`, and once more then.
-pub async fn count(budgets: Arc<Budgets>, admin: Admin, stop: CancellationToken) {
+pub async fn count(quotas: Arc<Quotas>, admin: Admin, stop: CancellationToken) {
     loop {
         let goes_on = stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some();
-        for (account, refused) in budgets.skipped_refusals() {
+        for (account, refused) in quotas.skipped_refusals() {
             let draft = Draft {
                 id: admin.ids.uuid(&*admin.clock),
                 time_us: admin.clock.now_us(),

@@ -18,7 +18,7 @@ use wire::fields::quoted;
 use wire::openai::request::ChatRequest;
 use wire::openai::response::client_body;
 
-use crate::admission::budget::{Budgets, Slot};
+use crate::admission::quota::{Quotas, Slot};
 use crate::admission::{Admission, Admitted, End, Intent, Served};
 use crate::attempt::Reply;
 use crate::attempt::upstream::{Answer, Incoming, Upstream};
@@ -42,7 +42,7 @@ pub struct Stages {
     /// Which models.
     pub routes: Arc<Routes>,
     /// What one caller may take of what all share.
-    pub budgets: Arc<Budgets>,
+    pub quotas: Arc<Quotas>,
     /// With which money.
     pub admission: Arc<Admission>,
     /// By which provider.
@@ -91,7 +91,7 @@ impl Stages {
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
         let let_in = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
-        let let_in = let_in.and_then(|caller| Ok((self.budgets.request(&caller.key.account)?, caller)));
+        let let_in = let_in.and_then(|caller| Ok((self.quotas.request(&caller.key.account)?, caller)));
         let (mut slot, caller) = match let_in {
             Ok(let_in) => let_in,
             Err(error) => {
@@ -260,7 +260,7 @@ impl Stages {
             refused_at_us: now_us,
             count: None,
         };
-        if !self.budgets.refusal(&caller.key.account, refused) {
+        if !self.quotas.refusal(&caller.key.account, refused) {
             return;
         }
         let refused = refused();

@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use events::request::{Format, RequestStarted};
 use events::{Draft, Nanos, Source, SystemClock};
-use gateway::admission::purse::{Purse, Scope};
-use gateway::admission::slice::{Moment, Slice};
+use gateway::admission::budget::{Budget, Scope};
+use gateway::admission::local_lease::{LocalLease, Moment};
 use gateway::config::SpoolConfig;
 use gateway::spool::Spool;
 
-fn warm_purse() -> Purse {
-    let slice = Slice::new("lease".into(), Instant::now());
-    slice.grant(Nanos(i64::MAX / 4), Instant::now(), Duration::from_hours(1), None);
-    let purse = Purse::new(Scope { account: "acc_1".into(), key: None });
-    purse.replace(Some(Arc::new(slice)));
-    purse
+fn warm_purse() -> Budget {
+    let local_lease = LocalLease::new("lease".into(), Instant::now());
+    local_lease.grant(Nanos(i64::MAX / 4), Instant::now(), Duration::from_hours(1), None);
+    let budget = Budget::new(Scope { account: "acc_1".into(), key: None });
+    budget.replace(Some(Arc::new(local_lease)));
+    budget
 }
 
 fn holds(criterion: &mut Criterion) {
-    let purse = warm_purse();
+    let budget = warm_purse();
     criterion.bench_function("a hold is taken from a warm lease and settled", |bencher| {
         bencher.iter(|| {
-            let hold = purse.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
+            let hold = budget.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
             hold.settle(Nanos(1_000));
         });
     });
@@ -41,7 +41,7 @@ fn starts(criterion: &mut Criterion) {
         SpoolConfig::default(),
     )
     .expect("a spool");
-    let purse = warm_purse();
+    let budget = warm_purse();
     let started = RequestStarted {
         request: "gen-1767225600-000000000000000000000001".into(),
         account: "acc_00000000000000000000000000000001".into(),
@@ -67,7 +67,7 @@ fn starts(criterion: &mut Criterion) {
                 let since = Instant::now();
                 for _ in 0..portion {
                     let mut place = spool.reserve().expect("a place");
-                    let hold = purse.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
+                    let hold = budget.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
                     let position = place.start(&draft).unwrap();
                     hold.settle(Nanos(1_000));
                     spool.flush(place.end(|_| {}).max(position)).expect("written");

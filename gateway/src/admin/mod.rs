@@ -18,7 +18,7 @@ use events::{Draft, KillPoint, Payload, kill_point};
 use http::{HeaderMap, header};
 
 use crate::admission::Admission;
-use crate::admission::budget::Budgets;
+use crate::admission::quota::Quotas;
 use crate::auth::{Directory, follow};
 use crate::config::{BillingConfig, ServerConfig};
 use crate::error::GatewayError;
@@ -49,7 +49,7 @@ pub struct Admin {
     /// Whoever has it may make accounts and post credit.
     pub operator_token: Arc<str>,
     /// What one caller may take of what all share.
-    pub budgets: Arc<Budgets>,
+    pub quotas: Arc<Quotas>,
     /// Who is told of credit that came.
     pub admission: Arc<Admission>,
     /// Held while keys of an account are changed; accounts share some.

@@ -12,8 +12,8 @@ use events::{CostStatus, Draft, KillPoint, Nanos, Provenance, RequestId, Tokens,
 use pricing::ServiceTier;
 
 use super::Admission;
-use super::budget::Slot;
-use super::slice::Hold;
+use super::local_lease::Hold;
+use super::quota::Slot;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;

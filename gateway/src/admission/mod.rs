@@ -1,10 +1,10 @@
 //! Admission: no request goes on without money set aside for it and a place in the spool.
 
+pub mod quota;
+pub mod local_lease;
 pub mod budget;
-pub mod slice;
-pub mod purse;
-pub mod keeping;
-pub mod keeper;
+pub mod refill_policy;
+pub mod lease_refiller;
 pub mod admitted;
 
 use std::collections::HashMap;
@@ -26,9 +26,9 @@ use crate::metrics::Counts;
 use crate::route::Plan;
 use crate::spool::{Spool, SpoolError};
 pub use admitted::{Admitted, Charge, End, Served};
-use budget::Slot;
-pub use purse::{Purse, Scope};
-use slice::Moment;
+pub use budget::{Budget, Scope};
+use local_lease::Moment;
+use quota::Slot;
 
 /// What admits requests.
 pub struct Admission {
@@ -42,7 +42,7 @@ pub struct Admission {
     pub ids: Arc<dyn Ids>,
     /// Who lends credit.
     pub ledger: Asker,
-    /// Counts the keepers of purses.
+    /// Counts the refillers of budgets.
     pub tasks: TaskTracker,
     /// Runs them.
     pub keeps: Handle,
@@ -51,11 +51,11 @@ pub struct Admission {
     /// Counts what becomes of requests.
     pub counts: Counts,
     /// One for each account, and for each key with a limit.
-    pub purses: Arc<Mutex<Purses>>,
+    pub budgets: Arc<Mutex<Budgets>>,
 }
 
-/// The purses that are in use.
-pub type Purses = HashMap<Scope, Arc<Purse>>;
+/// The budgets that are in use.
+pub type Budgets = HashMap<Scope, Arc<Budget>>;
 
 /// What is known of a request when it asks to be admitted.
 #[derive(Debug)]
@@ -93,10 +93,10 @@ impl Admission {
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
         let mut place = self.spool.reserve().map_err(|error| refused(&error))?;
         kill_point(KillPoint::RequestReserved);
-        let purse = self.purse(intent.key);
-        let hold = match purse.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
+        let budget = self.budget(intent.key);
+        let hold = match budget.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
             Some(hold) => hold,
-            None => purse.hold(intent.plan.least(), intent.plan.most()).await?,
+            None => budget.hold(intent.plan.least(), intent.plan.most()).await?,
         };
         // It may have waited for its money: it is admitted now that it has it.
         let now_us = self.clock.now_us();
@@ -136,28 +136,28 @@ impl Admission {
 
     /// Credit has come to an account: what was denied before may be there now.
     pub fn credited(&self, account: &AccountId) {
-        let purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
-        purses.values().filter(|purse| purse.scope.account == *account).for_each(|purse| purse.forget_denial());
+        let budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.values().filter(|budget| budget.scope.account == *account).for_each(|budget| budget.forget_denial());
     }
 
-    /// The purse that pays for a key: its own when it has a limit, else its account's.
-    fn purse(&self, key: &Key) -> Arc<Purse> {
+    /// The budget that pays for a key: its own when it has a limit, else its account's.
+    fn budget(&self, key: &Key) -> Arc<Budget> {
         let scope = Scope { account: key.account.clone(), key: key.limit_nanos.map(|_| (key.hash.clone(), key.revision)) };
-        let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(purse) = purses.get(&scope) {
-            return Arc::clone(purse);
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(budget) = budgets.get(&scope) {
+            return Arc::clone(budget);
         }
-        let purse = Arc::new(Purse::new(scope.clone()));
-        purses.insert(scope, Arc::clone(&purse));
-        let keeping = keeping::Keeping::new(Arc::clone(&purse), self.spool.source.0.clone(), std::time::Instant::now());
-        let keeper = keeper::Keeper {
-            keeping,
-            purses: Arc::clone(&self.purses),
+        let budget = Arc::new(Budget::new(scope.clone()));
+        budgets.insert(scope, Arc::clone(&budget));
+        let policy = refill_policy::RefillPolicy::new(Arc::clone(&budget), self.spool.source.0.clone(), std::time::Instant::now());
+        let refiller = lease_refiller::LeaseRefiller {
+            policy,
+            budgets: Arc::clone(&self.budgets),
             ledger: self.ledger.clone(),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
         };
-        self.tasks.spawn_on(keeper.run(self.stop.clone()), &self.keeps);
-        purse
+        self.tasks.spawn_on(refiller.run(self.stop.clone()), &self.keeps);
+        budget
     }
 }

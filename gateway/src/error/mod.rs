@@ -77,10 +77,10 @@ pub enum GatewayError {
         retry_after: Option<HeaderValue>,
     },
     /// What the caller has in flight, or all have, is as much as the gateway takes.
-    #[error("{}", budget.message(*is_own))]
+    #[error("{}", quota.message(*is_own))]
     Busy {
         /// Of what.
-        budget: Budget,
+        quota: Quota,
         /// Whether it is the account's own share.
         is_own: bool,
     },
@@ -116,9 +116,9 @@ pub enum GatewayError {
     Internal,
 }
 
-/// A budget that all callers share.
+/// A quota that all callers share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Budget {
+pub enum Quota {
     /// Requests in flight.
     Requests,
     /// Bytes of the bodies of requests in flight.
@@ -129,7 +129,7 @@ pub enum Budget {
     KeyChanges,
 }
 
-impl Budget {
+impl Quota {
     /// The code in the body, and the label in metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -227,8 +227,8 @@ impl GatewayError {
                 code: error.code.as_deref().unwrap_or("upstream_overloaded").into(),
                 ..shown(StatusCode::SERVICE_UNAVAILABLE, "no_available_providers", "")
             },
-            Self::Busy { budget, is_own: true } => shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", budget.code()),
-            Self::Busy { budget, is_own: false } => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", budget.code()),
+            Self::Busy { quota, is_own: true } => shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", quota.code()),
+            Self::Busy { quota, is_own: false } => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", quota.code()),
             Self::TooManyKeys(_) => shown(StatusCode::CONFLICT, "conflict_error", "keys_per_account"),
             Self::TooLong(_) => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "request_too_long"),
             Self::Suspended => shown(StatusCode::FORBIDDEN, "permission_error", "account_suspended"),

@@ -1,4 +1,4 @@
-//! The HTTP server: accepts within its budgets, serves each connection without Nagle's delay, and drains when it must stop.
+//! The HTTP server: accepts within its quotas, serves each connection without Nagle's delay, and drains when it must stop.
 
 pub mod connection;
 pub mod open;

@@ -1,4 +1,4 @@
-//! A gateway of a simulation: the real slices, purses and keeping; a spool that keeps what a killed process had written; a clock that
+//! A gateway of a simulation: the real local leases, budgets and keeping; a spool that keeps what a killed process had written; a clock that
 //! drifts.
 
 use std::collections::BTreeMap;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use events::request::{Format, Outcome};
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Nanos, Provenance, Tokens, UnitPrices};
-use gateway::admission::keeping::{Asking, Keeping};
-use gateway::admission::purse::{Denied, Purse, Scope};
-use gateway::admission::slice::{Hold, Moment};
+use gateway::admission::budget::{Budget, Denied, Scope};
+use gateway::admission::local_lease::{Hold, Moment};
+use gateway::admission::refill_policy::{LeaseCall, RefillPolicy};
 use ledger::posting::Charge;
 use tokio::sync::oneshot::Receiver;
 
@@ -28,22 +28,22 @@ pub struct Gateway {
     pub cut_until: u64,
     /// Microseconds that its clocks gain or lose in a second.
     pub drift: i64,
-    pub keepers: Vec<Keeper>,
+    pub refillers: Vec<LeaseRefiller>,
     /// The running boot's is the last.
     pub spools: Vec<Spool>,
     pub running: BTreeMap<u64, Running>,
 }
 
-/// A purse, its keeping, and the question that is on its way.
-pub struct Keeper {
-    pub purse: Arc<Purse>,
-    pub keeping: Keeping,
-    pub asking: Option<(u64, Asking)>,
+/// A budget, its policy, and the question that is on its way.
+pub struct LeaseRefiller {
+    pub budget: Arc<Budget>,
+    pub policy: RefillPolicy,
+    pub call: Option<(u64, LeaseCall)>,
 }
 
 /// A request on its way.
 pub struct Running {
-    pub keeper: usize,
+    pub refiller: usize,
     pub least: Nanos,
     pub state: State,
 }
@@ -92,11 +92,11 @@ impl Gateway {
         self.is_up = true;
         let source = format!("/gateway/{}/{}", self.node, self.boot);
         let at = self.at(base, now);
-        self.keepers = scopes
+        self.refillers = scopes
             .iter()
             .map(|scope| {
-                let purse = Arc::new(Purse::new(scope.clone()));
-                Keeper { keeping: Keeping::new(Arc::clone(&purse), source.clone(), at.instant), purse, asking: None }
+                let budget = Arc::new(Budget::new(scope.clone()));
+                LeaseRefiller { policy: RefillPolicy::new(Arc::clone(&budget), source.clone(), at.instant), budget, call: None }
             })
             .collect();
         self.spools.push(Spool { source, open: BTreeMap::new(), usage: Vec::new(), sent: 0, watermark: 0, connection: 0, is_over: false });
@@ -106,7 +106,7 @@ impl Gateway {
     pub fn die(&mut self) {
         self.is_up = false;
         self.running.clear();
-        self.keepers.clear();
+        self.refillers.clear();
         if let Some(spool) = self.spools.last_mut() {
             for (request, start) in std::mem::take(&mut spool.open) {
                 spool.charge(request, &start, Nanos::ZERO);

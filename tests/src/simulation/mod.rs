@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ::eventlog::Checkpoint;
-use ::gateway::admission::purse::Scope;
+use ::gateway::admission::budget::Scope;
 use ::ledger::account::Account;
 use ::ledger::key::Period;
 use ::ledger::key::repo::KeyRow;
@@ -46,7 +46,7 @@ enum Action {
         boot: u32,
         request: u64,
     },
-    /// A keeper wakes; once a second by itself.
+    /// A refiller wakes; once a second by itself.
     Tick {
         node: usize,
         boot: u32,
@@ -55,21 +55,21 @@ enum Action {
     Question {
         node: usize,
         boot: u32,
-        keeper: usize,
+        refiller: usize,
         token: u64,
         ask: Box<AskLease>,
     },
     Answer {
         node: usize,
         boot: u32,
-        keeper: usize,
+        refiller: usize,
         token: u64,
         answer: Box<LeaseAnswer>,
     },
     Overdue {
         node: usize,
         boot: u32,
-        keeper: usize,
+        refiller: usize,
         token: u64,
     },
     Ship {
@@ -183,7 +183,7 @@ impl Simulation {
                 paused_until: 0,
                 cut_until: 0,
                 drift: rng.random_range(-100_000..=100_000),
-                keepers: Vec::new(),
+                refillers: Vec::new(),
                 spools: Vec::new(),
                 running: BTreeMap::new(),
             })
@@ -256,9 +256,9 @@ impl Simulation {
             Action::Arrive => self.arrive(),
             Action::Done { node, boot, request } => self.done(node, boot, request),
             Action::Tick { node, boot, again } => self.tick(node, boot, again),
-            Action::Question { node, boot, keeper, token, ask } => self.question(node, boot, keeper, token, &ask),
-            Action::Answer { node, boot, keeper, token, answer } => self.answer(node, boot, keeper, token, *answer),
-            Action::Overdue { node, boot, keeper, token } => self.overdue(node, boot, keeper, token),
+            Action::Question { node, boot, refiller, token, ask } => self.question(node, boot, refiller, token, &ask),
+            Action::Answer { node, boot, refiller, token, answer } => self.answer(node, boot, refiller, token, *answer),
+            Action::Overdue { node, boot, refiller, token } => self.overdue(node, boot, refiller, token),
             Action::Ship { node } => self.ship(node),
             Action::Read { reader } => self.read(reader),
             Action::Sweep => {

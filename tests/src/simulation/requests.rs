@@ -13,7 +13,7 @@ impl Simulation {
             self.plan(after, Action::Arrive);
         }
         let node = self.rng.random_range(0..self.gateways.len());
-        let keeper = self.rng.random_range(0..self.scopes.len());
+        let refiller = self.rng.random_range(0..self.scopes.len());
         let most = Nanos(self.rng.random_range(1..=150));
         let least = if self.rng.random_bool(0.5) { most } else { Nanos(self.rng.random_range(1..=most.0)) };
         let (base, now) = (self.base, self.now);
@@ -22,20 +22,20 @@ impl Simulation {
             return;
         }
         let at = gateway.at(base, now);
-        let purse = gateway.keepers[keeper].purse.clone();
+        let budget = gateway.refillers[refiller].budget.clone();
         let request = self.ticket;
-        if let Some(hold) = purse.hold_now(most, at) {
-            self.send(node, request, keeper, hold);
-        } else if let Ok(answered) = purse.queue(least, most, at.instant) {
-            gateway.running.insert(request, Running { keeper, least, state: State::Waits(answered) });
+        if let Some(hold) = budget.hold_now(most, at) {
+            self.send(node, request, refiller, hold);
+        } else if let Ok(answered) = budget.queue(least, most, at.instant) {
+            gateway.running.insert(request, Running { refiller, least, state: State::Waits(answered) });
             let boot = gateway.boot;
             self.plan(0, Action::Tick { node, boot, again: false });
         }
     }
 
     /// The start is recorded, then the provider is asked. The process may die in between.
-    pub(super) fn send(&mut self, node: usize, request: u64, keeper: usize, hold: ::gateway::admission::slice::Hold) {
-        let scope = self.scopes[keeper].clone();
+    pub(super) fn send(&mut self, node: usize, request: u64, refiller: usize, hold: ::gateway::admission::local_lease::Hold) {
+        let scope = self.scopes[refiller].clone();
         let (base, now) = (self.base, self.now);
         // What a request says of its time may lie on the other side of a window's turn: what it is charged must not.
         let early_us = if self.rng.random_bool(0.2) { self.rng.random_range(0..100_000_000) } else { 0 };
@@ -57,7 +57,7 @@ impl Simulation {
         assert!(*worst <= bought, "{} may spend {worst} of {bought}", scope.account);
         let gateway = &mut self.gateways[node];
         self.truth.insert(request, Truth { account: scope.account.to_string(), hold: hold.amount(), cost: None, told: false });
-        gateway.running.insert(request, Running { keeper, least: Nanos::ZERO, state: State::Asked(hold) });
+        gateway.running.insert(request, Running { refiller, least: Nanos::ZERO, state: State::Asked(hold) });
         let boot = gateway.boot;
         let after = self.delay(90 * SECOND);
         self.plan(after, Action::Done { node, boot, request });

@@ -76,7 +76,7 @@ impl Simulation {
         } else if !self.sharers[index].is_settled {
             self.settle(index);
         } else if self.sharers[index].tended + SECOND < self.now {
-            self.tend(index);
+            self.heartbeat(index);
         } else {
             self.take_batch(index);
         }
@@ -124,7 +124,7 @@ impl Simulation {
     }
 
     /// Says that it lives, and looks whether partitions should change hands.
-    fn tend(&mut self, index: usize) {
+    fn heartbeat(&mut self, index: usize) {
         let now = self.base + Duration::from_micros(self.now);
         let (database, sharer) = (&mut self.database, &mut self.sharers[index]);
         sharer.tended = self.now;

@@ -84,8 +84,8 @@ pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Resp
     let (parts, body) = request.into_parts();
     let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
     let body: CreateKeyBody = read(&parts.headers, body, &admin.server).await?;
-    admin.budgets.change_key(&caller.key.account)?;
-    let keys_max = admin.budgets.limits.keys_per_account_max;
+    admin.quotas.change_key(&caller.key.account)?;
+    let keys_max = admin.quotas.limits.keys_per_account_max;
     if admin.directory.count_of(&caller.key.account) >= keys_max {
         return Err(GatewayError::TooManyKeys(keys_max));
     }

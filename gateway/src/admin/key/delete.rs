@@ -18,7 +18,7 @@ use crate::error::GatewayError;
 pub async fn delete(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let now_us = admin.clock.now_us();
     let caller = admin.directory.identify_management(request.headers(), request.uri().query(), now_us)?;
-    admin.budgets.change_key(&caller.key.account)?;
+    admin.quotas.change_key(&caller.key.account)?;
     let deleted = |before: &events::control::Key| {
         admin.keep_a_manager(before)?;
         Ok(Change::Delete(before.clone()))

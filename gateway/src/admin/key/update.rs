@@ -46,7 +46,7 @@ pub async fn update(State(admin): State<Admin>, Path(hash): Path<String>, reques
     let (parts, body) = request.into_parts();
     let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
     let body: UpdateKeyBody = read(&parts.headers, body, &admin.server).await?;
-    admin.budgets.change_key(&caller.key.account)?;
+    admin.quotas.change_key(&caller.key.account)?;
     let change = |before: &Key| {
         let key = changed(before, body.clone())?;
         if !key.disabled || before.disabled {

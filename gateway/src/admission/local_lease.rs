@@ -23,12 +23,12 @@ impl Moment {
     }
 }
 
-/// `free` of a slice from which nothing may be taken any more.
+/// `free` of a local_lease from which nothing may be taken any more.
 const SHUT: i64 = i64::MIN / 2;
 
 /// A lease as the gateway uses it. `granted = returned + spent + free + held`.
 #[derive(Debug)]
-pub struct Slice {
+pub struct LocalLease {
     /// The lease.
     pub lease: LeaseId,
     free: AtomicI64,
@@ -46,11 +46,11 @@ pub struct Slice {
 /// Money set aside for one request.
 #[derive(Debug)]
 pub struct Hold {
-    slice: Arc<Slice>,
+    local_lease: Arc<LocalLease>,
     amount: Nanos,
 }
 
-impl Slice {
+impl LocalLease {
     /// A lease that nothing was granted to yet.
     #[must_use]
     pub fn new(lease: LeaseId, now: Instant) -> Self {
@@ -90,7 +90,7 @@ impl Slice {
             return None;
         }
         let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free >= amount.0).then_some(free - amount.0));
-        taken.ok().map(|_| Hold { slice: Arc::clone(self), amount })
+        taken.ok().map(|_| Hold { local_lease: Arc::clone(self), amount })
     }
 
     /// What is free.
@@ -151,21 +151,21 @@ impl Hold {
     /// The lease it is taken from.
     #[must_use]
     pub fn lease(&self) -> &LeaseId {
-        &self.slice.lease
+        &self.local_lease.lease
     }
 
     /// Ends the hold: `cost` of it is spent, the rest is free again.
     pub fn settle(mut self, cost: Nanos) {
-        self.slice.spent.fetch_add(cost.0, Ordering::AcqRel);
+        self.local_lease.spent.fetch_add(cost.0, Ordering::AcqRel);
         let held = std::mem::take(&mut self.amount);
-        self.slice.free.fetch_add(held.0 - cost.0, Ordering::AcqRel);
+        self.local_lease.free.fetch_add(held.0 - cost.0, Ordering::AcqRel);
     }
 }
 
 impl Drop for Hold {
     /// Nothing was spent of a hold that nobody settled: whoever waited for it left.
     fn drop(&mut self) {
-        self.slice.free.fetch_add(self.amount.0, Ordering::AcqRel);
+        self.local_lease.free.fetch_add(self.amount.0, Ordering::AcqRel);
     }
 }
 
@@ -177,56 +177,58 @@ mod tests {
         Moment { instant: Instant::now(), civil_us }
     }
 
-    fn slice(granted: i64) -> Arc<Slice> {
-        let slice = Arc::new(Slice::new("l".into(), Instant::now()));
-        slice.grant(Nanos(granted), Instant::now(), Duration::from_mins(1), None);
-        slice
+    fn local_lease(granted: i64) -> Arc<LocalLease> {
+        let local_lease = Arc::new(LocalLease::new("l".into(), Instant::now()));
+        local_lease.grant(Nanos(granted), Instant::now(), Duration::from_mins(1), None);
+        local_lease
     }
 
     #[test]
     fn racing_holds_never_take_more_than_was_granted() {
-        let slice = slice(1_000);
+        let local_lease = local_lease(1_000);
         let taken: usize = std::thread::scope(|scope| {
             let racers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| (0..1_000).filter_map(|_| slice.hold(Nanos(7), at(0))).map(|hold| hold.settle(Nanos(7))).count()))
+                .map(|_| {
+                    scope.spawn(|| (0..1_000).filter_map(|_| local_lease.hold(Nanos(7), at(0))).map(|hold| hold.settle(Nanos(7))).count())
+                })
                 .collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).sum()
         });
         assert_eq!(taken, 1_000 / 7);
-        assert_eq!((slice.spent(), slice.free(), slice.held()), (Nanos(994), Nanos(6), Nanos(0)));
+        assert_eq!((local_lease.spent(), local_lease.free(), local_lease.held()), (Nanos(994), Nanos(6), Nanos(0)));
     }
 
     #[test]
     fn a_repeated_grant_adds_nothing() {
-        let slice = slice(100);
-        slice.grant(Nanos(100), Instant::now(), Duration::from_mins(1), None);
-        assert_eq!(slice.free(), Nanos(100));
+        let local_lease = local_lease(100);
+        local_lease.grant(Nanos(100), Instant::now(), Duration::from_mins(1), None);
+        assert_eq!(local_lease.free(), Nanos(100));
     }
 
     #[test]
     fn a_shut_slice_gives_nothing_and_still_settles() {
-        let slice = slice(100);
-        let hold = slice.hold(Nanos(30), at(0)).unwrap();
-        slice.shut();
-        assert!(slice.hold(Nanos(1), at(0)).is_none());
-        assert_eq!(slice.held(), Nanos(30));
+        let local_lease = local_lease(100);
+        let hold = local_lease.hold(Nanos(30), at(0)).unwrap();
+        local_lease.shut();
+        assert!(local_lease.hold(Nanos(1), at(0)).is_none());
+        assert_eq!(local_lease.held(), Nanos(30));
         hold.settle(Nanos(10));
-        assert_eq!((slice.held(), slice.spent()), (Nanos(0), Nanos(10)));
+        assert_eq!((local_lease.held(), local_lease.spent()), (Nanos(0), Nanos(10)));
     }
 
     #[test]
     fn a_hold_that_nobody_settles_gives_its_money_back() {
-        let slice = slice(100);
-        drop(slice.hold(Nanos(30), at(0)));
-        assert_eq!((slice.free(), slice.held(), slice.spent()), (Nanos(100), Nanos(0), Nanos(0)));
+        let local_lease = local_lease(100);
+        drop(local_lease.hold(Nanos(30), at(0)));
+        assert_eq!((local_lease.free(), local_lease.held(), local_lease.spent()), (Nanos(100), Nanos(0), Nanos(0)));
     }
 
     #[test]
     fn nothing_is_taken_after_its_time_or_its_window() {
-        let slice = Arc::new(Slice::new("l".into(), Instant::now()));
-        slice.grant(Nanos(10), Instant::now(), Duration::from_secs(1), None);
-        assert!(slice.hold(Nanos(1), at(0)).is_none());
-        slice.grant(Nanos(10), Instant::now(), Duration::from_mins(1), Some(5));
-        assert!(slice.hold(Nanos(1), at(5)).is_none() && slice.hold(Nanos(1), at(4)).is_some());
+        let local_lease = Arc::new(LocalLease::new("l".into(), Instant::now()));
+        local_lease.grant(Nanos(10), Instant::now(), Duration::from_secs(1), None);
+        assert!(local_lease.hold(Nanos(1), at(0)).is_none());
+        local_lease.grant(Nanos(10), Instant::now(), Duration::from_mins(1), Some(5));
+        assert!(local_lease.hold(Nanos(1), at(5)).is_none() && local_lease.hold(Nanos(1), at(4)).is_some());
     }
 }
