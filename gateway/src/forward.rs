@@ -7,9 +7,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use events::ask::Answers;
 use events::caller::{CALLER_HEADER, Caller, InternalSecret};
 use events::clock::Clock;
+use events::rpc::Peer;
 use http::{HeaderValue, StatusCode};
 use reqwest::Url;
 use tower::ServiceExt;
@@ -33,7 +33,7 @@ pub enum Reads {
 #[derive(Clone)]
 pub struct Forward {
     /// Whose.
-    pub who: Answers,
+    pub who: Peer,
     /// Who calls.
     pub directory: Arc<Directory>,
     /// Where to.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use eventlog::{Asker, Log};
-use events::ask::ProbeWrite;
+use eventlog::{Log, rpc};
+use events::rpc::ProbeWrite;
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -26,7 +26,7 @@ const UNSHIPPED_MAX: Duration = Duration::from_mins(1);
 /// What readiness depends on.
 pub struct Health {
     log: Log,
-    ledger: Asker,
+    ledger: rpc::Client,
     spool: Arc<Spool>,
     is_open: AtomicBool,
     last: Mutex<Option<(Instant, Report)>>,
@@ -47,7 +47,7 @@ pub struct Report {
 impl Health {
     /// Not ready until [`Self::open`].
     #[must_use]
-    pub fn new(log: Log, ledger: Asker, spool: Arc<Spool>) -> Self {
+    pub fn new(log: Log, ledger: rpc::Client, spool: Arc<Spool>) -> Self {
         Self { log, ledger, spool, is_open: AtomicBool::new(false), last: Mutex::default() }
     }
 
@@ -61,7 +61,7 @@ impl Health {
         if let Some((_, report)) = last.as_ref().filter(|(at, _)| at.elapsed() < CACHED) {
             return report.clone();
         }
-        let ledger = self.ledger.ask(&ProbeWrite {}, PATIENCE).await.is_ok();
+        let ledger = self.ledger.call(&ProbeWrite {}, PATIENCE).await.is_ok();
         let spool = self.spool.reserve().is_ok();
         let unshipped = self.spool.oldest_unshipped();
         // With NATS away requests go on, and wait in the spool: that is well as long as it is short.

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use eventlog::Asker;
-use events::ask::AskQuarantine;
+use eventlog::rpc;
 use events::request::Outcome;
+use events::rpc::ListQuarantine;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -142,7 +142,7 @@ pub struct Sources {
     /// The leases.
     pub admission: Arc<Admission>,
     /// Those who read the log into tables.
-    pub readers: [Asker; 2],
+    pub readers: [rpc::Client; 2],
 }
 
 impl Metrics {
@@ -189,7 +189,7 @@ impl Metrics {
         for reader in &self.sources.readers {
             let label = ReaderLabel { reader: reader.who().as_str() };
             // A reader that does not answer has no figure, not a zero.
-            match reader.ask(&AskQuarantine { event_id: None }, PATIENCE).await {
+            match reader.call(&ListQuarantine { event_id: None }, PATIENCE).await {
                 Ok(waiting) => {
                     self.figures.quarantined.get_or_create(&label).set(count(waiting.len()));
                 }

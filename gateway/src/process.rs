@@ -6,12 +6,12 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::{Asker, Log};
+use eventlog::{Log, rpc};
 use events::Source;
-use events::ask::Answers;
 use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
+use events::rpc::Peer;
 use pricing::Catalog;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -51,10 +51,10 @@ const KEY_LOCKS: usize = 256;
 pub struct Neighbours {
     /// The log.
     pub log: Log,
-    /// Questions to the ledger.
-    pub ledger: Asker,
-    /// Questions to the projector.
-    pub projector: Asker,
+    /// Requests to the ledger.
+    pub ledger: rpc::Client,
+    /// Requests to the projector.
+    pub projector: rpc::Client,
     /// Reads of the ledger.
     pub ledger_reads: Reads,
     /// Reads of the projector.
@@ -226,7 +226,7 @@ impl Gateway {
     /// Takes connections, on one thread for each core.
     fn serve(&self, listener: TcpListener, routes: &Arc<Routes>, open: &Arc<Open>, neighbours: &Neighbours) -> Result<(), StartError> {
         let server = &self.admin.server;
-        let forward = |who: Answers, reads: &Reads| Forward {
+        let forward = |who: Peer, reads: &Reads| Forward {
             who,
             directory: Arc::clone(&self.admin.directory),
             reads: reads.clone(),
@@ -244,8 +244,8 @@ impl Gateway {
             let parts = Parts {
                 stages: Arc::new(self.stages(routes, &drains)?),
                 admin: self.admin.clone(),
-                ledger: forward(Answers::Ledger, &neighbours.ledger_reads),
-                projector: forward(Answers::Projector, &neighbours.projector_reads),
+                ledger: forward(Peer::Ledger, &neighbours.ledger_reads),
+                projector: forward(Peer::Projector, &neighbours.projector_reads),
                 health: Arc::clone(&self.health),
             };
             let (timeouts, certificate) = (Timeouts::of(server), certificate.clone());

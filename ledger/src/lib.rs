@@ -14,7 +14,7 @@ pub mod outbox;
 pub mod signing;
 pub mod quarantine;
 pub mod replay;
-pub mod answers;
+pub mod rpc;
 pub mod router;
 pub mod process;
 pub mod verify;
@@ -33,7 +33,7 @@ pub const STEPS: &[Step] = &[
 ];
 
 /// What the books say: tables, and columns that are the same in books that were made again. What a gateway says of a lease in passing
-/// is not among them, its next question says it again.
+/// is not among them, its next request says it again.
 pub const BOOKS: &[Table] = &[
     ("accounts", &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "bought_nanos"]),
     ("keys", &["hash", "account", "limit_nanos", "limit_reset", "revision"]),

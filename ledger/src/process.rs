@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answers::Answers;
 use crate::control::NoteControl;
 use crate::decide;
 use crate::lease::Terms;
 use crate::posting::PostUsage;
+use crate::rpc::RpcHandler;
 use crate::signing::{self, SigningKeyError};
 use crate::{STEPS, grant, lease, outbox, router};
 
@@ -163,10 +163,10 @@ impl Ledger {
         decide::State { terms: self.terms, ..decide::State::default() }
     }
 
-    /// Who answers questions for it.
+    /// Who answers requests for it.
     #[must_use]
-    pub fn answers(self: &Arc<Self>) -> Arc<Answers> {
-        Arc::new(Answers(Arc::clone(self)))
+    pub fn rpc_handler(self: &Arc<Self>) -> Arc<RpcHandler> {
+        Arc::new(RpcHandler(Arc::clone(self)))
     }
 
     /// Its read routes.

@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use eventlog::{Throttle, quarantine};
-use events::ask::{AskLease, DecideAnswer, DecideQuarantine};
+use events::rpc::{DecideQuarantine, DecideReply, LeaseRequest};
 use events::subject::Stream;
 
-use crate::answers::said;
 use crate::control::NoteControl;
 use crate::posting::PostUsage;
 use crate::process::Ledger;
+use crate::rpc::said;
 
 static REFUSALS: Throttle = Throttle::new();
 
-/// Refuses a question about a lease of a parked account; what it gives back at the end is always taken.
+/// Refuses a request about a lease of a parked account; what it gives back at the end is always taken.
 ///
 /// # Errors
 /// When it is parked, or the database is away: one sentence.
-pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String> {
-    if ask.closing || !said(quarantine::is_parked(&ledger.store, ask.account.as_str()).await)? {
+pub async fn refuse_parked(ledger: &Ledger, request: &LeaseRequest) -> Result<(), String> {
+    if request.closing || !said(quarantine::is_parked(&ledger.store, request.account.as_str()).await)? {
         return Ok(());
     }
-    let account = &ask.account;
+    let account = &request.account;
     if let (_, Some(unsaid)) = REFUSALS.failed() {
         tracing::error!(%account, unsaid, "account {account} gets no new leases: an event of it could not be applied; see `arouter admin quarantine list`");
     }
@@ -32,7 +32,7 @@ pub async fn refuse_parked(ledger: &Ledger, ask: &AskLease) -> Result<(), String
 ///
 /// # Errors
 /// When the database is away, or somebody else moved an account meanwhile: ask again.
-pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideAnswer, sqlx::Error> {
+pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideReply, sqlx::Error> {
     let (store, now_us) = (&ledger.store, ledger.clock.now_us());
     quarantine::decide(store, command, now_us, async |event| {
         if event.stream == Stream::Usage.name() {

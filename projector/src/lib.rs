@@ -3,7 +3,7 @@
 
 pub mod projections;
 pub mod exports;
-pub mod answers;
+pub mod rpc;
 pub mod router;
 pub mod process;
 

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answers::Answers;
 use crate::projections::arrivals::Arrivals;
 use crate::projections::generations::Generations;
 use crate::projections::keys::KeyNames;
+use crate::rpc::RpcHandler;
 use crate::{STEPS, router};
 
 /// Where the projector keeps its tables.
@@ -64,10 +64,10 @@ impl Projector {
         }
     }
 
-    /// Who answers questions for it.
+    /// Who answers requests for it.
     #[must_use]
-    pub fn answers(&self) -> Arc<Answers> {
-        Arc::new(Answers { store: self.store.clone(), clock: Arc::clone(&self.clock) })
+    pub fn rpc_handler(&self) -> Arc<RpcHandler> {
+        Arc::new(RpcHandler { store: self.store.clone(), clock: Arc::clone(&self.clock) })
     }
 
     /// Its read routes.

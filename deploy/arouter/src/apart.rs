@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use eventlog::ask::{Answerer, Signer};
-use eventlog::{Access, Asker, Log, Store};
-use events::ask::Answers;
+use eventlog::rpc::Signer;
+use eventlog::{Access, Log, Store, rpc};
 use events::caller::InternalSecret;
 use events::ids::{Ids, SystemIds};
+use events::rpc::Peer;
 use events::{Clock, SystemClock};
 use gateway::forward::Reads;
 use gateway::serve;
@@ -76,8 +76,8 @@ impl Apart {
         Signer { secret: self.secret.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) }
     }
 
-    /// Answers questions over NATS and reads over HTTP until a signal, or until the database must not be used any more.
-    async fn answer(self, to: Answers, answerer: Arc<dyn Answerer>, router: Router, listen: SocketAddr, database: &Store) -> Result<()> {
+    /// Answers requests over NATS and reads over HTTP until a signal, or until the database must not be used any more.
+    async fn serve(self, to: Peer, handler: Arc<dyn rpc::Handler>, router: Router, listen: SocketAddr, database: &Store) -> Result<()> {
         let listener =
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
         let signals = stop::Signals::listen()?;
@@ -85,8 +85,8 @@ impl Apart {
         self.tasks.spawn(serve::serve(listener, router, TIMEOUTS, self.stop.clone()));
         let (log, signer, stopped) = (self.log.clone(), self.signer(), self.stop.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = log.serve(to, answerer, signer, stopped).await {
-                tracing::error!(%error, "questions are not answered any more: {error}");
+            if let Err(error) = log.serve(to, handler, signer, stopped).await {
+                tracing::error!(%error, "requests are not answered any more: {error}");
             }
         });
         let ended = signals.wait_beside(&[database]).await;
@@ -118,7 +118,7 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
     archive::start(&apart.config.archive, &apart.log, &ledger.is_first(), &apart.clock, &apart.tasks, &apart.stop)?;
     let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
     let router = ledger.router(apart.secret.clone());
-    apart.answer(Answers::Ledger, ledger.answers(), router, listen, &ledger.store).await
+    apart.serve(Peer::Ledger, ledger.rpc_handler(), router, listen, &ledger.store).await
 }
 
 /// The projector alone.
@@ -130,7 +130,7 @@ pub async fn projector(settings: &Settings) -> Result<()> {
     projector.start(&apart.log.with_archive(apart.config.archive.open()?), &apart.tasks, &apart.stop);
     let listen = apart.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
     let router = projector.router(apart.secret.clone());
-    apart.answer(Answers::Projector, projector.answers(), router, listen, &projector.store).await
+    apart.serve(Peer::Projector, projector.rpc_handler(), router, listen, &projector.store).await
 }
 
 /// The gateway alone.
@@ -144,8 +144,8 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
     };
     let neighbours = Neighbours {
         log: apart.log.clone(),
-        ledger: Asker::remote(Answers::Ledger, &apart.log, apart.signer()),
-        projector: Asker::remote(Answers::Projector, &apart.log, apart.signer()),
+        ledger: rpc::Client::remote(Peer::Ledger, &apart.log, apart.signer()),
+        projector: rpc::Client::remote(Peer::Projector, &apart.log, apart.signer()),
         ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
         secret: apart.secret.clone(),

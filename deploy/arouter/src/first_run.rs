@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use events::ask::{CountAccounts, CreditAnswer, CreditCommand, PostCredit};
 use events::control::{Account, AccountCreated, Key, KeyCreated};
 use events::ids::{KeyKind, label};
+use events::rpc::{CountAccounts, CreditCommand, CreditReply, PostCredit};
 use events::{AccountId, KeyHash, Nanos};
-use gateway::admin::{ASK_TIMEOUT, Admin};
+use gateway::admin::{Admin, RPC_TIMEOUT};
 use serde::{Deserialize, Serialize};
 
 use crate::config::BootstrapConfig;
@@ -44,7 +44,7 @@ pub async fn bootstrap(
     let credit = Nanos::from_usd(&config.credit_usd.0).with_context(|| format!("bootstrap.credit_usd = {}", config.credit_usd.0))?;
     let (first, is_new) = match std::fs::read(&path) {
         Ok(bytes) => (serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged: delete it", path.display()))?, false),
-        Err(_) if admin.ledger.ask(&CountAccounts {}, ASK_TIMEOUT).await? > 0 => return Ok(None),
+        Err(_) if admin.ledger.call(&CountAccounts {}, RPC_TIMEOUT).await? > 0 => return Ok(None),
         Err(_) => {
             let first = FirstRun {
                 base_url: base_url.to_owned(),
@@ -67,8 +67,8 @@ pub async fn bootstrap(
     if credit > Nanos::ZERO {
         match admin.post_credit(&command).await? {
             // A conflict: the configured amount changed after the first start. What was granted stays.
-            CreditAnswer::Posted { .. } | CreditAnswer::Conflict => {}
-            CreditAnswer::UnknownAccount | CreditAnswer::Insufficient | CreditAnswer::NotRefundable => {
+            CreditReply::Posted { .. } | CreditReply::Conflict => {}
+            CreditReply::UnknownAccount | CreditReply::Insufficient | CreditReply::NotRefundable => {
                 bail!("the ledger did not take the first credit: start again")
             }
         }

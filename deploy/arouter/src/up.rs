@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use eventlog::{Access, Asker, Log, LogError};
-use events::ask::Answers;
+use eventlog::{Access, Log, LogError, rpc};
 use events::caller::InternalSecret;
 use events::ids::{Ids, SystemIds};
+use events::rpc::Peer;
 use events::{Clock, SystemClock};
 use gateway::forward::Reads;
 use gateway::{Gateway, GatewayConfig, Neighbours};
@@ -102,8 +102,8 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let (ledger, projector) = (&background.ledger, &background.projector);
     let neighbours = Neighbours {
         log: background.log.clone(),
-        ledger: Asker::local(Answers::Ledger, ledger.answers()),
-        projector: Asker::local(Answers::Projector, projector.answers()),
+        ledger: rpc::Client::local(Peer::Ledger, ledger.rpc_handler()),
+        projector: rpc::Client::local(Peer::Projector, projector.rpc_handler()),
         ledger_reads: Reads::Local(ledger.router(secret.clone())),
         projector_reads: Reads::Local(projector.router(secret.clone())),
         secret,

@@ -10,7 +10,7 @@ pub mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::{AskError, Asker, Throttle};
+use eventlog::{RpcError, Throttle, rpc};
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
@@ -25,7 +25,7 @@ use crate::error::GatewayError;
 use crate::spool::{Spool, SpoolError};
 
 /// How long the ledger may take to answer.
-pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What commands need.
 #[derive(Clone)]
@@ -35,9 +35,9 @@ pub struct Admin {
     /// Where commands become events.
     pub spool: Arc<Spool>,
     /// Money and spending.
-    pub ledger: Asker,
+    pub ledger: rpc::Client,
     /// Reports.
-    pub projector: Asker,
+    pub projector: rpc::Client,
     /// Bounds of a body.
     pub server: Arc<ServerConfig>,
     /// Fees, and how long bought credit lasts.
@@ -84,7 +84,7 @@ impl Admin {
 
     /// Whoever reads the log into tables.
     #[must_use]
-    pub const fn readers(&self) -> [&Asker; 2] {
+    pub const fn readers(&self) -> [&rpc::Client; 2] {
         [&self.ledger, &self.projector]
     }
 
@@ -104,8 +104,8 @@ fn too_large() -> GatewayError {
     GatewayError::BadRequest { message: "The change is too large to be recorded: shorten its lists and texts.".to_owned(), param: None }
 }
 
-impl From<AskError> for GatewayError {
-    fn from(error: AskError) -> Self {
+impl From<RpcError> for GatewayError {
+    fn from(error: RpcError) -> Self {
         static TROUBLES: Throttle = Throttle::new();
         if let (_, Some(unsaid)) = TROUBLES.failed() {
             tracing::warn!(%error, unsaid, "{error}");

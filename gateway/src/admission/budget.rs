@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use events::ask::Denial;
+use events::rpc::Denial;
 use events::{AccountId, KeyHash, Nanos};
 use tokio::sync::{Notify, oneshot};
 

@@ -1,9 +1,9 @@
-//! The refiller of a budget: wakes when it is low, when somebody waits and from time to time, and takes questions to the ledger.
+//! The refiller of a budget: wakes when it is low, when somebody waits and from time to time, and takes requests to the ledger.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use eventlog::{AskError, Asker, Throttle};
+use eventlog::{RpcError, Throttle, rpc};
 use events::clock::Clock;
 use events::ids::Ids;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use super::local_lease::Moment;
 use super::refill_policy::{LeaseCall, RefillPolicy, TICK};
 
 /// How long the ledger may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+const RPC_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before call a ledger again that does not answer or is behind.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -27,7 +27,7 @@ pub struct LeaseRefiller {
     /// Where the budget is found, and taken out of when nobody has used it for a while.
     pub budgets: Arc<Mutex<Budgets>>,
     /// Who lends.
-    pub ledger: Asker,
+    pub ledger: rpc::Client,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where ids of leases come from.
@@ -87,19 +87,19 @@ impl LeaseRefiller {
         self.policy.refill_for_waiters(at, || self.ids.lease(&*self.clock))
     }
 
-    /// Takes a question to the ledger; gives back whether to ask again soon.
+    /// Takes a request to the ledger; gives back whether to ask again soon.
     async fn ask(&mut self, call: LeaseCall) -> bool {
-        match self.ledger.ask(&call.question, ASK_TIMEOUT).await {
+        match self.ledger.call(&call.request, RPC_TIMEOUT).await {
             Ok(answer) => {
                 let at = self.now();
                 self.policy.answered(&call, answer, at)
             }
             Err(error) => {
                 static TROUBLES: Throttle = Throttle::new();
-                if let AskError::Refused(_, reason) = &error
+                if let RpcError::Refused(_, reason) = &error
                     && let (_, Some(unsaid)) = TROUBLES.failed()
                 {
-                    tracing::warn!(account = %call.question.account, reason, unsaid, "no lease: {reason}");
+                    tracing::warn!(account = %call.request.account, reason, unsaid, "no lease: {reason}");
                 }
                 self.policy.failed(call, Instant::now())
             }

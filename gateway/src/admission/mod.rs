@@ -10,7 +10,7 @@ pub mod admitted;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventlog::{Asker, Throttle};
+use eventlog::{Throttle, rpc};
 use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
@@ -41,7 +41,7 @@ pub struct Admission {
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
     /// Who lends credit.
-    pub ledger: Asker,
+    pub ledger: rpc::Client,
     /// Counts the refillers of budgets.
     pub tasks: TaskTracker,
     /// Runs them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding};
+use events::rpc::{Denial, LeaseReply, LeaseRequest, LeaseStanding};
 use events::{LeaseId, Nanos};
 
 use super::budget::{Budget, Denied, Waiter};
@@ -48,10 +48,10 @@ struct Usage {
     last_hold: Instant,
 }
 
-/// A question to the ledger that is on its way.
+/// A request to the ledger that is on its way.
 pub struct LeaseCall {
-    /// The question.
-    pub question: AskLease,
+    /// The request.
+    pub request: LeaseRequest,
     local_lease: Arc<LocalLease>,
     sent: Instant,
 }
@@ -138,14 +138,14 @@ impl RefillPolicy {
         self.retiring = still;
         let closing = |local_lease: Arc<LocalLease>| {
             let rest = Nanos(local_lease.granted().0 - local_lease.spent().0);
-            LeaseCall { question: self.question(&local_lease, rest, true, [Nanos::ZERO; 3]), local_lease, sent: at.instant }
+            LeaseCall { request: self.request(&local_lease, rest, true, [Nanos::ZERO; 3]), local_lease, sent: at.instant }
         };
         done.into_iter().map(closing).collect()
     }
 
     /// The ledger has answered: grants are taken, and those who wait are served or refused. Gives back whether to ask again soon.
-    pub fn answered(&mut self, call: &LeaseCall, answer: LeaseAnswer, at: Moment) -> bool {
-        if call.question.closing {
+    pub fn answered(&mut self, call: &LeaseCall, answer: LeaseReply, at: Moment) -> bool {
+        if call.request.closing {
             return false;
         }
         let (local_lease, ttl) = (&call.local_lease, Duration::from_millis(answer.ttl_ms));
@@ -173,7 +173,7 @@ impl RefillPolicy {
 
     /// The ledger has not answered. Gives back whether to ask again soon.
     pub fn failed(&mut self, call: LeaseCall, now: Instant) -> bool {
-        if call.question.closing {
+        if call.request.closing {
             self.retiring.push(call.local_lease);
             return false;
         }
@@ -230,8 +230,8 @@ impl RefillPolicy {
         self.used.spent = Nanos::ZERO;
     }
 
-    fn question(&self, local_lease: &LocalLease, returned: Nanos, closing: bool, [needed, preferred, wanted]: [Nanos; 3]) -> AskLease {
-        AskLease {
+    fn request(&self, local_lease: &LocalLease, returned: Nanos, closing: bool, [needed, preferred, wanted]: [Nanos; 3]) -> LeaseRequest {
+        LeaseRequest {
             lease: local_lease.lease.clone(),
             account: self.budget.scope.account.clone(),
             key: self.budget.scope.key.as_ref().map(|(hash, _)| hash.clone()),
@@ -247,7 +247,7 @@ impl RefillPolicy {
         }
     }
 
-    /// A question about the current local_lease, or about a new one.
+    /// A request about the current local_lease, or about a new one.
     fn ask(&mut self, least: Nanos, most: Nanos, at: Moment, new_lease: impl FnOnce() -> LeaseId) -> LeaseCall {
         let current = self.budget.local_lease().filter(|local_lease| local_lease.is_usable(at));
         if current.is_none()
@@ -257,8 +257,8 @@ impl RefillPolicy {
         }
         let local_lease = current.unwrap_or_else(|| Arc::new(LocalLease::new(new_lease(), at.instant)));
         let wanted = Nanos(self.target().saturating_add(most.0));
-        let question = self.question(&local_lease, local_lease.returned(), false, [least, most, wanted]);
-        LeaseCall { question, local_lease, sent: at.instant }
+        let request = self.request(&local_lease, local_lease.returned(), false, [least, most, wanted]);
+        LeaseCall { request, local_lease, sent: at.instant }
     }
 }
 

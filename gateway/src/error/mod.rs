@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
-use events::ask::{Answers, Denial, LimitSource};
 use events::clock::rfc3339;
+use events::rpc::{Denial, LimitSource, Peer};
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -244,10 +244,10 @@ impl GatewayError {
 
     /// A process of ours does not answer.
     #[must_use]
-    pub const fn unavailable(who: Answers) -> Self {
+    pub const fn unavailable(who: Peer) -> Self {
         match who {
-            Answers::Ledger => Self::LedgerUnavailable,
-            Answers::Projector => Self::ProjectorUnavailable,
+            Peer::Ledger => Self::LedgerUnavailable,
+            Peer::Projector => Self::ProjectorUnavailable,
         }
     }
 

@@ -7,10 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::{Asker, Log, Throttle};
-use events::ask::{AskWatermarks, CloseSource};
+use eventlog::{Log, Throttle, rpc};
 use events::clock::Clock;
 use events::ids::Ids;
+use events::rpc::{CloseSource, GetWatermarks};
 use events::subject::Stream;
 use events::{KillPoint, kill_point};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ const WATERMARKS_OFTEN: Duration = Duration::from_millis(50);
 /// How long what was recorded again may take to be synced.
 const SYNC_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an answer may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 /// When watermarks stand still for so long although everything is sent, it is sent again: something was lost on the way.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -42,9 +42,9 @@ pub struct Publisher {
     /// Where to.
     pub log: Log,
     /// The ledger, for its watermarks.
-    pub ledger: Asker,
+    pub ledger: rpc::Client,
     /// The projector, for its watermarks.
-    pub projector: Asker,
+    pub projector: rpc::Client,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
@@ -141,7 +141,7 @@ impl Publisher {
             loop {
                 let taken = watcher.watermarks().await.is_some_and(|taken| watcher.spool.is_taken_over(&taken));
                 let close = CloseSource { source: watcher.spool.source.0.clone(), last_usage };
-                if taken && watcher.ledger.ask(&close, ASK_TIMEOUT).await.unwrap_or(false) {
+                if taken && watcher.ledger.call(&close, RPC_TIMEOUT).await.unwrap_or(false) {
                     return;
                 }
                 tokio::time::sleep(RETRY).await;
@@ -172,8 +172,8 @@ impl Publisher {
     /// Up to where ledger and projector both have everything, where both need it; `None` when one does not answer.
     async fn watermarks(&self) -> Option<Sequences> {
         let source = self.spool.source.0.clone();
-        let ledger = self.ledger.ask(&AskWatermarks { source: source.clone() }, ASK_TIMEOUT).await.ok()?;
-        let projector = self.projector.ask(&AskWatermarks { source }, ASK_TIMEOUT).await.ok()?;
+        let ledger = self.ledger.call(&GetWatermarks { source: source.clone() }, RPC_TIMEOUT).await.ok()?;
+        let projector = self.projector.call(&GetWatermarks { source }, RPC_TIMEOUT).await.ok()?;
         self.spool.note_marks(marks(&ledger, &projector, &self.spool.last()));
         Some(taken_over(&ledger, &projector))
     }

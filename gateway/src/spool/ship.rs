@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eventlog::Outgoing;
-use events::ask::Watermarks;
+use events::rpc::Watermarks;
 use events::subject::Stream;
 
 use super::Spool;

@@ -1,7 +1,7 @@
 //! Credit that comes and goes other than by usage: grants, purchases, refunds and corrections, once per command id.
 
-use events::ask::{CreditAnswer, CreditCommand, PostCredit};
 use events::ledger::{CreditKind, CreditPosted, GrantTerms};
+use events::rpc::{CreditCommand, CreditReply, PostCredit};
 use events::{KillPoint, Nanos, kill_point};
 use sqlx::{Any, Row};
 
@@ -17,7 +17,7 @@ const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 ///
 /// # Errors
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
-pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer, sqlx::Error> {
+pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditReply, sqlx::Error> {
     // Alone: the same command may come to two ledgers at once.
     let mut transaction = ledger.store.begin().await?;
     let known = sqlx::query::<Any>("SELECT content_hash, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
@@ -26,17 +26,17 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditAnswer,
         .await?;
     if let Some(row) = known {
         if row.try_get::<String, _>("content_hash")? != content(command) {
-            return Ok(CreditAnswer::Conflict);
+            return Ok(CreditReply::Conflict);
         }
         let (amount_nanos, balance_nanos) = (Nanos(row.try_get("amount_nanos")?), Nanos(row.try_get("balance_after_nanos")?));
-        return Ok(CreditAnswer::Posted { transaction: command.id.clone(), amount_nanos, balance_nanos });
+        return Ok(CreditReply::Posted { transaction: command.id.clone(), amount_nanos, balance_nanos });
     }
     let mut state = ledger.state();
     state.load_account(&mut transaction, command.account.as_str()).await?;
     state.load_grants(&mut transaction, &[command.account.as_str()]).await?;
     let answer = match state.apply(&Command::Credit(command.clone()), ledger.clock.now_us()) {
         Reply::Credit(answer) => answer,
-        Reply::Lease(_) | Reply::Done => CreditAnswer::UnknownAccount,
+        Reply::Lease(_) | Reply::Done => CreditReply::UnknownAccount,
     };
     state.save(&mut transaction, ledger).await?;
     kill_point(KillPoint::CreditSaved);
@@ -83,9 +83,9 @@ fn change(command: &PostCredit, kind: CreditKind, amount: Nanos) -> Change {
 }
 
 impl decide::State {
-    pub(crate) fn credit(&mut self, command: &PostCredit, now_us: i64) -> CreditAnswer {
+    pub(crate) fn credit(&mut self, command: &PostCredit, now_us: i64) -> CreditReply {
         let id = command.account.as_str();
-        let Some(account) = self.accounts.get(id) else { return CreditAnswer::UnknownAccount };
+        let Some(account) = self.accounts.get(id) else { return CreditReply::UnknownAccount };
         let grant = |origin, amount, priority: Option<i64>, expires_at_us| Grant {
             id: command.id.clone(),
             account: id.to_owned(),
@@ -107,7 +107,7 @@ impl decide::State {
             CreditCommand::Adjust { amount_nanos } => {
                 let taken = Nanos(amount_nanos.0.saturating_neg());
                 if account.available < taken {
-                    return CreditAnswer::Insufficient;
+                    return CreditReply::Insufficient;
                 }
                 self.burn(id, taken);
                 self.changed(command, change(command, CreditKind::Adjustment, *amount_nanos), now_us)
@@ -117,7 +117,7 @@ impl decide::State {
                 let paid = grant(Origin::Bought, amount_nanos.saturating_add(*fee_nanos), None, *expires_at_us);
                 let mut answer = self.bring(command, CreditKind::Purchase, paid, now_us);
                 if *fee_nanos > Nanos::ZERO
-                    && let CreditAnswer::Posted { balance_nanos, .. } = &mut answer
+                    && let CreditReply::Posted { balance_nanos, .. } = &mut answer
                 {
                     *balance_nanos = self.take_fee(command, *fee_nanos, now_us);
                 }
@@ -128,28 +128,28 @@ impl decide::State {
     }
 
     /// Gives the unspent part of a purchase back, as far as no request holds it.
-    fn refund(&mut self, command: &PostCredit, purchase: &str, now_us: i64) -> CreditAnswer {
+    fn refund(&mut self, command: &PostCredit, purchase: &str, now_us: i64) -> CreditReply {
         let id = command.account.as_str();
         let of_purchase =
             |grant: &&Grant| grant.id == purchase && grant.origin == Origin::Bought && now_us - grant.created_at_us <= REFUND_WITHIN_US;
         let found = self.grants.get(id).is_some_and(|grants| grants.iter().find(of_purchase).is_some());
         if !found {
-            return CreditAnswer::NotRefundable;
+            return CreditReply::NotRefundable;
         }
         let available = self.accounts.get(id).map_or(Nanos::ZERO, |account| account.available);
         let taken = self.take_from_grant(id, purchase, available);
         if taken == Nanos::ZERO {
-            return CreditAnswer::NotRefundable;
+            return CreditReply::NotRefundable;
         }
         let change = Change { taken_from: Some(purchase.to_owned()), ..change(command, CreditKind::Refund, Nanos(-taken.0)) };
         self.changed(command, change, now_us)
     }
 
     /// Books credit that comes in, and keeps it as a grant.
-    fn bring(&mut self, command: &PostCredit, kind: CreditKind, grant: Grant, now_us: i64) -> CreditAnswer {
+    fn bring(&mut self, command: &PostCredit, kind: CreditKind, grant: Grant, now_us: i64) -> CreditReply {
         let terms = GrantTerms { priority: grant.priority, expires_at_us: grant.expires_at_us };
         let answer = self.changed(command, Change { grant: Some(terms), ..change(command, kind, grant.amount) }, now_us);
-        if matches!(answer, CreditAnswer::Posted { .. }) {
+        if matches!(answer, CreditReply::Posted { .. }) {
             self.add_grant(grant);
         }
         answer
@@ -171,10 +171,10 @@ impl decide::State {
         self.change_credit(id, change, now_us).unwrap_or_default()
     }
 
-    fn changed(&mut self, command: &PostCredit, change: Change, now_us: i64) -> CreditAnswer {
+    fn changed(&mut self, command: &PostCredit, change: Change, now_us: i64) -> CreditReply {
         let (transaction, amount_nanos) = (command.id.clone(), change.amount);
         self.change_credit(command.account.as_str(), change, now_us)
-            .map_or(CreditAnswer::Insufficient, |balance_nanos| CreditAnswer::Posted { transaction, amount_nanos, balance_nanos })
+            .map_or(CreditReply::Insufficient, |balance_nanos| CreditReply::Posted { transaction, amount_nanos, balance_nanos })
     }
 
     /// Changes the account's credit and books it; its grants are changed already. Gives back the balance; `None` when it cannot be.

@@ -6,8 +6,8 @@ pub mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::ask::{AskLease, CreditAnswer, LeaseAnswer, PostCredit};
 use events::ledger::{AccountPosted, CreditPosted, LeaseChanged, LeaseWindow, UsagePosted};
+use events::rpc::{CreditReply, LeaseReply, LeaseRequest, PostCredit};
 use events::{AccountId, Nanos};
 
 use crate::account::Account;
@@ -21,7 +21,7 @@ use crate::posting::Charge;
 #[derive(Debug, Clone)]
 pub enum Command {
     /// A gateway asks about a lease.
-    Lease(AskLease),
+    Lease(LeaseRequest),
     /// A request was charged.
     Charge(Box<Charge>),
     /// Credit comes or goes other than by usage; the account's grants are loaded.
@@ -38,9 +38,9 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// About a lease.
-    Lease(LeaseAnswer),
+    Lease(LeaseReply),
     /// About credit.
-    Credit(CreditAnswer),
+    Credit(CreditReply),
     /// Nothing.
     Done,
 }
@@ -143,7 +143,7 @@ impl State {
     pub fn apply(&mut self, command: &Command, now_us: i64) -> Reply {
         self.now_us = now_us;
         match command {
-            Command::Lease(ask) => Reply::Lease(self.ask(ask, now_us)),
+            Command::Lease(request) => Reply::Lease(self.lease(request, now_us)),
             Command::Charge(charge) => {
                 self.charge(charge);
                 Reply::Done

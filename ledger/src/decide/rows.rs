@@ -1,6 +1,6 @@
 //! Rows into the state, and what changed back into the database.
 
-use events::ask::AskLease;
+use events::rpc::LeaseRequest;
 use sqlx::AnyConnection;
 
 use super::{OtherLeases, State};
@@ -9,27 +9,32 @@ use crate::process::Ledger;
 use crate::{account, books, grant, key, lease, outbox};
 
 impl State {
-    /// Loads what a question about a lease concerns.
+    /// Loads what a request about a lease concerns.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn load_ask(&mut self, connection: &mut AnyConnection, ask: &AskLease, now_us: i64) -> Result<(), sqlx::Error> {
-        self.load_account(connection, ask.account.as_str()).await?;
+    pub async fn load_lease_request(
+        &mut self,
+        connection: &mut AnyConnection,
+        request: &LeaseRequest,
+        now_us: i64,
+    ) -> Result<(), sqlx::Error> {
+        self.load_account(connection, request.account.as_str()).await?;
         let mut window = None;
-        if let Some(hash) = &ask.key
-            && let Some(row) = key::repo::find(connection, hash.as_str(), ask.account.as_str()).await?
+        if let Some(hash) = &request.key
+            && let Some(row) = key::repo::find(connection, hash.as_str(), request.account.as_str()).await?
         {
             window = Some((hash.to_string(), row.period, row.period.start_us(now_us)));
             self.keys.insert(hash.to_string(), row);
         }
-        self.load_leases(connection, &[ask.lease.as_str()]).await?;
-        let of_lease = self.leases.get(ask.lease.as_str()).map_or(window, |lease| lease.window.clone());
+        self.load_leases(connection, &[request.lease.as_str()]).await?;
+        let of_lease = self.leases.get(request.lease.as_str()).map_or(window, |lease| lease.window.clone());
         if let Some(window) = &of_lease {
             self.load_window(connection, window).await?;
         }
-        let (account, lease) = (ask.account.as_str(), ask.lease.as_str());
+        let (account, lease) = (request.account.as_str(), request.lease.as_str());
         self.other_leases = OtherLeases {
-            holders: lease::repo::other_holders(connection, account, &ask.holder).await?,
+            holders: lease::repo::other_holders(connection, account, &request.holder).await?,
             unposted: lease::repo::unposted(connection, account, None, lease).await?,
             unposted_in_window: lease::repo::unposted(connection, account, of_lease.as_ref(), lease).await?,
         };

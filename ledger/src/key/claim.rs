@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::ask::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
+use events::rpc::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eventlog::store::{placeholders, portions};
 use events::Nanos;
-use events::ask::KeySpend;
 use events::control::{Key, LimitReset};
+use events::rpc::KeySpend;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};

@@ -2,7 +2,7 @@
 
 pub mod entity;
 pub mod repo;
-pub mod ask;
+pub mod grant;
 pub mod settle;
 pub mod orphans;
 pub mod terms;

@@ -1,8 +1,8 @@
 //! Events that could not be applied: they wait until an operator has them applied again, or gives them up.
 
-use events::ask::{DecideAnswer, DecideQuarantine, Decision, Quarantined};
 use events::clock::rfc3339;
 use events::envelope::RawEnvelope;
+use events::rpc::{DecideQuarantine, DecideReply, Decision, Quarantined};
 use events::subject::Stream;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, Row};
@@ -89,16 +89,16 @@ pub async fn decide(
     command: &DecideQuarantine,
     now_us: i64,
     again: impl AsyncFnOnce(&Quarantined) -> Result<Option<String>, sqlx::Error>,
-) -> Result<DecideAnswer, sqlx::Error> {
+) -> Result<DecideReply, sqlx::Error> {
     let Some(event) = list(store, Some(&command.event_id)).await?.into_iter().next() else {
-        return Ok(DecideAnswer::Unknown);
+        return Ok(DecideReply::Unknown);
     };
     if command.decision == Decision::Discard {
         discard(store, &event, now_us).await?;
-        return Ok(DecideAnswer::Done);
+        return Ok(DecideReply::Done);
     }
     let still = again(&event).await?;
-    Ok(still.map_or(DecideAnswer::Done, |reason| DecideAnswer::Rejected { reason }))
+    Ok(still.map_or(DecideReply::Done, |reason| DecideReply::Rejected { reason }))
 }
 
 /// Applies an event again, in one transaction with the decision. Gives back why it still cannot be applied, when so.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::ask::Watermarks;
+use events::rpc::Watermarks;
 use events::subject::Stream;
 use sqlx::{Any, AnyConnection, AnyPool, Row};
 

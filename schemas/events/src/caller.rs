@@ -1,4 +1,4 @@
-//! What the processes prove to each other by the secret that they share: who calls a read route, and who asks a question.
+//! What the processes prove to each other by the secret that they share: who calls a read route, and who asks a request.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

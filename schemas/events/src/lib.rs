@@ -1,4 +1,4 @@
-//! The words that the processes share: money, ids, usage, events, questions and subject names. No I/O.
+//! The words that the processes share: money, ids, usage, events, requests and subject names. No I/O.
 
 pub mod clock;
 pub mod ids;
@@ -12,7 +12,7 @@ pub mod damaged;
 pub mod control;
 pub mod ledger;
 pub mod subject;
-pub mod ask;
+pub mod rpc;
 pub mod caller;
 pub mod signature;
 pub mod schema;

@@ -34,7 +34,7 @@ pub struct Gateway {
     pub running: BTreeMap<u64, Running>,
 }
 
-/// A budget, its policy, and the question that is on its way.
+/// A budget, its policy, and the request that is on its way.
 pub struct LeaseRefiller {
     pub budget: Arc<Budget>,
     pub policy: RefillPolicy,

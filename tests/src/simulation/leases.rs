@@ -1,7 +1,7 @@
-//! Keepers and their questions, over a network that loses, delays and repeats.
+//! Keepers and their requests, over a network that loses, delays and repeats.
 
 use events::LeaseId;
-use events::ask::{AskLease, LeaseAnswer};
+use events::rpc::{LeaseReply, LeaseRequest};
 use gateway::admission::refill_policy::LeaseCall;
 use rand::RngExt;
 
@@ -25,7 +25,7 @@ impl Simulation {
             }
             refiller.policy.measure(at.instant);
             let mut closings = refiller.policy.closings(at);
-            // One question at a time: what is left is asked later.
+            // One request at a time: what is left is asked later.
             let call = closings.pop().or_else(|| {
                 let is_quiet = refiller.budget.waiting().is_empty();
                 if is_quiet { refiller.policy.tick(at) } else { refiller.policy.refill_for_waiters(at, || lease) }
@@ -35,7 +35,7 @@ impl Simulation {
             }
             if let Some(call) = call {
                 self.ticket += 1;
-                let (token, ask) = (self.ticket, call.question.clone());
+                let (token, ask) = (self.ticket, call.request.clone());
                 self.gateways[node].refillers[index].call = Some((token, call));
                 self.ask(node, boot, index, token, &ask);
             }
@@ -45,8 +45,8 @@ impl Simulation {
         }
     }
 
-    /// A question may get lost, come late, or come more than once.
-    pub(super) fn ask(&mut self, node: usize, boot: u32, refiller: usize, token: u64, ask: &AskLease) {
+    /// A request may get lost, come late, or come more than once.
+    pub(super) fn ask(&mut self, node: usize, boot: u32, refiller: usize, token: u64, ask: &LeaseRequest) {
         self.plan(3 * SECOND, Action::Overdue { node, boot, refiller, token });
         if self.gateways[node].cut_until > self.now || self.rng.random_bool(0.02) {
             return;
@@ -54,11 +54,11 @@ impl Simulation {
         let copies = if self.rng.random_bool(0.05) { 2 } else { 1 };
         for _ in 0..copies {
             let after = self.delay(5 * SECOND);
-            self.plan(after, Action::Question { node, boot, refiller, token, ask: Box::new(ask.clone()) });
+            self.plan(after, Action::Request { node, boot, refiller, token, ask: Box::new(ask.clone()) });
         }
     }
 
-    pub(super) fn question(&mut self, node: usize, boot: u32, refiller: usize, token: u64, ask: &AskLease) {
+    pub(super) fn request(&mut self, node: usize, boot: u32, refiller: usize, token: u64, ask: &LeaseRequest) {
         let now_us = EPOCH_US + i64::try_from(self.now).unwrap_or(i64::MAX);
         let answer = self.database.ask(ask, now_us);
         // Committed, and the answer may still be lost.
@@ -68,14 +68,14 @@ impl Simulation {
         }
     }
 
-    /// The question of a running boot that this is about.
+    /// The request of a running boot that this is about.
     pub(super) fn take(&mut self, node: usize, boot: u32, refiller: usize, token: u64) -> Option<LeaseCall> {
         let gateway = &mut self.gateways[node];
         let refiller = gateway.refillers.get_mut(refiller).filter(|_| gateway.boot == boot && gateway.is_up)?;
         refiller.call.take_if(|(of, _)| *of == token).map(|(_, call)| call)
     }
 
-    pub(super) fn answer(&mut self, node: usize, boot: u32, refiller: usize, token: u64, answer: LeaseAnswer) {
+    pub(super) fn answer(&mut self, node: usize, boot: u32, refiller: usize, token: u64, answer: LeaseReply) {
         if self.is_paused(node, || Action::Answer { node, boot, refiller, token, answer: Box::new(answer.clone()) }) {
             return;
         }

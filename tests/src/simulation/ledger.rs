@@ -6,7 +6,7 @@ use eventlog::Checkpoint;
 use eventlog::share::frontier::{Chain, Position};
 use eventlog::sources::Seen;
 use events::Nanos;
-use events::ask::{AskLease, LeaseAnswer};
+use events::rpc::{LeaseReply, LeaseRequest};
 use ledger::account::Account;
 use ledger::books::{Kind, Movement};
 use ledger::decide::{self, Command, Fact, OtherLeases, Reply};
@@ -45,8 +45,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Answers a question about a lease.
-    pub fn ask(&mut self, ask: &AskLease, now_us: i64) -> LeaseAnswer {
+    /// Answers a request about a lease.
+    pub fn ask(&mut self, ask: &LeaseRequest, now_us: i64) -> LeaseReply {
         let mut state = self.state_of([ask.account.as_str()], [ask.lease.as_str()]);
         state.keys = self.keys.clone();
         let window = state.leases.get(ask.lease.as_str()).map_or_else(
@@ -63,11 +63,11 @@ impl Database {
         self.commit(&state);
         match reply {
             Reply::Lease(answer) => answer,
-            Reply::Credit(_) | Reply::Done => unreachable!("a question about a lease is answered with a lease"),
+            Reply::Credit(_) | Reply::Done => unreachable!("a request about a lease is answered with a lease"),
         }
     }
 
-    fn other_leases(&self, ask: &AskLease, window: Option<&WindowId>) -> OtherLeases {
+    fn other_leases(&self, ask: &LeaseRequest, window: Option<&WindowId>) -> OtherLeases {
         let others = || self.live.values().filter(|lease| lease.account == ask.account.as_str() && lease.id != ask.lease.as_str());
         let holders: BTreeSet<&str> =
             others().filter(|lease| lease.state == State::Open && lease.holder != ask.holder).map(|lease| lease.holder.as_str()).collect();
@@ -79,7 +79,7 @@ impl Database {
     }
 
     /// Gives credit.
-    pub fn credit(&mut self, command: &events::ask::PostCredit, now_us: i64) {
+    pub fn credit(&mut self, command: &events::rpc::PostCredit, now_us: i64) {
         let mut state = self.state_of([command.account.as_str()], []);
         state.apply(&Command::Credit(command.clone()), now_us);
         self.commit(&state);
@@ -266,7 +266,7 @@ impl Database {
         assert_eq!(state.windows, self.windows, "rebuilt windows");
         let left = |grants: &BTreeMap<String, Grants>| grants.values().flat_map(|grants| grants.iter().cloned()).collect::<Vec<_>>();
         assert_eq!(left(&state.grants), left(&self.grants), "rebuilt grants");
-        // What a gateway says of itself in passing is not told: its next question says it again.
+        // What a gateway says of itself in passing is not told: its next request says it again.
         let lasting = |lease: &Lease| Lease { spent: Nanos::ZERO, expires_at_us: 0, ..lease.clone() };
         let mut leases: Vec<Lease> = self.live.values().chain(self.closed.values()).map(lasting).collect();
         leases.sort_by(|a, b| a.id.cmp(&b.id));

@@ -19,7 +19,7 @@ use ::ledger::account::Account;
 use ::ledger::key::Period;
 use ::ledger::key::repo::KeyRow;
 use events::Nanos;
-use events::ask::{AskLease, CreditCommand, LeaseAnswer, PostCredit};
+use events::rpc::{CreditCommand, LeaseReply, LeaseRequest, PostCredit};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -52,19 +52,19 @@ enum Action {
         boot: u32,
         again: bool,
     },
-    Question {
+    Request {
         node: usize,
         boot: u32,
         refiller: usize,
         token: u64,
-        ask: Box<AskLease>,
+        ask: Box<LeaseRequest>,
     },
     Answer {
         node: usize,
         boot: u32,
         refiller: usize,
         token: u64,
-        answer: Box<LeaseAnswer>,
+        answer: Box<LeaseReply>,
     },
     Overdue {
         node: usize,
@@ -256,7 +256,7 @@ impl Simulation {
             Action::Arrive => self.arrive(),
             Action::Done { node, boot, request } => self.done(node, boot, request),
             Action::Tick { node, boot, again } => self.tick(node, boot, again),
-            Action::Question { node, boot, refiller, token, ask } => self.question(node, boot, refiller, token, &ask),
+            Action::Request { node, boot, refiller, token, ask } => self.request(node, boot, refiller, token, &ask),
             Action::Answer { node, boot, refiller, token, answer } => self.answer(node, boot, refiller, token, *answer),
             Action::Overdue { node, boot, refiller, token } => self.overdue(node, boot, refiller, token),
             Action::Ship { node } => self.ship(node),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use eventlog::Outgoing;
-use events::ask::Watermarks;
 use events::envelope::RawEnvelope;
+use events::rpc::Watermarks;
 use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
 use events::{Nanos, Payload};

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use events::ask::{CreditAnswer, CreditCommand, PostCredit};
 use events::clock::parse_rfc3339;
 use events::ledger::CreditKind;
+use events::rpc::{CreditCommand, CreditReply, PostCredit};
 use events::{AccountId, Nanos};
 use http::StatusCode;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::admin::body::{read, signed_usd, wrong};
-use crate::admin::{ASK_TIMEOUT, Admin, text};
+use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::config::BillingConfig;
 use crate::error::GatewayError;
 
@@ -111,17 +111,17 @@ pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Respon
         description: body.description.map_or_else(|| Ok(body.kind.as_str().to_owned()), text::description)?,
     };
     match admin.post_credit(&command).await? {
-        CreditAnswer::Posted { transaction, amount_nanos, balance_nanos } => {
+        CreditReply::Posted { transaction, amount_nanos, balance_nanos } => {
             admin.admission.credited(&command.account);
             let data = json!({"id": format!("txn_{transaction}"), "amount": amount_nanos.to_json(), "balance": balance_nanos.to_json()});
             Ok((StatusCode::CREATED, Json(json!({"data": data}))).into_response())
         }
-        CreditAnswer::UnknownAccount => Err(GatewayError::NotFound("There is no such account.".to_owned())),
-        CreditAnswer::Insufficient => Err(wrong("amount", "the account has less available than that")),
-        CreditAnswer::NotRefundable => Err(GatewayError::Conflict(
+        CreditReply::UnknownAccount => Err(GatewayError::NotFound("There is no such account.".to_owned())),
+        CreditReply::Insufficient => Err(wrong("amount", "the account has less available than that")),
+        CreditReply::NotRefundable => Err(GatewayError::Conflict(
             "That purchase cannot be refunded: it is not one of this account, it is older than 24 hours, or all of it is spent or held by requests in flight.".to_owned(),
         )),
-        CreditAnswer::Conflict => Err(GatewayError::Conflict("That id was used before with another account, kind or amount.".to_owned())),
+        CreditReply::Conflict => Err(GatewayError::Conflict("That id was used before with another account, kind or amount.".to_owned())),
     }
 }
 
@@ -130,11 +130,11 @@ impl Admin {
     ///
     /// # Errors
     /// 503 when the ledger does not answer.
-    pub async fn post_credit(&self, command: &PostCredit) -> Result<CreditAnswer, GatewayError> {
+    pub async fn post_credit(&self, command: &PostCredit) -> Result<CreditReply, GatewayError> {
         let since = Instant::now();
         loop {
-            let answer = self.ledger.ask(command, ASK_TIMEOUT).await?;
-            let is_new = answer == CreditAnswer::UnknownAccount && self.directory.has_account(&command.account);
+            let answer = self.ledger.call(command, RPC_TIMEOUT).await?;
+            let is_new = answer == CreditReply::UnknownAccount && self.directory.has_account(&command.account);
             if !is_new || since.elapsed() > PATIENCE {
                 return Ok(answer);
             }

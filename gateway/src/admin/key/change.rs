@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use events::ask::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
 use events::control::{Key, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::rpc::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
 use events::{AccountId, KeyHash};
 use tokio::sync::MutexGuard;
 
@@ -66,7 +66,7 @@ impl Admin {
             let is_late = since.elapsed() >= PATIENCE;
             let claim = ClaimRevision { key: hash.clone(), known: before.key.revision, wins: is_late && change.wins() };
             let claimed = Instant::now();
-            let answer = match self.ledger.ask(&claim, CLAIM_PATIENCE).await {
+            let answer = match self.ledger.call(&claim, CLAIM_PATIENCE).await {
                 // A key must be revoked whatever else is away: nothing that others change of an older state comes behind this revision.
                 Err(error) if change.wins() => {
                     tracing::warn!(%error, key = %hash, "a key is switched off or deleted without the ledger's word: {error}");

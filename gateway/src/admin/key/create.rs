@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use events::ask::KeySpend;
 use events::clock::parse_rfc3339;
 use events::control::{Key, KeyCreated, LimitReset};
 use events::ids::{KeyKind, label};
+use events::rpc::KeySpend;
 use events::{AccountId, KeyHash};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

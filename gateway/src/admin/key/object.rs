@@ -1,15 +1,15 @@
 //! A key as the API shows it, and the fields that create and update share.
 
 use events::Nanos;
-use events::ask::{AskKeySpend, KeySpend};
 use events::clock::rfc3339;
 use events::control::{Key, LimitReset};
 use events::ids::KeyKind;
+use events::rpc::{GetKeySpend, KeySpend};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::admin::body::{usd, wrong};
-use crate::admin::{ASK_TIMEOUT, Admin, text};
+use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
 
 /// Entries of `allowed_models`, and bytes of each.
@@ -93,8 +93,8 @@ impl Admin {
     /// 503 when the ledger does not answer.
     pub async fn bodies(&self, keys: &[&Key]) -> Result<Vec<KeyBody>, GatewayError> {
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
-        let ask = AskKeySpend { account: first.account.clone(), keys: keys.iter().map(|key| key.hash.clone()).collect() };
-        let spending = self.ledger.ask(&ask, ASK_TIMEOUT).await?;
+        let ask = GetKeySpend { account: first.account.clone(), keys: keys.iter().map(|key| key.hash.clone()).collect() };
+        let spending = self.ledger.call(&ask, RPC_TIMEOUT).await?;
         Ok(keys.iter().map(|key| KeyBody::new(key, &spending.get(&key.hash).copied().unwrap_or_default())).collect())
     }
 }

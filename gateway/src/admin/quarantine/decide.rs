@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use events::ask::{DecideAnswer, DecideQuarantine, Decision};
+use events::rpc::{DecideQuarantine, DecideReply, Decision};
 use http::HeaderMap;
 use serde_json::json;
 
-use crate::admin::{ASK_TIMEOUT, Admin};
+use crate::admin::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
 
 /// `{data: {event_id, decision, readers}}`: `readers` are those that had set it aside. Each decides for itself; asking again is harmless.
@@ -24,10 +24,10 @@ pub async fn decide(
     let command = DecideQuarantine { event_id, decision };
     let (mut done, mut still) = (Vec::new(), Vec::new());
     for reader in admin.readers() {
-        match reader.ask(&command, ASK_TIMEOUT).await? {
-            DecideAnswer::Done => done.push(reader.who().as_str()),
-            DecideAnswer::Unknown => {}
-            DecideAnswer::Rejected { reason } => still.push(format!("the {} still cannot apply it: {reason}", reader.who())),
+        match reader.call(&command, RPC_TIMEOUT).await? {
+            DecideReply::Done => done.push(reader.who().as_str()),
+            DecideReply::Unknown => {}
+            DecideReply::Rejected { reason } => still.push(format!("the {} still cannot apply it: {reason}", reader.who())),
         }
     }
     if !still.is_empty() {

@@ -4,10 +4,10 @@ pub mod list;
 pub mod show;
 pub mod decide;
 
-use events::ask::{AskQuarantine, Quarantined};
+use events::rpc::{ListQuarantine, Quarantined};
 use serde::Serialize;
 
-use super::{ASK_TIMEOUT, Admin};
+use super::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
 
 /// An event that a reader set aside.
@@ -20,10 +20,10 @@ pub struct Waiting {
 
 /// What the readers set aside and nobody has decided about; one event with its payload when it is named.
 async fn waiting(admin: &Admin, event_id: Option<String>) -> Result<Vec<Waiting>, GatewayError> {
-    let (ask, mut waiting) = (AskQuarantine { event_id }, Vec::new());
+    let (ask, mut waiting) = (ListQuarantine { event_id }, Vec::new());
     for asker in admin.readers() {
         let reader = asker.who().as_str();
-        waiting.extend(asker.ask(&ask, ASK_TIMEOUT).await?.into_iter().map(|event| Waiting { reader, event }));
+        waiting.extend(asker.call(&ask, RPC_TIMEOUT).await?.into_iter().map(|event| Waiting { reader, event }));
     }
     Ok(waiting)
 }

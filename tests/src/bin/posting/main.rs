@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventlog::append::Outgoing;
-use eventlog::ask::Answerer;
 use eventlog::digest::digest;
+use eventlog::rpc::Handler;
 use eventlog::{Access, Log, Store};
-use events::ask::{AskLease, CreditCommand, LeaseAnswer, PostCredit, Question};
 use events::clock::SystemClock;
 use events::control::{Account, AccountCreated};
 use events::ids::{Ids, SystemIds};
 use events::request::{Format, Outcome};
+use events::rpc::{CreditCommand, LeaseReply, LeaseRequest, PostCredit, Request};
 use events::subject::{Stream, subject};
 use events::usage_recorded::UsageRecorded;
 use events::{Clock, CostStatus, Draft, Nanos, Provenance, Source, Tokens, UnitPrices};
@@ -228,7 +228,7 @@ async fn lend(ledger: &Arc<Ledger>, of: u64, amount_nanos: Nanos) {
     let command =
         PostCredit { id: format!("credit-{of}"), account: account(of).as_str().into(), command: grant, description: String::new() };
     ledger::credit::post(ledger, &command).await.expect("credit");
-    let ask = AskLease {
+    let ask = LeaseRequest {
         lease: lease(of).as_str().into(),
         account: account(of).as_str().into(),
         key: None,
@@ -242,8 +242,8 @@ async fn lend(ledger: &Arc<Ledger>, of: u64, amount_nanos: Nanos) {
         spent_nanos: Nanos::ZERO,
         closing: false,
     };
-    let question = serde_json::to_vec(&ask).expect("a question");
-    let answer = ledger.answers().answer(AskLease::NAME, &question).await.expect("an answer");
-    let answer: LeaseAnswer = serde_json::from_str(answer.get()).expect("a lease");
+    let request = serde_json::to_vec(&ask).expect("a request");
+    let answer = ledger.rpc_handler().handle(LeaseRequest::NAME, &request).await.expect("an answer");
+    let answer: LeaseReply = serde_json::from_str(answer.get()).expect("a lease");
     assert_eq!(answer.granted_nanos, amount_nanos);
 }

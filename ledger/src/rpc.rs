@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use eventlog::Throttle;
-use eventlog::ask::{Answerer, Answering, answer};
-use events::ask::{
-    AskKeySpend, AskLease, AskQuarantine, AskWatermarks, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, PostCredit,
-    ProbeWrite, Question,
+use eventlog::rpc::{Handler, HandlerFuture, handle};
+use events::rpc::{
+    ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetWatermarks, LeaseRequest, ListQuarantine, PostCredit,
+    ProbeWrite, Request,
 };
 use sqlx::{Any, Row};
 
@@ -18,50 +18,54 @@ use crate::{credit, key, lease, quarantine};
 const TRIES: u32 = 5;
 
 /// Answers for the ledger.
-pub struct Answers(pub Arc<Ledger>);
+pub struct RpcHandler(pub Arc<Ledger>);
 
-impl Answerer for Answers {
-    fn answer<'a>(&'a self, name: &'a str, question: &'a [u8]) -> Answering<'a> {
+impl Handler for RpcHandler {
+    fn handle<'a>(&'a self, name: &'a str, request: &'a [u8]) -> HandlerFuture<'a> {
         let ledger = &*self.0;
         Box::pin(async move {
             match name {
-                AskLease::NAME => {
-                    answer(question, async |ask: AskLease| {
-                        quarantine::refuse_parked(ledger, &ask).await?;
-                        again(|| lease::ask::ask(ledger, &ask)).await
+                LeaseRequest::NAME => {
+                    handle(request, async |request: LeaseRequest| {
+                        quarantine::refuse_parked(ledger, &request).await?;
+                        again(|| lease::grant::grant(ledger, &request)).await
                     })
                     .await
                 }
-                AskQuarantine::NAME => {
-                    answer(question, async |ask: AskQuarantine| {
-                        said(eventlog::quarantine::list(&ledger.store, ask.event_id.as_deref()).await)
+                ListQuarantine::NAME => {
+                    handle(request, async |request: ListQuarantine| {
+                        said(eventlog::quarantine::list(&ledger.store, request.event_id.as_deref()).await)
                     })
                     .await
                 }
                 DecideQuarantine::NAME => {
-                    answer(question, async |command: DecideQuarantine| again(|| quarantine::decide(&self.0, &command)).await).await
+                    handle(request, async |command: DecideQuarantine| again(|| quarantine::decide(&self.0, &command)).await).await
                 }
-                PostCredit::NAME => answer(question, async |command: PostCredit| again(|| credit::post(ledger, &command)).await).await,
+                PostCredit::NAME => handle(request, async |command: PostCredit| again(|| credit::post(ledger, &command)).await).await,
                 CloseSource::NAME => {
-                    answer(question, async |ask: CloseSource| {
-                        again(|| lease::settle::close_source(ledger, &ask.source, ask.last_usage)).await
+                    handle(request, async |request: CloseSource| {
+                        again(|| lease::settle::close_source(ledger, &request.source, request.last_usage)).await
                     })
                     .await
                 }
-                AskKeySpend::NAME => {
-                    answer(question, async |ask: AskKeySpend| {
-                        said(key::repo::spending(&ledger.store.reads, &ask.keys, ledger.clock.now_us()).await)
+                GetKeySpend::NAME => {
+                    handle(request, async |request: GetKeySpend| {
+                        said(key::repo::spending(&ledger.store.reads, &request.keys, ledger.clock.now_us()).await)
                     })
                     .await
                 }
-                AskWatermarks::NAME => {
-                    answer(question, async |ask: AskWatermarks| said(eventlog::sources::watermarks(&ledger.store.reads, &ask.source).await))
-                        .await
+                GetWatermarks::NAME => {
+                    handle(request, async |request: GetWatermarks| {
+                        said(eventlog::sources::watermarks(&ledger.store.reads, &request.source).await)
+                    })
+                    .await
                 }
-                ClaimRevision::NAME => answer(question, async |ask: ClaimRevision| again(|| key::claim::claim(ledger, &ask)).await).await,
-                ProbeWrite::NAME => answer(question, async |_: ProbeWrite| said(probe(ledger).await)).await,
-                CountAccounts::NAME => answer(question, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
-                other => Err(format!("no such question: {other}")),
+                ClaimRevision::NAME => {
+                    handle(request, async |request: ClaimRevision| again(|| key::claim::claim(ledger, &request)).await).await
+                }
+                ProbeWrite::NAME => handle(request, async |_: ProbeWrite| said(probe(ledger).await)).await,
+                CountAccounts::NAME => handle(request, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
+                other => Err(format!("no such request: {other}")),
             }
         })
     }

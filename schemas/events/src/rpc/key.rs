@@ -1,17 +1,17 @@
-//! Questions about keys: what they have spent, and whose change of one comes next.
+//! Requests about keys: what they have spent, and whose change of one comes next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Question;
+use super::Request;
 use crate::ids::{AccountId, KeyHash};
 use crate::money::Nanos;
 
 /// What keys of one account have spent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskKeySpend {
+pub struct GetKeySpend {
     /// The account.
     pub account: AccountId,
     /// Its keys.
@@ -31,9 +31,9 @@ pub struct KeySpend {
     pub monthly: Nanos,
 }
 
-impl Question for AskKeySpend {
+impl Request for GetKeySpend {
     const NAME: &'static str = "key_spend";
-    type Answer = BTreeMap<KeyHash, KeySpend>;
+    type Reply = BTreeMap<KeyHash, KeySpend>;
 }
 
 /// Claims the next revision of a key, so that of two changes that were made of the same state only one counts.
@@ -63,7 +63,7 @@ pub enum RevisionClaim {
 /// How long a claimed revision may wait to be recorded.
 pub const CLAIM_LASTS: Duration = Duration::from_secs(5);
 
-impl Question for ClaimRevision {
+impl Request for ClaimRevision {
     const NAME: &'static str = "claim_revision";
-    type Answer = RevisionClaim;
+    type Reply = RevisionClaim;
 }

@@ -1,6 +1,6 @@
-//! A gateway's question about a lease: give back, extend, renew, close — in one transaction.
+//! A gateway's request about a lease: give back, extend, renew, close — in one transaction.
 
-use events::ask::{AskLease, Denial, LeaseAnswer, LeaseStanding, LimitSource};
+use events::rpc::{Denial, LeaseReply, LeaseRequest, LeaseStanding, LimitSource};
 use events::{KillPoint, Nanos, kill_point};
 
 use super::{Lease, State};
@@ -18,16 +18,16 @@ struct KeyBound {
     ends_at_us: Option<i64>,
 }
 
-/// Answers the question.
+/// Answers the request.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved the account meanwhile: ask again.
-pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::Error> {
+/// When the database is away, or somebody else moved the account meanwhile: call again.
+pub async fn grant(ledger: &Ledger, request: &LeaseRequest) -> Result<LeaseReply, sqlx::Error> {
     let mut transaction = ledger.store.begin_beside().await?;
     let now_us = ledger.clock.now_us();
     let mut state = ledger.state();
-    state.load_ask(&mut transaction, ask, now_us).await?;
-    let answer = match state.apply(&Command::Lease(ask.clone()), now_us) {
+    state.load_lease_request(&mut transaction, request, now_us).await?;
+    let answer = match state.apply(&Command::Lease(request.clone()), now_us) {
         Reply::Lease(answer) => answer,
         Reply::Credit(_) | Reply::Done => without(LeaseStanding::Gone),
     };
@@ -39,57 +39,57 @@ pub async fn ask(ledger: &Ledger, ask: &AskLease) -> Result<LeaseAnswer, sqlx::E
 }
 
 impl decide::State {
-    pub(crate) fn ask(&mut self, ask: &AskLease, now_us: i64) -> LeaseAnswer {
-        let Some(account) = self.accounts.get(ask.account.as_str()) else {
+    pub(crate) fn lease(&mut self, request: &LeaseRequest, now_us: i64) -> LeaseReply {
+        let Some(account) = self.accounts.get(request.account.as_str()) else {
             return without(LeaseStanding::Behind);
         };
         let account_id = account.id.clone();
-        let window_now = match &ask.key {
+        let window_now = match &request.key {
             None => None,
             Some(hash) => match self.keys.get(hash.as_str()) {
-                Some(row) if row.revision >= ask.key_revision => Some((hash.to_string(), row.period, row.period.start_us(now_us))),
+                Some(row) if row.revision >= request.key_revision => Some((hash.to_string(), row.period, row.period.start_us(now_us))),
                 Some(_) | None => return without(LeaseStanding::Behind),
             },
         };
-        let mut lease = match self.leases.get(ask.lease.as_str()) {
-            Some(lease) if lease.state == State::Closed || (lease.state == State::Frozen && !ask.closing) => return self.gone(lease),
-            Some(lease) if lease.holder != ask.holder || lease.account != account_id => return without(LeaseStanding::Gone),
+        let mut lease = match self.leases.get(request.lease.as_str()) {
+            Some(lease) if lease.state == State::Closed || (lease.state == State::Frozen && !request.closing) => return self.gone(lease),
+            Some(lease) if lease.holder != request.holder || lease.account != account_id => return without(LeaseStanding::Gone),
             Some(lease) => lease.clone(),
-            None if ask.closing => return without(LeaseStanding::Gone),
-            None => Lease::new(ask.lease.as_str(), &account_id, window_now.clone(), &ask.holder),
+            None if request.closing => return without(LeaseStanding::Gone),
+            None => Lease::new(request.lease.as_str(), &account_id, window_now.clone(), &request.holder),
         };
         lease.expires_at_us = now_us + self.terms.ttl_us();
-        lease.spent = lease.spent.max(ask.spent_nanos);
-        let back = lease.give_back(ask.returned_nanos);
-        if ask.closing {
+        lease.spent = lease.spent.max(request.spent_nanos);
+        let back = lease.give_back(request.returned_nanos);
+        if request.closing {
             lease.stop();
         }
         self.move_to_lease(&lease, Nanos(-back.0), now_us);
         // Where the window turned, or the key's limit came, went or changed its period, another lease counts against the right window.
-        if ask.closing || lease.window != window_now {
+        if request.closing || lease.window != window_now {
             let answer = self.gone(&lease);
             self.put_lease(lease);
             return answer;
         }
-        self.grant(ask, lease, now_us)
+        self.grant(request, lease, now_us)
     }
 
     /// Lends what is asked for, as far as account and key allow.
-    fn grant(&mut self, ask: &AskLease, mut lease: Lease, now_us: i64) -> LeaseAnswer {
+    fn grant(&mut self, request: &LeaseRequest, mut lease: Lease, now_us: i64) -> LeaseReply {
         let bound = self.bound(&lease);
         let Some(account) = self.accounts.get(&lease.account) else { return without(LeaseStanding::Behind) };
-        let amount = decide(account, bound, self.other_leases.holders + 1, ask);
+        let amount = grant_amount(account, bound, self.other_leases.holders + 1, request);
         let denial = amount.is_none().then(|| {
             let own = lease.unposted();
             let bound = bound.map(|bound| bound.after(self.other_leases.unposted_in_window.saturating_add(own)));
-            denial(&account.after(self.other_leases.unposted.saturating_add(own)), bound, ask.needed_nanos)
+            denial(&account.after(self.other_leases.unposted.saturating_add(own)), bound, request.needed_nanos)
         });
         let amount = amount.unwrap_or_default();
         if amount > Nanos::ZERO {
             lease.granted = lease.granted.saturating_add(amount);
             self.move_to_lease(&lease, amount, now_us);
         }
-        let answer = LeaseAnswer {
+        let answer = LeaseReply {
             granted_nanos: lease.granted,
             ttl_ms: u64::from(self.terms.ttl_seconds) * 1_000,
             window_ends_at_us: bound.and_then(|bound| bound.ends_at_us),
@@ -111,25 +111,25 @@ impl decide::State {
         self.accounts.get(&lease.account).map_or(Nanos::ZERO, |account| account.available)
     }
 
-    fn gone(&self, lease: &Lease) -> LeaseAnswer {
-        LeaseAnswer { granted_nanos: lease.granted, available_nanos: self.available(lease), ..without(LeaseStanding::Gone) }
+    fn gone(&self, lease: &Lease) -> LeaseReply {
+        LeaseReply { granted_nanos: lease.granted, available_nanos: self.available(lease), ..without(LeaseStanding::Gone) }
     }
 }
 
 /// How much to lend; `None` when not even the least is there. Whoever waits gets what they asked for in full if it is there, else all that is left if that is enough to go on;
 /// headroom beyond that is at most half of an equal share, so that no gateway sits on the last of the credit.
-fn decide(account: &Account, bound: Option<KeyBound>, holders: i64, ask: &AskLease) -> Option<Nanos> {
+fn grant_amount(account: &Account, bound: Option<KeyBound>, holders: i64, request: &LeaseRequest) -> Option<Nanos> {
     let used = |window: Window| window.spent.saturating_add(window.held);
     let room =
         bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
-    let missing = |amount: Nanos| amount.saturating_sub(ask.free_nanos).max(Nanos::ZERO);
-    let needed = missing(ask.needed_nanos);
+    let missing = |amount: Nanos| amount.saturating_sub(request.free_nanos).max(Nanos::ZERO);
+    let needed = missing(request.needed_nanos);
     if room < needed {
         return None;
     }
     let share = Nanos(room.0 / (2 * holders));
-    let headroom = missing(ask.wanted_nanos).min(share);
-    Some(missing(ask.preferred_nanos).max(headroom).max(needed).min(room))
+    let headroom = missing(request.wanted_nanos).min(share);
+    Some(missing(request.preferred_nanos).max(headroom).max(needed).min(room))
 }
 
 impl KeyBound {
@@ -164,8 +164,8 @@ fn window_end(window: &WindowId) -> Option<i64> {
     period.end_us(*starts)
 }
 
-const fn without(standing: LeaseStanding) -> LeaseAnswer {
-    LeaseAnswer { granted_nanos: Nanos::ZERO, ttl_ms: 0, window_ends_at_us: None, available_nanos: Nanos::ZERO, standing }
+const fn without(standing: LeaseStanding) -> LeaseReply {
+    LeaseReply { granted_nanos: Nanos::ZERO, ttl_ms: 0, window_ends_at_us: None, available_nanos: Nanos::ZERO, standing }
 }
 
 #[cfg(test)]
@@ -183,8 +183,8 @@ mod tests {
         }
     }
 
-    fn ask(needed: i64, preferred: i64, wanted: i64) -> AskLease {
-        AskLease {
+    fn request(needed: i64, preferred: i64, wanted: i64) -> LeaseRequest {
+        LeaseRequest {
             lease: "l".into(),
             account: "a".into(),
             key: None,
@@ -202,15 +202,15 @@ mod tests {
 
     #[test]
     fn headroom_is_half_an_equal_share_and_a_waiting_request_comes_first() {
-        assert_eq!(decide(&account(100, 0), None, 1, &ask(1, 1, 1_000)), Some(Nanos(50)));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 1, 1_000)), Some(Nanos(10)));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 80, 1_000)), Some(Nanos(80)));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(1, 800, 1_000)), Some(Nanos(100)));
-        assert_eq!(decide(&account(100, 0), None, 5, &ask(0, 0, 0)), Some(Nanos(0)));
-        assert_eq!(decide(&account(10, 0), None, 1, &ask(11, 11, 0)), None);
-        assert_eq!(decide(&account(10, 5), None, 1, &AskLease { free_nanos: Nanos(5), ..ask(11, 12, 0) }), Some(Nanos(7)));
-        assert_eq!(decide(&account(100, 0), bound(45, 0), 1, &ask(6, 6, 0)), None);
-        assert_eq!(decide(&account(100, 0), bound(40, 5), 1, &ask(5, 100, 0)), Some(Nanos(5)));
+        assert_eq!(grant_amount(&account(100, 0), None, 1, &request(1, 1, 1_000)), Some(Nanos(50)));
+        assert_eq!(grant_amount(&account(100, 0), None, 5, &request(1, 1, 1_000)), Some(Nanos(10)));
+        assert_eq!(grant_amount(&account(100, 0), None, 5, &request(1, 80, 1_000)), Some(Nanos(80)));
+        assert_eq!(grant_amount(&account(100, 0), None, 5, &request(1, 800, 1_000)), Some(Nanos(100)));
+        assert_eq!(grant_amount(&account(100, 0), None, 5, &request(0, 0, 0)), Some(Nanos(0)));
+        assert_eq!(grant_amount(&account(10, 0), None, 1, &request(11, 11, 0)), None);
+        assert_eq!(grant_amount(&account(10, 5), None, 1, &LeaseRequest { free_nanos: Nanos(5), ..request(11, 12, 0) }), Some(Nanos(7)));
+        assert_eq!(grant_amount(&account(100, 0), bound(45, 0), 1, &request(6, 6, 0)), None);
+        assert_eq!(grant_amount(&account(100, 0), bound(40, 5), 1, &request(5, 100, 0)), Some(Nanos(5)));
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands where a key may have no limit")]

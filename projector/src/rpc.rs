@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use eventlog::ask::{Answerer, Answering, answer};
+use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::{Store, Throttle, quarantine};
 use events::Clock;
-use events::ask::{AskQuarantine, AskWatermarks, DecideAnswer, DecideQuarantine, Question};
+use events::rpc::{DecideQuarantine, DecideReply, GetWatermarks, ListQuarantine, Request};
 use events::subject::Stream;
 
 use crate::projections::arrivals::Arrivals;
@@ -13,33 +13,36 @@ use crate::projections::generations::Generations;
 use crate::projections::keys::KeyNames;
 
 /// Answers for the projector.
-pub struct Answers {
+pub struct RpcHandler {
     /// Its database.
     pub store: Store,
     /// The time, for decisions.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Answerer for Answers {
-    fn answer<'a>(&'a self, name: &'a str, question: &'a [u8]) -> Answering<'a> {
+impl Handler for RpcHandler {
+    fn handle<'a>(&'a self, name: &'a str, request: &'a [u8]) -> HandlerFuture<'a> {
         Box::pin(async move {
             match name {
-                AskWatermarks::NAME => {
-                    answer(question, async |ask: AskWatermarks| said(eventlog::sources::watermarks(&self.store.reads, &ask.source).await))
+                GetWatermarks::NAME => {
+                    handle(request, async |request: GetWatermarks| {
+                        said(eventlog::sources::watermarks(&self.store.reads, &request.source).await)
+                    })
+                    .await
+                }
+                ListQuarantine::NAME => {
+                    handle(request, async |request: ListQuarantine| said(quarantine::list(&self.store, request.event_id.as_deref()).await))
                         .await
                 }
-                AskQuarantine::NAME => {
-                    answer(question, async |ask: AskQuarantine| said(quarantine::list(&self.store, ask.event_id.as_deref()).await)).await
-                }
-                DecideQuarantine::NAME => answer(question, async |command: DecideQuarantine| said(self.decide(&command).await)).await,
-                other => Err(format!("no such question: {other}")),
+                DecideQuarantine::NAME => handle(request, async |command: DecideQuarantine| said(self.decide(&command).await)).await,
+                other => Err(format!("no such request: {other}")),
             }
         })
     }
 }
 
-impl Answers {
-    async fn decide(&self, command: &DecideQuarantine) -> Result<DecideAnswer, sqlx::Error> {
+impl RpcHandler {
+    async fn decide(&self, command: &DecideQuarantine) -> Result<DecideReply, sqlx::Error> {
         let (store, now_us) = (&self.store, self.clock.now_us());
         quarantine::decide(store, command, now_us, async |event| {
             if event.stream == Stream::Usage.name() {

@@ -1,4 +1,4 @@
-//! Questions between processes and their answers: leases, credit, spending, watermarks.
+//! Requests between processes and their answers: leases, credit, spending, watermarks.
 
 pub mod key;
 
@@ -11,26 +11,26 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, KeyHash, LeaseId};
 use crate::money::Nanos;
 use crate::subject::Stream;
-pub use key::{AskKeySpend, CLAIM_LASTS, ClaimRevision, KeySpend, RevisionClaim};
+pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, RevisionClaim};
 
-/// A question: by which name it is asked, and what the answer is.
-pub trait Question: Serialize + DeserializeOwned + Send {
+/// A request: by which name it is asked, and what the answer is.
+pub trait Request: Serialize + DeserializeOwned + Send {
     /// The last part of the subject it is asked on.
     const NAME: &'static str;
     /// The answer.
-    type Answer: Serialize + DeserializeOwned + Send;
+    type Reply: Serialize + DeserializeOwned + Send;
 }
 
-/// Who answers questions.
+/// Who answers requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
+pub enum Peer {
     /// The ledger process.
     Ledger,
     /// The projector process.
     Projector,
 }
 
-impl Answers {
+impl Peer {
     /// The word in subjects.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -41,15 +41,15 @@ impl Answers {
     }
 }
 
-impl fmt::Display for Answers {
+impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
     }
 }
 
-/// Opens, extends, renews, shrinks or closes a lease. States totals, so that a repeated or late question does no harm.
+/// Opens, extends, renews, shrinks or closes a lease. States totals, so that a repeated or late request does no harm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskLease {
+pub struct LeaseRequest {
     /// The lease; made by the gateway.
     pub lease: LeaseId,
     /// Whose credit.
@@ -76,12 +76,12 @@ pub struct AskLease {
     pub closing: bool,
 }
 
-/// The state of a lease after the question.
+/// The state of a lease after the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseAnswer {
+pub struct LeaseReply {
     /// All that was ever granted to this lease, nano-USD.
     pub granted_nanos: Nanos,
-    /// How long it may be used, counted from the moment the question was sent.
+    /// How long it may be used, counted from the moment the request was sent.
     pub ttl_ms: u64,
     /// When the key's window ends, microseconds since 1970; no hold is taken from this lease after it.
     pub window_ends_at_us: Option<i64>,
@@ -152,9 +152,9 @@ impl LimitSource {
     }
 }
 
-impl Question for AskLease {
+impl Request for LeaseRequest {
     const NAME: &'static str = "lease";
-    type Answer = LeaseAnswer;
+    type Reply = LeaseReply;
 }
 
 /// Says that a source will never record usage again beyond a sequence: what its leases still hold after that goes back.
@@ -166,10 +166,10 @@ pub struct CloseSource {
     pub last_usage: u64,
 }
 
-impl Question for CloseSource {
+impl Request for CloseSource {
     const NAME: &'static str = "close_source";
     /// Whether everything is posted and given back; ask again when not.
-    type Answer = bool;
+    type Reply = bool;
 }
 
 /// Posts credit once per id.
@@ -225,7 +225,7 @@ pub enum CreditCommand {
 /// What became of a credit command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
-pub enum CreditAnswer {
+pub enum CreditReply {
     /// Applied, now or before.
     Posted {
         /// The transaction's id.
@@ -245,28 +245,28 @@ pub enum CreditAnswer {
     Conflict,
 }
 
-impl Question for PostCredit {
+impl Request for PostCredit {
     const NAME: &'static str = "credit";
-    type Answer = CreditAnswer;
+    type Reply = CreditReply;
 }
 
 /// Asks whether a reader's database takes writes now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeWrite {}
 
-impl Question for ProbeWrite {
+impl Request for ProbeWrite {
     const NAME: &'static str = "probe_write";
     /// True; a database that takes none gives no answer.
-    type Answer = bool;
+    type Reply = bool;
 }
 
 /// How many accounts there are; zero means a first start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountAccounts {}
 
-impl Question for CountAccounts {
+impl Request for CountAccounts {
     const NAME: &'static str = "count_accounts";
-    type Answer = u64;
+    type Reply = u64;
 }
 
 /// Up to where a reader has everything of one source.
@@ -274,14 +274,14 @@ pub type Watermarks = BTreeMap<Stream, u64>;
 
 /// Asks a reader for its watermarks of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskWatermarks {
+pub struct GetWatermarks {
     /// The source.
     pub source: String,
 }
 
-impl Question for AskWatermarks {
+impl Request for GetWatermarks {
     const NAME: &'static str = "watermarks";
-    type Answer = Watermarks;
+    type Reply = Watermarks;
 }
 
 /// An event that could not be applied.
@@ -306,14 +306,14 @@ pub struct Quarantined {
 
 /// Asks a reader for the events that it could not apply and nobody has decided about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskQuarantine {
+pub struct ListQuarantine {
     /// One of them, with its payload.
     pub event_id: Option<String>,
 }
 
-impl Question for AskQuarantine {
+impl Request for ListQuarantine {
     const NAME: &'static str = "quarantine";
-    type Answer = Vec<Quarantined>;
+    type Reply = Vec<Quarantined>;
 }
 
 /// What to do with an event that was set aside.
@@ -349,7 +349,7 @@ pub struct DecideQuarantine {
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
-pub enum DecideAnswer {
+pub enum DecideReply {
     /// Applied, or given up.
     Done,
     /// No such event waits.
@@ -361,7 +361,7 @@ pub enum DecideAnswer {
     },
 }
 
-impl Question for DecideQuarantine {
+impl Request for DecideQuarantine {
     const NAME: &'static str = "decide_quarantine";
-    type Answer = DecideAnswer;
+    type Reply = DecideReply;
 }
