@@ -83,8 +83,8 @@ impl Workers {
                 }
             };
             let Some(entry) = open.enter(address.ip()) else {
-                let told = stream.try_write(FULL);
-                tracing::debug!(told = told.is_ok(), "a connection is refused: all that may be are in use");
+                let written = stream.try_write(FULL);
+                tracing::debug!(written = written.is_ok(), "a connection is refused: all that may be are in use");
                 continue;
             };
             match (stream.into_std(), turn.next()) {

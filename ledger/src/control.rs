@@ -20,7 +20,7 @@ impl Fold for NoteControl {
                     account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
                 }
                 Ok(Change::Key(key)) => key::repo::upsert(connection, &key).await?,
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
             }
         }
         Ok(rejected)

@@ -127,7 +127,7 @@ async fn insert(connection: &mut AnyConnection, messages: &[(u64, Message)]) -> 
 /// # Errors
 /// When the database is away.
 pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
-    let mut transaction = ledger.store.begin_beside().await?;
+    let mut transaction = ledger.store.begin_shared().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET node = $1 WHERE one = 1 AND written = 0")
         .bind(source.trim_start_matches("/ledger/").to_owned())
         .execute(&mut *transaction)
@@ -165,12 +165,12 @@ pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, 
     row.map(|row| row.try_get("event_id")).transpose()
 }
 
-/// The first place at which the books have another event than is told, by place and id.
+/// The first place at which the books have another event than is published, by place and id.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn differs(ledger: &Ledger, told: &BTreeMap<u64, String>) -> Result<Option<u64>, sqlx::Error> {
-    let (Some((first, _)), Some((last, _))) = (told.first_key_value(), told.last_key_value()) else { return Ok(None) };
+pub async fn differs(ledger: &Ledger, published: &BTreeMap<u64, String>) -> Result<Option<u64>, sqlx::Error> {
+    let (Some((first, _)), Some((last, _))) = (published.first_key_value(), published.last_key_value()) else { return Ok(None) };
     let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
     let rows = sqlx::query::<Any>("SELECT sequence, event_id FROM outbox WHERE sequence BETWEEN $1 AND $2 ORDER BY sequence")
         .bind(number(*first))
@@ -180,7 +180,7 @@ pub async fn differs(ledger: &Ledger, told: &BTreeMap<u64, String>) -> Result<Op
     for row in rows {
         let sequence = row.try_get::<i64, _>("sequence")?.unsigned_abs();
         let id: &str = row.try_get("event_id")?;
-        if told.get(&sequence).is_some_and(|told| told != id) {
+        if published.get(&sequence).is_some_and(|published| published != id) {
             return Ok(Some(sequence));
         }
     }
@@ -250,8 +250,8 @@ pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, 
                 // The process ends because of it.
                 Err(error @ RelayError::Unknown(_)) => tracing::error!(%error, "{error}"),
                 Err(error) => {
-                    let (wait, said) = troubles.failed();
-                    if let Some(unsaid) = said {
+                    let (wait, report) = troubles.failed();
+                    if let Some(unsaid) = report {
                         tracing::warn!(%error, unsaid, "the ledger's events wait in the outbox: {error}");
                     }
                     pause = wait;
@@ -298,13 +298,13 @@ async fn find_tail(ledger: &Ledger, log: &Log) -> Result<u64, RelayError> {
         Some(last) => {
             let row = sqlx::query::<Any>("SELECT sequence FROM outbox WHERE event_id = $1").bind(last.event_id.clone());
             let Some(row) = row.fetch_optional(&ledger.store.reads).await? else {
-                ledger.store.leave_behind();
+                ledger.store.fence();
                 return Err(RelayError::Unknown(last.event_id));
             };
             row.try_get::<i64, _>("sequence")?
         }
     };
-    let mut transaction = ledger.store.begin_beside().await?;
+    let mut transaction = ledger.store.begin_shared().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published <> $1")
         .bind(has)
         .execute(&mut *transaction)
@@ -335,7 +335,7 @@ async fn publish(ledger: &Ledger, log: &Log, tail: u64) -> Result<u64, RelayErro
     }
     let end = log.append_behind(tail, events).await?;
     kill_point(KillPoint::OutboxSent);
-    let mut transaction = ledger.store.begin_beside().await?;
+    let mut transaction = ledger.store.begin_shared().await?;
     // Not where another ledger has gone back meanwhile, because the stream has lost its tail.
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published = $2")
         .bind(last)

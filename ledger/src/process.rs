@@ -82,13 +82,13 @@ impl Ledger {
             "INSERT INTO outbox_state (one, node, written, published) VALUES (1, $1, 0, 0) ON CONFLICT (one) DO NOTHING",
         );
         let opened = async {
-            let mut transaction = store.begin().await?;
+            let mut transaction = store.begin_exclusive().await?;
             outbox.bind(config.node.clone()).execute(&mut *transaction).await?;
             transaction.commit().await
         };
         opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
         let (keys, is_new) = signing::load(&config.signing_key, &*ids, &store).await?;
-        let first = watch::Sender::new(store.beside() == 1);
+        let first = watch::Sender::new(store.parallelism() == 1);
         Ok(Arc::new(Self {
             store,
             clock,
@@ -122,8 +122,8 @@ impl Ledger {
 
     /// Posts usage: on `SQLite` alone, on PostgreSQL sharing the partitions with every other ledger of the database.
     fn post_usage(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
-        let beside = self.store.beside();
-        if beside == 1 {
+        let parallelism = self.store.parallelism();
+        if parallelism == 1 {
             let reader = self.reader(log, Stream::Usage, PostUsage::new(Arc::clone(self)), self.posted.clone());
             tasks.spawn(reader.run(stop.clone()));
             return;
@@ -132,7 +132,7 @@ impl Ledger {
             log: log.clone(),
             store: self.store.clone(),
             stream: Stream::Usage,
-            folds: (0..beside).map(|_| PostUsage::new(Arc::clone(self))).collect(),
+            folds: (0..parallelism).map(|_| PostUsage::new(Arc::clone(self))).collect(),
             clock: Arc::clone(&self.clock),
             progress: self.posted.clone(),
             pace: Pace::PROMPT,

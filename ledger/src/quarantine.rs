@@ -9,23 +9,23 @@ use events::subject::Stream;
 use crate::control::NoteControl;
 use crate::posting::PostUsage;
 use crate::process::Ledger;
-use crate::rpc::said;
+use crate::rpc::database_error;
 
 static REFUSALS: Throttle = Throttle::new();
 
-/// Refuses a request about a lease of a parked account; what it gives back at the end is always taken.
+/// Refuses a request about a lease of a frozen account; what it gives back at the end is always taken.
 ///
 /// # Errors
-/// When it is parked, or the database is away: one sentence.
-pub async fn refuse_parked(ledger: &Ledger, request: &LeaseRequest) -> Result<(), String> {
-    if request.closing || !said(quarantine::is_parked(&ledger.store, request.account.as_str()).await)? {
+/// When it is frozen, or the database is away: one sentence.
+pub async fn refuse_frozen(ledger: &Ledger, request: &LeaseRequest) -> Result<(), String> {
+    if request.closing || !database_error(quarantine::is_frozen(&ledger.store, request.account.as_str()).await)? {
         return Ok(());
     }
     let account = &request.account;
     if let (_, Some(unsaid)) = REFUSALS.failed() {
         tracing::error!(%account, unsaid, "account {account} gets no new leases: an event of it could not be applied; see `arouter admin quarantine list`");
     }
-    Err(format!("account {account} is parked: an event of it could not be applied"))
+    Err(format!("account {account} is frozen: an event of it could not be applied"))
 }
 
 /// Applies an event again, or gives it up.

@@ -27,44 +27,47 @@ impl Handler for RpcHandler {
             match name {
                 LeaseRequest::NAME => {
                     handle(request, async |request: LeaseRequest| {
-                        quarantine::refuse_parked(ledger, &request).await?;
-                        again(|| lease::grant::grant(ledger, &request)).await
+                        quarantine::refuse_frozen(ledger, &request).await?;
+                        retry_on_conflict(|| lease::grant::grant(ledger, &request)).await
                     })
                     .await
                 }
                 ListQuarantine::NAME => {
                     handle(request, async |request: ListQuarantine| {
-                        said(eventlog::quarantine::list(&ledger.store, request.event_id.as_deref()).await)
+                        database_error(eventlog::quarantine::list(&ledger.store, request.event_id.as_deref()).await)
                     })
                     .await
                 }
                 DecideQuarantine::NAME => {
-                    handle(request, async |command: DecideQuarantine| again(|| quarantine::decide(&self.0, &command)).await).await
+                    handle(request, async |command: DecideQuarantine| retry_on_conflict(|| quarantine::decide(&self.0, &command)).await)
+                        .await
                 }
-                PostCredit::NAME => handle(request, async |command: PostCredit| again(|| credit::post(ledger, &command)).await).await,
+                PostCredit::NAME => {
+                    handle(request, async |command: PostCredit| retry_on_conflict(|| credit::post(ledger, &command)).await).await
+                }
                 CloseSource::NAME => {
                     handle(request, async |request: CloseSource| {
-                        again(|| lease::settle::close_source(ledger, &request.source, request.last_usage)).await
+                        retry_on_conflict(|| lease::settle::close_source(ledger, &request.source, request.last_usage)).await
                     })
                     .await
                 }
                 GetKeySpend::NAME => {
                     handle(request, async |request: GetKeySpend| {
-                        said(key::repo::spending(&ledger.store.reads, &request.keys, ledger.clock.now_us()).await)
+                        database_error(key::repo::spending(&ledger.store.reads, &request.keys, ledger.clock.now_us()).await)
                     })
                     .await
                 }
                 GetWatermarks::NAME => {
                     handle(request, async |request: GetWatermarks| {
-                        said(eventlog::sources::watermarks(&ledger.store.reads, &request.source).await)
+                        database_error(eventlog::sources::watermarks(&ledger.store.reads, &request.source).await)
                     })
                     .await
                 }
                 ClaimRevision::NAME => {
-                    handle(request, async |request: ClaimRevision| again(|| key::claim::claim(ledger, &request)).await).await
+                    handle(request, async |request: ClaimRevision| retry_on_conflict(|| key::claim::claim(ledger, &request)).await).await
                 }
-                ProbeWrite::NAME => handle(request, async |_: ProbeWrite| said(probe(ledger).await)).await,
-                CountAccounts::NAME => handle(request, async |_: CountAccounts| said(count_accounts(ledger).await)).await,
+                ProbeWrite::NAME => handle(request, async |_: ProbeWrite| database_error(probe(ledger).await)).await,
+                CountAccounts::NAME => handle(request, async |_: CountAccounts| database_error(count_accounts(ledger).await)).await,
                 other => Err(format!("no such request: {other}")),
             }
         })
@@ -73,7 +76,7 @@ impl Handler for RpcHandler {
 
 /// Writes something, as a lease would.
 async fn probe(ledger: &Ledger) -> Result<bool, sqlx::Error> {
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     sqlx::query::<Any>(
         "INSERT INTO probes (one, probed_at_us) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET probed_at_us = excluded.probed_at_us",
     )
@@ -90,19 +93,19 @@ async fn count_accounts(ledger: &Ledger) -> Result<u64, sqlx::Error> {
 }
 
 /// Runs a transaction again when another one moved the same rows; nothing of the failed one stands.
-async fn again<T, F: Future<Output = Result<T, sqlx::Error>>>(run: impl Fn() -> F) -> Result<T, String> {
+async fn retry_on_conflict<T, F: Future<Output = Result<T, sqlx::Error>>>(run: impl Fn() -> F) -> Result<T, String> {
     let mut tries = 0;
     loop {
         tries += 1;
         match run().await {
             Ok(done) => return Ok(done),
             Err(sqlx::Error::RowNotFound) if tries < TRIES => {}
-            Err(error) => return said(Err(error)),
+            Err(error) => return database_error(Err(error)),
         }
     }
 }
 
-pub(crate) fn said<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
+pub(crate) fn database_error<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
     static TROUBLES: Throttle = Throttle::new();
     result.map_err(|error| {
         if let (_, Some(unsaid)) = TROUBLES.failed() {

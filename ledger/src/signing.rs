@@ -52,7 +52,7 @@ pub enum SigningKeyError {
 /// # Errors
 /// When the file cannot be read or made, or is not the one that the books' facts are signed with.
 pub async fn load(path: &Path, ids: &dyn Ids, store: &Store) -> Result<(SigningKeys, bool), SigningKeyError> {
-    let mut transaction = store.begin().await?;
+    let mut transaction = store.begin_exclusive().await?;
     let row = sqlx::query::<Any>("SELECT key_id FROM signing WHERE one = 1").fetch_optional(&mut *transaction).await?;
     let signed_with: Option<String> = row.map(|row| row.try_get("key_id")).transpose()?;
     let (keys, is_new) = match read(path)? {
@@ -95,11 +95,11 @@ fn make(path: &Path, ids: &dyn Ids, written: u64) -> Result<SigningKeys, Signing
 
 /// Writes a file whole, and only where there is none.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    let linked = std::fs::hard_link(&beside, path);
-    std::fs::remove_file(beside)?;
+    let linked = std::fs::hard_link(&temporary, path);
+    std::fs::remove_file(temporary)?;
     linked
 }

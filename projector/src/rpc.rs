@@ -26,15 +26,19 @@ impl Handler for RpcHandler {
             match name {
                 GetWatermarks::NAME => {
                     handle(request, async |request: GetWatermarks| {
-                        said(eventlog::sources::watermarks(&self.store.reads, &request.source).await)
+                        database_error(eventlog::sources::watermarks(&self.store.reads, &request.source).await)
                     })
                     .await
                 }
                 ListQuarantine::NAME => {
-                    handle(request, async |request: ListQuarantine| said(quarantine::list(&self.store, request.event_id.as_deref()).await))
-                        .await
+                    handle(request, async |request: ListQuarantine| {
+                        database_error(quarantine::list(&self.store, request.event_id.as_deref()).await)
+                    })
+                    .await
                 }
-                DecideQuarantine::NAME => handle(request, async |command: DecideQuarantine| said(self.decide(&command).await)).await,
+                DecideQuarantine::NAME => {
+                    handle(request, async |command: DecideQuarantine| database_error(self.decide(&command).await)).await
+                }
                 other => Err(format!("no such request: {other}")),
             }
         })
@@ -57,7 +61,7 @@ impl RpcHandler {
     }
 }
 
-fn said<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
+fn database_error<T>(result: Result<T, sqlx::Error>) -> Result<T, String> {
     static TROUBLES: Throttle = Throttle::new();
     result.map_err(|error| {
         if let (_, Some(unsaid)) = TROUBLES.failed() {

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::load::{self, Target, Told};
+use crate::load::{self, Acknowledged, Target};
 use crate::postgres::Postgres;
 use crate::provider::Provider;
 use crate::wait::until;
@@ -222,8 +222,8 @@ impl Arouter {
     }
 
     /// Proves that nothing was lost and nothing happened twice, once everything has settled.
-    pub async fn prove(&self, told: &Told, provider: &Provider) {
-        told.prove(&self.database("ledger"), &self.database("projector"), provider).await;
+    pub async fn prove(&self, acknowledged: &Acknowledged, provider: &Provider) {
+        acknowledged.prove(&self.database("ledger"), &self.database("projector"), provider).await;
     }
 
     /// Sends it a signal.

@@ -22,6 +22,6 @@ pub mod wait;
 
 pub use answer::Answer;
 pub use arouter::{Arouter, Keys, Storage};
-pub use load::{Load, Target, Told};
+pub use load::{Acknowledged, Load, Target};
 pub use provider::Provider;
 pub use scripted::Scripted;

@@ -37,7 +37,7 @@ pub struct Target {
 
 /// What clients were told.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Acknowledged {
     users: AtomicU64,
     /// The charge of every whole answer, nano-USD, by request.
     charges: Mutex<BTreeMap<String, i64>>,
@@ -47,7 +47,7 @@ pub struct Told {
     keys: Mutex<BTreeSet<String>>,
 }
 
-/// Clients that ask until told to stop.
+/// Clients that ask until acknowledged to stop.
 pub struct Load {
     clients: JoinSet<()>,
     stop: Arc<AtomicBool>,
@@ -56,12 +56,12 @@ pub struct Load {
 impl Load {
     /// Starts so many clients, half of which ask for streams, and one more that posts credit and makes keys.
     #[must_use]
-    pub fn start(target: &Target, told: &Arc<Told>, clients: usize) -> Self {
-        let mut load = Self::of_requests(target, told, clients);
-        let (target, told, stopped) = (target.clone(), Arc::clone(told), Arc::clone(&load.stop));
+    pub fn start(target: &Target, acknowledged: &Arc<Acknowledged>, clients: usize) -> Self {
+        let mut load = Self::of_requests(target, acknowledged, clients);
+        let (target, acknowledged, stopped) = (target.clone(), Arc::clone(acknowledged), Arc::clone(&load.stop));
         load.clients.spawn(async move {
             while !stopped.load(Ordering::Relaxed) {
-                told.administer(&target).await;
+                acknowledged.administer(&target).await;
                 tokio::time::sleep(PAUSE).await;
             }
         });
@@ -70,16 +70,16 @@ impl Load {
 
     /// Starts so many clients, half of which ask for streams.
     #[must_use]
-    pub fn of_requests(target: &Target, told: &Arc<Told>, clients: usize) -> Self {
+    pub fn of_requests(target: &Target, acknowledged: &Arc<Acknowledged>, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for client in 0..clients {
-            let (target, told, stop) = (target.clone(), Arc::clone(told), Arc::clone(&stop));
+            let (target, acknowledged, stop) = (target.clone(), Arc::clone(acknowledged), Arc::clone(&stop));
             tasks.spawn(async move {
                 let mut at = client;
                 while !stop.load(Ordering::Relaxed) {
                     at += 1;
-                    if told.chat(&target, client, at).await.is_none() {
+                    if acknowledged.chat(&target, client, at).await.is_none() {
                         tokio::time::sleep(PAUSE).await;
                     }
                 }
@@ -97,7 +97,7 @@ impl Load {
     }
 }
 
-impl Told {
+impl Acknowledged {
     /// How many whole answers came.
     #[must_use]
     pub fn answers(&self) -> usize {

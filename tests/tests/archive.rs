@@ -9,15 +9,15 @@ use tests::load::read;
 use tests::postgres::Postgres;
 use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
 use tests::wait::until;
-use tests::{Arouter, Provider, Storage, Told};
+use tests::{Acknowledged, Arouter, Provider, Storage};
 
-async fn work(arouter: &Arouter, told: &Told, requests: usize) {
+async fn work(arouter: &Arouter, acknowledged: &Acknowledged, requests: usize) {
     let target = arouter.target();
     for number in 0..requests {
-        told.chat(&target, number % 2, 0).await.expect("an answer");
+        acknowledged.chat(&target, number % 2, 0).await.expect("an answer");
     }
-    told.administer(&target).await;
-    until("all credit", || told.all_credit_is_posted(&target)).await;
+    acknowledged.administer(&target).await;
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
 }
 
 /// The manifests of a stream, in order.
@@ -47,8 +47,8 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     let mut arouter =
         Arouter::start(Storage::Sqlite, &format!("[archive]\nurl = \"{}\"\nevery_seconds = 1\n{}", archive.display(), provider.config()))
             .await;
-    let told = Arc::<Told>::default();
-    work(&arouter, &told, 40).await;
+    let acknowledged = Arc::<Acknowledged>::default();
+    work(&arouter, &acknowledged, 40).await;
     arouter.usage(40).await;
     until("the archive", || async { (archived(&archive, "USAGE") >= 40 && archived(&archive, "REQUESTS") >= 80).then_some(()) }).await;
     arouter.settle_and_verify().await;
@@ -60,7 +60,7 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     }
     let before = rows(&arouter, "projector", REPORTS).await;
     arouter.launch().await;
-    work(&arouter, &told, 20).await;
+    work(&arouter, &acknowledged, 20).await;
     arouter.usage(60).await;
     arouter.settle_and_verify().await;
     assert!(rows(&arouter, "projector", REPORTS).await.is_superset(&before));
@@ -114,10 +114,10 @@ async fn events_leave(storage: Storage, forget: impl AsyncFn(&Arouter, &str)) {
         provider.config()
     );
     let mut arouter = Arouter::start(storage, &config).await;
-    let told = Arc::<Told>::default();
+    let acknowledged = Arc::<Acknowledged>::default();
     let mut requests = 0;
     for lost in [&["projector"][..], &["ledger"], &["ledger", "projector"], &["nats", "ledger"]] {
-        work(&arouter, &told, 30).await;
+        work(&arouter, &acknowledged, 30).await;
         requests += 30;
         arouter.usage(requests).await;
         arouter.settle_and_verify().await;
@@ -148,10 +148,10 @@ async fn events_leave(storage: Storage, forget: impl AsyncFn(&Arouter, &str)) {
             assert!(after.is_superset(before), "{lost:?} was lost: {:?}", before.difference(after).next());
         }
     }
-    work(&arouter, &told, 10).await;
+    work(&arouter, &acknowledged, 10).await;
     arouter.usage(requests + 10).await;
     arouter.settle_and_verify().await;
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }
 
 #[tokio::test]

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::wait::until;
-use tests::{Arouter, Load, Provider, Storage, Told};
+use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
 #[tokio::test]
 async fn killed_again_and_again_under_load() {
     let provider = Provider::start().await;
     let config = format!("[bootstrap]\ncredit_usd = 1000\n[spool]\nsegment_bytes = 1048576\n{}", provider.config());
     let mut arouter = Arouter::start(Storage::Sqlite, &config).await;
-    let told = Arc::<Told>::default();
+    let acknowledged = Arc::<Acknowledged>::default();
     let rounds: u64 = std::env::var_os("AROUTER_TEST_KILLS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(5);
     for round in 0..rounds {
-        let load = Load::start(&arouter.target(), &told, 16);
+        let load = Load::start(&arouter.target(), &acknowledged, 16);
         // The moment is what varies; there is no condition to wait for.
         tokio::time::sleep(Duration::from_millis(150 + (round * 7919) % 900)).await;
         arouter.kill();
@@ -24,22 +24,22 @@ async fn killed_again_and_again_under_load() {
         arouter.launch().await;
     }
     let target = arouter.target();
-    until("all credit", || told.all_credit_is_posted(&target)).await;
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
     arouter.settle_and_verify().await;
-    let answers = told.answers();
+    let answers = acknowledged.answers();
     assert!(answers > 100, "{answers} answers are too few to prove anything");
     println!("{} requests reached the provider, {answers} answers, {rounds} kills", provider.count());
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }
 
 #[tokio::test]
 async fn a_nats_store_rolled_back_is_noticed_and_refilled() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &format!("[bootstrap]\ncredit_usd = 1000\n{}", provider.config())).await;
-    let told = Told::default();
+    let acknowledged = Acknowledged::default();
     let ask = async |count: usize, arouter: &Arouter| {
         for _ in 0..count {
-            told.chat(&arouter.target(), 1, 0).await.expect("an answer");
+            acknowledged.chat(&arouter.target(), 1, 0).await.expect("an answer");
         }
     };
     ask(100, &arouter).await;
@@ -58,7 +58,7 @@ async fn a_nats_store_rolled_back_is_noticed_and_refilled() {
     ask(120, &arouter).await;
     arouter.usage(370).await;
     arouter.settle_and_verify().await;
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }
 
 fn duplicate(from: &Path, to: &Path) {

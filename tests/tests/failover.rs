@@ -10,7 +10,7 @@ use tests::apart::Apart;
 use tests::load::read;
 use tests::postgres::Postgres;
 use tests::wait::until;
-use tests::{Arouter, Load, Provider, Storage, Told};
+use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
 /// Those that are in the log, too.
 const FACTS: &str =
@@ -23,12 +23,12 @@ async fn facts(apart: &Apart) -> Vec<(i64, String, String)> {
 }
 
 /// Waits until nothing is on its way into the books or out of them.
-async fn quiet(apart: &Apart, told: &Told) {
+async fn quiet(apart: &Apart, acknowledged: &Acknowledged) {
     until("all charges in the books, and all facts in the log", || async {
         let charges = read(&apart.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
         let waiting = read(&apart.postgres.url("ledger"), "SELECT written - published AS waiting FROM outbox_state").await;
         let charges = charges.first()?.get::<i64, _>("charges");
-        (usize::try_from(charges).ok()? >= told.answers() && waiting.first()?.get::<i64, _>("waiting") == 0).then_some(())
+        (usize::try_from(charges).ok()? >= acknowledged.answers() && waiting.first()?.get::<i64, _>("waiting") == 0).then_some(())
     })
     .await;
 }
@@ -39,18 +39,18 @@ async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_i
     let mut apart = Apart::start(2, &provider.config()).await;
     apart.run("ledger-1");
     let target = apart.target(4).await;
-    let told = Arc::<Told>::default();
-    let load = Load::start(&target, &told, 8);
-    until("some answers", || async { (told.answers() > 200).then_some(()) }).await;
+    let acknowledged = Arc::<Acknowledged>::default();
+    let load = Load::start(&target, &acknowledged, 8);
+    until("some answers", || async { (acknowledged.answers() > 200).then_some(()) }).await;
     apart.postgres.copy();
-    until("more answers", || async { (told.answers() > 1_000).then_some(()) }).await;
+    until("more answers", || async { (acknowledged.answers() > 1_000).then_some(()) }).await;
     load.end().await;
-    until("all credit", || told.all_credit_is_posted(&target)).await;
-    quiet(&apart, &told).await;
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
+    quiet(&apart, &acknowledged).await;
     let before = facts(&apart).await;
 
     // The gateways go on meanwhile with what they hold. No commands: the last of them would be in no log yet.
-    let load = Load::of_requests(&target, &told, 8);
+    let load = Load::of_requests(&target, &acknowledged, 8);
     apart.postgres.fail_over();
     for part in ["ledger", "ledger-1", "projector"] {
         until("the end of those who used the old one", || {
@@ -64,10 +64,10 @@ async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_i
     assert!(facts(&apart).await.len() < before.len(), "the standby was behind");
     apart.supervise();
     apart.ready().await;
-    let answers = told.answers();
-    until("answers behind the failover", || async { (told.answers() > answers + 500).then_some(()) }).await;
+    let answers = acknowledged.answers();
+    until("answers behind the failover", || async { (acknowledged.answers() > answers + 500).then_some(()) }).await;
     load.end().await;
-    quiet(&apart, &told).await;
+    quiet(&apart, &acknowledged).await;
     let after = facts(&apart).await;
     assert_eq!(after.get(..before.len()), Some(before.as_slice()), "the same facts, to the byte");
     for number in 0..2 {
@@ -76,7 +76,7 @@ async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_i
     }
     apart.ready().await;
     apart.spools_are_taken_over().await;
-    told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
+    acknowledged.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
     apart.verify();
 }
 
@@ -94,10 +94,10 @@ async fn a_process_whose_database_hangs_ends_when_it_is_told_to_and_loses_nothin
     let provider = Provider::start().await;
     let config = format!("{}\n[server]\ndrain_timeout_ms = 1000\n", provider.config());
     let mut arouter = Arouter::start(Storage::Postgres(Postgres::start()), &config).await;
-    let told = Arc::<Told>::default();
+    let acknowledged = Arc::<Acknowledged>::default();
     let target = arouter.target();
-    let load = Load::of_requests(&target, &told, 8);
-    until("some answers", || async { (told.answers() > 200).then_some(()) }).await;
+    let load = Load::of_requests(&target, &acknowledged, 8);
+    until("some answers", || async { (acknowledged.answers() > 200).then_some(()) }).await;
     arouter.postgres().hang();
     arouter.signal(Signal::TERM);
     arouter.ended().await;
@@ -105,5 +105,5 @@ async fn a_process_whose_database_hangs_ends_when_it_is_told_to_and_loses_nothin
     arouter.postgres().resume();
     arouter.launch().await;
     arouter.settle_and_verify().await;
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }

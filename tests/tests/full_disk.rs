@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 use tests::wait::until;
-use tests::{Arouter, Load, Provider, Storage, Told};
+use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
 /// The longest until requests are served again.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
@@ -64,9 +64,9 @@ async fn a_disk_that_was_full_needs_nobody_afterwards() {
     let provider = Provider::start().await;
     let config = format!("[bootstrap]\ncredit_usd = 1000\n[spool]\nsegment_bytes = 4194304\nbytes_max = 67108864\n{}", provider.config());
     let mut arouter = Arouter::start_in(disk.path(), Storage::Sqlite, &config).await;
-    let (target, told) = (arouter.target(), Arc::<Told>::default());
-    let load = Load::of_requests(&target, &told, 8);
-    until("the first answers", || async { (told.answers() > 200).then_some(()) }).await;
+    let (target, acknowledged) = (arouter.target(), Arc::<Acknowledged>::default());
+    let load = Load::of_requests(&target, &acknowledged, 8);
+    until("the first answers", || async { (acknowledged.answers() > 200).then_some(()) }).await;
     disk.fill();
     let (since, mut unready, mut answers) = (Instant::now(), 0, BTreeSet::new());
     let probe =
@@ -80,10 +80,10 @@ async fn a_disk_that_was_full_needs_nobody_afterwards() {
         answers.insert(format!("{status} {}", answer["error"]["code"]));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let served = told.answers();
+    let served = acknowledged.answers();
     disk.free();
     let freed = Instant::now();
-    until("an answer", || async { (told.answers() > served).then_some(()) }).await;
+    until("an answer", || async { (acknowledged.answers() > served).then_some(()) }).await;
     let back = freed.elapsed();
     let health = || async {
         let ready = arouter.http.get(format!("{}/readyz", arouter.base)).send().await.ok()?;
@@ -92,11 +92,11 @@ async fn a_disk_that_was_full_needs_nobody_afterwards() {
     until("readiness", health).await;
     let ready = freed.elapsed();
     // All of it works by itself: keys and credit too.
-    until("all credit", || told.all_credit_is_posted(&target)).await;
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
     load.end().await;
     println!(
         "full for {seconds} s: answers {answers:?}, {unready} times not ready; after there was room: served in {back:?}, ready in {ready:?}, {} answers in all",
-        told.answers()
+        acknowledged.answers()
     );
     assert!(answers.iter().all(|answer| answer.starts_with("200") || answer.starts_with("503")), "{answers:?}");
     assert!(unready > 0, "nobody could see that the disk is full");
@@ -104,5 +104,5 @@ async fn a_disk_that_was_full_needs_nobody_afterwards() {
     let (status, _) = arouter.call(Method::POST, "/api/v1/keys", &target.management_key, Some(json!({"name": "after"}))).await;
     assert_eq!(status, StatusCode::CREATED);
     arouter.settle_and_verify().await;
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use events::KillPoint;
 use tests::wait::until;
-use tests::{Arouter, Load, Provider, Storage, Told};
+use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
 /// How often a point may be passed before the process dies there: the more often it comes along, the more.
 const fn reach(point: KillPoint) -> u64 {
@@ -39,19 +39,19 @@ async fn dies_at_every_named_instruction() {
     let provider = Provider::start().await;
     let config = format!("[bootstrap]\ncredit_usd = 1000\n[spool]\nsegment_bytes = 262144\n{}", provider.config());
     let mut arouter = Arouter::start(Storage::Sqlite, &config).await;
-    let told = Arc::<Told>::default();
+    let acknowledged = Arc::<Acknowledged>::default();
     let rounds: u64 = std::env::var_os("AROUTER_TEST_KILL_ROUNDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(1);
     for round in 0..rounds {
         for (number, point) in (0_u64..).zip(KillPoint::ALL) {
             // Every point finds an earlier boot that died under load.
             let before = provider.count();
-            let load = Load::start(&arouter.target(), &told, 16);
+            let load = Load::start(&arouter.target(), &acknowledged, 16);
             until("requests in flight", || async { (provider.count() >= before + 32).then_some(()) }).await;
             arouter.kill();
             load.end().await;
             let times = 1 + (round * 7_919 + number * 104_729) % reach(*point);
             if arouter.launch_to_die(*point, times).await {
-                let load = Load::start(&arouter.target(), &told, 16);
+                let load = Load::start(&arouter.target(), &acknowledged, 16);
                 arouter.death(*point).await;
                 load.end().await;
             } else {
@@ -65,13 +65,13 @@ async fn dies_at_every_named_instruction() {
         }
     }
     let target = arouter.target();
-    until("all credit", || told.all_credit_is_posted(&target)).await;
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
     arouter.settle_and_verify().await;
     println!(
         "{} requests reached the provider, {} answers, {rounds} times each of {} points",
         provider.count(),
-        told.answers(),
+        acknowledged.answers(),
         KillPoint::ALL.len()
     );
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }

@@ -48,7 +48,7 @@ async fn two_hundred_at_once(storage: Storage) {
     assert!(paid <= 50_000_000, "{paid} nano-USD were spent of 50,000,000");
     assert!(refused > 0 && paid >= 20_000_000, "paid {paid}, refused {refused}");
     arouter.settled().await;
-    assert_eq!(nanos(&arouter.balance().await["balance"]), 50_000_000 - paid, "the books have what the clients were told");
+    assert_eq!(nanos(&arouter.balance().await["balance"]), 50_000_000 - paid, "the books have what the clients were acknowledged");
     arouter.settle_and_verify().await;
 }
 

@@ -707,7 +707,7 @@ async fn a_compressed_answer_is_read() {
     let (provider, mut arouter) = start("[upstream]\nbody_bytes_max = 100000\n").await;
     Answer::of(&arouter, &ask()).await;
     let asked = provider.asked().remove(0);
-    assert!(asked.header("accept-encoding").is_some(), "a provider that is not told may use any coding: {}", asked.head);
+    assert!(asked.header("accept-encoding").is_some(), "a provider that is not acknowledged may use any coding: {}", asked.head);
     assert!(asked.header("user-agent").is_some_and(|agent| !agent.is_empty()), "{}", asked.head);
 
     let text = whole("one", &json!({"prompt_tokens": 10, "completion_tokens": 5})).to_string();

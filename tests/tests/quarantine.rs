@@ -1,4 +1,4 @@
-//! An event that the ledger cannot apply: its account is parked, nobody else's, until the operator decides.
+//! An event that the ledger cannot apply: its account is frozen, nobody else's, until the operator decides.
 
 use eventlog::Outgoing;
 use events::subject::Stream;
@@ -50,10 +50,10 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     let id = "01920000-0000-7000-8000-00000000000a";
     publish(&arouter, &account, id, event(&account, id, |event| event["data"]["tokens"] = json!("many"))).await;
     let found = until("both readers' quarantine", || async { <[Value; 2]>::try_from(waiting(&arouter).await).ok() }).await;
-    for (found, (reader, parks)) in found.iter().zip([("ledger", json!(account)), ("projector", Value::Null)]) {
+    for (found, (reader, freezes_account)) in found.iter().zip([("ledger", json!(account)), ("projector", Value::Null)]) {
         assert_eq!(
-            (&found["reader"], &found["event_id"], &found["parks"], &found["stream"]),
-            (&json!(reader), &json!(id), &parks, &json!("USAGE")),
+            (&found["reader"], &found["event_id"], &found["freezes_account"], &found["stream"]),
+            (&json!(reader), &json!(id), &freezes_account, &json!("USAGE")),
             "{found}"
         );
         assert!(found.get("payload").is_none(), "a list says nothing of what is in them");
@@ -88,14 +88,21 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
 }
 
 /// Sets an event aside, as an older version left it, which did not understand what this one does.
-async fn set_aside(arouter: &Arouter, database: &str, steps: &[eventlog::store::Step], id: &str, payload: String, parks: Option<&str>) {
+async fn set_aside(
+    arouter: &Arouter,
+    database: &str,
+    steps: &[eventlog::store::Step],
+    id: &str,
+    payload: String,
+    freezes_account: Option<&str>,
+) {
     let address = format!("sqlite://{}", arouter.data().join(database).display());
     let store = eventlog::Store::open(&address, steps).await.unwrap();
     let insert = sqlx::query::<sqlx::Any>(
-        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, parks) VALUES ('USAGE', 1, $1, 'unknown type', $2, 0, $3)",
+        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ('USAGE', 1, $1, 'unknown type', $2, 0, $3)",
     );
-    let mut transaction = store.begin().await.unwrap();
-    insert.bind(id.to_owned()).bind(payload).bind(parks.map(str::to_owned)).execute(&mut *transaction).await.unwrap();
+    let mut transaction = store.begin_exclusive().await.unwrap();
+    insert.bind(id.to_owned()).bind(payload).bind(freezes_account.map(str::to_owned)).execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
     store.close().await;
 }

@@ -14,17 +14,17 @@ use sqlx::Row;
 use tests::load::read;
 use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
 use tests::wait::until;
-use tests::{Arouter, Provider, Storage, Told};
+use tests::{Acknowledged, Arouter, Provider, Storage};
 
-async fn work(arouter: &Arouter, told: &Told, requests: usize) {
+async fn work(arouter: &Arouter, acknowledged: &Acknowledged, requests: usize) {
     let target = arouter.target();
     for number in 0..requests {
-        told.chat(&target, number % 2, 0).await.expect("an answer");
+        acknowledged.chat(&target, number % 2, 0).await.expect("an answer");
         if number.is_multiple_of(10) {
-            told.administer(&target).await;
+            acknowledged.administer(&target).await;
         }
     }
-    until("all credit", || told.all_credit_is_posted(&target)).await;
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -38,13 +38,13 @@ fn copy(from: &Path, to: &Path) {
 async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let told = Arc::<Told>::default();
-    work(&arouter, &told, 30).await;
+    let acknowledged = Arc::<Acknowledged>::default();
+    work(&arouter, &acknowledged, 30).await;
     arouter.stop();
     let (books, older) = (arouter.data().join("ledger.db"), arouter.data().join("older.db"));
     copy(&books, &older);
     arouter.launch().await;
-    work(&arouter, &told, 60).await;
+    work(&arouter, &acknowledged, 60).await;
     arouter.usage(90).await;
     arouter.stop();
     let (movements, facts) = (rows(&arouter, "ledger", MOVEMENTS).await, rows(&arouter, "ledger", FACTS).await);
@@ -52,10 +52,10 @@ async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
     let restored = rows(&arouter, "ledger", MOVEMENTS).await;
     assert!(restored.len() < movements.len(), "the copy is older");
     arouter.launch().await;
-    work(&arouter, &told, 10).await;
+    work(&arouter, &acknowledged, 10).await;
     arouter.usage(100).await;
     arouter.settle_and_verify().await;
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
     assert!(rows(&arouter, "ledger", MOVEMENTS).await.is_superset(&movements), "the same movements, to the byte");
     assert!(rows(&arouter, "ledger", FACTS).await.is_superset(&facts), "the same facts, to the byte");
 }
@@ -64,13 +64,13 @@ async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
 async fn books_of_another_story_are_refused_at_every_start_and_stay_as_they_are() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let told = Arc::<Told>::default();
-    work(&arouter, &told, 10).await;
+    let acknowledged = Arc::<Acknowledged>::default();
+    work(&arouter, &acknowledged, 10).await;
     arouter.stop();
     let (books, older) = (arouter.data().join("ledger.db"), arouter.data().join("older.db"));
     copy(&books, &older);
     arouter.launch().await;
-    work(&arouter, &told, 20).await;
+    work(&arouter, &acknowledged, 20).await;
     arouter.usage(30).await;
     arouter.stop();
     std::fs::rename(&older, &books).expect("restored");
@@ -162,8 +162,8 @@ async fn a_row_of_facts_is_stored_right_behind_the_streams_last_one_or_not_at_al
 async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let told = Arc::<Told>::default();
-    work(&arouter, &told, 30).await;
+    let acknowledged = Arc::<Acknowledged>::default();
+    work(&arouter, &acknowledged, 30).await;
     for (number, stream) in (1..).zip(["USAGE", "LEDGER", "CONTROL"]) {
         arouter.usage(30 * number).await;
         arouter.stop();
@@ -171,22 +171,22 @@ async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() 
         let reports = rows(&arouter, "projector", REPORTS).await;
         std::fs::remove_dir_all(arouter.data().join("nats/jetstream/AROUTER/streams").join(stream)).expect("there is such a stream");
         arouter.launch().await;
-        work(&arouter, &told, 30).await;
+        work(&arouter, &acknowledged, 30).await;
         arouter.usage(30 * (number + 1)).await;
         arouter.settle_and_verify().await;
         assert!(rows(&arouter, "ledger", MOVEMENTS).await.is_superset(&movements), "{stream}: the same movements");
         assert!(rows(&arouter, "ledger", FACTS).await.is_superset(&facts), "{stream}: the same facts");
         assert!(rows(&arouter, "projector", REPORTS).await.is_superset(&reports), "{stream}: the same reports");
     }
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
 }
 
 #[tokio::test]
 async fn reports_that_were_deleted_are_made_again_byte_for_byte() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let told = Arc::<Told>::default();
-    work(&arouter, &told, 60).await;
+    let acknowledged = Arc::<Acknowledged>::default();
+    work(&arouter, &acknowledged, 60).await;
     arouter.settle_and_verify().await;
     arouter.stop();
     let reports = rows(&arouter, "projector", REPORTS).await;
@@ -209,7 +209,7 @@ fn replay(arouter: &Arouter, into: &Path, more: &[&str]) -> (bool, String) {
 async fn the_log_alone_gives_the_same_books_and_reports_which_can_take_their_place() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let told = Arc::<Told>::default();
+    let acknowledged = Arc::<Acknowledged>::default();
     let limited = json!({"name": "limited", "limit": 1, "limit_reset": "daily"});
     let (_, key) = arouter.call(reqwest::Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(limited)).await;
     for _ in 0..10 {
@@ -218,7 +218,7 @@ async fn the_log_alone_gives_the_same_books_and_reports_which_can_take_their_pla
             arouter.call(reqwest::Method::POST, "/v1/chat/completions", key["key"].as_str().expect("a key"), Some(ask)).await;
         assert!(status.is_success(), "{answer}");
     }
-    work(&arouter, &told, 60).await;
+    work(&arouter, &acknowledged, 60).await;
     arouter.settle_and_verify().await;
     let made = arouter.data().join("made");
     let (is_same, text) = replay(&arouter, &made, &[]);
@@ -238,9 +238,9 @@ async fn the_log_alone_gives_the_same_books_and_reports_which_can_take_their_pla
     let (swapped, text) = replay(&arouter, &made, &["--swap"]);
     assert!(swapped, "{text}");
     arouter.launch().await;
-    work(&arouter, &told, 20).await;
+    work(&arouter, &acknowledged, 20).await;
     arouter.settle_and_verify().await;
-    arouter.prove(&told, &provider).await;
+    arouter.prove(&acknowledged, &provider).await;
     let (is_same, text) = replay(&arouter, &arouter.data().join("third"), &[]);
     assert!(is_same, "{text}");
 }

@@ -9,7 +9,7 @@ use sqlx::Row;
 use tests::apart::Apart;
 use tests::load::read;
 use tests::wait::until;
-use tests::{Load, Provider, Told};
+use tests::{Acknowledged, Load, Provider};
 
 /// The longest that a dead ledger's partitions may wait for another.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
@@ -43,8 +43,8 @@ async fn ledgers_share_the_partitions_and_take_over_from_each_other() {
     let mut apart = Apart::start(1, &provider.config()).await;
     are(&apart, &[("ledger", 64)]).await;
     let target = apart.target(8).await;
-    let told = Arc::<Told>::default();
-    let load = Load::start(&target, &told, 8);
+    let acknowledged = Arc::<Acknowledged>::default();
+    let load = Load::start(&target, &acknowledged, 8);
     apart.run("ledger-1");
     are(&apart, &[("ledger", 32), ("ledger-1", 32)]).await;
 
@@ -68,14 +68,14 @@ async fn ledgers_share_the_partitions_and_take_over_from_each_other() {
     are(&apart, &[("ledger", 32), ("ledger-1", 32)]).await;
 
     load.end().await;
-    until("all credit", || told.all_credit_is_posted(&target)).await;
-    until("all charges", || async { (charges(&apart).await as usize >= told.answers()).then_some(()) }).await;
-    println!("taken over after {killed:?} (killed) and {stopped:?} (stopped); {} answers", told.answers());
+    until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
+    until("all charges", || async { (charges(&apart).await as usize >= acknowledged.answers()).then_some(()) }).await;
+    println!("taken over after {killed:?} (killed) and {stopped:?} (stopped); {} answers", acknowledged.answers());
     // What the provider saw last is posted when the gateway has begun anew.
     apart.kill("gateway-0");
     apart.run("gateway-0");
     apart.ready().await;
     apart.spools_are_taken_over().await;
-    told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
+    acknowledged.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
     apart.verify();
 }

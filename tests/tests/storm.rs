@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::{Signal, kill_process};
 use tests::apart::Apart;
 use tests::wait::until;
-use tests::{Load, Provider, Told};
+use tests::{Acknowledged, Load, Provider};
 
 /// Whom faults hit.
 const PARTS: [&str; 8] = ["gateway-0", "gateway-1", "gateway-2", "ledger", "ledger-1", "projector", "nats", "postgres"];
@@ -22,8 +22,8 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     let mut apart = Apart::start(GATEWAYS, &format!("[spool]\nsegment_bytes = 4194304\n{}", provider.config())).await;
     apart.run("ledger-1");
     let target = apart.target(4).await;
-    let told = Arc::<Told>::default();
-    let load = Load::start(&target, &told, 24);
+    let acknowledged = Arc::<Acknowledged>::default();
+    let load = Load::start(&target, &acknowledged, 24);
     let mut dice = StdRng::seed_from_u64(seconds);
     let mut faults: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let since = Instant::now();
@@ -54,7 +54,7 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     apart.ready().await;
     until("all credit", || {
         apart.supervise();
-        told.all_credit_is_posted(&target)
+        acknowledged.all_credit_is_posted(&target)
     })
     .await;
     // A new boot of every gateway takes over what the last one left.
@@ -64,8 +64,13 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     }
     apart.ready().await;
     apart.spools_are_taken_over().await;
-    println!("{} requests reached the provider, {} answers, {} s: {faults:?}", provider.count(), told.answers(), since.elapsed().as_secs());
-    assert!(told.answers() > 1_000, "{} answers are too few to prove anything", told.answers());
-    told.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
+    println!(
+        "{} requests reached the provider, {} answers, {} s: {faults:?}",
+        provider.count(),
+        acknowledged.answers(),
+        since.elapsed().as_secs()
+    );
+    assert!(acknowledged.answers() > 1_000, "{} answers are too few to prove anything", acknowledged.answers());
+    acknowledged.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
     apart.verify();
 }

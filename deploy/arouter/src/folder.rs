@@ -113,8 +113,8 @@ pub fn running(folder: &Path) -> Option<Running> {
 /// Writes a file that only its owner may read, whole or not at all.
 pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside).with_context(context)?;
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary).with_context(context)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
-    std::fs::rename(beside, path).with_context(context)
+    std::fs::rename(temporary, path).with_context(context)
 }

@@ -34,10 +34,10 @@ impl Signals {
     /// The same for a process with databases. When one has older rows than were decided on, that is the error: the next start brings it up
     /// to the log first.
     pub async fn wait_beside(self, databases: &[&Store]) -> Result<()> {
-        let left_behind = select_all(databases.iter().map(|database| Box::pin(database.left_behind())));
+        let fenced = select_all(databases.iter().map(|database| Box::pin(database.fenced())));
         tokio::select! {
             () = self.wait() => Ok(()),
-            _ = left_behind => bail!(
+            _ = fenced => bail!(
                 "the database has lost what this process decided on (PostgreSQL was promoted or restored): start again, it is brought up \
                  to the log first"
             ),

@@ -44,9 +44,9 @@ fn write_metrics(path: &Path, checks: &[Check]) -> std::io::Result<()> {
     text.extend(checks.iter().map(|check| format!("arouter_check_looked_at{{check=\"{}\"}} {}\n", label(check.name), check.looked_at)));
     text.push_str("# HELP arouter_verified_at_seconds When, seconds since 1970.\n# TYPE arouter_verified_at_seconds gauge\n");
     text.extend([format!("arouter_verified_at_seconds {}\n", SystemClock.now_us() / 1_000_000)]);
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(beside, path)
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(temporary, path)
 }
 
 /// Runs all proofs.

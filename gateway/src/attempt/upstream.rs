@@ -219,7 +219,7 @@ impl Upstream {
         let mut meter = Meter::new(call.prompt_tokens);
         let exchange = self.post(call).await?;
         let body = self.read(exchange, self.config.body_bytes_max).await?;
-        let mut note = |body: &Bytes| ChatResponse::parse(body).map(|answer| meter.note(&answer.said, answer.usage, answer.service_tier));
+        let mut note = |body: &Bytes| ChatResponse::parse(body).map(|answer| meter.note(&answer.delta, answer.usage, answer.service_tier));
         let body = match note(&body) {
             Ok(()) => body,
             Err(ResponseError::NotACompletion) => {
@@ -279,7 +279,7 @@ impl Upstream {
             for frame in frames {
                 for frame in readable(frame) {
                     match Frame::parse(&frame) {
-                        Ok(Frame::Chunk(chunk)) => has_begun |= chunk.said.text_bytes > 0 || chunk.said.finish_reason.is_some(),
+                        Ok(Frame::Chunk(chunk)) => has_begun |= chunk.delta.text_bytes > 0 || chunk.delta.finish_reason.is_some(),
                         Ok(Frame::Done) => has_begun = true,
                         // What is wrong behind the first piece is for the relay to judge.
                         Err(_) if has_begun => {}

@@ -275,12 +275,12 @@ mod tests {
         directory.save().unwrap();
         let path = folder.path().join("directory.log");
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"key\":{\"key\":{\"ha").unwrap();
-        let again = Directory::load(folder.path()).unwrap();
-        assert_eq!(again.find(&"k1".into()).unwrap().key.name, "name 2");
-        assert!(again.find(&"k2".into()).is_none() && again.knows(&"k2".into()));
-        assert_eq!(again.checkpoint().unwrap().sequence, 7);
-        again.put_key(entry("k3", 1, false));
-        again.save().unwrap();
+        let reloaded = Directory::load(folder.path()).unwrap();
+        assert_eq!(reloaded.find(&"k1".into()).unwrap().key.name, "name 2");
+        assert!(reloaded.find(&"k2".into()).is_none() && reloaded.knows(&"k2".into()));
+        assert_eq!(reloaded.checkpoint().unwrap().sequence, 7);
+        reloaded.put_key(entry("k3", 1, false));
+        reloaded.save().unwrap();
         assert!(Directory::load(folder.path()).unwrap().find(&"k3".into()).is_some(), "what came behind the torn end");
     }
 
@@ -296,9 +296,9 @@ mod tests {
         let path = folder.path().join("directory.log");
         let text = std::fs::read_to_string(&path).unwrap().replacen("\"k2\"", "k2", 1);
         std::fs::write(&path, text).unwrap();
-        let again = Directory::load(folder.path()).unwrap();
-        assert!(again.find(&"k1".into()).is_some() && again.find(&"k3".into()).is_some());
-        assert_eq!(again.checkpoint(), None);
+        let reloaded = Directory::load(folder.path()).unwrap();
+        assert!(reloaded.find(&"k1".into()).is_some() && reloaded.find(&"k3".into()).is_some());
+        assert_eq!(reloaded.checkpoint(), None);
     }
 
     #[test]

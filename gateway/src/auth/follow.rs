@@ -47,8 +47,8 @@ pub async fn follow(directory: Arc<Directory>, log: Log, stop: CancellationToken
         if matches!(error, TailError::Reconnected) {
             continue;
         }
-        let (wait, said) = troubles.failed();
-        if let Some(unsaid) = said {
+        let (wait, report) = troubles.failed();
+        if let Some(unsaid) = report {
             tracing::warn!(%error, unsaid, "key changes are not read and will be again: {error}");
         }
         tokio::time::sleep(wait).await;

@@ -123,11 +123,11 @@ impl Journal {
     /// # Errors
     /// When the disk fails or is full: the old file stays.
     pub fn compact(&mut self, lines: &[u8]) -> io::Result<()> {
-        let beside = self.folder.join(format!("{FILE}.new"));
-        let file = create(&beside, true)?;
+        let temporary = self.folder.join(format!("{FILE}.new"));
+        let file = create(&temporary, true)?;
         file.write_all_at(lines, 0)?;
         file.sync_all()?;
-        std::fs::rename(beside, self.folder.join(FILE))?;
+        std::fs::rename(temporary, self.folder.join(FILE))?;
         let before = self.folder.join(BEFORE);
         if before.exists() {
             std::fs::remove_file(before)?;

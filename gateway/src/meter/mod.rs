@@ -1,7 +1,7 @@
 //! How much a request used: what the provider reports, else what was relayed.
 
 use events::{Provenance, Tokens};
-use wire::openai::response::Said;
+use wire::openai::response::Delta;
 use wire::openai::usage::Usage;
 
 /// Bytes of text that make about one token, when the provider does not count.
@@ -63,13 +63,13 @@ impl Meter {
     }
 
     /// Notes a piece of the answer. Usage is cumulative in this format: the last one holds.
-    pub fn note(&mut self, said: &Said, usage: Option<Usage>, service_tier: Option<String>) {
-        if said.text_bytes > 0 {
+    pub fn note(&mut self, delta: &Delta, usage: Option<Usage>, service_tier: Option<String>) {
+        if delta.text_bytes > 0 {
             self.pieces += 1;
-            self.text_bytes = self.text_bytes.saturating_add(said.text_bytes);
+            self.text_bytes = self.text_bytes.saturating_add(delta.text_bytes);
         }
-        if said.finish_reason.is_some() {
-            self.finish_reason.clone_from(&said.finish_reason);
+        if delta.finish_reason.is_some() {
+            self.finish_reason.clone_from(&delta.finish_reason);
         }
         self.reported = usage.or(self.reported);
         self.service_tier = service_tier.or(self.service_tier.take());

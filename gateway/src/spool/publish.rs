@@ -52,7 +52,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Ships until `stop`, then until everything that is written is acknowledged or `give_up`.
+    /// Ships until `stop`, then until everything that is written is told or `give_up`.
     pub async fn run(self, stop: CancellationToken, give_up: CancellationToken) {
         let mut shipper = Shipper::default();
         let mut syncs = self.spool.syncs();
@@ -64,7 +64,7 @@ impl Publisher {
         loop {
             if connects.has_changed().unwrap_or(false) {
                 connects.mark_unchanged();
-                shipper.again();
+                shipper.restart();
             }
             let sent = tokio::select! {
                 () = give_up.cancelled() => return,
@@ -82,7 +82,7 @@ impl Publisher {
                 self.make_room(&taken).await;
                 if moved.elapsed() > STUCK && !self.spool.is_taken_over(&taken) {
                     moved = Instant::now();
-                    shipper.again();
+                    shipper.restart();
                 }
             }
             match sent {
@@ -93,8 +93,8 @@ impl Publisher {
                 Ok(false) if stop.is_cancelled() && self.spool.is_synced() => return,
                 Ok(false) => {}
                 Err(error) => {
-                    let (wait, said) = troubles.failed();
-                    if let Some(unsaid) = said {
+                    let (wait, report) = troubles.failed();
+                    if let Some(unsaid) = report {
                         tracing::warn!(%error, unsaid, "events wait in the spool: {error}");
                     }
                     let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;

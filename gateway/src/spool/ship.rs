@@ -32,7 +32,7 @@ pub struct End {
 
 impl Shipper {
     /// Begins again at the oldest that is there: what the log had acknowledged it may have lost.
-    pub fn again(&mut self) {
+    pub fn restart(&mut self) {
         self.sent = None;
     }
 

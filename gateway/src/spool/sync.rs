@@ -38,8 +38,8 @@ impl Syncer {
                         return;
                     }
                     Err(error) => {
-                        let (longer, said) = troubles.failed();
-                        if let Some(unsaid) = said {
+                        let (longer, report) = troubles.failed();
+                        if let Some(unsaid) = report {
                             tracing::error!(%error, unsaid, "the spool cannot be synced to the disk: {error}");
                         }
                         wait = longer;

@@ -62,7 +62,7 @@ impl Drain {
     fn note(&mut self, frame: &Bytes) -> bool {
         match Frame::parse(frame) {
             Ok(Frame::Chunk(chunk)) => {
-                self.incoming.meter.note(&chunk.said, chunk.usage, chunk.service_tier);
+                self.incoming.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
                 false
             }
             Ok(Frame::Done) | Err(_) => true,

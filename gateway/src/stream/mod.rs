@@ -281,7 +281,7 @@ impl Relay {
         if chunk.usage.is_some() {
             self.usage_frame = Some(bytes.clone());
         }
-        self.incoming.meter.note(&chunk.said, chunk.usage, chunk.service_tier.clone());
+        self.incoming.meter.note(&chunk.delta, chunk.usage, chunk.service_tier.clone());
         if chunk.is_relayed {
             if self.created_s.is_none() {
                 self.created_s = chunk.created_s();

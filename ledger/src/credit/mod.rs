@@ -19,7 +19,7 @@ const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 /// When the database is away, or somebody else moved the account meanwhile: ask again.
 pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditReply, sqlx::Error> {
     // Alone: the same command may come to two ledgers at once.
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     let known = sqlx::query::<Any>("SELECT content_hash, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
         .bind(command.id.clone())
         .fetch_optional(&mut *transaction)

@@ -194,8 +194,8 @@ impl State {
 
     /// Puts a lease back into the state as it is now, behind the movements of its money; what has changed but for consumption is told.
     pub(crate) fn put_lease(&mut self, lease: Lease) {
-        let told = |lease: &Lease| (lease.state, lease.granted, lease.returned);
-        if self.leases.get(&lease.id).map(told) != Some(told(&lease)) {
+        let facts_of = |lease: &Lease| (lease.state, lease.granted, lease.returned);
+        if self.leases.get(&lease.id).map(facts_of) != Some(facts_of(&lease)) {
             self.effects.facts.push(Fact::LeaseChanged(LeaseChanged {
                 lease: lease.id.as_str().into(),
                 account: lease.account.as_str().into(),

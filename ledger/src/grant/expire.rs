@@ -21,7 +21,7 @@ pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     if repo::expired(&mut *ledger.store.reads.acquire().await?, now_us, 1).await?.is_empty() {
         return Ok(());
     }
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     let accounts = repo::expired(&mut transaction, now_us, SWEEP_MAX).await?;
     let mut state = ledger.state();
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();

@@ -16,7 +16,7 @@ const ABANDONED: Duration = CLAIM_LASTS.saturating_mul(2);
 /// When the database is away.
 pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionClaim, sqlx::Error> {
     let now_us = ledger.clock.now_us();
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     let key = claim.key.to_string();
     let applied =
         sqlx::query::<Any>("SELECT revision FROM keys WHERE hash = $1").bind(key.clone()).fetch_optional(&mut *transaction).await?;

@@ -23,7 +23,7 @@ struct KeyBound {
 /// # Errors
 /// When the database is away, or somebody else moved the account meanwhile: call again.
 pub async fn grant(ledger: &Ledger, request: &LeaseRequest) -> Result<LeaseReply, sqlx::Error> {
-    let mut transaction = ledger.store.begin_beside().await?;
+    let mut transaction = ledger.store.begin_shared().await?;
     let now_us = ledger.clock.now_us();
     let mut state = ledger.state();
     state.load_lease_request(&mut transaction, request, now_us).await?;

@@ -18,7 +18,7 @@ const SWEEP_MAX: i64 = 200;
 /// # Errors
 /// When the database is away.
 pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Result<bool, sqlx::Error> {
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     let posted = eventlog::sources::watermark(&mut transaction, source, events::subject::Stream::Usage).await?;
     if posted < last_usage {
         return Ok(false);
@@ -48,7 +48,7 @@ pub async fn sweep(ledger: &Ledger, log: &Log) -> Result<(), sqlx::Error> {
     if due.is_empty() {
         return Ok(());
     }
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     let mut leases: Vec<Lease> = repo::expired(&mut transaction, ledger.clock.now_us(), SWEEP_MAX).await?;
     leases.retain(|lease| lease.state != State::Frozen || settled.contains(&lease.id));
     settle(transaction, ledger, leases, &Command::Sweep).await

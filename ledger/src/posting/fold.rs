@@ -79,8 +79,8 @@ impl Fold for PostUsage {
                 Ok(charge) => charges.push((event, charge)),
                 // What was damaged is written again by its gateway, and its account is not to be trusted; what is not understood may be owed.
                 Err(reason) => {
-                    let parks = (event.envelope.kind != UsageDamaged::KIND).then_some(event.envelope.account);
-                    rejected.push(Rejected { record: event.record, reason, parks });
+                    let freezes_account = (event.envelope.kind != UsageDamaged::KIND).then_some(event.envelope.account);
+                    rejected.push(Rejected { record: event.record, reason, freezes_account });
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Fold for PostUsage {
             match known.admit(&charge) {
                 Ok(true) => fresh.push(charge),
                 Ok(false) => {}
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
             }
         }
         let posted = charge::post(connection, &self.ledger, &fresh).await;
@@ -196,7 +196,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::STEPS).await.unwrap();
         let post = async |movement: Movement| {
-            let mut transaction = store.begin().await.unwrap();
+            let mut transaction = store.begin_exclusive().await.unwrap();
             books::write(&mut transaction, &[movement]).await?;
             transaction.commit().await
         };

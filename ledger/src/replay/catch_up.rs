@@ -72,7 +72,7 @@ pub enum CatchUpError {
 }
 
 /// A fact as the log has it.
-struct Told {
+struct Published {
     fact: Fact,
     sequence: u64,
     message: Message,
@@ -96,15 +96,15 @@ pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<
             Some(_) | None => Ok(0),
         };
     };
-    let told = last.sequence;
+    let published = last.sequence;
     let written = outbox::adopt(ledger, &last.source).await?;
-    if told <= written {
-        return match outbox::event_at(ledger, told).await? {
-            Some(id) if id != last.event_id && until.is_none() => Err(CatchUpError::Fork(told)),
+    if published <= written {
+        return match outbox::event_at(ledger, published).await? {
+            Some(id) if id != last.event_id && until.is_none() => Err(CatchUpError::Fork(published)),
             Some(_) | None => Ok(0),
         };
     }
-    tracing::warn!(written, told, "the books are older than the log: what they lack is done again");
+    tracing::warn!(written, published, "the books are older than the log: what they lack is done again");
     control(ledger, log).await?;
     let mut tries = 0;
     loop {
@@ -130,7 +130,7 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
     let mut usage = Usage::default();
     let mut is_read = false;
     while !is_read && at < until {
-        let (mut told, mut ids) = (Vec::with_capacity(BATCH), BTreeMap::new());
+        let (mut published, mut ids) = (Vec::with_capacity(BATCH), BTreeMap::new());
         let batch = facts.next_batch(BATCH, LINGER).await?;
         is_read = facts.has_read(end);
         for record in batch {
@@ -150,28 +150,28 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
                 return Err(CatchUpError::Missing { needed: at + 1, found: sequence });
             }
             at = sequence;
-            told.push(tell(&record)?);
+            published.push(tell(&record)?);
         }
         // Before anything of another story is made: the next start could not tell any more.
         if let Some(sequence) = outbox::differs(ledger, &ids).await? {
             return Err(CatchUpError::Fork(sequence));
         }
-        while !told.is_empty() {
-            let later = told.split_off(at_once(&told));
-            usage.find(ledger, log, &told).await?;
-            redo(ledger, &told, &usage).await?;
-            usage.forget(&told);
-            told = later;
+        while !published.is_empty() {
+            let later = published.split_off(at_once(&published));
+            usage.find(ledger, log, &published).await?;
+            redo(ledger, &published, &usage).await?;
+            usage.forget(&published);
+            published = later;
         }
     }
     Ok(at)
 }
 
 /// How many of these facts one transaction takes: at least one, and no more than make so many movements.
-fn at_once(told: &[Told]) -> usize {
+fn at_once(published: &[Published]) -> usize {
     let mut movements = 0;
-    let within = told.iter().take_while(|told| {
-        movements += told.fact.usage().count().max(1);
+    let within = published.iter().take_while(|published| {
+        movements += published.fact.usage().count().max(1);
         movements <= MOVEMENTS_MAX
     });
     within.count().max(1)
@@ -185,7 +185,7 @@ async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
         let records = tail.next_batch(READ, LINGER).await?;
         let events: Vec<Event<'_>> =
             records.iter().filter_map(|record| Some(Event { record, envelope: RawEnvelope::parse(&record.payload).ok()? })).collect();
-        let mut transaction = ledger.store.begin().await?;
+        let mut transaction = ledger.store.begin_exclusive().await?;
         // What cannot be applied is set aside by the reader that comes after.
         NoteControl.apply(&mut transaction, &events).await?;
         transaction.commit().await?;
@@ -213,8 +213,8 @@ impl Usage {
     }
 
     /// Reads on until every event that facts name is known.
-    async fn find(&mut self, ledger: &Ledger, log: &Log, told: &[Told]) -> Result<(), CatchUpError> {
-        let mut missing: BTreeSet<&str> = named(told).filter(|id| !self.known.contains_key(*id)).collect();
+    async fn find(&mut self, ledger: &Ledger, log: &Log, published: &[Published]) -> Result<(), CatchUpError> {
+        let mut missing: BTreeSet<&str> = named(published).filter(|id| !self.known.contains_key(*id)).collect();
         if !missing.is_empty() && self.tail.is_none() {
             self.open(ledger, log).await?;
         }
@@ -242,14 +242,14 @@ impl Usage {
         Ok(())
     }
 
-    fn forget(&mut self, told: &[Told]) {
-        named(told).for_each(|id| drop(self.known.remove(id)));
+    fn forget(&mut self, published: &[Published]) {
+        named(published).for_each(|id| drop(self.known.remove(id)));
     }
 }
 
 /// The usage events that facts name.
-fn named(told: &[Told]) -> impl Iterator<Item = &str> {
-    told.iter().flat_map(|told| told.fact.usage())
+fn named(published: &[Published]) -> impl Iterator<Item = &str> {
+    published.iter().flat_map(|published| published.fact.usage())
 }
 
 fn charge(record: &Record) -> Option<Charge> {
@@ -257,7 +257,7 @@ fn charge(record: &Record) -> Option<Charge> {
     read(&Event { record, envelope }).ok()
 }
 
-fn tell(record: &Record) -> Result<Told, CatchUpError> {
+fn tell(record: &Record) -> Result<Published, CatchUpError> {
     let envelope = RawEnvelope::parse(&record.payload)?;
     let sequence = envelope.sequence_number()?;
     let fact = match envelope.kind {
@@ -268,34 +268,39 @@ fn tell(record: &Record) -> Result<Told, CatchUpError> {
     };
     let payload = String::from_utf8_lossy(&record.payload).into_owned();
     let message = Message { event_id: envelope.id.to_owned(), subject: outbox::subject_of(&fact), payload };
-    Ok(Told { fact, sequence, message })
+    Ok(Published { fact, sequence, message })
 }
 
 /// Does facts again, in one transaction with the outbox.
-async fn redo(ledger: &Ledger, told: &[Told], usage: &Usage) -> Result<(), CatchUpError> {
-    let (Some(first), Some(last)) = (told.first(), told.last()) else { return Ok(()) };
-    let mut transaction = ledger.store.begin().await?;
+async fn redo(ledger: &Ledger, published: &[Published], usage: &Usage) -> Result<(), CatchUpError> {
+    let (Some(first), Some(last)) = (published.first(), published.last()) else { return Ok(()) };
+    let mut transaction = ledger.store.begin_exclusive().await?;
     if outbox::written_in(&mut transaction).await? + 1 != first.sequence {
         return Err(CatchUpError::Moved);
     }
     let mut state = ledger.state();
-    load(&mut state, &mut transaction, told, usage).await?;
-    for told in told {
-        state.replay(&told.fact, |id| usage.known.get(id))?;
+    load(&mut state, &mut transaction, published, usage).await?;
+    for published in published {
+        state.replay(&published.fact, |id| usage.known.get(id))?;
     }
     state.save_rows(&mut transaction).await?;
-    let messages: Vec<(u64, Message)> = told.iter().map(|told| (told.sequence, told.message.clone())).collect();
+    let messages: Vec<(u64, Message)> = published.iter().map(|published| (published.sequence, published.message.clone())).collect();
     outbox::keep(&mut transaction, last.sequence, &messages).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn load(state: &mut decide::State, connection: &mut AnyConnection, told: &[Told], usage: &Usage) -> Result<(), sqlx::Error> {
+async fn load(
+    state: &mut decide::State,
+    connection: &mut AnyConnection,
+    published: &[Published],
+    usage: &Usage,
+) -> Result<(), sqlx::Error> {
     let (mut accounts, mut leases) = (BTreeSet::new(), BTreeSet::new());
-    for told in told {
-        accounts.extend(told.fact.accounts().into_iter().map(AccountId::as_str));
-        leases.extend(told.fact.usage().filter_map(|id| Some(usage.known.get(id)?.usage.lease.as_str())));
-        if let Fact::LeaseChanged(fact) = &told.fact {
+    for published in published {
+        accounts.extend(published.fact.accounts().into_iter().map(AccountId::as_str));
+        leases.extend(published.fact.usage().filter_map(|id| Some(usage.known.get(id)?.usage.lease.as_str())));
+        if let Fact::LeaseChanged(fact) = &published.fact {
             leases.insert(fact.lease.as_str());
         }
     }
@@ -310,7 +315,7 @@ async fn load(state: &mut decide::State, connection: &mut AnyConnection, told: &
 
 /// Gateways that live have not been heard since: their leases count from now.
 async fn renew(ledger: &Ledger) -> Result<(), sqlx::Error> {
-    let mut transaction = ledger.store.begin().await?;
+    let mut transaction = ledger.store.begin_exclusive().await?;
     sqlx::query::<Any>("UPDATE leases SET expires_at_us = $1 WHERE state IN ('open', 'closing') AND expires_at_us < $1")
         .bind(ledger.clock.now_us() + ledger.terms.ttl_us())
         .execute(&mut *transaction)

@@ -47,7 +47,7 @@ impl Fold for Generations {
                 Ok(usage) => {
                     rows.entry(usage.request.to_string()).or_insert((event.envelope.account, usage));
                 }
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
             }
         }
         let rows: Vec<(String, (&str, UsageRecorded))> = rows.into_iter().collect();

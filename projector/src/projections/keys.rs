@@ -15,7 +15,7 @@ impl Fold for KeyNames {
             match key(event) {
                 Ok(Some(key)) => put(connection, &key).await?,
                 Ok(None) => {}
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, parks: None }),
+                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
             }
         }
         Ok(rejected)

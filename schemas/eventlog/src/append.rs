@@ -1,4 +1,4 @@
-//! Appending: every event has its id as message id. Either each one is acknowledged, and may have to come right behind what is there,
+//! Appending: every event has its id as message id. Either each one is told, and may have to come right behind what is there,
 //! or only the last one of a row whose readers tell what they have.
 
 use std::time::Duration;

@@ -85,7 +85,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), &[]).await.unwrap();
         let at = |sequence: u64| Checkpoint { identity: "s".into(), sequence, event_id: format!("e{sequence}") };
-        let mut transaction = store.begin().await.unwrap();
+        let mut transaction = store.begin_exclusive().await.unwrap();
         let mut moves = async |from: Option<&Checkpoint>, to| advance(&mut transaction, Stream::Usage, from, &to).await.unwrap();
         assert!(moves(None, at(1)).await);
         assert!(!moves(None, at(2)).await, "somebody else was first");

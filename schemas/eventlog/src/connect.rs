@@ -23,7 +23,7 @@ pub struct Log {
     pub(crate) client: async_nats::Client,
     pub(crate) jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
-    /// Since when no write was acknowledged, although there is a connection.
+    /// Since when no write was told, although there is a connection.
     failing_since: Arc<Mutex<Option<Instant>>>,
     /// What the streams held before.
     pub(crate) archive: Option<Archive>,

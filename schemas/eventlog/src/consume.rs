@@ -56,7 +56,7 @@ pub struct Rejected<'a> {
     /// One sentence.
     pub reason: String,
     /// The account that may owe something by it: it gets no new leases until an operator has decided.
-    pub parks: Option<&'a str>,
+    pub freezes_account: Option<&'a str>,
 }
 
 /// What a reader makes of events.
@@ -212,7 +212,7 @@ impl<F: Fold> Reader<F> {
         sources: &mut Sources,
         identity: &str,
     ) -> Result<Checkpoint, Stop> {
-        let mut transaction = self.store.begin().await?;
+        let mut transaction = self.store.begin_exclusive().await?;
         batch.apply(&mut transaction, &self.fold, self.stream, sources, self.clock.now_us()).await?;
         let next = batch.end(identity);
         if !advance(&mut transaction, self.stream, from, &next).await? {
@@ -227,9 +227,9 @@ impl<F: Fold> Reader<F> {
 
 /// Says that reading stopped, once in a while; returns how long to wait before it starts again.
 pub(crate) fn trouble(troubles: &Throttle, stream: Stream, error: &Stop) -> Duration {
-    let (wait, said) = troubles.failed();
+    let (wait, report) = troubles.failed();
     let stream = stream.name();
-    if let Some(unsaid) = said {
+    if let Some(unsaid) = report {
         tracing::warn!(stream, unsaid, %error, "reading {stream} stopped and starts again: {error}");
     }
     wait
@@ -253,7 +253,7 @@ pub(crate) struct Unreadable<'a> {
     /// The place in its source, where that is known.
     pub from: Option<(&'a str, u64)>,
     /// The account that may owe something by it.
-    pub parks: Option<&'a str>,
+    pub freezes_account: Option<&'a str>,
 }
 
 impl<'a> Batch<'a> {
@@ -262,7 +262,7 @@ impl<'a> Batch<'a> {
         let read = |record: &'a Record| {
             let read =
                 RawEnvelope::parse(&record.payload).and_then(|envelope| envelope.sequence_number().map(|sequence| (envelope, sequence)));
-            read.map_err(|error| Unreadable { reason: error.to_string(), from: None, parks: None })
+            read.map_err(|error| Unreadable { reason: error.to_string(), from: None, freezes_account: None })
         };
         Self(records.iter().map(|record| (record, read(record))).collect())
     }
@@ -298,9 +298,9 @@ impl<'a> Batch<'a> {
             return vec![self, Self(second)];
         }
         let refused = self.0.pop().map(|(record, read)| {
-            let parks = read.as_ref().ok().and_then(|(envelope, _)| fold.owes(envelope));
+            let freezes_account = read.as_ref().ok().and_then(|(envelope, _)| fold.owes(envelope));
             let from = read.as_ref().ok().map(|(envelope, sequence)| (envelope.source, *sequence));
-            (record, Err(Unreadable { reason: format!("the database refuses it: {error}"), from, parks }))
+            (record, Err(Unreadable { reason: format!("the database refuses it: {error}"), from, freezes_account }))
         });
         refused.into_iter().map(|refused| Self(vec![refused])).collect()
     }
@@ -314,8 +314,8 @@ impl<'a> Batch<'a> {
     /// Those that cannot be read.
     pub fn broken(&self) -> Vec<Rejected<'a>> {
         let rejected = |(record, read): &(&'a Record, Read<'a>)| {
-            let Unreadable { reason, parks, .. } = read.as_ref().err()?;
-            Some(Rejected { record, reason: reason.clone(), parks: *parks })
+            let Unreadable { reason, freezes_account, .. } = read.as_ref().err()?;
+            Some(Rejected { record, reason: reason.clone(), freezes_account: *freezes_account })
         };
         self.0.iter().filter_map(rejected).collect()
     }

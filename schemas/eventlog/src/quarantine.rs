@@ -20,7 +20,7 @@ const LIST_MAX: i64 = 1_000;
 /// When the database is away.
 pub async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
-        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, parks) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (stream, sequence, event_id) DO NOTHING",
     )
     .bind(stream.name())
@@ -29,7 +29,7 @@ pub async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected:
     .bind(storable(&rejected.reason))
     .bind(storable(&String::from_utf8_lossy(&rejected.record.payload)))
     .bind(now_us)
-    .bind(rejected.parks.map(storable))
+    .bind(rejected.freezes_account.map(storable))
     .execute(connection)
     .await?;
     Ok(())
@@ -44,8 +44,8 @@ fn storable(text: &str) -> String {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn is_parked(store: &Store, account: &str) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT 1 AS one FROM quarantine WHERE parks = $1 AND decision IS NULL LIMIT 1")
+pub async fn is_frozen(store: &Store, account: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT 1 AS one FROM quarantine WHERE freezes_account = $1 AND decision IS NULL LIMIT 1")
         .bind(account.to_owned())
         .fetch_optional(&store.reads)
         .await?;
@@ -58,7 +58,7 @@ pub async fn is_parked(store: &Store, account: &str) -> Result<bool, sqlx::Error
 /// When the database is away.
 pub async fn list(store: &Store, event_id: Option<&str>) -> Result<Vec<Quarantined>, sqlx::Error> {
     let rows = sqlx::query::<Any>(
-        "SELECT stream, sequence, event_id, reason, CASE WHEN $1 = '' THEN NULL ELSE payload END AS payload, quarantined_at_us, parks FROM quarantine
+        "SELECT stream, sequence, event_id, reason, CASE WHEN $1 = '' THEN NULL ELSE payload END AS payload, quarantined_at_us, freezes_account FROM quarantine
          WHERE decision IS NULL AND ($1 = '' OR event_id = $1) ORDER BY quarantined_at_us, stream, sequence LIMIT $2",
     )
     .bind(event_id.unwrap_or_default().to_owned())
@@ -74,13 +74,13 @@ fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
         stream: row.try_get("stream")?,
         sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
         reason: row.try_get("reason")?,
-        parks: row.try_get("parks")?,
+        freezes_account: row.try_get("freezes_account")?,
         quarantined_at: rfc3339(row.try_get("quarantined_at_us")?),
         payload: row.try_get("payload")?,
     })
 }
 
-/// Applies an event again by `again`, or gives it up.
+/// Applies an event again by `reapply`, or gives it up.
 ///
 /// # Errors
 /// When the database is away, or somebody else moved the same rows meanwhile: ask again.
@@ -88,7 +88,7 @@ pub async fn decide(
     store: &Store,
     command: &DecideQuarantine,
     now_us: i64,
-    again: impl AsyncFnOnce(&Quarantined) -> Result<Option<String>, sqlx::Error>,
+    reapply: impl AsyncFnOnce(&Quarantined) -> Result<Option<String>, sqlx::Error>,
 ) -> Result<DecideReply, sqlx::Error> {
     let Some(event) = list(store, Some(&command.event_id)).await?.into_iter().next() else {
         return Ok(DecideReply::Unknown);
@@ -97,7 +97,7 @@ pub async fn decide(
         discard(store, &event, now_us).await?;
         return Ok(DecideReply::Done);
     }
-    let still = again(&event).await?;
+    let still = reapply(&event).await?;
     Ok(still.map_or(DecideReply::Done, |reason| DecideReply::Rejected { reason }))
 }
 
@@ -115,9 +115,9 @@ pub async fn release<F: Fold>(store: &Store, fold: &F, event: &Quarantined, now_
         Ok(envelope) => envelope,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    let mut transaction = store.begin().await?;
-    let again = [Event { record: &record, envelope }];
-    if let Some(rejected) = fold.apply(&mut transaction, &again).await?.pop() {
+    let mut transaction = store.begin_exclusive().await?;
+    let events = [Event { record: &record, envelope }];
+    if let Some(rejected) = fold.apply(&mut transaction, &events).await?.pop() {
         return Ok(Some(rejected.reason));
     }
     note(&mut transaction, event, Decision::Release, now_us).await?;
@@ -126,7 +126,7 @@ pub async fn release<F: Fold>(store: &Store, fold: &F, event: &Quarantined, now_
 }
 
 async fn discard(store: &Store, event: &Quarantined, now_us: i64) -> Result<(), sqlx::Error> {
-    let mut transaction = store.begin().await?;
+    let mut transaction = store.begin_exclusive().await?;
     note(&mut transaction, event, Decision::Discard, now_us).await?;
     transaction.commit().await
 }

@@ -60,10 +60,11 @@ pub enum StoreError {
 pub type Step = (i64, &'static str, &'static str);
 
 /// The tables that every reader has: positions, sources, and what could not be applied.
-const OWN: [Step; 3] = [
+const OWN: [Step; 4] = [
     (1, "reader", include_str!("../migrations/0001_reader.sql")),
     (1_001, "decisions", include_str!("../migrations/1001_decisions.sql")),
     (1_002, "share", include_str!("../migrations/1002_share.sql")),
+    (1_003, "names", include_str!("../migrations/1003_names.sql")),
 ];
 
 impl Store {
@@ -124,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    pub async fn begin_exclusive(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.begin_behind("SELECT CAST(pg_advisory_xact_lock(1) AS TEXT)").await
     }
 
@@ -133,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn begin_beside(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    pub async fn begin_shared(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.begin_behind("SELECT CAST(pg_advisory_xact_lock_shared(1) AS TEXT)").await
     }
 
@@ -164,7 +165,7 @@ impl Store {
 
     /// How many transactions of one reader may run beside each other; one on `SQLite`.
     #[must_use]
-    pub fn beside(&self) -> usize {
+    pub fn parallelism(&self) -> usize {
         if self.is_sqlite() { 1 } else { BESIDE }
     }
 
@@ -182,12 +183,12 @@ impl Store {
 
     /// Returns when the database must not be used any more by this process: it has older rows than were decided on. No transaction begins
     /// from then on.
-    pub async fn left_behind(&self) {
+    pub async fn fenced(&self) {
         self.timeline.left().await;
     }
 
     /// Says that the database has older rows than were decided on.
-    pub fn leave_behind(&self) {
+    pub fn fence(&self) {
         self.timeline.leave();
     }
 

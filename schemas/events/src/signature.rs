@@ -141,8 +141,8 @@ mod tests {
             changed[at] ^= 1;
             assert!(!keys.accepts(&changed, 7), "byte {at} changed");
         }
-        let again = SigningKeys::parse(&keys.to_text()).unwrap();
-        assert!(again.accepts(&event, 7));
+        let reloaded = SigningKeys::parse(&keys.to_text()).unwrap();
+        assert!(reloaded.accepts(&event, 7));
     }
 
     #[test]

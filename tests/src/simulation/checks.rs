@@ -19,7 +19,7 @@ impl Simulation {
         for (request, truth) in &self.truth {
             let booked = charges.get(&format!("r{request}")).copied();
             assert!(booked.is_some(), "request {request} reached the provider and is not in the books");
-            if truth.told {
+            if truth.acknowledged {
                 assert_eq!(booked, truth.cost.map(|cost| cost.0), "request {request}: the client was told another charge");
             }
         }

@@ -10,8 +10,8 @@ use super::{Action, EPOCH_US, SECOND, Simulation};
 
 impl Simulation {
     /// What a refiller does when it wakes.
-    pub(super) fn tick(&mut self, node: usize, boot: u32, again: bool) {
-        if self.gateways[node].boot != boot || !self.gateways[node].is_up || self.is_paused(node, || Action::Tick { node, boot, again }) {
+    pub(super) fn tick(&mut self, node: usize, boot: u32, repeats: bool) {
+        if self.gateways[node].boot != boot || !self.gateways[node].is_up || self.is_paused(node, || Action::Tick { node, boot, repeats }) {
             return;
         }
         let (base, now) = (self.base, self.now);
@@ -40,8 +40,8 @@ impl Simulation {
                 self.ask(node, boot, index, token, &ask);
             }
         }
-        if again {
-            self.plan(SECOND * self.slowness(), Action::Tick { node, boot, again });
+        if repeats {
+            self.plan(SECOND * self.slowness(), Action::Tick { node, boot, repeats });
         }
     }
 
@@ -97,15 +97,15 @@ impl Simulation {
 
     /// Those who waited and were told go on.
     pub(super) fn serve(&mut self, node: usize, boot: u32) {
-        let mut told = Vec::new();
+        let mut acknowledged = Vec::new();
         for (request, running) in &mut self.gateways[node].running {
             if let State::Waits(answered) = &mut running.state
                 && let Ok(hold) = answered.try_recv()
             {
-                told.push((*request, running.refiller, running.least, hold));
+                acknowledged.push((*request, running.refiller, running.least, hold));
             }
         }
-        for (request, refiller, least, hold) in told {
+        for (request, refiller, least, hold) in acknowledged {
             if self.gateways[node].boot != boot || !self.gateways[node].is_up {
                 return;
             }
@@ -115,6 +115,6 @@ impl Simulation {
                 self.send(node, request, refiller, hold);
             }
         }
-        self.plan(20_000, Action::Tick { node, boot, again: false });
+        self.plan(20_000, Action::Tick { node, boot, repeats: false });
     }
 }

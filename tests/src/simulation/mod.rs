@@ -50,7 +50,7 @@ enum Action {
     Tick {
         node: usize,
         boot: u32,
-        again: bool,
+        repeats: bool,
     },
     Request {
         node: usize,
@@ -104,7 +104,7 @@ struct Truth {
     /// What it cost, once the provider has answered.
     cost: Option<Nanos>,
     /// Whether the client was told.
-    told: bool,
+    acknowledged: bool,
 }
 
 /// One history.
@@ -255,7 +255,7 @@ impl Simulation {
         match action {
             Action::Arrive => self.arrive(),
             Action::Done { node, boot, request } => self.done(node, boot, request),
-            Action::Tick { node, boot, again } => self.tick(node, boot, again),
+            Action::Tick { node, boot, repeats } => self.tick(node, boot, repeats),
             Action::Request { node, boot, refiller, token, ask } => self.request(node, boot, refiller, token, &ask),
             Action::Answer { node, boot, refiller, token, answer } => self.answer(node, boot, refiller, token, *answer),
             Action::Overdue { node, boot, refiller, token } => self.overdue(node, boot, refiller, token),
@@ -271,7 +271,7 @@ impl Simulation {
                     let (scopes, base, now) = (self.scopes.clone(), self.base, self.now);
                     self.gateways[node].start(&scopes, base, now);
                     let boot = self.gateways[node].boot;
-                    self.plan(0, Action::Tick { node, boot, again: true });
+                    self.plan(0, Action::Tick { node, boot, repeats: true });
                 }
             }
         }

@@ -29,7 +29,7 @@ impl Simulation {
         } else if let Ok(answered) = budget.queue(least, most, at.instant) {
             gateway.running.insert(request, Running { refiller, least, state: State::Waits(answered) });
             let boot = gateway.boot;
-            self.plan(0, Action::Tick { node, boot, again: false });
+            self.plan(0, Action::Tick { node, boot, repeats: false });
         }
     }
 
@@ -56,7 +56,7 @@ impl Simulation {
         let bought = self.database.accounts[scope.account.as_str()].bought.0;
         assert!(*worst <= bought, "{} may spend {worst} of {bought}", scope.account);
         let gateway = &mut self.gateways[node];
-        self.truth.insert(request, Truth { account: scope.account.to_string(), hold: hold.amount(), cost: None, told: false });
+        self.truth.insert(request, Truth { account: scope.account.to_string(), hold: hold.amount(), cost: None, acknowledged: false });
         gateway.running.insert(request, Running { refiller, least: Nanos::ZERO, state: State::Asked(hold) });
         let boot = gateway.boot;
         let after = self.delay(90 * SECOND);
@@ -85,7 +85,7 @@ impl Simulation {
         if self.rng.random_bool(0.002) {
             return self.kill(node);
         }
-        self.truth.get_mut(&request).expect("known").told = true;
-        self.plan(0, Action::Tick { node, boot, again: false });
+        self.truth.get_mut(&request).expect("known").acknowledged = true;
+        self.plan(0, Action::Tick { node, boot, repeats: false });
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eventlog::Checkpoint;
 use eventlog::share::frontier::{Frontier, Position, Settled};
-use eventlog::share::plan::{Heard, plan};
+use eventlog::share::plan::{Heartbeats, plan};
 use eventlog::sources::Sources;
 use rand::RngExt;
 
@@ -22,7 +22,7 @@ pub struct Sharer {
     node: usize,
     boot: u64,
     pub stopped_until: u64,
-    heard: Heard,
+    heartbeats: Heartbeats,
     owned: BTreeSet<i64>,
     /// When it looked after the others.
     tended: u64,
@@ -104,9 +104,9 @@ impl Simulation {
         let sequence = database.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence);
         let at = Position { sequence, chain: database.chain };
         database.members.insert(name.clone(), (1, at));
-        let beats: Vec<(String, i64)> = database.members.iter().map(|(member, (beat, _))| (member.clone(), *beat)).collect();
+        let seen: Vec<(String, i64)> = database.members.iter().map(|(member, (heartbeat, _))| (member.clone(), *heartbeat)).collect();
         let sharer = &mut self.sharers[index];
-        for partition in plan(&name, &database.owners, &sharer.heard.note(&beats, now)).claim {
+        for partition in plan(&name, &database.owners, &sharer.heartbeats.note(&seen, now)).claim {
             database.owners.insert(partition, name.clone());
         }
         sharer.owned = database.owners.iter().filter(|(_, owner)| **owner == name).map(|(partition, _)| *partition).collect();
@@ -129,9 +129,9 @@ impl Simulation {
         let (database, sharer) = (&mut self.database, &mut self.sharers[index]);
         sharer.tended = self.now;
         let name = sharer.name();
-        let is_known = database.members.get_mut(&name).map(|(beat, _)| *beat += 1).is_some();
-        let beats: Vec<(String, i64)> = database.members.iter().map(|(member, (beat, _))| (member.clone(), *beat)).collect();
-        let changes = plan(&name, &database.owners, &sharer.heard.note(&beats, now));
+        let is_known = database.members.get_mut(&name).map(|(heartbeat, _)| *heartbeat += 1).is_some();
+        let seen: Vec<(String, i64)> = database.members.iter().map(|(member, (heartbeat, _))| (member.clone(), *heartbeat)).collect();
+        let changes = plan(&name, &database.owners, &sharer.heartbeats.note(&seen, now));
         let owned: BTreeSet<i64> = database.owners.iter().filter(|(_, owner)| **owner == name).map(|(partition, _)| *partition).collect();
         if !is_known || owned != sharer.owned || !changes.claim.is_empty() {
             return self.begin_again(index);

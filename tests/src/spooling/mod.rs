@@ -35,7 +35,7 @@ enum Known {
     /// It has one charge.
     Charged,
     /// It has one charge, which the client was told.
-    Told,
+    Acknowledged,
 }
 
 /// What really happened to a request.
@@ -154,7 +154,7 @@ impl History {
             79..=84 => self.read(),
             85..=88 => self.forget(),
             89..=90 => self.log.lose(self.log.len().saturating_sub(self.rng.random_range(0..20))),
-            91..=92 => self.shipping(|shipping| shipping.shipper.again()),
+            91..=92 => self.shipping(|shipping| shipping.shipper.restart()),
             93 => self.disk.fail(self.rng.random_bool(0.4)),
             94 => self.disk.be_full(self.rng.random_bool(0.4)),
             _ if !self.rng.random_bool(self.deaths) => {}
@@ -253,7 +253,7 @@ impl History {
         if let Err(error) = spool.flush(position) {
             assert!(!matches!(error, gateway::spool::SpoolError::Full(_)), "the end of an admitted request has room: {error}");
         } else {
-            truth.known = Known::Told;
+            truth.known = Known::Acknowledged;
         }
     }
 
@@ -304,7 +304,7 @@ impl History {
         let synced = *running.spool.syncs().borrow();
         for truth in self.truth.values_mut().filter(|truth| truth.boot == running.boot && truth.started_at <= synced) {
             let is_ended = truth.ended_at.is_some_and(|position| position <= synced);
-            truth.lasting = truth.lasting.max(if is_ended { Known::Told } else { Known::Charged });
+            truth.lasting = truth.lasting.max(if is_ended { Known::Acknowledged } else { Known::Charged });
             truth.known = truth.known.max(truth.lasting);
         }
     }
@@ -322,7 +322,7 @@ impl History {
                 }
             }
             if fails {
-                shipping.shipper.again();
+                shipping.shipper.restart();
             } else {
                 shipping.shipper.sent(end);
             }
@@ -363,7 +363,7 @@ impl History {
         while !self.open.is_empty() {
             self.end();
         }
-        self.shipping(|shipping| shipping.shipper.again());
+        self.shipping(|shipping| shipping.shipper.restart());
         for _ in 0..STEPS {
             self.sync();
             self.ship();
@@ -388,7 +388,11 @@ impl History {
             assert!(count <= 1, "r{request} has {count} charges: {charges:?}");
             assert!(count == 1 || truth.known == Known::Perhaps, "r{request} reached a provider and has no charge");
             let cost = charges.and_then(|charges| charges.values().next().copied());
-            assert!(truth.known < Known::Told || cost == Some(truth.cost), "r{request} was told {} and is charged {cost:?}", truth.cost.0);
+            assert!(
+                truth.known < Known::Acknowledged || cost == Some(truth.cost),
+                "r{request} was acknowledged {} and is charged {cost:?}",
+                truth.cost.0
+            );
         }
     }
 }

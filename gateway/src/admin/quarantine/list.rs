@@ -10,7 +10,7 @@ use super::waiting;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: [{reader, event_id, stream, sequence, reason, parks, quarantined_at}]}`; of each reader, `ledger` or `projector`, oldest first.
+/// `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at}]}`; of each reader, `ledger` or `projector`, oldest first.
 ///
 /// # Errors
 /// 401 without the operator's token, 503 when the ledger or the projector does not answer.

@@ -10,7 +10,7 @@ use super::waiting;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: [{reader, event_id, stream, sequence, reason, parks, quarantined_at, payload}]}`, once for each reader that set it aside; the
+/// `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at, payload}]}`, once for each reader that set it aside; the
 /// payload is a text, since it may be no JSON.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use events::subject::{PARTITIONS, Stream};
 use sqlx::{Any, AnyConnection, Row};
 
 use super::frontier::{Chain, Frontier, Position, Settled};
-use super::plan::{Heard, Plan, plan};
+use super::plan::{Heartbeats, Plan, plan};
 use crate::checkpoint;
 use crate::sources::Sources;
 use crate::store::{Store, placeholders};
@@ -22,7 +22,7 @@ pub struct Member {
     /// Its name, never used before.
     name: String,
     is_new: bool,
-    heard: Heard,
+    heartbeats: Heartbeats,
     owned: BTreeSet<i64>,
 }
 
@@ -30,7 +30,7 @@ impl Member {
     /// One that has not joined yet.
     #[must_use]
     pub fn new(store: Store, stream: Stream, node: String, name: String) -> Self {
-        Self { store, stream, node, name, is_new: true, heard: Heard::default(), owned: BTreeSet::new() }
+        Self { store, stream, node, name, is_new: true, heartbeats: Heartbeats::default(), owned: BTreeSet::new() }
     }
 
     /// The partitions whose events it applies.
@@ -44,7 +44,7 @@ impl Member {
     /// # Errors
     /// When the database is away.
     pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Chain, Sources), sqlx::Error> {
-        let mut transaction = self.store.begin().await?;
+        let mut transaction = self.store.begin_exclusive().await?;
         let checkpoint = checkpoint::checkpoint_in(&mut transaction, self.stream).await?;
         let sources = Sources::load(&mut transaction, self.stream).await?;
         let partitions: Vec<i64> = (0..i64::from(PARTITIONS)).collect();
@@ -58,27 +58,27 @@ impl Member {
         }
         query.execute(&mut *transaction).await?;
         if self.is_new {
-            self.succeed(&mut transaction).await?;
+            self.take_over(&mut transaction).await?;
         }
         // Its number stays as it was: one that joins again and again without reading does not live.
-        let old = sqlx::query::<Any>("DELETE FROM members WHERE member = $1 RETURNING beat")
+        let old = sqlx::query::<Any>("DELETE FROM members WHERE member = $1 RETURNING heartbeat")
             .bind(self.name.clone())
             .fetch_optional(&mut *transaction)
             .await?;
-        let beat: i64 = old.map_or(Ok(1), |row| row.try_get("beat"))?;
+        let heartbeat: i64 = old.map_or(Ok(1), |row| row.try_get("heartbeat"))?;
         let chain = self.chain(&mut transaction).await?;
-        sqlx::query::<Any>("INSERT INTO members (member, stream, node, beat, sequence, chain) VALUES ($1, $2, $3, $4, $5, $6)")
+        sqlx::query::<Any>("INSERT INTO members (member, stream, node, heartbeat, sequence, chain) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(self.name.clone())
             .bind(self.stream.name())
             .bind(self.node.clone())
-            .bind(beat)
+            .bind(heartbeat)
             .bind(number(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence)))
             .bind(chain.to_string())
             .execute(&mut *transaction)
             .await?;
         let (living, owners) = self.look(&mut transaction).await?;
         let plan = plan(&self.name, &owners, &living);
-        self.act(&mut transaction, &plan).await?;
+        self.apply_plan(&mut transaction, &plan).await?;
         self.owned = self.look(&mut transaction).await?.1.into_iter().filter(|(_, owner)| *owner == self.name).map(|(of, _)| of).collect();
         transaction.commit().await?;
         self.is_new = false;
@@ -111,7 +111,7 @@ impl Member {
     }
 
     /// Takes over from those that ran on the same machine, and forgets those that have no partitions: one that lives joins again.
-    async fn succeed(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    async fn take_over(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         sqlx::query::<Any>(
             "UPDATE partitions SET owner = $1, epoch = epoch + 1
              WHERE stream = $2 AND owner IN (SELECT member FROM members WHERE stream = $2 AND node = $3)",
@@ -133,8 +133,8 @@ impl Member {
     /// # Errors
     /// When the database is away.
     pub async fn tend(&mut self) -> Result<bool, sqlx::Error> {
-        let mut transaction = self.store.begin_beside().await?;
-        let is_known = sqlx::query::<Any>("UPDATE members SET beat = beat + 1 WHERE member = $1")
+        let mut transaction = self.store.begin_shared().await?;
+        let is_known = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1 WHERE member = $1")
             .bind(self.name.clone())
             .execute(&mut *transaction)
             .await?
@@ -148,8 +148,8 @@ impl Member {
             return Ok(true);
         }
         if !changes.release.is_empty() {
-            let mut transaction = self.store.begin().await?;
-            self.act(&mut transaction, &Plan { claim: Vec::new(), ..changes.clone() }).await?;
+            let mut transaction = self.store.begin_exclusive().await?;
+            self.apply_plan(&mut transaction, &Plan { claim: Vec::new(), ..changes.clone() }).await?;
             transaction.commit().await?;
             self.owned.retain(|partition| !changes.release.contains(partition));
         }
@@ -158,20 +158,21 @@ impl Member {
 
     /// Who lives, and whose each partition is.
     async fn look(&mut self, connection: &mut AnyConnection) -> Result<(BTreeSet<String>, BTreeMap<i64, String>), sqlx::Error> {
-        let rows = sqlx::query::<Any>("SELECT member, beat FROM members WHERE stream = $1")
+        let rows = sqlx::query::<Any>("SELECT member, heartbeat FROM members WHERE stream = $1")
             .bind(self.stream.name())
             .fetch_all(&mut *connection)
             .await?;
-        let beats = rows.iter().map(|row| Ok((row.try_get("member")?, row.try_get("beat")?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
+        let seen =
+            rows.iter().map(|row| Ok((row.try_get("member")?, row.try_get("heartbeat")?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
         let rows = sqlx::query::<Any>("SELECT partition, owner FROM partitions WHERE stream = $1")
             .bind(self.stream.name())
             .fetch_all(connection)
             .await?;
         let owners = rows.iter().map(|row| Ok((row.try_get("partition")?, row.try_get("owner")?))).collect::<Result<_, sqlx::Error>>()?;
-        Ok((self.heard.note(&beats, Instant::now()), owners))
+        Ok((self.heartbeats.note(&seen, Instant::now()), owners))
     }
 
-    async fn act(&self, connection: &mut AnyConnection, plan: &Plan) -> Result<(), sqlx::Error> {
+    async fn apply_plan(&self, connection: &mut AnyConnection, plan: &Plan) -> Result<(), sqlx::Error> {
         let changes =
             plan.claim.iter().map(|partition| (partition, self.name.as_str())).chain(plan.release.iter().map(|partition| (partition, "")));
         for (partition, owner) in changes {
@@ -204,7 +205,7 @@ impl Member {
     /// # Errors
     /// When the database is away.
     pub async fn begin_anew(&self, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<Option<Chain>, sqlx::Error> {
-        let mut transaction = self.store.begin().await?;
+        let mut transaction = self.store.begin_exclusive().await?;
         let chain = self.begin_at(&mut transaction, from, to).await?;
         if chain.is_some() {
             transaction.commit().await?;
@@ -240,9 +241,9 @@ impl Member {
     /// # Errors
     /// When the database is away.
     pub async fn settle(&self, frontier: &mut Frontier) -> Result<bool, sqlx::Error> {
-        let mut transaction = self.store.begin_beside().await?;
+        let mut transaction = self.store.begin_shared().await?;
         let position = frontier.position();
-        let said = sqlx::query::<Any>("UPDATE members SET beat = beat + 1, sequence = $1, chain = $2 WHERE member = $3")
+        let said = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1, sequence = $1, chain = $2 WHERE member = $3")
             .bind(number(position.sequence))
             .bind(position.chain.to_string())
             .bind(self.name.clone())
@@ -291,7 +292,7 @@ impl Member {
     /// # Errors
     /// When the database is away: then the others wait until it has been silent for a while.
     pub async fn leave(&self) -> Result<(), sqlx::Error> {
-        let mut transaction = self.store.begin().await?;
+        let mut transaction = self.store.begin_exclusive().await?;
         sqlx::query::<Any>("UPDATE partitions SET owner = '', epoch = epoch + 1 WHERE stream = $1 AND owner = $2")
             .bind(self.stream.name())
             .bind(self.name.clone())

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 /// hearing that for three seconds more: together with a look each second that stays within ten.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
-/// When others were last heard. Their clocks do not matter: only that their numbers grow, on this one's clock.
+/// When others were last heartbeats. Their clocks do not matter: only that their numbers grow, on this one's clock.
 #[derive(Debug, Default)]
-pub struct Heard(BTreeMap<String, (i64, Instant)>);
+pub struct Heartbeats(BTreeMap<String, (i64, Instant)>);
 
-impl Heard {
+impl Heartbeats {
     /// Notes how far everybody's number is, and gives back who lives.
-    pub fn note(&mut self, beats: &[(String, i64)], now: Instant) -> BTreeSet<String> {
-        self.0.retain(|member, _| beats.iter().any(|(other, _)| other == member));
-        for (member, beat) in beats {
+    pub fn note(&mut self, seen: &[(String, i64)], now: Instant) -> BTreeSet<String> {
+        self.0.retain(|member, _| seen.iter().any(|(other, _)| other == member));
+        for (member, heartbeat) in seen {
             match self.0.get_mut(member) {
-                Some((last, _)) if *last == *beat => {}
-                Some(known) => *known = (*beat, now),
-                None => drop(self.0.insert(member.clone(), (*beat, now))),
+                Some((last, _)) if *last == *heartbeat => {}
+                Some(known) => *known = (*heartbeat, now),
+                None => drop(self.0.insert(member.clone(), (*heartbeat, now))),
             }
         }
         self.0.iter().filter(|(_, (_, since))| now.duration_since(*since) < SILENCE).map(|(member, _)| member.clone()).collect()
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn a_reader_lives_while_its_number_grows() {
-        let (mut heard, start) = (Heard::default(), Instant::now());
-        let mut note = |seconds, beats: &[(&str, i64)]| {
-            let beats: Vec<(String, i64)> = beats.iter().map(|(member, beat)| ((*member).to_owned(), *beat)).collect();
-            heard.note(&beats, start + Duration::from_secs(seconds)).into_iter().collect::<Vec<_>>()
+        let (mut heartbeats, start) = (Heartbeats::default(), Instant::now());
+        let mut note = |seconds, seen: &[(&str, i64)]| {
+            let seen: Vec<(String, i64)> = seen.iter().map(|(member, heartbeat)| ((*member).to_owned(), *heartbeat)).collect();
+            heartbeats.note(&seen, start + Duration::from_secs(seconds)).into_iter().collect::<Vec<_>>()
         };
         assert_eq!(note(0, &[("a", 1), ("b", 1)]), ["a", "b"], "a stranger may live");
         assert_eq!(note(3, &[("a", 2), ("b", 1)]), ["a", "b"]);

@@ -166,7 +166,7 @@ impl<F: Fold> SharedReader<F> {
             let (batch, mut looked) = (Batch::read(&records), false);
             let next = batch.end(&tail.identity);
             chain = loop {
-                let mut transaction = self.store.begin().await?;
+                let mut transaction = self.store.begin_exclusive().await?;
                 match batch.apply(&mut transaction, fold, self.stream, sources, self.clock.now_us()).await {
                     Err(error) if is_known_already(&error) && !looked => looked = true,
                     Err(error) => return Err(error.into()),
@@ -218,7 +218,7 @@ impl<F: Fold> SharedReader<F> {
             match (posted, events) {
                 (Err(Stop::Database(error)), [event]) if is_data_error(&error) => {
                     let reason = format!("the database refuses it: {error}");
-                    let refused = Rejected { record: event.record, reason, parks: fold.owes(&event.envelope) };
+                    let refused = Rejected { record: event.record, reason, freezes_account: fold.owes(&event.envelope) };
                     self.post(member, fold, &[], &[refused]).await?;
                     self.post(member, fold, &[], broken).await?;
                 }
@@ -233,7 +233,7 @@ impl<F: Fold> SharedReader<F> {
     }
 
     async fn post(&self, member: &Member, fold: &F, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
-        let mut transaction = self.store.begin_beside().await?;
+        let mut transaction = self.store.begin_shared().await?;
         if !member.holds(&mut transaction).await? {
             return Err(Stop::Moved);
         }

@@ -296,7 +296,7 @@ pub struct Quarantined {
     /// Why it could not be applied.
     pub reason: String,
     /// The account that gets no new leases until somebody has decided.
-    pub parks: Option<String>,
+    pub freezes_account: Option<String>,
     /// RFC 3339.
     pub quarantined_at: String,
     /// As it came; only when one event is asked for.

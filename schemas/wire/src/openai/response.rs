@@ -24,12 +24,12 @@ pub struct ChatResponse {
     /// The tier it was served in.
     pub service_tier: Option<String>,
     /// What the choices say.
-    pub said: Said,
+    pub delta: Delta,
 }
 
 /// What the choices of an answer or frame hold, for metering.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct Delta {
     /// Bytes of content, reasoning, tool arguments and any other text, over all choices.
     pub text_bytes: u64,
     /// The first choice's finish reason; an empty one is none.
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Part {
 /// Choices, each read as it comes.
 #[derive(Default)]
 struct Choices {
-    said: Said,
+    delta: Delta,
     count: usize,
 }
 
@@ -122,10 +122,10 @@ impl<'de> Deserialize<'de> for Choices {
 
             fn visit_seq<S: SeqAccess<'de>>(self, mut choices: S) -> Result<Choices, S::Error> {
                 let mut all = Choices::default();
-                while let Some(Choice(said)) = choices.next_element()? {
+                while let Some(Choice(delta)) = choices.next_element()? {
                     all.count += 1;
-                    all.said.text_bytes = all.said.text_bytes.saturating_add(said.text_bytes);
-                    all.said.finish_reason = all.said.finish_reason.or(said.finish_reason);
+                    all.delta.text_bytes = all.delta.text_bytes.saturating_add(delta.text_bytes);
+                    all.delta.finish_reason = all.delta.finish_reason.or(delta.finish_reason);
                 }
                 Ok(all)
             }
@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Choices {
     }
 }
 
-struct Choice(Said);
+struct Choice(Delta);
 
 impl<'de> Deserialize<'de> for Choice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -151,16 +151,16 @@ impl<'de> Deserialize<'de> for Choice {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Choice, M::Error> {
-                let mut said = Said::default();
+                let mut delta = Delta::default();
                 while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
                     match name.as_ref() {
-                        "message" | "delta" => said.text_bytes = said.text_bytes.saturating_add(map.next_value::<Part>()?.0),
-                        "text" => said.text_bytes = said.text_bytes.saturating_add(text_bytes(map.next_value()?)),
-                        "finish_reason" => said.finish_reason = reason(map.next_value()?),
+                        "message" | "delta" => delta.text_bytes = delta.text_bytes.saturating_add(map.next_value::<Part>()?.0),
+                        "text" => delta.text_bytes = delta.text_bytes.saturating_add(text_bytes(map.next_value()?)),
+                        "finish_reason" => delta.finish_reason = reason(map.next_value()?),
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
-                Ok(Choice(said))
+                Ok(Choice(delta))
             }
         }
         deserializer.deserialize_map(Members)
@@ -207,10 +207,10 @@ impl ChatResponse {
         if let Some(error) = reported(&fields, body) {
             return Err(error);
         }
-        let said = choices(fields.get("choices").ok_or(ResponseError::NotACompletion)?)?.said;
+        let delta = choices(fields.get("choices").ok_or(ResponseError::NotACompletion)?)?.delta;
         let usage = reported_usage(&fields);
         let service_tier = fields.read("service_tier").ok().flatten();
-        Ok(Self { usage, service_tier, said })
+        Ok(Self { usage, service_tier, delta })
     }
 }
 
@@ -249,7 +249,7 @@ pub struct Chunk<'a> {
     /// The tier it is served in.
     pub service_tier: Option<String>,
     /// What the choices say.
-    pub said: Said,
+    pub delta: Delta,
     /// Whether it is passed on: it has choices, or text elsewhere. Everything else is metadata.
     pub is_relayed: bool,
 }
@@ -267,14 +267,14 @@ impl<'a> Frame<'a> {
         if let Some(error) = reported(&fields, data) {
             return Err(error);
         }
-        let Choices { mut said, count } = fields.get("choices").map_or_else(|| Ok(Choices::default()), choices)?;
+        let Choices { mut delta, count } = fields.get("choices").map_or_else(|| Ok(Choices::default()), choices)?;
         if count == 0 {
             let part = |raw: &RawValue| serde_json::from_str::<Part>(raw.get()).unwrap_or_default().0;
-            said.text_bytes = TEXT_FIELDS.iter().filter_map(|name| fields.get(name)).map(part).sum();
+            delta.text_bytes = TEXT_FIELDS.iter().filter_map(|name| fields.get(name)).map(part).sum();
         }
         let usage = reported_usage(&fields);
         let service_tier = if usage.is_some() { fields.read("service_tier").ok().flatten() } else { None };
-        Ok(Self::Chunk(Chunk { is_relayed: count > 0 || said.text_bytes > 0, fields, usage, service_tier, said }))
+        Ok(Self::Chunk(Chunk { is_relayed: count > 0 || delta.text_bytes > 0, fields, usage, service_tier, delta }))
     }
 }
 
@@ -365,7 +365,7 @@ mod tests {
     fn an_answer_keeps_foreign_fields_and_gets_ours() {
         let body = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"hey"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1},"x_groq":{"id":"r"}}"#;
         let response = ChatResponse::parse(body).unwrap();
-        assert_eq!(response.said, Said { text_bytes: 3, finish_reason: Some("stop".into()) });
+        assert_eq!(response.delta, Delta { text_bytes: 3, finish_reason: Some("stop".into()) });
         assert_eq!(response.usage.unwrap().tokens.input, 3);
         let text = String::from_utf8(client_body(body, "\"gen-1\"", "\"a/m\"", |_| "{}".to_owned()).unwrap()).unwrap();
         assert!(
@@ -410,7 +410,7 @@ mod tests {
             (br#"{"content":"four"}"#, 4),
             (br#"{"delta":{"content":"four"}}"#, 4),
         ] {
-            assert_eq!(chunk(data).said.text_bytes, bytes, "{}", String::from_utf8_lossy(data));
+            assert_eq!(chunk(data).delta.text_bytes, bytes, "{}", String::from_utf8_lossy(data));
         }
     }
 
@@ -418,14 +418,14 @@ mod tests {
     fn an_empty_or_foreign_finish_reason_is_none() {
         for reason in ["\"\"", "null", "7", "{}", "\"\\u0000\""] {
             let data = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":{reason}}}]}}"#);
-            assert_eq!(chunk(data.as_bytes()).said.finish_reason, None, "{reason}");
+            assert_eq!(chunk(data.as_bytes()).delta.finish_reason, None, "{reason}");
         }
     }
 
     #[test]
     fn broken_text_and_joined_frames_are_repaired() {
         let text = repaired(&Bytes::from_static(b"{\"choices\":[{\"delta\":{\"content\":\"\xf0\x9f\x98\"}}]}"));
-        assert_eq!(chunk(&text[0]).said.text_bytes, 3);
+        assert_eq!(chunk(&text[0]).delta.text_bytes, 3);
         let joined = repaired(&Bytes::from_static(b"{\"choices\":[]}\n{}\n[DONE]"));
         assert_eq!(joined.len(), 3);
         assert!(repaired(&Bytes::from_static(b"<html>")).is_empty());

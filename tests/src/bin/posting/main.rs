@@ -167,7 +167,7 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
 async fn post(log: &Log, database_url: &str, key: &Path, events: u64) -> Duration {
     let store = Store::open(database_url, STEPS).await.expect("a database");
     for of in 0..ACCOUNTS {
-        let mut transaction = store.begin().await.expect("a transaction");
+        let mut transaction = store.begin_exclusive().await.expect("a transaction");
         ledger::account::repo::upsert(&mut transaction, &account(of), NAME, 0, 1).await.expect("an account");
         transaction.commit().await.expect("a commit");
     }
