@@ -1,6 +1,6 @@
 //! The ledger: the only place where money moves. Accounts, leases, postings, transactions; its tables, its read routes.
 
-pub mod books;
+pub mod journal;
 pub mod decide;
 pub mod account;
 pub mod key;
@@ -30,12 +30,13 @@ pub const STEPS: &[Step] = &[
     (3, "grants", include_str!("../migrations/0003_grants.sql")),
     (4, "legs", include_str!("../migrations/0004_legs.sql")),
     (5, "key_claims", include_str!("../migrations/0005_key_claims.sql")),
+    (6, "names", include_str!("../migrations/0006_names.sql")),
 ];
 
 /// What the books say: tables, and columns that are the same in books that were made again. What a gateway says of a lease in passing
 /// is not among them, its next request says it again.
-pub const BOOKS: &[Table] = &[
-    ("accounts", &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "bought_nanos"]),
+pub const TABLES: &[Table] = &[
+    ("accounts", &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "credited_nanos"]),
     ("keys", &["hash", "account", "limit_nanos", "limit_reset", "revision"]),
     ("key_windows", &["key_hash", "period", "starts_at_us", "spent_nanos", "held_nanos"]),
     (
@@ -58,7 +59,7 @@ pub const BOOKS: &[Table] = &[
         "transactions",
         &[
             "id",
-            "content_hash",
+            "fingerprint",
             "account",
             "version",
             "kind",

@@ -17,14 +17,14 @@ pub struct Check {
 /// Each selects `looked_at` once, and one `broken` text for each row that breaks the rule.
 const CHECKS: [(&str, &str, &str); 10] = [
     (
-        "the legs of every transaction sum to zero",
+        "the postings of every transaction sum to zero",
         "SELECT COUNT(*) FROM transactions",
         "SELECT id AS broken FROM transactions WHERE credit_nanos + held_nanos + overdraft_nanos + book_nanos <> 0 LIMIT 10",
     ),
     (
-        "every account's available, held and spent credit is what was bought",
+        "every account's available, held and spent credit is all that came in",
         "SELECT COUNT(*) FROM accounts",
-        "SELECT id AS broken FROM accounts WHERE available_nanos + held_nanos + spent_nanos <> bought_nanos OR available_nanos < 0 OR held_nanos < 0 LIMIT 10",
+        "SELECT id AS broken FROM accounts WHERE available_nanos + held_nanos + spent_nanos <> credited_nanos OR available_nanos < 0 OR held_nanos < 0 LIMIT 10",
     ),
     (
         "every account's available credit is the fold of its book",

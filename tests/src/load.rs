@@ -47,7 +47,7 @@ pub struct Acknowledged {
     keys: Mutex<BTreeSet<String>>,
 }
 
-/// Clients that ask until acknowledged to stop.
+/// Clients that ask until told to stop.
 pub struct Load {
     clients: JoinSet<()>,
     stop: Arc<AtomicBool>,

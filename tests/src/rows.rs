@@ -7,8 +7,8 @@ use sqlx::Row;
 use crate::Arouter;
 use crate::load::read;
 
-/// Every movement of money, in the ledger's database.
-pub const MOVEMENTS: &str = "SELECT id || '|' || content_hash || '|' || account || '|' || CAST(version AS TEXT) || '|' || kind || '|' || CAST(amount_nanos AS TEXT) || '|' ||
+/// Every transaction, in the ledger's database.
+pub const TRANSACTIONS: &str = "SELECT id || '|' || fingerprint || '|' || account || '|' || CAST(version AS TEXT) || '|' || kind || '|' || CAST(amount_nanos AS TEXT) || '|' ||
     CAST(balance_after_nanos AS TEXT) || '|' || description || '|' || CAST(created_at_us AS TEXT) || '|' || COALESCE(request, '') || '|' || COALESCE(key_hash, '') || '|' || COALESCE(lease, '') FROM transactions";
 /// Every fact that the ledger has told, in its database.
 pub const FACTS: &str = "SELECT CAST(sequence AS TEXT) || '|' || event_id || '|' || subject || '|' || payload FROM outbox";

@@ -7,7 +7,7 @@ use eventlog::LogError;
 use events::subject::Stream;
 use tests::load::read;
 use tests::postgres::Postgres;
-use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
+use tests::rows::{FACTS, REPORTS, TRANSACTIONS, rows};
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Provider, Storage};
 
@@ -101,7 +101,7 @@ async fn came_and_left(arouter: &Arouter, stream: Stream) -> (u64, u64) {
 
 /// Everything that books and reports say.
 async fn told_by(arouter: &Arouter) -> [std::collections::BTreeSet<String>; 3] {
-    [rows(arouter, "ledger", MOVEMENTS).await, rows(arouter, "ledger", FACTS).await, rows(arouter, "projector", REPORTS).await]
+    [rows(arouter, "ledger", TRANSACTIONS).await, rows(arouter, "ledger", FACTS).await, rows(arouter, "projector", REPORTS).await]
 }
 
 /// Events leave the streams behind the archive; books, reports, and everything at once are lost and made again.

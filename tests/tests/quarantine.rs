@@ -65,7 +65,7 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     assert!(!verifies(&arouter), "verify must name it");
     let gauges = std::fs::read_to_string(arouter.data().join("verify.prom")).unwrap();
     assert!(gauges.contains("arouter_check_broken{check=\"no_event_that_was_set_aside_waits_for_a_decision\"} 1\n"), "{gauges}");
-    assert!(gauges.contains("arouter_check_broken{check=\"the_legs_of_every_transaction_sum_to_zero\"} 0\n"), "{gauges}");
+    assert!(gauges.contains("arouter_check_broken{check=\"the_postings_of_every_transaction_sum_to_zero\"} 0\n"), "{gauges}");
 
     let request = json!({"model": "test/ok", "messages": [{"role": "user", "content": "hi"}]});
     let (status, answer) = arouter.chat(request.clone()).await;

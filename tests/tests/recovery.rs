@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::Row;
 use tests::load::read;
-use tests::rows::{FACTS, MOVEMENTS, REPORTS, rows};
+use tests::rows::{FACTS, REPORTS, TRANSACTIONS, rows};
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Provider, Storage};
 
@@ -47,16 +47,16 @@ async fn books_from_an_older_copy_catch_up_with_the_log_before_they_decide() {
     work(&arouter, &acknowledged, 60).await;
     arouter.usage(90).await;
     arouter.stop();
-    let (movements, facts) = (rows(&arouter, "ledger", MOVEMENTS).await, rows(&arouter, "ledger", FACTS).await);
+    let (transactions, facts) = (rows(&arouter, "ledger", TRANSACTIONS).await, rows(&arouter, "ledger", FACTS).await);
     std::fs::rename(&older, &books).expect("restored");
-    let restored = rows(&arouter, "ledger", MOVEMENTS).await;
-    assert!(restored.len() < movements.len(), "the copy is older");
+    let restored = rows(&arouter, "ledger", TRANSACTIONS).await;
+    assert!(restored.len() < transactions.len(), "the copy is older");
     arouter.launch().await;
     work(&arouter, &acknowledged, 10).await;
     arouter.usage(100).await;
     arouter.settle_and_verify().await;
     arouter.prove(&acknowledged, &provider).await;
-    assert!(rows(&arouter, "ledger", MOVEMENTS).await.is_superset(&movements), "the same movements, to the byte");
+    assert!(rows(&arouter, "ledger", TRANSACTIONS).await.is_superset(&transactions), "the same transactions, to the byte");
     assert!(rows(&arouter, "ledger", FACTS).await.is_superset(&facts), "the same facts, to the byte");
 }
 
@@ -167,14 +167,14 @@ async fn a_stream_that_was_deleted_is_made_anew_and_no_book_or_report_changes() 
     for (number, stream) in (1..).zip(["USAGE", "LEDGER", "CONTROL"]) {
         arouter.usage(30 * number).await;
         arouter.stop();
-        let (movements, facts) = (rows(&arouter, "ledger", MOVEMENTS).await, rows(&arouter, "ledger", FACTS).await);
+        let (transactions, facts) = (rows(&arouter, "ledger", TRANSACTIONS).await, rows(&arouter, "ledger", FACTS).await);
         let reports = rows(&arouter, "projector", REPORTS).await;
         std::fs::remove_dir_all(arouter.data().join("nats/jetstream/AROUTER/streams").join(stream)).expect("there is such a stream");
         arouter.launch().await;
         work(&arouter, &acknowledged, 30).await;
         arouter.usage(30 * (number + 1)).await;
         arouter.settle_and_verify().await;
-        assert!(rows(&arouter, "ledger", MOVEMENTS).await.is_superset(&movements), "{stream}: the same movements");
+        assert!(rows(&arouter, "ledger", TRANSACTIONS).await.is_superset(&transactions), "{stream}: the same transactions");
         assert!(rows(&arouter, "ledger", FACTS).await.is_superset(&facts), "{stream}: the same facts");
         assert!(rows(&arouter, "projector", REPORTS).await.is_superset(&reports), "{stream}: the same reports");
     }

@@ -7,7 +7,7 @@ use tests::simulation::run;
 fn no_history_breaks_a_promise() {
     let all = histories(10_000, run);
     let requests: usize = all.iter().map(|summary| summary.requests).sum();
-    let movements: usize = all.iter().map(|summary| summary.movements).sum();
-    println!("{} histories, {requests} requests at providers, {movements} movements of money", all.len());
+    let transactions: usize = all.iter().map(|summary| summary.transactions).sum();
+    println!("{} histories, {requests} requests at providers, {transactions} transactions", all.len());
     assert!(all.len() == 1 || requests > all.len() * 10, "histories in which nothing happens prove nothing");
 }

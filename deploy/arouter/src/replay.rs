@@ -90,14 +90,16 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
     let since = Instant::now();
     let facts = ledger::replay::catch_up(&made, log, Some(until)).await?;
     let mut transaction = made.store.snapshot().await?;
-    let movements: i64 =
-        sqlx::query::<Any>("SELECT COUNT(*) AS movements FROM transactions").fetch_one(&mut *transaction).await?.try_get("movements")?;
+    let transactions: i64 = sqlx::query::<Any>("SELECT COUNT(*) AS transactions FROM transactions")
+        .fetch_one(&mut *transaction)
+        .await?
+        .try_get("transactions")?;
     let seconds = since.elapsed().as_secs_f64();
     println!(
-        "books    {facts} facts, {movements} movements made again in {seconds:.1} s, {:.0} a second",
-        f64::from(i32::try_from(movements)?) / seconds
+        "books    {facts} facts, {transactions} transactions made again in {seconds:.1} s, {:.0} a second",
+        f64::from(i32::try_from(transactions)?) / seconds
     );
-    let is_same = compare(&mut snapshot, &mut transaction, ledger::BOOKS).await?;
+    let is_same = compare(&mut snapshot, &mut transaction, ledger::TABLES).await?;
     drop((snapshot, transaction));
     made.store.close().await;
     live.close().await;

@@ -11,7 +11,7 @@ use events::ids::KeyKind;
 use events::{AccountId, KeyHash};
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Journal, Line};
+use super::change_log::{ChangeLog, Line};
 
 /// A key, and whether it still exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Directory {
     state: RwLock<State>,
     changed: tokio::sync::Notify,
     /// Written by one at a time.
-    journal: Mutex<Option<Journal>>,
+    change_log: Mutex<Option<ChangeLog>>,
 }
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Directory {
     /// When its file is there and cannot be read.
     pub fn load(folder: &Path) -> io::Result<Self> {
         let directory = Self::default();
-        let journal = Journal::open(folder, |line| match line {
+        let change_log = ChangeLog::open(folder, |line| match line {
             Line::Key(entry) => directory.put_key(entry),
             Line::Account(account) => directory.put_account(account),
             Line::Checkpoint(identity, sequence, event_id) => {
@@ -67,12 +67,12 @@ impl Directory {
         })?;
         let mut state = directory.write();
         state.unsaved.clear();
-        if journal.is_damaged() {
+        if change_log.is_damaged() {
             // What the file has lost is in the log.
             state.checkpoint = None;
         }
         drop(state);
-        *directory.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal);
+        *directory.change_log.lock().unwrap_or_else(PoisonError::into_inner) = Some(change_log);
         Ok(directory)
     }
 
@@ -82,8 +82,8 @@ impl Directory {
     /// # Errors
     /// When the disk fails or is full: what changed is appended the next time.
     pub fn save(&self) -> io::Result<()> {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(journal) = journal.as_mut() else { return Ok(()) };
+        let mut change_log = self.change_log.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(change_log) = change_log.as_mut() else { return Ok(()) };
         let lines = {
             let mut state = self.write();
             if std::mem::take(&mut state.is_moved)
@@ -93,14 +93,14 @@ impl Directory {
             }
             std::mem::take(&mut state.unsaved)
         };
-        if let Err(error) = journal.append(&lines) {
+        if let Err(error) = change_log.append(&lines) {
             let mut state = self.write();
             let later = std::mem::replace(&mut state.unsaved, lines);
             state.unsaved.extend_from_slice(&later);
             return Err(error);
         }
-        if journal.is_long() {
-            journal.compact(&self.lines())?;
+        if change_log.is_long() {
+            change_log.compact(&self.lines())?;
         }
         Ok(())
     }

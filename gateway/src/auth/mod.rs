@@ -1,7 +1,7 @@
 //! Who calls: one credential, from whichever place its SDK puts it, looked up in memory.
 
 pub mod directory;
-pub mod journal;
+pub mod change_log;
 pub mod follow;
 
 use std::sync::Arc;

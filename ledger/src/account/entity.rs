@@ -1,4 +1,4 @@
-//! An account's money as a value: each method is one kind of movement and keeps `available + held + spent = bought`.
+//! An account's money as a value: each method is one kind of transaction and keeps `available + held + spent = credited`.
 
 use events::Nanos;
 
@@ -7,7 +7,7 @@ use events::Nanos;
 pub struct Account {
     /// Its id.
     pub id: String,
-    /// Counts its movements.
+    /// Counts its transactions.
     pub version: i64,
     /// Free to be lent.
     pub available: Nanos,
@@ -16,7 +16,7 @@ pub struct Account {
     /// Charged.
     pub spent: Nanos,
     /// Came in, corrections included.
-    pub bought: Nanos,
+    pub credited: Nanos,
 }
 
 /// How a charge was paid.
@@ -75,14 +75,14 @@ impl Account {
     /// Adds credit, or takes away what is available; false when there is less.
     #[must_use]
     pub fn credit(&mut self, amount: Nanos) -> bool {
-        let (Some(available), Some(bought)) = (self.available.checked_add(amount), self.bought.checked_add(amount)) else {
+        let (Some(available), Some(credited)) = (self.available.checked_add(amount), self.credited.checked_add(amount)) else {
             return false;
         };
         if available < Nanos::ZERO {
             return false;
         }
         self.available = available;
-        self.bought = bought;
+        self.credited = credited;
         self.version += 1;
         true
     }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        Account { id: "a".into(), version: 0, available: Nanos(100), held: Nanos(0), spent: Nanos(0), bought: Nanos(100) }
+        Account { id: "a".into(), version: 0, available: Nanos(100), held: Nanos(0), spent: Nanos(0), credited: Nanos(100) }
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         let mut account = account();
         let paid = account.charge(Nanos(130), Nanos(0));
         assert_eq!(paid, Paid { from_held: Nanos(0), from_available: Nanos(100), overdraft: Nanos(30) });
-        assert_eq!(account.available.0 + account.held.0 + account.spent.0, account.bought.0);
+        assert_eq!(account.available.0 + account.held.0 + account.spent.0, account.credited.0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn account(row: &AnyRow) -> Result<Account, sqlx::Error> {
         available: Nanos(row.try_get("available_nanos")?),
         held: Nanos(row.try_get("held_nanos")?),
         spent: Nanos(row.try_get("spent_nanos")?),
-        bought: Nanos(row.try_get("bought_nanos")?),
+        credited: Nanos(row.try_get("credited_nanos")?),
     })
 }
 
@@ -48,7 +48,7 @@ async fn select(connection: &mut AnyConnection, ids: &[&str], lock: &str) -> Res
     let mut found = Vec::with_capacity(ids.len());
     for portion in portions(ids) {
         let sql = format!(
-            "SELECT id, version, available_nanos, held_nanos, spent_nanos, bought_nanos FROM accounts WHERE id IN {} ORDER BY id {lock}",
+            "SELECT id, version, available_nanos, held_nanos, spent_nanos, credited_nanos FROM accounts WHERE id IN {} ORDER BY id {lock}",
             placeholders(connection, 1, portion.len())
         );
         let query = portion.iter().fold(sqlx::query::<Any>(AssertSqlSafe(sql)), |query, id| query.bind((*id).to_owned()));
@@ -65,7 +65,7 @@ async fn select(connection: &mut AnyConnection, ids: &[&str], lock: &str) -> Res
 /// When the database is away.
 pub async fn upsert(connection: &mut AnyConnection, id: &str, name: &str, created_at_us: i64, revision: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
-        "INSERT INTO accounts (id, name, created_at_us, revision, version, available_nanos, held_nanos, spent_nanos, bought_nanos)
+        "INSERT INTO accounts (id, name, created_at_us, revision, version, available_nanos, held_nanos, spent_nanos, credited_nanos)
          VALUES ($1, $2, $3, $4, 0, 0, 0, 0, 0)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, created_at_us = excluded.created_at_us, revision = excluded.revision
          WHERE accounts.revision < excluded.revision",
@@ -86,8 +86,8 @@ pub async fn upsert(connection: &mut AnyConnection, id: &str, name: &str, create
 pub async fn save(connection: &mut AnyConnection, accounts: &[(&Account, i64)]) -> Result<(), sqlx::Error> {
     for portion in portions(accounts) {
         let sql = format!(
-            "WITH new (id, read_at, version, available, held, spent, bought) AS (VALUES {})
-             UPDATE accounts SET version = new.version, available_nanos = new.available, held_nanos = new.held, spent_nanos = new.spent, bought_nanos = new.bought
+            "WITH new (id, read_at, version, available, held, spent, credited) AS (VALUES {})
+             UPDATE accounts SET version = new.version, available_nanos = new.available, held_nanos = new.held, spent_nanos = new.spent, credited_nanos = new.credited
              FROM new WHERE accounts.id = new.id AND accounts.version = new.read_at",
             placeholders(connection, portion.len(), 7)
         );
@@ -100,7 +100,7 @@ pub async fn save(connection: &mut AnyConnection, accounts: &[(&Account, i64)]) 
                 .bind(account.available.0)
                 .bind(account.held.0)
                 .bind(account.spent.0)
-                .bind(account.bought.0);
+                .bind(account.credited.0);
         }
         if query.execute(&mut *connection).await?.rows_affected() != portion.len() as u64 {
             return Err(sqlx::Error::RowNotFound);

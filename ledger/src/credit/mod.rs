@@ -5,9 +5,9 @@ use events::rpc::{CreditCommand, CreditReply, PostCredit};
 use events::{KillPoint, Nanos, kill_point};
 use sqlx::{Any, Row};
 
-use crate::books::{self, Kind, Legs, Movement};
 use crate::decide::{self, Command, Fact, Reply};
 use crate::grant::entity::{Grant, Origin, PRIORITY_DEFAULT};
+use crate::journal::{self, Kind, Posting, Transaction};
 use crate::process::Ledger;
 
 /// How long a purchase can be refunded.
@@ -20,12 +20,12 @@ const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditReply, sqlx::Error> {
     // Alone: the same command may come to two ledgers at once.
     let mut transaction = ledger.store.begin_exclusive().await?;
-    let known = sqlx::query::<Any>("SELECT content_hash, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
+    let known = sqlx::query::<Any>("SELECT fingerprint, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
         .bind(command.id.clone())
         .fetch_optional(&mut *transaction)
         .await?;
     if let Some(row) = known {
-        if row.try_get::<String, _>("content_hash")? != content(command) {
+        if row.try_get::<String, _>("fingerprint")? != content(command) {
             return Ok(CreditReply::Conflict);
         }
         let (amount_nanos, balance_nanos) = (Nanos(row.try_get("amount_nanos")?), Nanos(row.try_get("balance_after_nanos")?));
@@ -69,7 +69,7 @@ pub(crate) struct Change {
     /// Negative takes away.
     pub amount: Nanos,
     pub description: String,
-    pub content_hash: String,
+    pub fingerprint: String,
     /// What it is kept as, when it comes in.
     pub grant: Option<GrantTerms>,
     /// The grant that it was taken from, where not from all in their order.
@@ -78,8 +78,8 @@ pub(crate) struct Change {
 
 /// The change that a command asks for.
 fn change(command: &PostCredit, kind: CreditKind, amount: Nanos) -> Change {
-    let (id, description, content_hash) = (command.id.clone(), command.description.clone(), content(command));
-    Change { id, kind, amount, description, content_hash, grant: None, taken_from: None }
+    let (id, description, fingerprint) = (command.id.clone(), command.description.clone(), content(command));
+    Change { id, kind, amount, description, fingerprint, grant: None, taken_from: None }
 }
 
 impl decide::State {
@@ -164,7 +164,7 @@ impl decide::State {
             kind: CreditKind::Fee,
             amount: Nanos(-fee.0),
             description: "platform fee".to_owned(),
-            content_hash: String::new(),
+            fingerprint: String::new(),
             grant: None,
             taken_from: Some(command.id.clone()),
         };
@@ -182,16 +182,16 @@ impl decide::State {
         let (version, balance_after) =
             self.change_account(id, |account| account.credit(change.amount).then(|| (account.version, account.balance())))??;
         let (kind, other) = match change.kind {
-            CreditKind::Grant => (Kind::Grant, books::ADJUSTMENTS),
-            CreditKind::Adjustment => (Kind::Adjustment, books::ADJUSTMENTS),
-            CreditKind::Purchase => (Kind::Purchase, books::CASH),
-            CreditKind::Fee => (Kind::Fee, books::FEES),
-            CreditKind::Refund => (Kind::Refund, books::CASH),
-            CreditKind::Expiry => (Kind::Expiry, books::BREAKAGE),
+            CreditKind::Grant => (Kind::Grant, journal::ADJUSTMENTS),
+            CreditKind::Adjustment => (Kind::Adjustment, journal::ADJUSTMENTS),
+            CreditKind::Purchase => (Kind::Purchase, journal::CASH),
+            CreditKind::Fee => (Kind::Fee, journal::FEES),
+            CreditKind::Refund => (Kind::Refund, journal::CASH),
+            CreditKind::Expiry => (Kind::Expiry, journal::BREAKAGE),
         };
-        self.effects.movements.push(Movement {
+        self.effects.transactions.push(Transaction {
             id: change.id.clone(),
-            content_hash: change.content_hash.clone(),
+            fingerprint: change.fingerprint.clone(),
             account: id.to_owned(),
             version,
             kind,
@@ -202,7 +202,7 @@ impl decide::State {
             request: None,
             key_hash: None,
             lease: None,
-            legs: Legs { credit: change.amount, book: other.to_owned(), booked: Nanos(-change.amount.0), ..Legs::default() },
+            posting: Posting { credit: change.amount, book: other.to_owned(), booked: Nanos(-change.amount.0), ..Posting::default() },
         });
         self.effects.facts.push(Fact::CreditPosted(CreditPosted {
             id: change.id,
@@ -210,7 +210,7 @@ impl decide::State {
             kind: change.kind,
             amount_nanos: change.amount,
             description: change.description,
-            content: change.content_hash,
+            content: change.fingerprint,
             grant: change.grant,
             taken_from: change.taken_from,
             version,

@@ -11,8 +11,8 @@ use events::rpc::{CreditReply, LeaseReply, LeaseRequest, PostCredit};
 use events::{AccountId, Nanos};
 
 use crate::account::Account;
-use crate::books::{Kind, Legs, Movement};
 use crate::grant::{Grant, Grants};
+use crate::journal::{Kind, Posting, Transaction};
 use crate::key::repo::{KeyRow, Window, WindowId};
 use crate::lease::{Lease, Terms};
 use crate::posting::Charge;
@@ -91,7 +91,7 @@ pub struct Effects {
     /// What is added to windows: spent and held.
     pub windows: BTreeMap<WindowId, (Nanos, Nanos)>,
     /// Movements of money.
-    pub movements: Vec<Movement>,
+    pub transactions: Vec<Transaction>,
     /// Facts for the log, but for the next.
     pub facts: Vec<Fact>,
     /// Charges for the log, by account.
@@ -192,7 +192,7 @@ impl State {
         taken
     }
 
-    /// Puts a lease back into the state as it is now, behind the movements of its money; what has changed but for consumption is told.
+    /// Puts a lease back into the state as it is now, behind the transactions of its money; what has changed but for consumption is told.
     pub(crate) fn put_lease(&mut self, lease: Lease) {
         let facts_of = |lease: &Lease| (lease.state, lease.granted, lease.returned);
         if self.leases.get(&lease.id).map(facts_of) != Some(facts_of(&lease)) {
@@ -247,10 +247,10 @@ impl State {
         if let Some(window) = &lease.window {
             self.add_to_window(window.clone(), Nanos::ZERO, amount);
         }
-        self.effects.movements.push(Movement {
+        self.effects.transactions.push(Transaction {
             // An account's versions never come again.
             id: format!("{}/{version}", lease.id),
-            content_hash: String::new(),
+            fingerprint: String::new(),
             account: lease.account.clone(),
             version,
             kind: if is_grant { Kind::LeaseGranted } else { Kind::LeaseReturned },
@@ -261,7 +261,7 @@ impl State {
             request: None,
             key_hash: None,
             lease: Some(lease.id.clone()),
-            legs: Legs { credit: Nanos(-amount.0), held: amount, ..Legs::default() },
+            posting: Posting { credit: Nanos(-amount.0), held: amount, ..Posting::default() },
         });
     }
 }

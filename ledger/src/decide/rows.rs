@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 use super::{OtherLeases, State};
 use crate::key::repo::WindowId;
 use crate::process::Ledger;
-use crate::{account, books, grant, key, lease, outbox};
+use crate::{account, grant, journal, key, lease, outbox};
 
 impl State {
     /// Loads what a request about a lease concerns.
@@ -109,7 +109,7 @@ impl State {
         account::repo::save(connection, &accounts.ok_or(sqlx::Error::RowNotFound)?).await?;
         let windows: Vec<_> = effects.windows.iter().map(|(id, (spent, held))| (id, *spent, *held)).collect();
         key::repo::add(connection, &windows).await?;
-        books::write(connection, &effects.movements).await?;
+        journal::write(connection, &effects.transactions).await?;
         grant::repo::save(connection, &effects.grants.values().collect::<Vec<_>>()).await?;
         let leases: Option<Vec<_>> = effects.leases.iter().map(|id| self.leases.get(id)).collect();
         lease::repo::save(connection, &leases.ok_or(sqlx::Error::RowNotFound)?).await

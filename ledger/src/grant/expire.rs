@@ -46,12 +46,12 @@ impl decide::State {
             let taken = self.take_from_grant(&account, &id, available);
             if taken > Nanos::ZERO {
                 let change = Change {
-                    // What was held at the expiry goes later, by another movement.
+                    // What was held at the expiry goes later, by another transaction.
                     id: format!("expiry/{id}/{}", self.accounts.get(&account).map_or(0, |account| account.version)),
                     kind: CreditKind::Expiry,
                     amount: Nanos(-taken.0),
                     description: "expired credit".to_owned(),
-                    content_hash: String::new(),
+                    fingerprint: String::new(),
                     grant: None,
                     taken_from: Some(id.clone()),
                 };

@@ -156,7 +156,7 @@ fn denial(account: &Account, bound: Option<KeyBound>, needed: Nanos) -> Denial {
         }
     }
     let source = if account.balance() >= needed { LimitSource::InFlightBudget } else { LimitSource::Credits };
-    Denial { source, limit_nanos: account.bought, spent_nanos: account.spent, held_nanos: account.held, resets_at_us: None }
+    Denial { source, limit_nanos: account.credited, spent_nanos: account.spent, held_nanos: account.held, resets_at_us: None }
 }
 
 fn window_end(window: &WindowId) -> Option<i64> {
@@ -179,7 +179,7 @@ mod tests {
             available: Nanos(available),
             held: Nanos(held),
             spent: Nanos(0),
-            bought: Nanos(available + held),
+            credited: Nanos(available + held),
         }
     }
 

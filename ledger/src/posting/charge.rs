@@ -8,8 +8,8 @@ use events::usage_recorded::UsageRecorded;
 use sqlx::AnyConnection;
 
 use crate::account;
-use crate::books::{self, Kind, Legs, Movement};
 use crate::decide;
+use crate::journal::{self, Kind, Posting, Transaction};
 use crate::key::Period;
 use crate::process::Ledger;
 
@@ -21,7 +21,7 @@ pub struct Charge {
     /// Whose money.
     pub account: String,
     /// What tells the same id with other content.
-    pub content_hash: String,
+    pub fingerprint: String,
     /// What was used.
     pub usage: UsageRecorded,
 }
@@ -82,9 +82,9 @@ impl decide::State {
         if let Some(window) = limited {
             self.add_to_window(window, Nanos::ZERO, Nanos(-covered.0));
         }
-        self.effects.movements.push(Movement {
+        self.effects.transactions.push(Transaction {
             id: charge.event_id.clone(),
-            content_hash: charge.content_hash.clone(),
+            fingerprint: charge.fingerprint.clone(),
             account: charge.account.clone(),
             version,
             kind: Kind::Usage,
@@ -95,11 +95,11 @@ impl decide::State {
             request: Some(usage.request.to_string()),
             key_hash: Some(usage.key.to_string()),
             lease: Some(usage.lease.to_string()),
-            legs: Legs {
+            posting: Posting {
                 credit: Nanos(-paid.from_available.0),
                 held: Nanos(-paid.from_held.0),
                 overdraft: Nanos(-paid.overdraft.0),
-                book: books::revenue(&charge.account),
+                book: journal::revenue(&charge.account),
                 booked: usage.cost_nanos,
             },
         });

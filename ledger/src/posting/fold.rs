@@ -56,12 +56,12 @@ impl Known {
     pub fn admit(&mut self, charge: &Charge) -> Result<bool, String> {
         let (id, request) = (charge.event_id.as_str(), charge.usage.request.as_str());
         if let Some(hash) = self.hash_of_event.get(id) {
-            return if *hash == charge.content_hash { Ok(false) } else { Err(format!("event {id} was posted before with other content")) };
+            return if *hash == charge.fingerprint { Ok(false) } else { Err(format!("event {id} was posted before with other content")) };
         }
         if let Some(other) = self.event_of_request.get(request) {
             return Err(format!("request {request} was charged before by event {other}"));
         }
-        self.add(id, &charge.content_hash, request);
+        self.add(id, &charge.fingerprint, request);
         Ok(true)
     }
 }
@@ -121,7 +121,7 @@ pub fn read(event: &Event<'_>) -> Result<Charge, String> {
     Ok(Charge {
         event_id: event.envelope.id.to_owned(),
         account: event.envelope.account.to_owned(),
-        content_hash: events::ids::hex(&Sha256::digest(&event.record.payload)[..16]),
+        fingerprint: events::ids::hex(&Sha256::digest(&event.record.payload)[..16]),
         usage,
     })
 }
@@ -131,7 +131,7 @@ async fn known(connection: &mut AnyConnection, charges: &[(&Event<'_>, Charge)])
     for column in ["id", "request"] {
         for portion in portions(charges) {
             let sql = format!(
-                "SELECT id, content_hash, request FROM transactions WHERE {column} IN {}",
+                "SELECT id, fingerprint, request FROM transactions WHERE {column} IN {}",
                 placeholders(connection, 1, portion.len())
             );
             let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
@@ -140,7 +140,7 @@ async fn known(connection: &mut AnyConnection, charges: &[(&Event<'_>, Charge)])
             }
             for row in query.fetch_all(&mut *connection).await? {
                 let request: Option<String> = row.try_get("request")?;
-                known.add(row.try_get("id")?, row.try_get("content_hash")?, &request.unwrap_or_default());
+                known.add(row.try_get("id")?, row.try_get("fingerprint")?, &request.unwrap_or_default());
             }
         }
     }
@@ -153,12 +153,12 @@ mod tests {
     use events::Nanos;
 
     use super::*;
-    use crate::books::{self, Kind, Legs, Movement};
+    use crate::journal::{self, Kind, Posting, Transaction};
 
-    fn movement(id: &str, version: i64, request: &str) -> Movement {
-        Movement {
+    fn transaction(id: &str, version: i64, request: &str) -> Transaction {
+        Transaction {
             id: id.into(),
-            content_hash: "h".into(),
+            fingerprint: "h".into(),
             account: "a".into(),
             version,
             kind: Kind::Usage,
@@ -169,7 +169,7 @@ mod tests {
             request: Some(request.into()),
             key_hash: None,
             lease: None,
-            legs: Legs::default(),
+            posting: Posting::default(),
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
                 "streamed": false, "outcome": "finished", "tokens": {}, "provenance": "reported", "price_version": "1", "unit_prices": {},
                 "cost_status": "priced", "cost_nanos": 1, "admitted_at_us": 0, "latency_us": 0});
             let usage = serde_json::from_value(text).unwrap();
-            Charge { event_id: event.into(), account: "a".into(), content_hash: hash.into(), usage }
+            Charge { event_id: event.into(), account: "a".into(), fingerprint: hash.into(), usage }
         };
         assert_eq!(known.admit(&charge("e1", "h1", "r1")), Ok(false));
         assert!(known.admit(&charge("e1", "h2", "r1")).is_err(), "the same event with other content");
@@ -195,17 +195,17 @@ mod tests {
     async fn the_database_itself_refuses_a_second_posting() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::STEPS).await.unwrap();
-        let post = async |movement: Movement| {
-            let mut transaction = store.begin_exclusive().await.unwrap();
-            books::write(&mut transaction, &[movement]).await?;
-            transaction.commit().await
+        let post = async |transaction: Transaction| {
+            let mut connection = store.begin_exclusive().await.unwrap();
+            journal::write(&mut connection, &[transaction]).await?;
+            connection.commit().await
         };
-        post(movement("e1", 1, "r1")).await.unwrap();
-        assert!(post(movement("e1", 2, "r2")).await.is_err(), "the same event");
-        assert!(post(movement("e2", 2, "r1")).await.is_err(), "the same request");
-        assert!(post(movement("e2", 1, "r2")).await.is_err(), "the same place in the history");
-        let unbalanced = Movement { legs: Legs { credit: Nanos(-1), ..Legs::default() }, ..movement("e2", 2, "r2") };
-        assert!(post(unbalanced).await.is_err(), "legs that do not sum to zero");
-        post(movement("e2", 2, "r2")).await.unwrap();
+        post(transaction("e1", 1, "r1")).await.unwrap();
+        assert!(post(transaction("e1", 2, "r2")).await.is_err(), "the same event");
+        assert!(post(transaction("e2", 2, "r1")).await.is_err(), "the same request");
+        assert!(post(transaction("e2", 1, "r2")).await.is_err(), "the same place in the history");
+        let unbalanced = Transaction { posting: Posting { credit: Nanos(-1), ..Posting::default() }, ..transaction("e2", 2, "r2") };
+        assert!(post(unbalanced).await.is_err(), "posting that do not sum to zero");
+        post(transaction("e2", 2, "r2")).await.unwrap();
     }
 }

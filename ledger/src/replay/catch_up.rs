@@ -25,7 +25,7 @@ const BATCH: usize = 500;
 /// How often reading is begun again where it stopped.
 const TRIES: u32 = 10;
 /// Movements made in one transaction, unless one fact alone makes more.
-const MOVEMENTS_MAX: usize = 5_000;
+const TRANSACTIONS_MAX: usize = 5_000;
 /// Events read at once.
 const READ: usize = 2_000;
 /// How long to wait for more of them.
@@ -167,12 +167,12 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
     Ok(at)
 }
 
-/// How many of these facts one transaction takes: at least one, and no more than make so many movements.
+/// How many of these facts one transaction takes: at least one, and no more than make so many transactions.
 fn at_once(published: &[Published]) -> usize {
-    let mut movements = 0;
+    let mut transactions = 0;
     let within = published.iter().take_while(|published| {
-        movements += published.fact.usage().count().max(1);
-        movements <= MOVEMENTS_MAX
+        transactions += published.fact.usage().count().max(1);
+        transactions <= TRANSACTIONS_MAX
     });
     within.count().max(1)
 }

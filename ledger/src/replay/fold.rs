@@ -14,13 +14,13 @@ use crate::posting::Charge;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// Something before it is missing, or was done already.
-    #[error("{account} is at movement {at}, and the log goes on with {log}")]
+    #[error("{account} is at transaction {at}, and the log goes on with {log}")]
     Version {
         /// The account.
         account: String,
-        /// Its last movement.
+        /// Its last transaction.
         at: i64,
-        /// The movement that the log has next.
+        /// The transaction that the log has next.
         log: i64,
     },
     /// The event that it names is not there.
@@ -49,7 +49,7 @@ impl decide::State {
         Ok(())
     }
 
-    /// Whether the next movement of an account is this one.
+    /// Whether the next transaction of an account is this one.
     fn expect(&self, account: &str, version: i64) -> Result<(), Misfit> {
         let at = self.accounts.get(account).map_or(0, |account| account.version);
         if at + 1 == version { Ok(()) } else { Err(Misfit::Version { account: account.to_owned(), at, log: version }) }
@@ -71,7 +71,7 @@ impl decide::State {
             kind: fact.kind,
             amount,
             description: fact.description.clone(),
-            content_hash: fact.content.clone(),
+            fingerprint: fact.content.clone(),
             grant: fact.grant,
             taken_from: fact.taken_from.clone(),
         };
@@ -98,9 +98,9 @@ impl decide::State {
         };
         let mut lease = self.leases.get(fact.lease.as_str()).cloned().unwrap_or_else(new);
         let (lent, back) = (fact.granted_nanos.saturating_sub(lease.granted), fact.returned_nanos.saturating_sub(lease.returned));
-        let movements = [lent, back].into_iter().filter(|amount| *amount != Nanos::ZERO).count();
-        if movements > 0 {
-            self.expect(fact.account.as_str(), fact.version + 1 - i64::try_from(movements).unwrap_or_default())?;
+        let transactions = [lent, back].into_iter().filter(|amount| *amount != Nanos::ZERO).count();
+        if transactions > 0 {
+            self.expect(fact.account.as_str(), fact.version + 1 - i64::try_from(transactions).unwrap_or_default())?;
         }
         lease.returned = fact.returned_nanos;
         self.move_to_lease(&lease, Nanos(back.0.saturating_neg()), fact.changed_at_us);

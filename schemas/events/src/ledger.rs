@@ -64,7 +64,7 @@ pub struct CreditPosted {
     /// The grant that it was taken from, where not from all in their order.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub taken_from: Option<String>,
-    /// The number of this movement among the account's.
+    /// The number of this transaction among the account's.
     pub version: i64,
     /// When, microseconds since 1970.
     pub posted_at_us: i64,
@@ -133,7 +133,7 @@ pub struct LeaseChanged {
     pub consumed_nanos: Nanos,
     /// What went back to the account, nano-USD.
     pub returned_nanos: Nanos,
-    /// The number of the account's last movement then, those that this is about included.
+    /// The number of the account's last transaction then, those that this is about included.
     pub version: i64,
     /// When, microseconds since 1970.
     pub changed_at_us: i64,
@@ -162,7 +162,7 @@ pub struct UsagePosted {
 pub struct AccountPosted {
     /// Whose money.
     pub account: AccountId,
-    /// The number of the first of these movements among the account's; the others follow.
+    /// The number of the first of these transactions among the account's; the others follow.
     pub first_version: i64,
     /// The events' ids.
     pub events: Vec<String>,

@@ -151,7 +151,7 @@ impl Spool {
         let charge = Charge {
             event_id: format!("{}#{sequence}", self.source),
             account: start.account.clone(),
-            content_hash: format!("{request}:{}", cost.0),
+            fingerprint: format!("{request}:{}", cost.0),
             usage,
         };
         self.usage.push(Record { source: self.source.clone(), sequence, charge });

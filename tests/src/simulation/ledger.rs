@@ -8,9 +8,9 @@ use eventlog::sources::Seen;
 use events::Nanos;
 use events::rpc::{LeaseReply, LeaseRequest};
 use ledger::account::Account;
-use ledger::books::{Kind, Movement};
 use ledger::decide::{self, Command, Fact, OtherLeases, Reply};
 use ledger::grant::Grants;
+use ledger::journal::{Kind, Transaction};
 use ledger::key::repo::{KeyRow, Window, WindowId};
 use ledger::lease::{Lease, State};
 use ledger::posting::{Charge, Known};
@@ -27,7 +27,7 @@ pub struct Database {
     closed: BTreeMap<String, Lease>,
     pub windows: BTreeMap<WindowId, Window>,
     pub keys: BTreeMap<String, KeyRow>,
-    pub movements: Vec<Movement>,
+    pub transactions: Vec<Transaction>,
     pub known: Known,
     pub seen: BTreeMap<String, Seen>,
     pub checkpoint: Option<Checkpoint>,
@@ -192,7 +192,7 @@ impl Database {
                 self.live.insert(id.clone(), lease);
             }
         }
-        self.movements.extend(effects.movements.iter().cloned());
+        self.transactions.extend(effects.transactions.iter().cloned());
         self.facts.extend(effects.facts());
         self.check();
     }
@@ -200,8 +200,8 @@ impl Database {
     /// What must hold in every committed state.
     pub fn check(&self) {
         for account in self.accounts.values() {
-            let Account { id, available, held, spent, bought, .. } = account;
-            assert_eq!(available.0 + held.0 + spent.0, bought.0, "{id}: available + held + spent is not what was bought");
+            let Account { id, available, held, spent, credited, .. } = account;
+            assert_eq!(available.0 + held.0 + spent.0, credited.0, "{id}: available + held + spent is not what was credited");
             assert!(available.0 >= 0 && held.0 >= 0 && spent.0 >= 0, "{id} is negative: {account:?}");
             let granted = self.grants.get(id).map_or(Nanos::ZERO, Grants::remaining);
             assert_eq!(granted, account.balance(), "{id}: its balance is not what is left of its grants");
@@ -224,16 +224,16 @@ impl Database {
         let mut overdraft = 0;
         let mut versions: BTreeMap<&str, i64> = BTreeMap::new();
         let mut ids = BTreeSet::new();
-        for movement in &self.movements {
-            assert!(ids.insert(&movement.id), "{} is booked twice", movement.id);
-            assert_eq!(movement.legs.sum(), 0, "{} does not sum to zero", movement.id);
-            let (credit, held) = folded.entry(&movement.account).or_default();
-            *credit += movement.legs.credit.0;
-            *held += movement.legs.held.0;
-            overdraft += movement.legs.overdraft.0;
-            let version = versions.entry(&movement.account).or_default();
+        for transaction in &self.transactions {
+            assert!(ids.insert(&transaction.id), "{} is booked twice", transaction.id);
+            assert_eq!(transaction.posting.sum(), 0, "{} does not sum to zero", transaction.id);
+            let (credit, held) = folded.entry(&transaction.account).or_default();
+            *credit += transaction.posting.credit.0;
+            *held += transaction.posting.held.0;
+            overdraft += transaction.posting.overdraft.0;
+            let version = versions.entry(&transaction.account).or_default();
             *version += 1;
-            assert_eq!(*version, movement.version, "{}: a gap in the history", movement.account);
+            assert_eq!(*version, transaction.version, "{}: a gap in the history", transaction.account);
         }
         for (id, account) in &self.accounts {
             let balance = (account.available.0, account.held.0);
@@ -256,12 +256,12 @@ impl Database {
                 panic!("{misfit} at {fact:?}");
             }
         }
-        let in_order = |movements: &[Movement]| {
-            let mut all = movements.to_vec();
+        let in_order = |transactions: &[Transaction]| {
+            let mut all = transactions.to_vec();
             all.sort_by(|a, b| (&a.account, a.version).cmp(&(&b.account, b.version)));
             all
         };
-        assert_eq!(in_order(&state.effects.movements), in_order(&self.movements), "rebuilt movements");
+        assert_eq!(in_order(&state.effects.transactions), in_order(&self.transactions), "rebuilt transactions");
         assert_eq!(state.accounts, self.accounts, "rebuilt accounts");
         assert_eq!(state.windows, self.windows, "rebuilt windows");
         let left = |grants: &BTreeMap<String, Grants>| grants.values().flat_map(|grants| grants.iter().cloned()).collect::<Vec<_>>();
@@ -276,9 +276,9 @@ impl Database {
     /// What each request was charged.
     pub fn charges(&self) -> BTreeMap<String, i64> {
         let mut charges = BTreeMap::new();
-        for movement in self.movements.iter().filter(|movement| movement.kind == Kind::Usage) {
-            let request = movement.request.clone().expect("usage has a request");
-            assert!(charges.insert(request.clone(), -movement.amount.0).is_none(), "{request} is charged twice");
+        for transaction in self.transactions.iter().filter(|transaction| transaction.kind == Kind::Usage) {
+            let request = transaction.request.clone().expect("usage has a request");
+            assert!(charges.insert(request.clone(), -transaction.amount.0).is_none(), "{request} is charged twice");
         }
         charges
     }

@@ -134,7 +134,7 @@ pub struct Summary {
     /// Requests that reached a provider.
     pub requests: usize,
     /// Movements in the books.
-    pub movements: usize,
+    pub transactions: usize,
 }
 
 /// Runs the history of a seed; panics where a promise does not hold.
@@ -142,7 +142,7 @@ pub struct Summary {
 pub fn run(seed: u64) -> Summary {
     let mut simulation = Simulation::new(seed);
     simulation.run();
-    Summary { requests: simulation.truth.len(), movements: simulation.database.movements.len() }
+    Summary { requests: simulation.truth.len(), transactions: simulation.database.transactions.len() }
 }
 
 impl Simulation {
@@ -152,7 +152,7 @@ impl Simulation {
         let mut scopes = Vec::new();
         for number in 0..rng.random_range(1..=2) {
             let id = format!("a{number}");
-            let account = Account { id: id.clone(), version: 0, available: Nanos(0), held: Nanos(0), spent: Nanos(0), bought: Nanos(0) };
+            let account = Account { id: id.clone(), version: 0, available: Nanos(0), held: Nanos(0), spent: Nanos(0), credited: Nanos(0) };
             database.accounts.insert(id.clone(), account);
             scopes.push(Scope { account: id.as_str().into(), key: None });
             if rng.random_bool(0.5) {

@@ -53,8 +53,8 @@ impl Simulation {
         // Nobody spends more than there is: not even if every request in flight costs all that was set aside for it.
         let worst = self.worst.entry(scope.account.to_string()).or_default();
         *worst += hold.amount().0;
-        let bought = self.database.accounts[scope.account.as_str()].bought.0;
-        assert!(*worst <= bought, "{} may spend {worst} of {bought}", scope.account);
+        let credited = self.database.accounts[scope.account.as_str()].credited.0;
+        assert!(*worst <= credited, "{} may spend {worst} of {credited}", scope.account);
         let gateway = &mut self.gateways[node];
         self.truth.insert(request, Truth { account: scope.account.to_string(), hold: hold.amount(), cost: None, acknowledged: false });
         gateway.running.insert(request, Running { refiller, least: Nanos::ZERO, state: State::Asked(hold) });

@@ -213,7 +213,7 @@ async fn post_again(log: &Log, [database_url, again_url]: [&str; 2], key: &Path)
     let since = Instant::now();
     ledger::replay::catch_up(&made, log, None).await.expect("books");
     let took = since.elapsed();
-    for table in ledger::BOOKS {
+    for table in ledger::TABLES {
         let (mut one, mut other) = (live.store.snapshot().await.expect("books"), made.store.snapshot().await.expect("books"));
         let held = (digest(&mut one, *table).await.expect("rows"), digest(&mut other, *table).await.expect("rows"));
         assert_eq!(held.0, held.1, "{}", table.0);

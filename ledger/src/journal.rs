@@ -1,4 +1,4 @@
-//! Double entry: every movement of money is a transaction whose legs sum to zero. Rows are inserted, never changed.
+//! The double-entry journal: the postings of every transaction sum to zero. Rows are inserted, never changed.
 
 use eventlog::store::{placeholders, portions};
 use events::Nanos;
@@ -45,16 +45,16 @@ impl Kind {
     }
 }
 
-/// A movement of one account's money.
+/// One change of an account's money.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Movement {
+pub struct Transaction {
     /// Unique for ever: the event's or command's id.
     pub id: String,
-    /// What tells the same id with other content; empty for the ledger's own movements.
-    pub content_hash: String,
+    /// What tells the same id with other content; empty for the ledger's own transactions.
+    pub fingerprint: String,
     /// Whose money.
     pub account: String,
-    /// Its number among the account's movements.
+    /// Its number among the account's transactions.
     pub version: i64,
     /// Why.
     pub kind: Kind,
@@ -73,12 +73,12 @@ pub struct Movement {
     /// The lease it is about.
     pub lease: Option<String>,
     /// Where it comes from and goes to.
-    pub legs: Legs,
+    pub posting: Posting,
 }
 
-/// The legs of a movement; they sum to zero, the database refuses others.
+/// The posting of a transaction; they sum to zero, the database refuses others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Legs {
+pub struct Posting {
     /// In the book of credit that the account may spend or lend.
     pub credit: Nanos,
     /// In the book of the account's credit that is lent to gateways.
@@ -91,7 +91,7 @@ pub struct Legs {
     pub booked: Nanos,
 }
 
-impl Legs {
+impl Posting {
     /// What they sum to.
     #[must_use]
     pub const fn sum(&self) -> i64 {
@@ -114,36 +114,36 @@ pub const FEES: &str = "fees";
 /// The operator's book of credit that nobody spent in time.
 pub const BREAKAGE: &str = "breakage";
 
-/// Writes movements.
+/// Writes transactions.
 ///
 /// # Errors
-/// When the database is away, an id is there already, or legs do not sum to zero.
-pub async fn write(connection: &mut AnyConnection, movements: &[Movement]) -> Result<(), sqlx::Error> {
-    for portion in portions(movements) {
+/// When the database is away, an id is there already, or posting do not sum to zero.
+pub async fn write(connection: &mut AnyConnection, transactions: &[Transaction]) -> Result<(), sqlx::Error> {
+    for portion in portions(transactions) {
         let sql = format!(
-            "INSERT INTO transactions (id, content_hash, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease, credit_nanos, held_nanos, overdraft_nanos, book, book_nanos) VALUES {}",
+            "INSERT INTO transactions (id, fingerprint, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease, credit_nanos, held_nanos, overdraft_nanos, book, book_nanos) VALUES {}",
             placeholders(connection, portion.len(), 17)
         );
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
-        for movement in portion {
+        for transaction in portion {
             query = query
-                .bind(movement.id.clone())
-                .bind(movement.content_hash.clone())
-                .bind(movement.account.clone())
-                .bind(movement.version)
-                .bind(movement.kind.as_str())
-                .bind(movement.amount.0)
-                .bind(movement.balance_after.0)
-                .bind(movement.description.clone())
-                .bind(movement.created_at_us)
-                .bind(movement.request.clone())
-                .bind(movement.key_hash.clone())
-                .bind(movement.lease.clone())
-                .bind(movement.legs.credit.0)
-                .bind(movement.legs.held.0)
-                .bind(movement.legs.overdraft.0)
-                .bind(movement.legs.book.clone())
-                .bind(movement.legs.booked.0);
+                .bind(transaction.id.clone())
+                .bind(transaction.fingerprint.clone())
+                .bind(transaction.account.clone())
+                .bind(transaction.version)
+                .bind(transaction.kind.as_str())
+                .bind(transaction.amount.0)
+                .bind(transaction.balance_after.0)
+                .bind(transaction.description.clone())
+                .bind(transaction.created_at_us)
+                .bind(transaction.request.clone())
+                .bind(transaction.key_hash.clone())
+                .bind(transaction.lease.clone())
+                .bind(transaction.posting.credit.0)
+                .bind(transaction.posting.held.0)
+                .bind(transaction.posting.overdraft.0)
+                .bind(transaction.posting.book.clone())
+                .bind(transaction.posting.booked.0);
         }
         query.execute(&mut *connection).await?;
     }

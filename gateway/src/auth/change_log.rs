@@ -48,7 +48,7 @@ struct Snapshot {
 }
 
 /// The open file.
-pub struct Journal {
+pub struct ChangeLog {
     folder: PathBuf,
     file: File,
     /// Up to where it is good.
@@ -58,7 +58,7 @@ pub struct Journal {
     is_damaged: bool,
 }
 
-impl Journal {
+impl ChangeLog {
     /// Opens the file, made when missing, and shows every line of it.
     ///
     /// # Errors
