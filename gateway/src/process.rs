@@ -30,7 +30,7 @@ use crate::metrics::{Counts, Metrics, Sources};
 use crate::refusals;
 use crate::request::Stages;
 use crate::route::{RouteError, Routes};
-use crate::router::{Parts, router};
+use crate::router::{AppState, router};
 use crate::serve;
 use crate::serve::connection::Timeouts;
 use crate::serve::open::{BadNetwork, Open};
@@ -241,7 +241,7 @@ impl Gateway {
         let mut workers = Vec::with_capacity(cores);
         for _ in 0..cores {
             let drains = TaskTracker::new();
-            let parts = Parts {
+            let parts = AppState {
                 stages: Arc::new(self.stages(routes, &drains)?),
                 admin: self.admin.clone(),
                 ledger: forward(Peer::Ledger, &neighbours.ledger_reads),

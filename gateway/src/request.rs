@@ -21,7 +21,7 @@ use wire::openai::response::client_body;
 use crate::admission::quota::{Quotas, Slot};
 use crate::admission::{Admission, Admitted, End, Intent, Served};
 use crate::attempt::Reply;
-use crate::attempt::upstream::{Answer, Incoming, Upstream};
+use crate::attempt::upstream::{Answer, Upstream, UpstreamStream};
 use crate::auth::{Directory, KeyEntry};
 use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
@@ -124,8 +124,8 @@ impl Stages {
     ) -> Result<Response, GatewayError> {
         let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, chat, &mut admitted)).await;
         match asked {
-            Ok(Ok(Reply { answer: Answer::Whole { body, meter }, served })) => whole(admitted, served, &meter, &body, left).await,
-            Ok(Ok(Reply { answer: Answer::Stream(incoming), served })) => Ok(self.streamed(admitted, served, *incoming, deadline)),
+            Ok(Ok(Reply { answer: Answer::Buffered { body, meter }, served })) => whole(admitted, served, &meter, &body, left).await,
+            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => Ok(self.streamed(admitted, served, *upstream, deadline)),
             Ok(Err(error)) => {
                 let end = End {
                     outcome: Outcome::Failed,
@@ -233,7 +233,7 @@ impl Stages {
         Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, chat, &counted).ok()))
     }
 
-    fn streamed(&self, mut admitted: Admitted, served: Served, incoming: Incoming, deadline: Instant) -> Response {
+    fn streamed(&self, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
         admitted.release_body();
         let terms = stream::Terms {
             cut: self.cut.clone(),
@@ -242,7 +242,7 @@ impl Stages {
             deadline,
             timeout: Duration::from_millis(self.server.stream_timeout_ms),
         };
-        stream::answer(Relay::new(admitted, served, incoming, terms).into_body())
+        stream::answer(Relay::new(admitted, served, upstream, terms).into_body())
     }
 
     /// A refusal for lack of money or rights is an event too; it reached no provider.

@@ -19,7 +19,7 @@ use crate::models;
 use crate::request::{Stages, chat};
 
 /// What the routes need.
-pub struct Parts {
+pub struct AppState {
     /// For models.
     pub stages: Arc<Stages>,
     /// For management.
@@ -33,7 +33,7 @@ pub struct Parts {
 }
 
 /// The whole router. Every management route also answers at `/v1/…`, and inference at `/api/v1/…`.
-pub fn router(parts: Parts) -> Router {
+pub fn router(parts: AppState) -> Router {
     let (ids, clock) = (Arc::clone(&parts.stages.ids), Arc::clone(&parts.stages.clock));
     let mut inference = Router::new();
     let mut admin = Router::new();
@@ -46,7 +46,7 @@ pub fn router(parts: Parts) -> Router {
             .route(&at("/models"), get(models::list))
             .route(&at("/models/{*id}"), get(models::retrieve));
         admin = admin
-            .route(&at("/key"), get(key::own::own))
+            .route(&at("/key"), get(key::current::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
             .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete));
         ledger = ledger

@@ -11,7 +11,7 @@ use events::caller::InternalSecret;
 use events::ids::Ids;
 use events::subject::Stream;
 use events::{Clock, SigningKeys};
-use reading::Http;
+use read_api::Http;
 use sqlx::Any;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use reading::Http;
+use read_api::Http;
 
 use crate::{account, transaction};
 

@@ -7,7 +7,7 @@ use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError, Throttle};
 use events::Clock;
 use events::caller::InternalSecret;
 use events::subject::Stream;
-use reading::Http;
+use read_api::Http;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

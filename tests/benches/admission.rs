@@ -58,7 +58,7 @@ fn starts(criterion: &mut Criterion) {
     let id = uuid::Uuid::from_u128(1);
     let (account, subject) = (started.account.as_str(), started.request.as_str());
     let draft = Draft { id, time_us: 1_767_225_600_000_000, account, subject, traceparent: None, payload: &started };
-    criterion.bench_function("the same with a place in the spool and the start on its way to the disk", |bencher| {
+    criterion.bench_function("the same with a reservation in the spool and the start on its way to the disk", |bencher| {
         bencher.iter_custom(|iterations| {
             let mut took = Duration::ZERO;
             let mut left = iterations;
@@ -66,11 +66,11 @@ fn starts(criterion: &mut Criterion) {
                 let portion = left.min(SYNC_EVERY);
                 let since = Instant::now();
                 for _ in 0..portion {
-                    let mut place = spool.reserve().expect("a place");
+                    let mut reservation = spool.reserve().expect("a reservation");
                     let hold = budget.hold_now(Nanos(1_000), Moment::now(&SystemClock)).expect("a warm lease");
-                    let position = place.start(&draft).unwrap();
+                    let position = reservation.start(&draft).unwrap();
                     hold.settle(Nanos(1_000));
-                    spool.flush(place.end(|_| {}).max(position)).expect("written");
+                    spool.flush(reservation.end(|_| {}).max(position)).expect("written");
                 }
                 took += since.elapsed();
                 left -= portion;

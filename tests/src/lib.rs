@@ -3,7 +3,7 @@
 //! Everything listens on free ports in temporary folders and is ended by process id.
 
 pub mod arouter;
-pub mod apart;
+pub mod standalone;
 pub mod postgres;
 pub mod provider;
 pub mod scripted;

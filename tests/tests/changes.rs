@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use tests::apart::{Apart, OPERATOR};
 use tests::arouter::JsonValue;
+use tests::standalone::{OPERATOR, Standalone};
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage, process};
 use tokio::task::JoinSet;
@@ -131,31 +131,31 @@ async fn a_key_that_was_deleted_or_disabled_stays_so_whatever_is_renamed_beside_
 #[tokio::test]
 async fn a_key_that_was_deleted_at_one_gateway_is_dead_at_both_and_stays_so() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(2, &format!("{MANY_CHANGES}{}", provider.config())).await;
-    let (_, management) = apart.account(json!(1)).await;
+    let mut standalone = Standalone::start(2, &format!("{MANY_CHANGES}{}", provider.config())).await;
+    let (_, management) = standalone.account(json!(1)).await;
     let (mut keys, mut alive) = (Vec::new(), Vec::new());
     for round in 0..6 {
-        let (_, made) = apart.call(0, Method::POST, "/api/v1/keys", &management, Some(json!({"name": "stolen"}))).await;
+        let (_, made) = standalone.call(0, Method::POST, "/api/v1/keys", &management, Some(json!({"name": "stolen"}))).await;
         let (key, hash) = (made["key"].as_str().expect("a secret").to_owned(), made["data"]["hash"].as_str().expect("a hash").to_owned());
-        apart.knows(&key).await;
-        let renamers = Renamers::start(&apart.http, &apart.gateways, &management, &hash);
+        standalone.knows(&key).await;
+        let renamers = Renamers::start(&standalone.http, &standalone.gateways, &management, &hash);
         renamers.go_on().await;
-        let url = format!("{}/api/v1/keys/{hash}", apart.gateways[0]);
+        let url = format!("{}/api/v1/keys/{hash}", standalone.gateways[0]);
         if round % 2 == 0 {
-            changed(&apart.http, &Method::DELETE, &url, &management, None).await;
+            changed(&standalone.http, &Method::DELETE, &url, &management, None).await;
         } else {
-            changed(&apart.http, &Method::PATCH, &url, &management, Some(&json!({"disabled": true}))).await;
+            changed(&standalone.http, &Method::PATCH, &url, &management, Some(&json!({"disabled": true}))).await;
         }
         let since = Instant::now();
-        for gateway in &apart.gateways {
-            while !is_dead(&apart.http, gateway, &key).await && since.elapsed() < Duration::from_secs(1) {
+        for gateway in &standalone.gateways {
+            while !is_dead(&standalone.http, gateway, &key).await && since.elapsed() < Duration::from_secs(1) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
         renamers.go_on().await;
         renamers.end().await;
-        for (number, gateway) in apart.gateways.iter().enumerate() {
-            if !is_dead(&apart.http, gateway, &key).await {
+        for (number, gateway) in standalone.gateways.iter().enumerate() {
+            if !is_dead(&standalone.http, gateway, &key).await {
                 alive.push(format!("round {round} at gateway {number}"));
             }
         }
@@ -163,16 +163,16 @@ async fn a_key_that_was_deleted_at_one_gateway_is_dead_at_both_and_stays_so() {
     }
     assert!(alive.is_empty(), "keys live on a second after they were deleted (even rounds) or disabled: {alive:?}");
     for part in ["gateway-0", "gateway-1"] {
-        apart.kill(part);
-        apart.run(part);
+        standalone.kill(part);
+        standalone.run(part);
     }
-    apart.ready().await;
+    standalone.ready().await;
     for (round, key) in keys.iter().enumerate() {
-        for (number, gateway) in apart.gateways.iter().enumerate() {
-            assert!(is_dead(&apart.http, gateway, key).await, "the key of round {round} lives again at gateway {number}");
+        for (number, gateway) in standalone.gateways.iter().enumerate() {
+            assert!(is_dead(&standalone.http, gateway, key).await, "the key of round {round} lives again at gateway {number}");
         }
     }
-    apart.verify();
+    standalone.verify();
 }
 
 // Budgets of changes.
@@ -363,46 +363,48 @@ async fn the_operator_suspends_accounts_revokes_keys_and_makes_management_keys()
 #[tokio::test]
 async fn what_the_operator_does_at_one_gateway_acts_at_the_other() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(2, &provider.config()).await;
-    let (account, management) = apart.account(json!(1)).await;
-    let key = apart.key(&management, json!({"name": "k"})).await;
-    apart.knows(&key).await;
-    let chat = async |apart: &Apart, gateway: usize| apart.call(gateway, Method::POST, "/v1/chat/completions", &key, Some(ask())).await;
+    let mut standalone = Standalone::start(2, &provider.config()).await;
+    let (account, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
+    standalone.knows(&key).await;
+    let chat = async |standalone: &Standalone, gateway: usize| {
+        standalone.call(gateway, Method::POST, "/v1/chat/completions", &key, Some(ask())).await
+    };
     let path = |verb: &str| format!("/api/v1/admin/accounts/{account}/{verb}");
-    let (status, answer) = apart.call(0, Method::POST, &path("suspend"), OPERATOR, None).await;
+    let (status, answer) = standalone.call(0, Method::POST, &path("suspend"), OPERATOR, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     until("the suspension at the other gateway", || async {
-        let (status, answer) = chat(&apart, 1).await;
+        let (status, answer) = chat(&standalone, 1).await;
         (status == StatusCode::FORBIDDEN && answer["error"]["code"] == "account_suspended").then_some(())
     })
     .await;
     for part in ["gateway-0", "gateway-1"] {
-        apart.kill(part);
-        apart.run(part);
+        standalone.kill(part);
+        standalone.run(part);
     }
-    apart.ready().await;
+    standalone.ready().await;
     for gateway in 0..2 {
-        assert_eq!(chat(&apart, gateway).await.0, StatusCode::FORBIDDEN, "gateway {gateway} after its restart");
+        assert_eq!(chat(&standalone, gateway).await.0, StatusCode::FORBIDDEN, "gateway {gateway} after its restart");
     }
-    let (status, answer) = apart.call(1, Method::POST, &path("resume"), OPERATOR, None).await;
+    let (status, answer) = standalone.call(1, Method::POST, &path("resume"), OPERATOR, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     for gateway in 0..2 {
-        until("service", || async { (chat(&apart, gateway).await.0 == StatusCode::OK).then_some(()) }).await;
+        until("service", || async { (chat(&standalone, gateway).await.0 == StatusCode::OK).then_some(()) }).await;
     }
-    let (_, own) = apart.call(0, Method::GET, "/api/v1/key", &key, None).await;
+    let (_, own) = standalone.call(0, Method::GET, "/api/v1/key", &key, None).await;
     let revoke = format!("/api/v1/admin/keys/{}", own["data"]["hash"].as_str().expect("a hash"));
-    let (status, answer) = apart.call(1, Method::DELETE, &revoke, OPERATOR, None).await;
+    let (status, answer) = standalone.call(1, Method::DELETE, &revoke, OPERATOR, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    for gateway in &apart.gateways {
-        until("the end of the key", || async { is_dead(&apart.http, gateway, &key).await.then_some(()) }).await;
+    for gateway in &standalone.gateways {
+        until("the end of the key", || async { is_dead(&standalone.http, gateway, &key).await.then_some(()) }).await;
     }
-    let made = apart.call(0, Method::POST, &path("management-keys"), OPERATOR, Some(json!({"name": "new"}))).await.1;
+    let made = standalone.call(0, Method::POST, &path("management-keys"), OPERATOR, Some(json!({"name": "new"}))).await.1;
     let new = made["key"].as_str().expect("a secret");
     until("the new management key at the other gateway", || async {
-        (apart.call(1, Method::GET, "/api/v1/keys", new, None).await.0 == StatusCode::OK).then_some(())
+        (standalone.call(1, Method::GET, "/api/v1/keys", new, None).await.0 == StatusCode::OK).then_some(())
     })
     .await;
-    apart.verify();
+    standalone.verify();
 }
 
 // H7: the directory.
@@ -481,29 +483,29 @@ async fn keys_are_known_although_the_log_has_lost_them() {
 #[tokio::test]
 async fn what_is_changed_while_nats_is_unavailable_survives_a_crash() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(2, &format!("{MANY_CHANGES}{}", provider.config())).await;
-    let (_, management) = apart.account(json!(1)).await;
-    let (_, doomed) = apart.post("/api/v1/keys", &management, json!({"name": "doomed"})).await;
+    let mut standalone = Standalone::start(2, &format!("{MANY_CHANGES}{}", provider.config())).await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let (_, doomed) = standalone.post("/api/v1/keys", &management, json!({"name": "doomed"})).await;
     let (secret, hash) = (doomed["key"].as_str().expect("a secret"), doomed["data"]["hash"].as_str().expect("a hash"));
-    apart.knows(secret).await;
-    let base = apart.gateways[0].clone();
+    standalone.knows(secret).await;
+    let base = standalone.gateways[0].clone();
     // It is nowhere else than on this gateway's disk.
-    apart.kill("nats");
-    changed(&apart.http, &Method::DELETE, &format!("{base}/api/v1/keys/{hash}"), &management, None).await;
-    let made = make_keys(&apart.http, &base, &management, 20).await;
-    apart.kill("gateway-0");
+    standalone.kill("nats");
+    changed(&standalone.http, &Method::DELETE, &format!("{base}/api/v1/keys/{hash}"), &management, None).await;
+    let made = make_keys(&standalone.http, &base, &management, 20).await;
+    standalone.kill("gateway-0");
     for part in ["nats", "gateway-0"] {
-        apart.run(part);
+        standalone.run(part);
     }
-    apart.ready().await;
-    assert!(is_dead(&apart.http, &base, secret).await, "a deleted key lives again");
+    standalone.ready().await;
+    assert!(is_dead(&standalone.http, &base, secret).await, "a deleted key lives again");
     for key in &made {
-        assert!(!is_dead(&apart.http, &base, key).await, "a key is lost");
-        apart.knows(key).await;
+        assert!(!is_dead(&standalone.http, &base, key).await, "a key is lost");
+        standalone.knows(key).await;
     }
-    let other = &apart.gateways[1];
-    until("the deletion at the other gateway", || async { is_dead(&apart.http, other, secret).await.then_some(()) }).await;
-    apart.verify();
+    let other = &standalone.gateways[1];
+    until("the deletion at the other gateway", || async { is_dead(&standalone.http, other, secret).await.then_some(()) }).await;
+    standalone.verify();
 }
 
 // M5: what is kept per revision of a key.

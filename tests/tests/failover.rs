@@ -6,9 +6,9 @@ use std::sync::Arc;
 use eventlog::Store;
 use rustix::process::Signal;
 use sqlx::Row;
-use tests::apart::Apart;
 use tests::load::read;
 use tests::postgres::Postgres;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
@@ -17,16 +17,16 @@ const FACTS: &str =
     "SELECT sequence, event_id, payload FROM outbox WHERE sequence <= (SELECT published FROM outbox_state WHERE one = 1) ORDER BY sequence";
 
 /// The ledger's facts, in order.
-async fn facts(apart: &Apart) -> Vec<(i64, String, String)> {
-    let rows = read(&apart.postgres.url("ledger"), FACTS).await;
+async fn facts(standalone: &Standalone) -> Vec<(i64, String, String)> {
+    let rows = read(&standalone.postgres.url("ledger"), FACTS).await;
     rows.iter().map(|row| (row.get("sequence"), row.get("event_id"), row.get("payload"))).collect()
 }
 
 /// Waits until nothing is on its way into the books or out of them.
-async fn quiet(apart: &Apart, acknowledged: &Acknowledged) {
+async fn quiet(standalone: &Standalone, acknowledged: &Acknowledged) {
     until("all charges in the books, and all facts in the log", || async {
-        let charges = read(&apart.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
-        let waiting = read(&apart.postgres.url("ledger"), "SELECT written - published AS waiting FROM outbox_state").await;
+        let charges = read(&standalone.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
+        let waiting = read(&standalone.postgres.url("ledger"), "SELECT written - published AS waiting FROM outbox_state").await;
         let charges = charges.first()?.get::<i64, _>("charges");
         (usize::try_from(charges).ok()? >= acknowledged.answers() && waiting.first()?.get::<i64, _>("waiting") == 0).then_some(())
     })
@@ -36,48 +36,48 @@ async fn quiet(apart: &Apart, acknowledged: &Acknowledged) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_is_decided() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(2, &provider.config()).await;
-    apart.run("ledger-1");
-    let target = apart.target(4).await;
+    let mut standalone = Standalone::start(2, &provider.config()).await;
+    standalone.run("ledger-1");
+    let target = standalone.target(4).await;
     let acknowledged = Arc::<Acknowledged>::default();
     let load = Load::start(&target, &acknowledged, 8);
     until("some answers", || async { (acknowledged.answers() > 200).then_some(()) }).await;
-    apart.postgres.copy();
+    standalone.postgres.copy();
     until("more answers", || async { (acknowledged.answers() > 1_000).then_some(()) }).await;
     load.end().await;
     until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
-    quiet(&apart, &acknowledged).await;
-    let before = facts(&apart).await;
+    quiet(&standalone, &acknowledged).await;
+    let before = facts(&standalone).await;
 
     // The gateways go on meanwhile with what they hold. No commands: the last of them would be in no log yet.
     let load = Load::of_requests(&target, &acknowledged, 8);
-    apart.postgres.fail_over();
+    standalone.postgres.fail_over();
     for part in ["ledger", "ledger-1", "projector"] {
         until("the end of those who used the old one", || {
-            let has_ended = !apart.runs(part);
+            let has_ended = !standalone.runs(part);
             async move { has_ended.then_some(()) }
         })
         .await;
-        let said = apart.said(part);
+        let said = standalone.said(part);
         assert!(said.contains("the database has lost what this process decided on"), "{part}: {said}");
     }
-    assert!(facts(&apart).await.len() < before.len(), "the standby was behind");
-    apart.supervise();
-    apart.ready().await;
+    assert!(facts(&standalone).await.len() < before.len(), "the standby was behind");
+    standalone.supervise();
+    standalone.ready().await;
     let answers = acknowledged.answers();
     until("answers behind the failover", || async { (acknowledged.answers() > answers + 500).then_some(()) }).await;
     load.end().await;
-    quiet(&apart, &acknowledged).await;
-    let after = facts(&apart).await;
+    quiet(&standalone, &acknowledged).await;
+    let after = facts(&standalone).await;
     assert_eq!(after.get(..before.len()), Some(before.as_slice()), "the same facts, to the byte");
     for number in 0..2 {
-        apart.kill(&format!("gateway-{number}"));
-        apart.run(&format!("gateway-{number}"));
+        standalone.kill(&format!("gateway-{number}"));
+        standalone.run(&format!("gateway-{number}"));
     }
-    apart.ready().await;
-    apart.spools_are_taken_over().await;
-    acknowledged.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
-    apart.verify();
+    standalone.ready().await;
+    standalone.spools_are_taken_over().await;
+    acknowledged.prove(&standalone.postgres.url("ledger"), &standalone.postgres.url("projector"), &provider).await;
+    standalone.verify();
 }
 
 #[tokio::test]

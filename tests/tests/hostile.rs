@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::Pid;
 use serde_json::{Value, json};
-use tests::apart::{Apart, OPERATOR};
 use tests::arouter::JsonValue;
 use tests::endless::{Endless, stream_of};
+use tests::standalone::{OPERATOR, Standalone};
 use tests::wait::until;
 use tests::{Arouter, Keys, Provider, Storage, process, raw};
 use tokio::sync::Mutex;
@@ -419,41 +419,41 @@ async fn a_hostile_account_stops_nobody_on_sqlite() {
 async fn a_hostile_account_stops_nobody_over_two_gateways_on_postgresql() {
     let _alone = ALONE.lock().await;
     let (provider, endless) = (Provider::start().await, Endless::start());
-    let mut apart = Apart::start(2, &config(&provider, &endless)).await;
+    let mut standalone = Standalone::start(2, &config(&provider, &endless)).await;
     process::raise_files_max();
     let mut tenants = Vec::new();
     for credit in [1_000, 100_000, 1] {
-        let (account, management_key) = apart.account(json!(credit)).await;
-        let live_key = apart.key(&management_key, json!({"name": "live"})).await;
-        apart.knows(&live_key).await;
+        let (account, management_key) = standalone.account(json!(credit)).await;
+        let live_key = standalone.key(&management_key, json!({"name": "live"})).await;
+        standalone.knows(&live_key).await;
         tenants.push(Keys { account, live_key, management_key });
     }
     let [friend, hostile, poor] = <[Keys; 3]>::try_from(tenants).expect("three");
     // The third account's only credit is taken back: it has no money, as one that never paid.
     let credit = json!({"account": poor.account, "amount": -1, "kind": "adjustment"});
-    let (status, answer) = apart.post("/api/v1/admin/credit", OPERATOR, credit).await;
+    let (status, answer) = standalone.post("/api/v1/admin/credit", OPERATOR, credit).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     let narrow = json!({"name": "narrow", "allowed_models": ["nobody/nothing"]});
-    let (_, narrow) = apart.post("/api/v1/keys", &hostile.management_key, narrow).await;
+    let (_, narrow) = standalone.post("/api/v1/keys", &hostile.management_key, narrow).await;
     let refused = [text(&narrow["key"]), poor.live_key];
-    apart.knows(&refused[0]).await;
+    standalone.knows(&refused[0]).await;
     let world = Arc::new(World {
-        gateways: apart.gateways.clone(),
-        pids: ["gateway-0", "gateway-1"].map(|part| apart.pid(part).expect("it runs")).to_vec(),
+        gateways: standalone.gateways.clone(),
+        pids: ["gateway-0", "gateway-1"].map(|part| standalone.pid(part).expect("it runs")).to_vec(),
         friend,
         hostile,
         refused,
         renamed: text(&narrow["data"]["hash"]),
     });
     let (mut broken, requests) = run(&world, "two gateways, PostgreSQL").await;
-    broken.extend(reports(&apart.http, &world, requests).await);
+    broken.extend(reports(&standalone.http, &world, requests).await);
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     until("the end of every stream", || async { (endless.open() == 0).then_some(()) }).await;
     for part in ["gateway-0", "gateway-1"] {
-        apart.kill(part);
-        apart.run(part);
+        standalone.kill(part);
+        standalone.run(part);
     }
-    apart.ready().await;
-    apart.spools_are_taken_over().await;
-    apart.verify();
+    standalone.ready().await;
+    standalone.spools_are_taken_over().await;
+    standalone.verify();
 }

@@ -12,18 +12,18 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("schemas/wire", &["events"]),
     ("schemas/pricing", &["events"]),
     ("schemas/eventlog", &["events"]),
-    ("schemas/reading", &["events", "wire", "eventlog"]),
+    ("schemas/read_api", &["events", "wire", "eventlog"]),
     ("gateway", &["events", "wire", "pricing", "eventlog"]),
-    ("ledger", &["events", "eventlog", "reading"]),
-    ("projector", &["events", "eventlog", "reading"]),
-    ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "reading", "gateway", "ledger", "projector"]),
+    ("ledger", &["events", "eventlog", "read_api"]),
+    ("projector", &["events", "eventlog", "read_api"]),
+    ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "read_api", "gateway", "ledger", "projector"]),
 ];
 /// Foreign package and the crates that may use it.
 const WRAPPERS: [(&str, &[&str]); 4] = [
     ("async-nats", &["schemas/eventlog"]),
-    ("sqlx", &["schemas/eventlog", "schemas/reading", "ledger", "projector", "deploy/arouter"]),
+    ("sqlx", &["schemas/eventlog", "schemas/read_api", "ledger", "projector", "deploy/arouter"]),
     ("reqwest", &["schemas/eventlog", "gateway", "deploy/arouter"]),
-    ("axum", &["schemas/reading", "gateway", "ledger", "projector", "deploy/arouter"]),
+    ("axum", &["schemas/read_api", "gateway", "ledger", "projector", "deploy/arouter"]),
 ];
 /// A stage may use those before it; `spool` and `error` lie below all.
 const STAGES: [&str; 6] = ["auth", "route", "admission", "attempt", "stream", "meter"];

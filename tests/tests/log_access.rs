@@ -7,9 +7,9 @@ use std::time::Duration;
 use events::subject::{Stream, partition};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tests::apart::Apart;
 use tests::arouter::nanos;
 use tests::plain_nats::{Address, Message, Outcome, PlainNats};
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage};
 
@@ -433,19 +433,19 @@ async fn what_the_ledger_did_not_write_is_skipped_wherever_it_is_met() {
     arouter.settle_and_verify().await;
 }
 
-async fn apart_balance(apart: &Apart, key: &str) -> i64 {
-    until("the balance", || async { Some(nanos(apart.get("/api/v1/balance", key).await?.get("balance")?)) }).await
+async fn apart_balance(standalone: &Standalone, key: &str) -> i64 {
+    until("the balance", || async { Some(nanos(standalone.get("/api/v1/balance", key).await?.get("balance")?)) }).await
 }
 
 #[tokio::test]
 async fn a_question_that_is_unsigned_changed_or_repeated_is_not_answered() {
     let provider = Provider::start().await;
-    let apart = Apart::start(1, &provider.config()).await;
+    let standalone = Standalone::start(1, &provider.config()).await;
     // The ledger's user sees the questions.
-    let mut listening = PlainNats::connect_with_inbox(&apart.nats_address("ledger"), "_ARBOX_ledger").await.unwrap();
+    let mut listening = PlainNats::connect_with_inbox(&standalone.nats_address("ledger"), "_ARBOX_ledger").await.unwrap();
     listening.subscribe("arouter.v1.ask.ledger.*").await.unwrap();
-    let (account, management) = apart.account(json!(7)).await;
-    let key = apart.key(&management, json!({"name": "k"})).await;
+    let (account, management) = standalone.account(json!(7)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
     let mut asked = None;
     while asked.is_none() {
         let message = listening.next(Duration::from_secs(10)).await.expect("the question for credit");
@@ -454,9 +454,9 @@ async fn a_question_that_is_unsigned_changed_or_repeated_is_not_answered() {
     let asked = asked.unwrap();
     let text = String::from_utf8(asked.payload.clone()).expect("text");
     assert!(text.contains(&account) && text.contains("7000000000"), "{text}");
-    assert_eq!(apart_balance(&apart, &key).await, 7_000_000_000);
+    assert_eq!(apart_balance(&standalone, &key).await, 7_000_000_000);
 
-    let mut nats = PlainNats::connect_with_inbox(&apart.nats_address("gateway"), "_ARBOX_gateway").await.unwrap();
+    let mut nats = PlainNats::connect_with_inbox(&standalone.nats_address("gateway"), "_ARBOX_gateway").await.unwrap();
     let other = |from: &str, to: &str| text.replace(from, to).into_bytes();
     let question =
         json!({"id": "forged", "account": account, "kind": "grant", "amount_nanos": 1_000_000_000, "description": ""}).to_string();
@@ -476,11 +476,11 @@ async fn a_question_that_is_unsigned_changed_or_repeated_is_not_answered() {
         assert!(outcome.json().get("ok").is_none(), "{attempt}: {}", outcome.line());
         assert!(!matches!(outcome, Outcome::Nobody), "{attempt}: the ledger is there");
     }
-    assert_eq!(apart_balance(&apart, &key).await, 7_000_000_000);
-    let (_, again) = apart.account(json!(2)).await;
-    let key = apart.key(&again, json!({"name": "k"})).await;
-    assert_eq!(apart_balance(&apart, &key).await, 2_000_000_000, "the true ones are answered as before");
-    apart.verify();
+    assert_eq!(apart_balance(&standalone, &key).await, 7_000_000_000);
+    let (_, again) = standalone.account(json!(2)).await;
+    let key = standalone.key(&again, json!({"name": "k"})).await;
+    assert_eq!(apart_balance(&standalone, &key).await, 2_000_000_000, "the true ones are answered as before");
+    standalone.verify();
 }
 
 /// Tries everything that gateways, projectors and tools must not do.
@@ -508,13 +508,13 @@ async fn overstep(nats: &mut PlainNats, user: &str, table: &mut Table) {
 #[tokio::test]
 async fn apart_each_process_may_do_its_own_work_only() {
     let provider = Provider::start().await;
-    let apart = Apart::start(1, &provider.config()).await;
-    let (_, management) = apart.account(json!(1)).await;
-    let key = apart.key(&management, json!({"name": "k"})).await;
+    let standalone = Standalone::start(1, &provider.config()).await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
     let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
-    let (status, answer) = apart.post("/v1/chat/completions", &key, ask).await;
+    let (status, answer) = standalone.post("/v1/chat/completions", &key, ask).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    let mut ledger = PlainNats::connect_with_inbox(&apart.nats_address("ledger"), "_ARBOX_ledger").await.unwrap();
+    let mut ledger = PlainNats::connect_with_inbox(&standalone.nats_address("ledger"), "_ARBOX_ledger").await.unwrap();
     let mut table = Table::default();
     for (user, reads) in [
         ("gateway", &["CONTROL"][..]),
@@ -522,7 +522,7 @@ async fn apart_each_process_may_do_its_own_work_only() {
         ("tools", &["REQUESTS", "USAGE", "CONTROL", "LEDGER"]),
     ] {
         let inbox = format!("_ARBOX_{user}");
-        let mut nats = PlainNats::connect_with_inbox(&apart.nats_address(user), &inbox).await.unwrap();
+        let mut nats = PlainNats::connect_with_inbox(&standalone.nats_address(user), &inbox).await.unwrap();
         for stream in reads {
             let read = nats.pull(stream, &format!("read-by-{user}"), ">").await;
             assert!(read.is_ok_and(|messages| !messages.is_empty()), "the {user} reads {stream}");
@@ -552,11 +552,11 @@ async fn apart_each_process_may_do_its_own_work_only() {
     }
     table.all_are_refused();
 
-    let mut reader = PlainNats::connect(&apart.nats_address("reader")).await.unwrap();
+    let mut reader = PlainNats::connect(&standalone.nats_address("reader")).await.unwrap();
     for (stream, filter) in FAMILIES {
         assert!(!reader.pull(stream, "pulled", filter).await.expect("it may").is_empty(), "{stream}");
         assert!(!reader.push(stream, "pushed", filter).await.expect("it may").is_empty(), "{stream}");
     }
-    assert!(PlainNats::connect(&apart.nats_address("reader").bare()).await.is_err());
-    apart.verify();
+    assert!(PlainNats::connect(&standalone.nats_address("reader").bare()).await.is_err());
+    standalone.verify();
 }

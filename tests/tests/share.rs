@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use sqlx::Row;
-use tests::apart::Apart;
 use tests::load::read;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Acknowledged, Load, Provider};
 
@@ -15,67 +15,67 @@ use tests::{Acknowledged, Load, Provider};
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How many partitions each ledger has.
-async fn shares(apart: &Apart) -> BTreeMap<String, i64> {
+async fn shares(standalone: &Standalone) -> BTreeMap<String, i64> {
     let rows = read(
-        &apart.postgres.url("ledger"),
+        &standalone.postgres.url("ledger"),
         "SELECT COALESCE(m.node, '') AS node, COUNT(*) AS partitions FROM partitions p LEFT JOIN members m ON m.member = p.owner GROUP BY 1",
     )
     .await;
     rows.iter().map(|row| (row.get("node"), row.get("partitions"))).collect()
 }
 
-async fn are(apart: &Apart, wanted: &[(&str, i64)]) -> Duration {
+async fn are(standalone: &Standalone, wanted: &[(&str, i64)]) -> Duration {
     let wanted: BTreeMap<String, i64> = wanted.iter().map(|(node, partitions)| ((*node).to_owned(), *partitions)).collect();
     let since = Instant::now();
-    until("the partitions to be shared", || async { (shares(apart).await == wanted).then_some(()) }).await;
+    until("the partitions to be shared", || async { (shares(standalone).await == wanted).then_some(()) }).await;
     since.elapsed()
 }
 
 /// How many charges are in the books.
-async fn charges(apart: &Apart) -> i64 {
-    let rows = read(&apart.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
+async fn charges(standalone: &Standalone) -> i64 {
+    let rows = read(&standalone.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
     rows[0].get("charges")
 }
 
 #[tokio::test]
 async fn ledgers_share_the_partitions_and_take_over_from_each_other() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(1, &provider.config()).await;
-    are(&apart, &[("ledger", 64)]).await;
-    let target = apart.target(8).await;
+    let mut standalone = Standalone::start(1, &provider.config()).await;
+    are(&standalone, &[("ledger", 64)]).await;
+    let target = standalone.target(8).await;
     let acknowledged = Arc::<Acknowledged>::default();
     let load = Load::start(&target, &acknowledged, 8);
-    apart.run("ledger-1");
-    are(&apart, &[("ledger", 32), ("ledger-1", 32)]).await;
+    standalone.run("ledger-1");
+    are(&standalone, &[("ledger", 32), ("ledger-1", 32)]).await;
 
-    apart.kill("ledger");
-    let killed = are(&apart, &[("ledger-1", 64)]).await;
+    standalone.kill("ledger");
+    let killed = are(&standalone, &[("ledger-1", 64)]).await;
     assert!(killed < TAKEN_OVER_WITHIN, "it took {killed:?} to take over from a ledger that was killed");
-    let before = charges(&apart).await;
-    until("more charges", || async { (charges(&apart).await > before + 100).then_some(()) }).await;
+    let before = charges(&standalone).await;
+    until("more charges", || async { (charges(&standalone).await > before + 100).then_some(()) }).await;
 
     // One that starts on the machine of one that died does not wait: it is asked for half, and gets it from the one that lives.
-    apart.run("ledger");
-    are(&apart, &[("ledger", 32), ("ledger-1", 32)]).await;
-    let paused = apart.pid("ledger-1").unwrap();
+    standalone.run("ledger");
+    are(&standalone, &[("ledger", 32), ("ledger-1", 32)]).await;
+    let paused = standalone.pid("ledger-1").unwrap();
     kill_process(paused, Signal::STOP).unwrap();
-    let stopped = are(&apart, &[("ledger", 64)]).await;
+    let stopped = are(&standalone, &[("ledger", 64)]).await;
     assert!(stopped < TAKEN_OVER_WITHIN, "it took {stopped:?} to take over from a ledger that was stopped");
-    let before = charges(&apart).await;
-    until("more charges", || async { (charges(&apart).await > before + 100).then_some(()) }).await;
+    let before = charges(&standalone).await;
+    until("more charges", || async { (charges(&standalone).await > before + 100).then_some(()) }).await;
     // It wakes, believes that its partitions are its own, is told better, and gets a share again.
     kill_process(paused, Signal::CONT).unwrap();
-    are(&apart, &[("ledger", 32), ("ledger-1", 32)]).await;
+    are(&standalone, &[("ledger", 32), ("ledger-1", 32)]).await;
 
     load.end().await;
     until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
-    until("all charges", || async { (charges(&apart).await as usize >= acknowledged.answers()).then_some(()) }).await;
+    until("all charges", || async { (charges(&standalone).await as usize >= acknowledged.answers()).then_some(()) }).await;
     println!("taken over after {killed:?} (killed) and {stopped:?} (stopped); {} answers", acknowledged.answers());
     // What the provider saw last is posted when the gateway has begun anew.
-    apart.kill("gateway-0");
-    apart.run("gateway-0");
-    apart.ready().await;
-    apart.spools_are_taken_over().await;
-    acknowledged.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
-    apart.verify();
+    standalone.kill("gateway-0");
+    standalone.run("gateway-0");
+    standalone.ready().await;
+    standalone.spools_are_taken_over().await;
+    acknowledged.prove(&standalone.postgres.url("ledger"), &standalone.postgres.url("projector"), &provider).await;
+    standalone.verify();
 }

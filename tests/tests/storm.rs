@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Signal, kill_process};
-use tests::apart::Apart;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Acknowledged, Load, Provider};
 
@@ -19,9 +19,9 @@ const GATEWAYS: usize = 3;
 async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     let seconds: u64 = std::env::var_os("AROUTER_TEST_STORM_SECONDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(20);
     let provider = Provider::start().await;
-    let mut apart = Apart::start(GATEWAYS, &format!("[spool]\nsegment_bytes = 4194304\n{}", provider.config())).await;
-    apart.run("ledger-1");
-    let target = apart.target(4).await;
+    let mut standalone = Standalone::start(GATEWAYS, &format!("[spool]\nsegment_bytes = 4194304\n{}", provider.config())).await;
+    standalone.run("ledger-1");
+    let target = standalone.target(4).await;
     let acknowledged = Arc::<Acknowledged>::default();
     let load = Load::start(&target, &acknowledged, 24);
     let mut dice = StdRng::seed_from_u64(seconds);
@@ -33,37 +33,37 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
         let fewest = |part: &&str, how: &&str| faults.get(&(*part, *how)).copied().unwrap_or(0);
         let all = PARTS.iter().flat_map(|part| ["kill", "stop"].map(|how| (part, how)));
         let (part, how) = all.min_by_key(|(part, how)| (fewest(part, how), dice.random::<u32>())).unwrap();
-        let pid = apart.pid(part).unwrap();
+        let pid = standalone.pid(part).unwrap();
         if how == "stop" {
             // One that died a moment ago and is not there again yet cannot be stopped: the next fault.
             if kill_process(pid, Signal::STOP).is_err() {
-                apart.supervise();
+                standalone.supervise();
                 continue;
             }
             tokio::time::sleep(Duration::from_millis(dice.random_range(300..3_000))).await;
             let _gone = kill_process(pid, Signal::CONT);
-            apart.postgres.resume();
+            standalone.postgres.resume();
         } else {
             let _gone = kill_process(pid, Signal::KILL);
         }
         *faults.entry((*part, how)).or_default() += 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        apart.supervise();
+        standalone.supervise();
     }
     load.end().await;
-    apart.ready().await;
+    standalone.ready().await;
     until("all credit", || {
-        apart.supervise();
+        standalone.supervise();
         acknowledged.all_credit_is_posted(&target)
     })
     .await;
     // A new boot of every gateway takes over what the last one left.
     for number in 0..GATEWAYS {
-        apart.kill(&format!("gateway-{number}"));
-        apart.run(&format!("gateway-{number}"));
+        standalone.kill(&format!("gateway-{number}"));
+        standalone.run(&format!("gateway-{number}"));
     }
-    apart.ready().await;
-    apart.spools_are_taken_over().await;
+    standalone.ready().await;
+    standalone.spools_are_taken_over().await;
     println!(
         "{} requests reached the provider, {} answers, {} s: {faults:?}",
         provider.count(),
@@ -71,6 +71,6 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
         since.elapsed().as_secs()
     );
     assert!(acknowledged.answers() > 1_000, "{} answers are too few to prove anything", acknowledged.answers());
-    acknowledged.prove(&apart.postgres.url("ledger"), &apart.postgres.url("projector"), &provider).await;
-    apart.verify();
+    acknowledged.prove(&standalone.postgres.url("ledger"), &standalone.postgres.url("projector"), &provider).await;
+    standalone.verify();
 }

@@ -14,10 +14,10 @@ use events::{Clock, SystemClock};
 use reqwest::{Method, Response, StatusCode};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use tests::apart::Apart;
 use tests::arouter::{JsonValue, nanos};
 use tests::endless::{Endless, stream_of};
 use tests::postgres::Postgres;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Arouter, Keys, Provider, Storage, process, raw};
 use tokio::io::AsyncWriteExt;
@@ -691,28 +691,31 @@ async fn refusals_in_numbers_are_recorded_in_few_events_with_their_count() {
 #[tokio::test]
 async fn reads_of_a_process_that_hangs_end_in_time() {
     let provider = Provider::start().await;
-    let apart = Apart::start(1, &provider.config()).await;
-    let (_, management) = apart.account(json!(1)).await;
-    let key = apart.key(&management, json!({"name": "k"})).await;
+    let standalone = Standalone::start(1, &provider.config()).await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
     for (part, path, code) in
         [("ledger", "/api/v1/balance", "ledger_unavailable"), ("projector", "/api/v1/activity", "projector_unavailable")]
     {
-        let pid = apart.pid(part).expect("it runs");
-        let url = format!("{}{path}", apart.gateways[0]);
-        until("a read", || async { apart.http.get(&url).bearer_auth(&key).send().await.ok()?.status().is_success().then_some(()) }).await;
+        let pid = standalone.pid(part).expect("it runs");
+        let url = format!("{}{path}", standalone.gateways[0]);
+        until("a read", || async { standalone.http.get(&url).bearer_auth(&key).send().await.ok()?.status().is_success().then_some(()) })
+            .await;
         kill_process(pid, Signal::STOP).expect("stopped");
         let since = Instant::now();
-        let answer = tokio::time::timeout(Duration::from_secs(7), apart.http.get(&url).bearer_auth(&key).send()).await;
+        let answer = tokio::time::timeout(Duration::from_secs(7), standalone.http.get(&url).bearer_auth(&key).send()).await;
         kill_process(pid, Signal::CONT).expect("it goes on");
         let answer = answer.unwrap_or_else(|_| panic!("{path} hangs for 7 s with the {part} stopped")).expect("an answer");
         let (status, retry) = (answer.status(), answer.headers().get("retry-after").cloned());
         let body = answer.json_value().await.unwrap_or_default();
         assert_eq!((status, &body["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(code)), "{body}");
         assert!(retry.is_some(), "{path}: no Retry-After after {:?}", since.elapsed());
-        until("a read again", || async { apart.http.get(&url).bearer_auth(&key).send().await.ok()?.status().is_success().then_some(()) })
-            .await;
+        until("a read again", || async {
+            standalone.http.get(&url).bearer_auth(&key).send().await.ok()?.status().is_success().then_some(())
+        })
+        .await;
     }
-    apart.verify();
+    standalone.verify();
 }
 
 // Low.

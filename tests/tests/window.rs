@@ -7,9 +7,9 @@ use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::Row;
 use tests::Provider;
-use tests::apart::Apart;
 use tests::arouter::JsonValue;
 use tests::load::read;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tokio::task::JoinSet;
 
@@ -29,14 +29,14 @@ async fn a_daily_limit_holds_on_both_sides_of_midnight_over_eight_gateways() {
     let shift = (DAY_US - BEFORE_US - now_us.rem_euclid(DAY_US)) / 1_000_000;
     let midnight_us = now_us - now_us.rem_euclid(DAY_US) + DAY_US - shift * 1_000_000;
     let shifted = vec![(events::clock::SHIFT_VARIABLE, shift.to_string())];
-    let apart = Apart::start_with(GATEWAYS, &format!("{}{dear}", provider.config()), shifted).await;
-    let (_, management) = apart.account(json!(1_000)).await;
-    let key = apart.key(&management, json!({"name": "daily", "limit": 5, "limit_reset": "daily"})).await;
-    apart.knows(&key).await;
+    let standalone = Standalone::start_with(GATEWAYS, &format!("{}{dear}", provider.config()), shifted).await;
+    let (_, management) = standalone.account(json!(1_000)).await;
+    let key = standalone.key(&management, json!({"name": "daily", "limit": 5, "limit_reset": "daily"})).await;
+    standalone.knows(&key).await;
     assert!(SystemClock.now_us() < midnight_us, "the processes took too long to start for a day to turn under them");
     let mut racers = JoinSet::new();
     for number in 0..200 {
-        let (http, base, key) = (apart.http.clone(), apart.gateways[number % GATEWAYS].clone(), key.clone());
+        let (http, base, key) = (standalone.http.clone(), standalone.gateways[number % GATEWAYS].clone(), key.clone());
         racers.spawn(async move {
             let body = json!({"model": "test/dear", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}).to_string();
             let mut paid = 0;
@@ -59,7 +59,7 @@ async fn a_daily_limit_holds_on_both_sides_of_midnight_over_eight_gateways() {
     }
     let paid: i64 =
         tokio::time::timeout(Duration::from_mins(2), racers.join_all()).await.expect("everybody gets an answer").into_iter().sum();
-    let url = apart.postgres.url("ledger");
+    let url = standalone.postgres.url("ledger");
     let spent = until("all postings", || async {
         let rows = read(&url, "SELECT spent_nanos FROM key_windows WHERE period = 'daily' AND spent_nanos > 0 ORDER BY starts_at_us").await;
         let spent: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
@@ -69,5 +69,5 @@ async fn a_daily_limit_holds_on_both_sides_of_midnight_over_eight_gateways() {
     println!("{paid} requests: {spent:?} nano-USD a day");
     assert_eq!(spent.len(), 2, "requests were made on both days: {spent:?}");
     assert!(spent.iter().all(|day| (4_900_000_000..=5_000_000_000).contains(day)), "{spent:?}");
-    apart.verify();
+    standalone.verify();
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::folder;
+use crate::data_dir;
 
 /// Where the gateway is and what it shall do.
 #[derive(Args)]
@@ -249,7 +249,7 @@ pub async fn run(args: AdminArgs) -> Result<()> {
 async fn call(args: &AdminArgs, method: Method, path: &str, credential: &str, body: &Value) -> Result<()> {
     let base = match &args.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => folder::running(&args.data).map(|running| running.base_url.trim_end_matches("/v1").to_owned()).with_context(|| {
+        None => data_dir::running(&args.data).map(|running| running.base_url.trim_end_matches("/v1").to_owned()).with_context(|| {
             format!("no gateway has run on {}: name its folder with --data, or its address with --url", args.data.display())
         })?,
     };

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::config::Config;
 use crate::first_run::FILE;
-use crate::{Settings, folder, nats};
+use crate::{Settings, data_dir, nats};
 
 /// Prints a line for each thing looked at; fails when something must be done.
 pub async fn doctor(settings: &Settings) -> Result<ExitCode> {
@@ -40,7 +40,7 @@ pub async fn doctor(settings: &Settings) -> Result<ExitCode> {
         Ok(_) => say(false, format!("{} still holds the first keys: keep them elsewhere, then delete it", secret.display())),
         Err(_) => say(true, "no first keys lie around".to_owned()),
     }
-    match folder::running(&settings.data) {
+    match data_dir::running(&settings.data) {
         None => say(true, format!("nothing has run on {} yet", settings.data.display())),
         Some(running) => {
             let ready = format!("{}/readyz", running.base_url.trim_end_matches("/v1"));

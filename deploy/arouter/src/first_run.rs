@@ -11,7 +11,7 @@ use gateway::admin::{Admin, RPC_TIMEOUT};
 use serde::{Deserialize, Serialize};
 
 use crate::config::BootstrapConfig;
-use crate::folder::write_secret;
+use crate::data_dir::write_secret;
 
 /// The file's name in the data folder.
 pub const FILE: &str = "first-run.json";

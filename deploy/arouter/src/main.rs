@@ -1,20 +1,20 @@
 //! `arouter`: the one command. Everything in one process with `up`, each process apart, and the tools of an operator.
 
 mod config;
-mod folder;
+mod data_dir;
 mod nats;
 mod metrics;
 mod first_run;
 mod simulated;
 mod up;
-mod apart;
+mod standalone;
 mod archive;
 mod admin;
 mod verify;
 mod doctor;
 mod replay;
 mod prices;
-mod stop;
+mod shutdown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,9 +120,9 @@ fn runtimes() -> std::io::Result<(Runtime, Runtime)> {
 async fn run(command: Command, back: Handle) -> Result<ExitCode> {
     match command {
         Command::Up(settings) => Box::pin(up::up(&settings, back)).await.map(|()| ExitCode::SUCCESS),
-        Command::Gateway(settings) => apart::gateway(&settings, back).await.map(|()| ExitCode::SUCCESS),
-        Command::Ledger(settings) => apart::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
-        Command::Projector(settings) => apart::projector(&settings).await.map(|()| ExitCode::SUCCESS),
+        Command::Gateway(settings) => standalone::gateway(&settings, back).await.map(|()| ExitCode::SUCCESS),
+        Command::Ledger(settings) => standalone::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
+        Command::Projector(settings) => standalone::projector(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => verify::verify(&args).await,
         Command::Replay(args) => replay::replay(&args).await,

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{NatsConfig, program_folders};
-use crate::folder::{DataFolder, write_secret};
+use crate::data_dir::{DataFolder, write_secret};
 
 /// How long the server may take to start, or to end.
 const PATIENCE: Duration = Duration::from_secs(10);

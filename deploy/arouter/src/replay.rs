@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Settings;
 use crate::config::Config;
-use crate::folder::{self, DataFolder, database};
+use crate::data_dir::{self, DataFolder, database};
 
 /// How long the new reports may wait for the live ones, which are read from the same log.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -53,14 +53,14 @@ pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     }
     let config = Config::load(&args.settings)?;
     let data = args.settings.data.canonicalize().with_context(|| format!("there is no data folder {}", args.settings.data.display()))?;
-    let access = folder::access(&config, &data)?.context("the log is needed: start arouter, or set nats.url")?;
+    let access = data_dir::access(&config, &data)?.context("the log is needed: start arouter, or set nats.url")?;
     let log = Log::connect(&access, "tools").await?.with_archive(config.archive.open()?);
     std::fs::create_dir_all(&args.into).with_context(|| format!("cannot write to {}", args.into.display()))?;
     let into = args.into.canonicalize()?;
     let live = |configured: &Option<String>, name| configured.clone().unwrap_or_else(|| database(&data, name));
     let (ledger, projector) = (live(&config.ledger.database_url, "ledger"), live(&config.projector.database_url, "projector"));
     let new = |given: &Option<String>, name| given.clone().unwrap_or_else(|| database(&into, name));
-    let signing_key = folder::signing_key(&data, &config);
+    let signing_key = data_dir::signing_key(&data, &config);
     let books = books(&log, &ledger, &new(&args.ledger_url, "ledger"), signing_key).await?;
     let reports = reports(&log, &projector, &new(&args.projector_url, "projector")).await?;
     log.close().await;

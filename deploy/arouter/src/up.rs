@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::data_dir::{DataFolder, Running};
 use crate::first_run::{self, FirstRun};
-use crate::folder::{DataFolder, Running};
 use crate::nats::{self, NatsServer};
-use crate::{Settings, archive, metrics, simulated, stop};
+use crate::{Settings, archive, metrics, shutdown, simulated};
 
 /// How long NATS may take to answer at the start.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
@@ -110,7 +110,7 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
         back,
     };
     let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;
-    let signals = stop::Signals::listen()?;
+    let signals = shutdown::Signals::listen()?;
     let gateway = Gateway::start(gateway_config, neighbours, Arc::clone(&clock), ids).await?;
     let metrics_url = metrics::serve(config.metrics.listen, gateway.metrics(), &background.tasks, &background.stop_readers).await?;
     let base_url = format!("{}/v1", origin(&config, &gateway));
@@ -122,10 +122,10 @@ pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
     let databases = [&background.ledger.store, &background.projector.store];
     let ended = tokio::select! {
         ended = signals.wait_beside(&databases) => ended,
-        () = gateway.failed() => Err(stop::disk_failed()),
+        () = gateway.failed() => Err(shutdown::disk_failed()),
     };
     tracing::info!("stopping: no new requests, running ones may end");
-    Box::pin(stop::in_order(ended, gateway.stop(), background.stop())).await
+    Box::pin(shutdown::in_order(ended, gateway.stop(), background.stop())).await
 }
 
 /// The streams, as a process needs them.

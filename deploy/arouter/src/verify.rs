@@ -16,7 +16,7 @@ use ledger::verify::Check;
 use sqlx::{Any, Row};
 
 use crate::config::Config;
-use crate::{Settings, folder};
+use crate::{Settings, data_dir};
 
 /// How long the readers may take to come up to what the log has now.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -53,11 +53,11 @@ fn write_metrics(path: &Path, checks: &[Check]) -> std::io::Result<()> {
 pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<ExitCode> {
     let config = Config::load(settings)?;
     let data = settings.data.canonicalize().with_context(|| format!("there is no data folder {}", settings.data.display()))?;
-    let open = |configured: Option<String>, name| configured.unwrap_or_else(|| folder::database(&data, name));
+    let open = |configured: Option<String>, name| configured.unwrap_or_else(|| data_dir::database(&data, name));
     let ledger = Store::open(&open(config.ledger.database_url.clone(), "ledger"), ledger::STEPS).await?;
     let projector = Store::open(&open(config.projector.database_url.clone(), "projector"), projector::STEPS).await?;
     let archive = config.archive.open()?;
-    let log = match folder::access(&config, &data)? {
+    let log = match data_dir::access(&config, &data)? {
         Some(access) => Log::connect(&access, "tools").await.ok().map(|log| log.with_archive(archive.clone())),
         None => None,
     };
@@ -65,7 +65,7 @@ pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<Exi
     if let Some(log) = &log {
         checks.push(caught_up(log, &ledger, &projector).await?);
         checks.extend(of_log(log, &ledger).await?);
-        checks.push(facts(log, &ledger, &folder::signing_key(&data, &config)).await?);
+        checks.push(facts(log, &ledger, &data_dir::signing_key(&data, &config)).await?);
     }
     if let Some(archive) = &archive {
         let (looked_at, broken) = crate::archive::check(archive).await;

@@ -18,13 +18,13 @@ use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
 use crate::route::Model;
-use crate::spool::{Place, Spool, SpoolError};
+use crate::spool::{Reservation, Spool, SpoolError};
 
 /// A request that was admitted.
 pub struct Admitted {
     started: RequestStarted,
     /// Taken when the end is recorded.
-    open: Option<(Hold, Place)>,
+    open: Option<(Hold, Reservation)>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     since: Instant,
@@ -103,10 +103,10 @@ pub struct Charge {
 impl Admitted {
     /// A request whose start is recorded.
     #[must_use]
-    pub fn new(started: RequestStarted, (hold, place): (Hold, Place), slot: Option<Slot>, admission: &Admission) -> Self {
+    pub fn new(started: RequestStarted, (hold, reservation): (Hold, Reservation), slot: Option<Slot>, admission: &Admission) -> Self {
         Self {
             started,
-            open: Some((hold, place)),
+            open: Some((hold, reservation)),
             clock: Arc::clone(&admission.clock),
             ids: Arc::clone(&admission.ids),
             since: Instant::now(),
@@ -195,7 +195,7 @@ impl Admitted {
 
     /// Records that a stream still runs, with what it has cost so far.
     pub fn progress(&self, served: &Served, tokens: Tokens) {
-        let Some((_, place)) = &self.open else { return };
+        let Some((_, reservation)) = &self.open else { return };
         let progress = RequestProgress {
             request: self.started.request.clone(),
             model: served.model.id.clone(),
@@ -205,7 +205,7 @@ impl Admitted {
             unit_prices: *served.model.prices.at(tokens.prompt(), served.tier),
             cost_nanos: self.cost(served, &tokens).0,
         };
-        if let Err(error) = place.spool().append(|batch| batch.push(&self.draft(&progress))) {
+        if let Err(error) = reservation.spool().append(|batch| batch.push(&self.draft(&progress))) {
             tracing::warn!(%error, "the progress of a stream is not recorded: {error}");
         }
         kill_point(KillPoint::ProgressWritten);
@@ -247,11 +247,11 @@ impl Admitted {
         let latency_us = micros(self.since);
         let (status, (cost, beyond)) = self.charged(end);
         let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
-        let Some((hold, place)) = self.open.take() else { return (charge, None) };
+        let Some((hold, reservation)) = self.open.take() else { return (charge, None) };
         let finished = self.finished(end, latency_us);
         let usage = self.asked.is_some().then(|| self.usage(end, &charge));
-        let spool = place.spool();
-        let position = place.end(|batch| {
+        let spool = reservation.spool();
+        let position = reservation.end(|batch| {
             // The end comes last: after a torn write, what has no end is settled again, and what is charged already is not.
             if let Some(usage) = &usage {
                 batch.push(&self.draft(usage));

@@ -91,7 +91,7 @@ impl Admission {
     /// # Errors
     /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
-        let mut place = self.spool.reserve().map_err(|error| refused(&error))?;
+        let mut reservation = self.spool.reserve().map_err(|error| refused(&error))?;
         kill_point(KillPoint::RequestReserved);
         let budget = self.budget(intent.key);
         let hold = match budget.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
@@ -122,9 +122,9 @@ impl Admission {
             traceparent: None,
             payload: &started,
         };
-        let position = place.start(&draft).map_err(|error| refused(&error))?;
+        let position = reservation.start(&draft).map_err(|error| refused(&error))?;
         kill_point(KillPoint::StartRecorded);
-        let admitted = Admitted::new(started, (hold, place), slot.take(), self);
+        let admitted = Admitted::new(started, (hold, reservation), slot.take(), self);
         // What fails here has an end all the same: `admitted` records it when it is dropped.
         self.spool.flushed(position).await.map_err(|error| refused(&error))?;
         kill_point(KillPoint::StartWritten);

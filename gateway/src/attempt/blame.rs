@@ -4,7 +4,7 @@
 use http::{HeaderValue, StatusCode};
 use wire::openai::error::Reported;
 
-use super::upstream::Failure;
+use super::upstream::AttemptError;
 
 /// Codes and types by which providers say that our account with them is used up.
 const QUOTA: [&str; 8] = [
@@ -27,36 +27,38 @@ const RATE: [&str; 3] = ["rate_limit_error", "rate_limit_exceeded", "too_many_re
 
 /// The failure that an answer with this status is.
 #[must_use]
-pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<HeaderValue>) -> Failure {
+pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<HeaderValue>) -> AttemptError {
     let error = Box::new(error);
     if is_operators(&error) {
-        return Failure::Operator { status: Some(status), error };
+        return AttemptError::Operator { status: Some(status), error };
     }
     match status {
         StatusCode::UNAUTHORIZED
         | StatusCode::PAYMENT_REQUIRED
         | StatusCode::FORBIDDEN
         | StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED => Failure::Operator { status: Some(status), error },
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Failure::Overloaded { status: Some(status), error, retry_after },
-        status if status.is_client_error() => Failure::Refused { status, error },
-        status if status.is_server_error() => Failure::Overloaded { status: Some(status), error, retry_after },
+        | StatusCode::METHOD_NOT_ALLOWED => AttemptError::Operator { status: Some(status), error },
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            AttemptError::Overloaded { status: Some(status), error, retry_after }
+        }
+        status if status.is_client_error() => AttemptError::Refused { status, error },
+        status if status.is_server_error() => AttemptError::Overloaded { status: Some(status), error, retry_after },
         // A redirect, or an answer without a body: the address is wrong.
-        status => Failure::Operator { status: Some(status), error },
+        status => AttemptError::Operator { status: Some(status), error },
     }
 }
 
 /// The failure that an error within an answer of status 200 is. A provider that took the request and failed at it then is as good as one
 /// that is overloaded: another may do it.
 #[must_use]
-pub fn of_report(error: Reported) -> Failure {
+pub fn of_report(error: Reported) -> AttemptError {
     let is_rate =
         error.status == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) || words_of(&error).any(|word| RATE.contains(&word.as_str()));
     let error = Box::new(error);
     if is_operators(&error) {
-        return Failure::Operator { status: None, error };
+        return AttemptError::Operator { status: None, error };
     }
-    Failure::Overloaded { status: is_rate.then_some(StatusCode::TOO_MANY_REQUESTS), error, retry_after: None }
+    AttemptError::Overloaded { status: is_rate.then_some(StatusCode::TOO_MANY_REQUESTS), error, retry_after: None }
 }
 
 /// A provider's `Retry-After`: seconds, or a date; anything else is none.
@@ -84,10 +86,15 @@ mod tests {
 
     fn blamed(status: u16, body: &str) -> &'static str {
         match of_status(StatusCode::from_u16(status).unwrap(), Reported::read(body.as_bytes()), None) {
-            Failure::Operator { .. } => "operator",
-            Failure::Overloaded { .. } => "load",
-            Failure::Refused { .. } => "caller",
-            other @ (Failure::Connect | Failure::Cut | Failure::Timeout | Failure::Malformed | Failure::Coding(_) | Failure::TooLarge) => {
+            AttemptError::Operator { .. } => "operator",
+            AttemptError::Overloaded { .. } => "load",
+            AttemptError::Refused { .. } => "caller",
+            other @ (AttemptError::Connect
+            | AttemptError::Cut
+            | AttemptError::Timeout
+            | AttemptError::Malformed
+            | AttemptError::Coding(_)
+            | AttemptError::TooLarge) => {
                 panic!("{other}")
             }
         }
@@ -122,13 +129,13 @@ mod tests {
     #[test]
     fn an_error_inside_an_answer_is_blamed_by_what_it_says() {
         let of = |body: &str| of_report(Reported::read(body.as_bytes()));
-        assert!(matches!(of(r#"{"error":{"message":"overloaded"}}"#), Failure::Overloaded { status: None, .. }));
+        assert!(matches!(of(r#"{"error":{"message":"overloaded"}}"#), AttemptError::Overloaded { status: None, .. }));
         assert!(matches!(
             of(r#"{"error":{"message":"x","code":429}}"#),
-            Failure::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), .. }
+            AttemptError::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), .. }
         ));
-        assert!(matches!(of(r#"{"error":{"message":"x","type":"invalid_request_error"}}"#), Failure::Overloaded { status: None, .. }));
-        assert!(matches!(of(r#"{"error":{"message":"x","code":"insufficient_quota"}}"#), Failure::Operator { .. }));
+        assert!(matches!(of(r#"{"error":{"message":"x","type":"invalid_request_error"}}"#), AttemptError::Overloaded { status: None, .. }));
+        assert!(matches!(of(r#"{"error":{"message":"x","code":"insufficient_quota"}}"#), AttemptError::Operator { .. }));
     }
 
     #[test]

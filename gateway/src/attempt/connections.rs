@@ -40,35 +40,35 @@ const KEEP_ALIVE_TRIES: u32 = 4;
 pub struct Connections {
     connector: HttpsConnector<HttpConnector>,
     connect_timeout: Duration,
-    idle: Mutex<HashMap<String, Vec<Link>>>,
+    idle: Mutex<HashMap<String, Vec<PooledConnection>>>,
 }
 
 /// One connection, and when it was used last.
-struct Link {
+struct PooledConnection {
     sender: SendRequest<Full<Bytes>>,
-    wire: Wire,
+    driver: Driver,
     used_at: Instant,
 }
 
 /// What moves the bytes; none when that is over.
-type Wire = Option<Pin<Box<Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>>>>;
+type Driver = Option<Pin<Box<Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>>>>;
 
 /// An answer whose body is being read. Dropped before its end, its connection is closed.
-pub struct Exchange {
+pub struct UpstreamResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
     body: Incoming,
     /// Until the body has ended.
-    link: Option<Link>,
+    connection: Option<PooledConnection>,
     origin: String,
     pool: Arc<Connections>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
+pub enum SendError {
     /// No connection in time, or none at all; nothing was sent.
     #[error("no connection")]
     Connect,
@@ -105,24 +105,24 @@ impl Connections {
         headers: &HeaderMap,
         body: Bytes,
         sent: &AtomicBool,
-    ) -> Result<Exchange, ExchangeError> {
+    ) -> Result<UpstreamResponse, SendError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         request.uri_mut().clone_from(&to.path);
         request.headers_mut().clone_from(headers);
         request.headers_mut().insert(header::HOST, to.host.clone());
         loop {
-            let (mut link, is_new) = match self.take(&to.origin).await {
-                Some(link) => (link, false),
+            let (mut connection, is_new) = match self.take(&to.origin).await {
+                Some(connection) => (connection, false),
                 None => (self.connect(to).await?, true),
             };
             sent.store(true, Ordering::Relaxed);
-            let sending = link.sender.try_send_request(request);
-            match drive(&mut link.wire, sending).await {
+            let sending = connection.sender.try_send_request(request);
+            match drive(&mut connection.driver, sending).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
-                    let (link, origin, pool) = (Some(link), to.origin.clone(), Arc::clone(self));
-                    return Ok(Exchange { status: head.status, headers: head.headers, body, link, origin, pool });
+                    let (connection, origin, pool) = (Some(connection), to.origin.clone(), Arc::clone(self));
+                    return Ok(UpstreamResponse { status: head.status, headers: head.headers, body, connection, origin, pool });
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !is_new => {
@@ -136,51 +136,51 @@ impl Connections {
     }
 
     /// An idle connection that is still open.
-    async fn take(&self, origin: &str) -> Option<Link> {
+    async fn take(&self, origin: &str) -> Option<PooledConnection> {
         loop {
-            let mut link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(origin)?.pop()?;
+            let mut connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(origin)?.pop()?;
             // Looked at once, a connection that the provider has closed says so.
-            let is_ready = link.used_at.elapsed() < IDLE_KEPT
-                && poll_fn(|context| Poll::Ready(moves(&mut link.wire, context))).await
-                && drive(&mut link.wire, link.sender.ready()).await.is_ok();
+            let is_ready = connection.used_at.elapsed() < IDLE_KEPT
+                && poll_fn(|context| Poll::Ready(moves(&mut connection.driver, context))).await
+                && drive(&mut connection.driver, connection.sender.ready()).await.is_ok();
             if is_ready {
-                return Some(link);
+                return Some(connection);
             }
         }
     }
 
-    fn put(&self, mut link: Link, origin: String) {
-        link.used_at = Instant::now();
+    fn put(&self, mut connection: PooledConnection, origin: String) {
+        connection.used_at = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let of_origin = idle.entry(origin).or_default();
-        if of_origin.len() < IDLE_MAX && !link.sender.is_closed() {
-            of_origin.push(link);
+        if of_origin.len() < IDLE_MAX && !connection.sender.is_closed() {
+            of_origin.push(connection);
         }
     }
 
-    async fn connect(&self, to: &Endpoint) -> Result<Link, ExchangeError> {
+    async fn connect(&self, to: &Endpoint) -> Result<PooledConnection, SendError> {
         let connecting = self.connector.clone().oneshot(to.address.clone());
         let stream = match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 tracing::debug!(%error, origin = to.origin, "no connection to {}: {error}", to.origin);
-                return Err(ExchangeError::Connect);
+                return Err(SendError::Connect);
             }
-            Err(_) => return Err(ExchangeError::Connect),
+            Err(_) => return Err(SendError::Connect),
         };
         let (sender, connection) = http1::handshake(stream).await?;
-        Ok(Link { sender, wire: Some(Box::pin(connection)), used_at: Instant::now() })
+        Ok(PooledConnection { sender, driver: Some(Box::pin(connection)), used_at: Instant::now() })
     }
 }
 
 /// Waits for a result that comes over a connection, and moves the connection's bytes meanwhile.
-async fn drive<T>(wire: &mut Wire, result: impl Future<Output = T>) -> T {
+async fn drive<T>(driver: &mut Driver, result: impl Future<Output = T>) -> T {
     let mut result = pin!(result);
     poll_fn(|context| {
         if let Poll::Ready(result) = result.as_mut().poll(context) {
             return Poll::Ready(result);
         }
-        moves(wire, context);
+        moves(driver, context);
         // What the connection has just brought may be the result; its end ends everything that waits for it.
         result.as_mut().poll(context)
     })
@@ -188,27 +188,27 @@ async fn drive<T>(wire: &mut Wire, result: impl Future<Output = T>) -> T {
 }
 
 /// Moves what can be moved; false when the connection is over.
-fn moves(wire: &mut Wire, context: &mut Context<'_>) -> bool {
-    if wire.as_mut().is_some_and(|connection| connection.as_mut().poll(context).is_ready()) {
-        *wire = None;
+fn moves(driver: &mut Driver, context: &mut Context<'_>) -> bool {
+    if driver.as_mut().is_some_and(|connection| connection.as_mut().poll(context).is_ready()) {
+        *driver = None;
     }
-    wire.is_some()
+    driver.is_some()
 }
 
-impl Exchange {
+impl UpstreamResponse {
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
     /// When the connection breaks before the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, hyper::Error> {
-        let Some(link) = &mut self.link else { return Ok(None) };
-        while let Some(frame) = drive(&mut link.wire, self.body.frame()).await.transpose()? {
+        let Some(connection) = &mut self.connection else { return Ok(None) };
+        while let Some(frame) = drive(&mut connection.driver, self.body.frame()).await.transpose()? {
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
         }
-        if let Some(link) = self.link.take() {
-            self.pool.put(link, std::mem::take(&mut self.origin));
+        if let Some(connection) = self.connection.take() {
+            self.pool.put(connection, std::mem::take(&mut self.origin));
         }
         Ok(None)
     }

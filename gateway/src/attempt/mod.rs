@@ -17,7 +17,7 @@ use crate::admission::{Admitted, Served};
 use crate::error::GatewayError;
 use crate::meter;
 use crate::route::Plan;
-use upstream::{Answer, Call, Failure, Upstream};
+use upstream::{Answer, AttemptError, Call, Upstream};
 
 /// An answer, and who gave it.
 pub struct Reply {
@@ -46,7 +46,7 @@ impl Upstream {
             let result = if chat.stream { self.stream(call).await } else { self.whole(call).await };
             let (status, failure) = match &result {
                 Ok(_) => (Some(StatusCode::OK), None),
-                Err(failure) => (failure.status(), Some(failure.word())),
+                Err(failure) => (failure.status(), Some(failure.code())),
             };
             admitted.tried(Attempt {
                 provider: model.provider.slug.clone(),
@@ -62,10 +62,10 @@ impl Upstream {
                     return Ok(Reply { answer, served: Served { model: model.clone(), tier: plan.tier } });
                 }
                 Err(failure) => {
-                    admitted.counts().failed(&model.provider.slug, failure.word());
+                    admitted.counts().failed(&model.provider.slug, failure.code());
                     report(&model.provider.slug, &model.id, &failure);
                     last = GatewayError::of_provider(&failure, &model.provider.slug);
-                    if matches!(failure, Failure::Refused { .. }) {
+                    if matches!(failure, AttemptError::Refused { .. }) {
                         return Err(last);
                     }
                 }
@@ -76,45 +76,49 @@ impl Upstream {
 }
 
 /// Tells the operator: an error where they must act.
-fn report(provider: &str, model: &str, failure: &Failure) {
-    let code = failure.word();
+fn report(provider: &str, model: &str, failure: &AttemptError) {
+    let code = failure.code();
     match failure {
-        Failure::Refused { .. } => {}
-        Failure::Operator { error, .. } => {
+        AttemptError::Refused { .. } => {}
+        AttemptError::Operator { error, .. } => {
             let says = error.message.as_deref().unwrap_or_default();
             tracing::error!(provider, model, code, says, "{provider} failed: {failure}");
         }
-        Failure::Overloaded { .. }
-        | Failure::Connect
-        | Failure::Cut
-        | Failure::Timeout
-        | Failure::Malformed
-        | Failure::Coding(_)
-        | Failure::TooLarge => tracing::warn!(provider, model, code, "{provider} failed: {failure}"),
+        AttemptError::Overloaded { .. }
+        | AttemptError::Connect
+        | AttemptError::Cut
+        | AttemptError::Timeout
+        | AttemptError::Malformed
+        | AttemptError::Coding(_)
+        | AttemptError::TooLarge => tracing::warn!(provider, model, code, "{provider} failed: {failure}"),
     }
 }
 
 impl GatewayError {
     /// The error that a caller gets for a provider's failure.
     #[must_use]
-    pub fn of_provider(failure: &Failure, provider: &str) -> Self {
+    pub fn of_provider(failure: &AttemptError, provider: &str) -> Self {
         match failure {
-            Failure::Refused { status, error } => {
+            AttemptError::Refused { status, error } => {
                 Self::UpstreamRefused { status: *status, error: error.clone(), provider: provider.to_owned() }
             }
-            Failure::Overloaded { status, error, retry_after } => Self::UpstreamOverloaded {
+            AttemptError::Overloaded { status, error, retry_after } => Self::UpstreamOverloaded {
                 is_rate: *status == Some(StatusCode::TOO_MANY_REQUESTS),
                 error: error.clone(),
                 provider: provider.to_owned(),
                 retry_after: retry_after.clone(),
             },
-            Failure::Connect => {
+            AttemptError::Connect => {
                 Self::UpstreamOverloaded { is_rate: false, error: Box::default(), provider: provider.to_owned(), retry_after: None }
             }
-            Failure::Timeout => Self::UpstreamTimeout,
+            AttemptError::Timeout => Self::UpstreamTimeout,
             // Its words may name the operator's account: they are in the log.
-            Failure::Operator { .. } => Self::Upstream(format!("{provider} does not take the gateway's requests; its operator is told")),
-            Failure::Cut | Failure::Malformed | Failure::Coding(_) | Failure::TooLarge => Self::Upstream(failure.to_string()),
+            AttemptError::Operator { .. } => {
+                Self::Upstream(format!("{provider} does not take the gateway's requests; its operator is told"))
+            }
+            AttemptError::Cut | AttemptError::Malformed | AttemptError::Coding(_) | AttemptError::TooLarge => {
+                Self::Upstream(failure.to_string())
+            }
         }
     }
 }

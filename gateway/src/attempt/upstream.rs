@@ -11,7 +11,7 @@ use wire::openai::response::{ChatResponse, Frame, ResponseError, repaired};
 use wire::sse::Parser;
 
 use super::blame;
-use super::connections::{Connections, Exchange, ExchangeError};
+use super::connections::{Connections, SendError, UpstreamResponse};
 use crate::coding::{CodingError, Decoder};
 use crate::config::UpstreamConfig;
 use crate::meter::Meter;
@@ -43,20 +43,20 @@ pub struct Call<'a> {
 /// A provider's answer.
 pub enum Answer {
     /// All of it.
-    Whole {
+    Buffered {
         /// The body, which is a chat completion.
         body: Bytes,
         /// What it says.
         meter: Meter,
     },
     /// A stream that has said its first piece.
-    Stream(Box<Incoming>),
+    Stream(Box<UpstreamStream>),
 }
 
 /// A stream that is being read.
-pub struct Incoming {
+pub struct UpstreamStream {
     /// None when nothing more is read.
-    exchange: Option<Exchange>,
+    response: Option<UpstreamResponse>,
     decoder: Decoder,
     parser: Parser,
     /// How long it may say nothing.
@@ -71,7 +71,7 @@ pub struct Incoming {
 
 /// Why a provider gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum AttemptError {
     /// It refused the request itself: nobody else is asked.
     #[error("it refused the request with status {status}")]
     Refused {
@@ -122,10 +122,10 @@ fn with_status(status: Option<StatusCode>) -> String {
     status.map(|status| format!(" with status {}", status.as_u16())).unwrap_or_default()
 }
 
-impl Failure {
+impl AttemptError {
     /// One word for the attempt's record.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
             Self::Operator { .. } => "operator",
@@ -152,16 +152,16 @@ impl Failure {
     }
 }
 
-impl From<ExchangeError> for Failure {
-    fn from(error: ExchangeError) -> Self {
+impl From<SendError> for AttemptError {
+    fn from(error: SendError) -> Self {
         match error {
-            ExchangeError::Connect => Self::Connect,
-            ExchangeError::Broken(_) => Self::Cut,
+            SendError::Connect => Self::Connect,
+            SendError::Broken(_) => Self::Cut,
         }
     }
 }
 
-impl From<CodingError> for Failure {
+impl From<CodingError> for AttemptError {
     fn from(error: CodingError) -> Self {
         match error {
             CodingError::TooLarge(_) => Self::TooLarge,
@@ -170,7 +170,7 @@ impl From<CodingError> for Failure {
     }
 }
 
-impl From<ResponseError> for Failure {
+impl From<ResponseError> for AttemptError {
     fn from(error: ResponseError) -> Self {
         match error {
             ResponseError::NotACompletion => Self::Malformed,
@@ -198,16 +198,16 @@ impl Upstream {
         Duration::from_millis(self.config.idle_timeout_ms)
     }
 
-    async fn post(&self, call: Call<'_>) -> Result<Exchange, Failure> {
+    async fn post(&self, call: Call<'_>) -> Result<UpstreamResponse, AttemptError> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
         let sending = self.connections.post(&call.provider.chat, &call.provider.headers, call.body.into(), call.sent);
-        let exchange = tokio::time::timeout(wait, sending).await.map_err(|_| Failure::Timeout)??;
-        let status = exchange.status;
+        let response = tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)??;
+        let status = response.status;
         if status == StatusCode::OK {
-            return Ok(exchange);
+            return Ok(response);
         }
-        let retry_after = blame::retry_after(exchange.headers.get(header::RETRY_AFTER));
-        let body = self.read(exchange, ERROR_BYTES_MAX).await.unwrap_or_default();
+        let retry_after = blame::retry_after(response.headers.get(header::RETRY_AFTER));
+        let body = self.read(response, ERROR_BYTES_MAX).await.unwrap_or_default();
         Err(blame::of_status(status, Reported::read(&body), retry_after))
     }
 
@@ -215,28 +215,29 @@ impl Upstream {
     ///
     /// # Errors
     /// When none comes.
-    pub async fn whole(&self, call: Call<'_>) -> Result<Answer, Failure> {
+    pub async fn whole(&self, call: Call<'_>) -> Result<Answer, AttemptError> {
         let mut meter = Meter::new(call.prompt_tokens);
-        let exchange = self.post(call).await?;
-        let body = self.read(exchange, self.config.body_bytes_max).await?;
+        let response = self.post(call).await?;
+        let body = self.read(response, self.config.body_bytes_max).await?;
         let mut note = |body: &Bytes| ChatResponse::parse(body).map(|answer| meter.note(&answer.delta, answer.usage, answer.service_tier));
         let body = match note(&body) {
             Ok(()) => body,
             Err(ResponseError::NotACompletion) => {
                 // A byte order mark, or text in a wrong encoding.
-                let mended = repaired(&body).into_iter().next().ok_or(Failure::Malformed)?;
+                let mended = repaired(&body).into_iter().next().ok_or(AttemptError::Malformed)?;
                 note(&mended)?;
                 mended
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Answer::Whole { body, meter })
+        Ok(Answer::Buffered { body, meter })
     }
 
-    async fn read(&self, mut exchange: Exchange, most: usize) -> Result<Bytes, Failure> {
-        let mut decoder = Decoder::new(&exchange.headers, most)?;
-        let mut next =
-            async || tokio::time::timeout(self.idle(), exchange.chunk()).await.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Cut);
+    async fn read(&self, mut response: UpstreamResponse, most: usize) -> Result<Bytes, AttemptError> {
+        let mut decoder = Decoder::new(&response.headers, most)?;
+        let mut next = async || {
+            tokio::time::timeout(self.idle(), response.chunk()).await.map_err(|_| AttemptError::Timeout)?.map_err(|_| AttemptError::Cut)
+        };
         let Some(first) = next().await? else { return Ok(Bytes::new()) };
         let first = decoder.push(first, most)?;
         let mut all: Option<BytesMut> = None;
@@ -244,7 +245,7 @@ impl Upstream {
             let piece = decoder.push(piece, most)?;
             let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
             if all.len() + piece.len() > most {
-                return Err(Failure::TooLarge);
+                return Err(AttemptError::TooLarge);
             }
             all.extend_from_slice(&piece);
         }
@@ -255,18 +256,18 @@ impl Upstream {
     ///
     /// # Errors
     /// When no piece comes.
-    pub async fn stream(&self, call: Call<'_>) -> Result<Answer, Failure> {
+    pub async fn stream(&self, call: Call<'_>) -> Result<Answer, AttemptError> {
         let meter = Meter::new(call.prompt_tokens);
-        let exchange = self.post(call).await?;
-        let is_json = exchange.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let response = self.post(call).await?;
+        let is_json = response.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if is_json {
             // No stream: an error, in most cases.
-            let body = self.read(exchange, self.config.body_bytes_max).await?;
-            return Err(ChatResponse::parse(&body).err().map_or(Failure::Malformed, Failure::from));
+            let body = self.read(response, self.config.body_bytes_max).await?;
+            return Err(ChatResponse::parse(&body).err().map_or(AttemptError::Malformed, AttemptError::from));
         }
-        let mut incoming = Incoming {
-            decoder: Decoder::new(&exchange.headers, STREAM_BYTES_MAX)?,
-            exchange: Some(exchange),
+        let mut upstream = UpstreamStream {
+            decoder: Decoder::new(&response.headers, STREAM_BYTES_MAX)?,
+            response: Some(response),
             parser: Parser::default(),
             idle: self.idle(),
             heard_at: Instant::now(),
@@ -274,7 +275,7 @@ impl Upstream {
             meter,
         };
         loop {
-            let Some(frames) = incoming.next_within_idle().await? else { return Err(Failure::Cut) };
+            let Some(frames) = upstream.next_within_idle().await? else { return Err(AttemptError::Cut) };
             let mut has_begun = false;
             for frame in frames {
                 for frame in readable(frame) {
@@ -285,11 +286,11 @@ impl Upstream {
                         Err(_) if has_begun => {}
                         Err(error) => return Err(error.into()),
                     }
-                    incoming.ready.push(frame);
+                    upstream.ready.push(frame);
                 }
             }
             if has_begun {
-                return Ok(Answer::Stream(Box::new(incoming)));
+                return Ok(Answer::Stream(Box::new(upstream)));
             }
         }
     }
@@ -307,12 +308,12 @@ pub fn readable(frame: Bytes) -> Vec<Bytes> {
     vec![frame]
 }
 
-impl Incoming {
+impl UpstreamStream {
     /// A stream of which nothing is read any more.
     #[must_use]
     pub fn take(&mut self) -> Self {
         Self {
-            exchange: self.exchange.take(),
+            response: self.response.take(),
             decoder: std::mem::replace(&mut self.decoder, Decoder::identity()),
             parser: std::mem::take(&mut self.parser),
             idle: self.idle,
@@ -325,19 +326,19 @@ impl Incoming {
     /// Whether the provider may still send something.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        self.exchange.is_some()
+        self.response.is_some()
     }
 
     /// Reads nothing more: a connection whose answer is not over is closed.
     pub fn close(&mut self) {
-        self.exchange = None;
+        self.response = None;
     }
 
     /// Reads the end of an answer that has said everything, so that its connection is kept. Gives back whether it is there.
     pub async fn finish(&mut self) -> bool {
-        let Some(exchange) = &mut self.exchange else { return true };
-        let is_over = matches!(exchange.chunk().await, Ok(None));
-        self.exchange = None;
+        let Some(response) = &mut self.response else { return true };
+        let is_over = matches!(response.chunk().await, Ok(None));
+        self.response = None;
         is_over
     }
 
@@ -345,22 +346,22 @@ impl Incoming {
     ///
     /// # Errors
     /// When the stream breaks or is no stream.
-    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, AttemptError> {
         loop {
             let mut frames = Vec::new();
-            while let Some(frame) = self.parser.next_frame().map_err(|_| Failure::TooLarge)? {
+            while let Some(frame) = self.parser.next_frame().map_err(|_| AttemptError::TooLarge)? {
                 frames.push(frame);
             }
             if !frames.is_empty() {
                 return Ok(Some(frames));
             }
-            let Some(exchange) = &mut self.exchange else { return Ok(None) };
-            if let Some(bytes) = exchange.chunk().await.map_err(|_| Failure::Cut)? {
+            let Some(response) = &mut self.response else { return Ok(None) };
+            if let Some(bytes) = response.chunk().await.map_err(|_| AttemptError::Cut)? {
                 self.heard_at = Instant::now();
                 self.parser.push(&self.decoder.push(bytes, STREAM_BYTES_MAX)?);
                 continue;
             }
-            self.exchange = None;
+            self.response = None;
             if let Some(frame) = self.parser.finish() {
                 return Ok(Some(vec![frame]));
             }
@@ -368,14 +369,14 @@ impl Incoming {
     }
 
     /// The same; fails when no byte comes for as long as it may say nothing.
-    async fn next_within_idle(&mut self) -> Result<Option<Vec<Bytes>>, Failure> {
+    async fn next_within_idle(&mut self) -> Result<Option<Vec<Bytes>>, AttemptError> {
         loop {
             let until = self.heard_at + self.idle;
             match tokio::time::timeout_at(until.into(), self.next()).await {
                 Ok(frames) => return frames,
                 // Comments came meanwhile.
                 Err(_) if self.heard_at + self.idle > until => {}
-                Err(_) => return Err(Failure::Timeout),
+                Err(_) => return Err(AttemptError::Timeout),
             }
         }
     }

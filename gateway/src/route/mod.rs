@@ -1,7 +1,7 @@
 //! Which models there are, who serves them, and in which order a request tries them.
 
 pub mod names;
-pub mod known;
+pub mod known_providers;
 pub mod endpoint;
 pub mod table;
 pub mod plan;

@@ -11,7 +11,7 @@ use pricing::{Catalog, ModelPrices, PriceError};
 
 use super::endpoint::Endpoint;
 use super::tokens::Tokenizer;
-use super::{known, names};
+use super::{known_providers, names};
 use crate::config::{Decimal, ModelConfig, OnDisconnect, ProviderConfig, ProviderFormat};
 
 /// How we name ourselves to providers.
@@ -125,7 +125,8 @@ impl Provider {
     /// When its address or credential cannot be used.
     pub fn try_new(config: &ProviderConfig) -> Result<Self, RouteError> {
         let slug = names::author_of(&config.slug);
-        let base = config.base_url.as_deref().or_else(|| known::base_url(&slug)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
+        let base =
+            config.base_url.as_deref().or_else(|| known_providers::base_url(&slug)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
         let chat = Endpoint::parse(&format!("{}/chat/completions", base.trim_end_matches('/')))
             .ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: base.to_owned() })?;
         let mut headers = HeaderMap::new();
@@ -140,7 +141,7 @@ impl Provider {
             headers.insert(AUTHORIZATION, value);
         }
         let is_original = config.base_url.is_none();
-        let cap_field = config.max_tokens_field.clone().unwrap_or_else(|| known::cap_field(&slug).to_owned());
+        let cap_field = config.max_tokens_field.clone().unwrap_or_else(|| known_providers::cap_field(&slug).to_owned());
         let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
         Ok(Self { format: config.format, chat, headers, is_original, cap_field, on_disconnect: config.on_disconnect, drain_timeout, slug })
     }

@@ -14,7 +14,7 @@ use events::{Draft, Payload};
 use super::batch::Batch;
 use super::record::{Found, read};
 use super::segment::{HEADER, Segment, Sequences};
-use super::writer::{PLACE_BYTES, length};
+use super::writer::{RESERVATION_BYTES, length};
 use super::{Spool, SpoolError};
 
 /// A request that is open, as the oldest file has it.
@@ -80,7 +80,7 @@ impl Spool {
         let started = Batch::of(&self.source, |batch| batch.push(&started))?;
         let progress = open.progress.as_ref().map(|progress| draft(account, subject, progress, clock, ids));
         let progress = Batch::of(&self.source, |batch| progress.iter().for_each(|progress| batch.push(progress)))?;
-        let mut queue = self.room_for(PLACE_BYTES)?;
+        let mut queue = self.room_for(RESERVATION_BYTES)?;
         // Its end may have been recorded meanwhile, and nothing of it may stand behind that.
         if queue.is_running(open.number) {
             let position = queue.add(&started);

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Spool;
+use super::cursor::{SpoolCursor, marks, taken_over};
 use super::segment::Sequences;
-use super::ship::{Shipper, marks, taken_over};
 
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ pub struct Publisher {
 impl Publisher {
     /// Ships until `stop`, then until everything that is written is told or `give_up`.
     pub async fn run(self, stop: CancellationToken, give_up: CancellationToken) {
-        let mut shipper = Shipper::default();
+        let mut cursor = SpoolCursor::default();
         let mut syncs = self.spool.syncs();
         let mut connects = self.log.connects();
         let mut taken = Sequences::default();
@@ -64,11 +64,11 @@ impl Publisher {
         loop {
             if connects.has_changed().unwrap_or(false) {
                 connects.mark_unchanged();
-                shipper.restart();
+                cursor.restart();
             }
             let sent = tokio::select! {
                 () = give_up.cancelled() => return,
-                sent = self.send(&mut shipper, &taken) => sent,
+                sent = self.send(&mut cursor, &taken) => sent,
             };
             let every = if self.spool.is_half_full() { WATERMARKS_OFTEN } else { WATERMARKS_EVERY };
             if asked.elapsed() >= every {
@@ -82,7 +82,7 @@ impl Publisher {
                 self.make_room(&taken).await;
                 if moved.elapsed() > STUCK && !self.spool.is_taken_over(&taken) {
                     moved = Instant::now();
-                    shipper.restart();
+                    cursor.restart();
                 }
             }
             match sent {
@@ -159,13 +159,13 @@ impl Publisher {
     }
 
     /// Sends the next events that are not taken over; false when there are none.
-    async fn send(&self, shipper: &mut Shipper, taken: &Sequences) -> Result<bool, SendError> {
-        let Some((events, end)) = shipper.next(&self.spool, taken)? else { return Ok(false) };
+    async fn send(&self, cursor: &mut SpoolCursor, taken: &Sequences) -> Result<bool, SendError> {
+        let Some((events, end)) = cursor.next(&self.spool, taken)? else { return Ok(false) };
         if !events.is_empty() {
             self.log.send(events).await?;
             kill_point(KillPoint::SpoolSent);
         }
-        shipper.sent(end);
+        cursor.sent(end);
         Ok(true)
     }
 

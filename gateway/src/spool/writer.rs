@@ -14,15 +14,15 @@ use tokio::sync::watch;
 use super::batch::Batch;
 use super::disk::Disk;
 use super::error::{SpoolError, full};
-use super::place::Place;
 use super::queue::Queue;
 use super::record::{self, Found, RECORD_MAX};
+use super::reservation::Reservation;
 use super::segment::{Blank, HEADER, Segment, Sequences};
 use super::standing::Standing;
 use crate::config::SpoolConfig;
 
 /// Bytes that an admitted request may need until its end is recorded.
-pub(super) const PLACE_BYTES: u64 = 16 * 1024;
+pub(super) const RESERVATION_BYTES: u64 = 16 * 1024;
 /// Bytes of a file that may stay empty, because the next record did not fit.
 const TAIL_BYTES: u64 = RECORD_MAX as u64;
 
@@ -142,10 +142,10 @@ impl Spool {
     ///
     /// # Errors
     /// When the spool is at its cap or the disk is full: the request must be refused.
-    pub fn reserve(self: &Arc<Self>) -> Result<Place, SpoolError> {
-        let mut queue = self.room_for(PLACE_BYTES)?;
-        queue.reserved += PLACE_BYTES;
-        Ok(Place { spool: Arc::clone(self), open: None })
+    pub fn reserve(self: &Arc<Self>) -> Result<Reservation, SpoolError> {
+        let mut queue = self.room_for(RESERVATION_BYTES)?;
+        queue.reserved += RESERVATION_BYTES;
+        Ok(Reservation { spool: Arc::clone(self), open: None })
     }
 
     /// Records and writes events that no request has reserved room for.
@@ -154,7 +154,7 @@ impl Spool {
     /// When an event is too large, the spool is full or the disk fails.
     pub fn append(&self, write: impl FnOnce(&mut Batch<'_>)) -> Result<u64, SpoolError> {
         let batch = Batch::of(&self.source, write)?;
-        let position = self.room_for(PLACE_BYTES.max(length(batch.bytes.len())))?.add(&batch);
+        let position = self.room_for(RESERVATION_BYTES.max(length(batch.bytes.len())))?.add(&batch);
         self.flush(position)?;
         Ok(position)
     }
@@ -165,7 +165,7 @@ impl Spool {
     /// When the spool is full or the disk fails.
     pub fn fill<P: Payload>(&self, sequence: u64, draft: &Draft<'_, P>) -> Result<(), SpoolError> {
         let batch = Batch::of(&self.source, |batch| batch.push(draft))?;
-        let mut queue = self.room_for(PLACE_BYTES)?;
+        let mut queue = self.room_for(RESERVATION_BYTES)?;
         let last = std::mem::replace(&mut queue.sequences[P::STREAM.index()], sequence - 1);
         let position = queue.add(&batch);
         queue.sequences[P::STREAM.index()] = last;

@@ -7,7 +7,7 @@ use wire::openai::response::Frame;
 
 use super::inconsistent;
 use crate::admission::{Admitted, End, Served};
-use crate::attempt::upstream::{Incoming, readable};
+use crate::attempt::upstream::{UpstreamStream, readable};
 
 /// The rest of a stream that nobody reads.
 pub struct Drain {
@@ -16,7 +16,7 @@ pub struct Drain {
     /// Who answers.
     pub served: Served,
     /// What still comes.
-    pub incoming: Incoming,
+    pub upstream: UpstreamStream,
     /// Ends it when the gateway must stop.
     pub cut: CancellationToken,
 }
@@ -27,11 +27,11 @@ impl Drain {
         let (cut, patience) = (self.cut.clone(), self.served.model.provider.drain_timeout);
         // What is known when the time is over, or the gateway stops, is what is charged.
         let _read = cut.run_until_cancelled(tokio::time::timeout(patience, self.read())).await;
-        self.incoming.close();
-        if self.incoming.meter.is_inconsistent() {
+        self.upstream.close();
+        if self.upstream.meter.is_inconsistent() {
             inconsistent(&self.served);
         }
-        let meter = &self.incoming.meter;
+        let meter = &self.upstream.meter;
         let tier = meter.service_tier.as_deref().map_or(self.served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
         let end = End {
             outcome: Outcome::Cancelled,
@@ -44,14 +44,14 @@ impl Drain {
     }
 
     async fn read(&mut self) {
-        let mut frames = std::mem::take(&mut self.incoming.ready);
+        let mut frames = std::mem::take(&mut self.upstream.ready);
         loop {
             for frame in frames {
                 if readable(frame).iter().any(|frame| self.note(frame)) {
                     return;
                 }
             }
-            match self.incoming.next().await {
+            match self.upstream.next().await {
                 Ok(Some(next)) => frames = next,
                 Ok(None) | Err(_) => return,
             }
@@ -62,7 +62,7 @@ impl Drain {
     fn note(&mut self, frame: &Bytes) -> bool {
         match Frame::parse(frame) {
             Ok(Frame::Chunk(chunk)) => {
-                self.incoming.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
+                self.upstream.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
                 false
             }
             Ok(Frame::Done) | Err(_) => true,

@@ -26,7 +26,7 @@ use wire::openai::response::{Ending, Frame};
 use wire::openai::usage::{Timing, UsageBody};
 
 use crate::admission::{Admitted, Charge, End, Served};
-use crate::attempt::upstream::{Failure, Incoming, readable};
+use crate::attempt::upstream::{AttemptError, UpstreamStream, readable};
 use crate::config::OnDisconnect;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
@@ -43,7 +43,7 @@ pub struct Relay {
     /// Owns the money and the record, until the end is recorded.
     admitted: Option<Admitted>,
     served: Served,
-    incoming: Incoming,
+    upstream: UpstreamStream,
     /// The request's id as a JSON string.
     id: String,
     terms: Terms,
@@ -89,11 +89,11 @@ pub fn answer(body: Body) -> Response {
 /// How the relaying ended.
 enum Stopped {
     /// The provider said everything.
-    Whole,
+    Completed,
     /// What was relayed reached the hold.
     AtHold,
     /// The provider failed.
-    Failed(Failure),
+    Failed(AttemptError),
     /// The client left.
     ClientLeft,
     /// It ran as long as a request may.
@@ -111,15 +111,15 @@ enum Next {
 impl Relay {
     /// A stream that has said its first piece.
     #[must_use]
-    pub fn new(admitted: Admitted, served: Served, incoming: Incoming, terms: Terms) -> Self {
+    pub fn new(admitted: Admitted, served: Served, upstream: UpstreamStream, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             id: quoted(admitted.request().as_str()),
-            alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(incoming.idle)).into())),
+            alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(upstream.idle)).into())),
             cutting: Box::pin(terms.cut.clone().cancelled_owned()),
             admitted: Some(admitted),
             served,
-            incoming,
+            upstream,
             terms,
             frame_at: now,
             progress_at: now,
@@ -154,7 +154,7 @@ impl Relay {
             if self.progress_at.elapsed() >= PROGRESS_EVERY {
                 self.progress_at = Instant::now();
                 if let Some(admitted) = &self.admitted {
-                    admitted.progress(&self.served, self.incoming.meter.relayed());
+                    admitted.progress(&self.served, self.upstream.meter.relayed());
                 }
             }
             if !pieces.is_empty() {
@@ -162,7 +162,7 @@ impl Relay {
             }
         }
         // The client has everything; a provider that has still to end its answer gets a moment, so that its connection is kept.
-        if tokio::time::timeout(END_PATIENCE, self.incoming.finish()).await.is_err() {
+        if tokio::time::timeout(END_PATIENCE, self.upstream.finish()).await.is_err() {
             tracing::debug!(provider = self.served.model.provider.slug, "a provider did not end its stream after the end mark");
         }
         None
@@ -172,15 +172,15 @@ impl Relay {
     async fn end(&mut self, stopped: &Stopped, mut last: Vec<u8>) -> Option<Bytes> {
         let admitted = self.admitted.take()?;
         // Before anything else: a provider that is not read to its end must not go on.
-        if !matches!(stopped, Stopped::Whole) || self.incoming.finish().now_or_never() == Some(false) {
-            self.incoming.close();
+        if !matches!(stopped, Stopped::Completed) || self.upstream.finish().now_or_never() == Some(false) {
+            self.upstream.close();
         }
         let created_s = self.created_s.unwrap_or_else(|| admitted.admitted_at_us() / 1_000_000);
         self.tell_inconsistent();
-        let charge = admitted.finish(&end(stopped, &self.incoming.meter, &self.served)).await;
+        let charge = admitted.finish(&end(stopped, &self.upstream.meter, &self.served)).await;
         let ending = Ending { id: &self.id, model: &self.served.model.id_json, created_s };
         match stopped {
-            Stopped::Whole => self.last_pieces(&ending, &charge, &mut last),
+            Stopped::Completed => self.last_pieces(&ending, &charge, &mut last),
             Stopped::AtHold => {
                 ending.reason("length", &mut last);
                 self.last_pieces(&ending, &charge, &mut last);
@@ -201,7 +201,7 @@ impl Relay {
     }
 
     fn tell_inconsistent(&self) {
-        if self.incoming.meter.is_inconsistent() {
+        if self.upstream.meter.is_inconsistent() {
             inconsistent(&self.served);
         }
     }
@@ -209,16 +209,16 @@ impl Relay {
     /// The next frames, or that nothing came for a while.
     async fn next(&mut self) -> Result<Next, Stopped> {
         loop {
-            if !self.incoming.ready.is_empty() {
-                return Ok(Next::Frames(std::mem::take(&mut self.incoming.ready)));
+            if !self.upstream.ready.is_empty() {
+                return Ok(Next::Frames(std::mem::take(&mut self.upstream.ready)));
             }
             tokio::select! {
                 biased;
-                frames = self.incoming.next() => {
+                frames = self.upstream.next() => {
                     self.frame_at = Instant::now();
                     return match frames {
                         Ok(Some(frames)) => Ok(Next::Frames(frames)),
-                        Ok(None) => Err(self.broken(Failure::Cut)),
+                        Ok(None) => Err(self.broken(AttemptError::Cut)),
                         Err(failure) => Err(self.broken(failure)),
                     };
                 }
@@ -229,9 +229,9 @@ impl Relay {
             if now >= self.terms.deadline {
                 return Err(Stopped::Expired);
             }
-            let dies_at = self.incoming.heard_at + self.incoming.idle;
+            let dies_at = self.upstream.heard_at + self.upstream.idle;
             if now >= dies_at {
-                return Err(self.broken(Failure::Timeout));
+                return Err(self.broken(AttemptError::Timeout));
             }
             let is_silent = self.frame_at.elapsed() >= heartbeat;
             let beats_at = if is_silent { now + heartbeat } else { self.frame_at + heartbeat };
@@ -243,8 +243,8 @@ impl Relay {
     }
 
     /// How a stream ends that breaks off: whole, when a finish reason was said and only the end mark or an odd trailer is wrong.
-    fn broken(&self, failure: Failure) -> Stopped {
-        if self.incoming.meter.finish_reason.is_some() { Stopped::Whole } else { Stopped::Failed(failure) }
+    fn broken(&self, failure: AttemptError) -> Stopped {
+        if self.upstream.meter.finish_reason.is_some() { Stopped::Completed } else { Stopped::Failed(failure) }
     }
 
     /// Frames as the client gets them, and why nothing more comes, when so.
@@ -262,8 +262,8 @@ impl Relay {
     }
 
     /// A frame that cannot be read as it is, as the frames that it may have meant.
-    fn relay_mended(&mut self, frame: &Bytes, failure: Failure, pieces: &mut Vec<u8>) -> Option<Stopped> {
-        let mended = if matches!(failure, Failure::Malformed) { readable(frame.clone()) } else { Vec::new() };
+    fn relay_mended(&mut self, frame: &Bytes, failure: AttemptError, pieces: &mut Vec<u8>) -> Option<Stopped> {
+        let mended = if matches!(failure, AttemptError::Malformed) { readable(frame.clone()) } else { Vec::new() };
         if mended.is_empty() || mended[..] == [frame.clone()] {
             return Some(self.broken(failure));
         }
@@ -276,17 +276,17 @@ impl Relay {
     fn relay(&mut self, bytes: &Bytes, frame: Frame<'_>, pieces: &mut Vec<u8>) -> Option<Stopped> {
         let chunk = match frame {
             Frame::Chunk(chunk) => chunk,
-            Frame::Done => return Some(Stopped::Whole),
+            Frame::Done => return Some(Stopped::Completed),
         };
         if chunk.usage.is_some() {
             self.usage_frame = Some(bytes.clone());
         }
-        self.incoming.meter.note(&chunk.delta, chunk.usage, chunk.service_tier.clone());
+        self.upstream.meter.note(&chunk.delta, chunk.usage, chunk.service_tier.clone());
         if chunk.is_relayed {
             if self.created_s.is_none() {
                 self.created_s = chunk.created_s();
             }
-            let (_, beyond) = self.admitted.as_ref()?.cost(&self.served, &self.incoming.meter.relayed());
+            let (_, beyond) = self.admitted.as_ref()?.cost(&self.served, &self.upstream.meter.relayed());
             if beyond.0 > 0 {
                 return Some(Stopped::AtHold);
             }
@@ -301,16 +301,16 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let Some(admitted) = self.admitted.take() else { return };
         let is_cut = self.terms.cut.is_cancelled();
-        let drains = self.served.model.provider.on_disconnect == OnDisconnect::Drain && self.incoming.is_open() && !is_cut;
+        let drains = self.served.model.provider.on_disconnect == OnDisconnect::Drain && self.upstream.is_open() && !is_cut;
         if drains && tokio::runtime::Handle::try_current().is_ok() {
-            let drain = drain::Drain { admitted, served: self.served.clone(), incoming: self.incoming.take(), cut: self.terms.cut.clone() };
+            let drain = drain::Drain { admitted, served: self.served.clone(), upstream: self.upstream.take(), cut: self.terms.cut.clone() };
             self.terms.drains.spawn(drain.run());
             return;
         }
-        self.incoming.close();
+        self.upstream.close();
         self.tell_inconsistent();
         let stopped = if is_cut { Stopped::Cut } else { Stopped::ClientLeft };
-        admitted.finish_now(&end(&stopped, &self.incoming.meter, &self.served));
+        admitted.finish_now(&end(&stopped, &self.upstream.meter, &self.served));
     }
 }
 
@@ -322,7 +322,7 @@ pub fn inconsistent(served: &Served) {
 
 fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
     let outcome = match stopped {
-        Stopped::Whole | Stopped::AtHold => Outcome::Finished,
+        Stopped::Completed | Stopped::AtHold => Outcome::Finished,
         Stopped::Failed(_) => Outcome::Failed,
         Stopped::ClientLeft => Outcome::Cancelled,
         Stopped::Cut | Stopped::Expired => Outcome::Aborted,
@@ -330,7 +330,7 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
     let measured = match stopped {
         // The client has the pieces; nobody has told their number, which is what they are charged by.
         Stopped::AtHold => Measured { tokens: meter.relayed(), provenance: events::Provenance::Measured },
-        Stopped::Whole | Stopped::Failed(_) => meter.measured(),
+        Stopped::Completed | Stopped::Failed(_) => meter.measured(),
         Stopped::ClientLeft | Stopped::Cut | Stopped::Expired => meter.abandoned(),
     };
     let finish_reason = if matches!(stopped, Stopped::AtHold) { Some("length".to_owned()) } else { meter.finish_reason.clone() };

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
-use reading::{AsOf, Http, Query, ReadError, Signed};
+use read_api::{AsOf, Http, Query, ReadError, Signed};
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AnyConnection, Row};
 

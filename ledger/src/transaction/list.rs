@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
-use reading::{AsOf, Http, Query, ReadError, Signed, table};
+use read_api::{AsOf, Http, Query, ReadError, Signed, table};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row};

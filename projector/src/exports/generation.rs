@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
 use events::{Nanos, Tokens, UnitPrices};
-use reading::{Http, Query, ReadError, Signed};
+use read_api::{Http, Query, ReadError, Signed};
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::{Any, Row};

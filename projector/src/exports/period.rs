@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Timelike, Utc};
 use events::clock::{at, parse_rfc3339};
-use reading::ReadError;
+use read_api::ReadError;
 
 /// Buckets in one report at the most.
 const BUCKETS_MAX: usize = 2_000;

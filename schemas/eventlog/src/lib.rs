@@ -6,7 +6,7 @@ pub mod connect;
 pub mod streams;
 pub mod append;
 pub mod tail;
-pub mod look;
+pub mod inspect;
 pub mod rpc;
 pub mod timeline;
 pub mod store;

@@ -14,9 +14,9 @@ use events::request::{Format, Outcome, RequestFinished, RequestProgress, Request
 use events::usage_recorded::UsageRecorded;
 use events::{Clock, CostStatus, Draft, Nanos, Source, Tokens, UnitPrices};
 use gateway::config::SpoolConfig;
+use gateway::spool::cursor::{SpoolCursor, taken_over};
 use gateway::spool::segment::Sequences;
-use gateway::spool::ship::{Shipper, taken_over};
-use gateway::spool::{Disk, Place, Spool, recover};
+use gateway::spool::{Disk, Reservation, Spool, recover};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::sync::Mutex;
@@ -54,7 +54,7 @@ struct Truth {
 struct Shipping {
     boot: u32,
     spool: Arc<Spool>,
-    shipper: Shipper,
+    cursor: SpoolCursor,
 }
 
 struct Time(AtomicI64);
@@ -89,7 +89,7 @@ struct History {
     boots: u32,
     running: Option<Shipping>,
     earlier: Vec<Shipping>,
-    open: BTreeMap<u64, Place>,
+    open: BTreeMap<u64, Reservation>,
     truth: BTreeMap<u64, Truth>,
     requests: u64,
     log: Log,
@@ -154,7 +154,7 @@ impl History {
             79..=84 => self.read(),
             85..=88 => self.forget(),
             89..=90 => self.log.lose(self.log.len().saturating_sub(self.rng.random_range(0..20))),
-            91..=92 => self.shipping(|shipping| shipping.shipper.restart()),
+            91..=92 => self.shipping(|shipping| shipping.cursor.restart()),
             93 => self.disk.fail(self.rng.random_bool(0.4)),
             94 => self.disk.be_full(self.rng.random_bool(0.4)),
             _ if !self.rng.random_bool(self.deaths) => {}
@@ -182,10 +182,10 @@ impl History {
             .into_iter()
             .map(|spool| {
                 let boot = spool.folder.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
-                Shipping { boot, spool, shipper: Shipper::default() }
+                Shipping { boot, spool, cursor: SpoolCursor::default() }
             })
             .collect();
-        self.running = Some(Shipping { boot, spool, shipper: Shipper::default() });
+        self.running = Some(Shipping { boot, spool, cursor: SpoolCursor::default() });
     }
 
     fn die(&mut self) {
@@ -217,34 +217,34 @@ impl History {
     fn begin(&mut self) {
         let Some(Shipping { spool, boot, .. }) = &self.running else { return };
         let (spool, boot) = (Arc::clone(spool), *boot);
-        let Ok(mut place) = spool.reserve() else { return };
+        let Ok(mut reservation) = spool.reserve() else { return };
         self.requests += 1;
         let name = format!("r{}", self.requests);
-        let started_at = place.start(&self.draft(&name, &started(&name))).unwrap();
+        let started_at = reservation.start(&self.draft(&name, &started(&name))).unwrap();
         let is_written = spool.flush(started_at).is_ok() && (!self.is_strict || spool.sync().is_ok());
         if !is_written {
             // Refused: it is ended where it began, as one that was never sent.
-            let end = place.end(|batch| batch.push(&self.draft(&name, &UsageRecorded::unfinished(&started(&name), None, 0).end())));
+            let end = reservation.end(|batch| batch.push(&self.draft(&name, &UsageRecorded::unfinished(&started(&name), None, 0).end())));
             let _later = spool.flush(end);
             return;
         }
         let lasting = if self.is_strict { Known::Charged } else { Known::Perhaps };
         self.truth.insert(self.requests, Truth { boot, known: Known::Charged, lasting, cost: Nanos::ZERO, started_at, ended_at: None });
-        self.open.insert(self.requests, place);
+        self.open.insert(self.requests, reservation);
     }
 
     /// The provider has answered, and the client is told once the end is written.
     fn end(&mut self) {
         let Some(request) = self.any_open() else { return };
-        let place = self.open.remove(&request).expect("it is open");
-        let spool = place.spool();
+        let reservation = self.open.remove(&request).expect("it is open");
+        let spool = reservation.spool();
         let name = format!("r{request}");
         let cost = Nanos(self.rng.random_range(1..1_000));
         let mut usage = UsageRecorded::unfinished(&started(&name), None, 1);
         (usage.outcome, usage.cost_nanos, usage.cost_status) = (Outcome::Finished, cost, CostStatus::Priced);
         let end = RequestFinished { attempts: vec![attempt()], ..usage.end() };
         let (usage, end) = (self.draft(&name, &usage), self.draft(&name, &end));
-        let position = place.end(|batch| {
+        let position = reservation.end(|batch| {
             batch.push(&usage);
             batch.push(&end);
         });
@@ -314,7 +314,7 @@ impl History {
         let (ledger, projector, log, rng) = (&self.ledger, &self.projector, &mut self.log, &mut self.rng);
         for shipping in self.earlier.iter_mut().chain(&mut self.running) {
             let taken = taken(ledger, projector, &shipping.spool);
-            let Ok(Some((events, end))) = shipping.shipper.next(&shipping.spool, &taken) else { continue };
+            let Ok(Some((events, end))) = shipping.cursor.next(&shipping.spool, &taken) else { continue };
             let fails = rng.random_bool(self.failures);
             for event in events {
                 if !fails || rng.random_bool(0.5) {
@@ -322,9 +322,9 @@ impl History {
                 }
             }
             if fails {
-                shipping.shipper.restart();
+                shipping.cursor.restart();
             } else {
-                shipping.shipper.sent(end);
+                shipping.cursor.sent(end);
             }
         }
     }
@@ -363,7 +363,7 @@ impl History {
         while !self.open.is_empty() {
             self.end();
         }
-        self.shipping(|shipping| shipping.shipper.restart());
+        self.shipping(|shipping| shipping.cursor.restart());
         for _ in 0..STEPS {
             self.sync();
             self.ship();

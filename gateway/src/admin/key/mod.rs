@@ -8,4 +8,4 @@ pub mod change;
 pub mod update;
 pub mod delete;
 pub mod revoke;
-pub mod own;
+pub mod current;

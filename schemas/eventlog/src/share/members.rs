@@ -76,10 +76,11 @@ impl Member {
             .bind(chain.to_string())
             .execute(&mut *transaction)
             .await?;
-        let (living, owners) = self.look(&mut transaction).await?;
+        let (living, owners) = self.observe(&mut transaction).await?;
         let plan = plan(&self.name, &owners, &living);
         self.apply_plan(&mut transaction, &plan).await?;
-        self.owned = self.look(&mut transaction).await?.1.into_iter().filter(|(_, owner)| *owner == self.name).map(|(of, _)| of).collect();
+        self.owned =
+            self.observe(&mut transaction).await?.1.into_iter().filter(|(_, owner)| *owner == self.name).map(|(of, _)| of).collect();
         transaction.commit().await?;
         self.is_new = false;
         tracing::info!(
@@ -140,7 +141,7 @@ impl Member {
             .await?
             .rows_affected()
             == 1;
-        let (living, owners) = self.look(&mut transaction).await?;
+        let (living, owners) = self.observe(&mut transaction).await?;
         transaction.commit().await?;
         let changes = plan(&self.name, &owners, &living);
         let owned: BTreeSet<i64> = owners.into_iter().filter(|(_, owner)| *owner == self.name).map(|(partition, _)| partition).collect();
@@ -157,7 +158,7 @@ impl Member {
     }
 
     /// Who lives, and whose each partition is.
-    async fn look(&mut self, connection: &mut AnyConnection) -> Result<(BTreeSet<String>, BTreeMap<i64, String>), sqlx::Error> {
+    async fn observe(&mut self, connection: &mut AnyConnection) -> Result<(BTreeSet<String>, BTreeMap<i64, String>), sqlx::Error> {
         let rows = sqlx::query::<Any>("SELECT member, heartbeat FROM members WHERE stream = $1")
             .bind(self.stream.name())
             .fetch_all(&mut *connection)

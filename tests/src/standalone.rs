@@ -17,7 +17,7 @@ use crate::postgres::Postgres;
 use crate::wait::until;
 
 /// Everything that runs; it ends with the test.
-pub struct Apart {
+pub struct Standalone {
     children: BTreeMap<String, Child>,
     settings: Vec<(&'static str, String)>,
     folder: TempDir,
@@ -57,7 +57,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-impl Apart {
+impl Standalone {
     /// Starts so many gateways, one ledger and one projector.
     pub async fn start(gateways: usize, config: &str) -> Self {
         Self::start_with(gateways, config, Vec::new()).await
@@ -87,16 +87,16 @@ impl Apart {
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
         let ledger = format!("http://127.0.0.1:{ledger}");
         let (children, listen) = (BTreeMap::new(), Vec::new());
-        let mut apart = Self { children, settings, folder, nats, postgres, gateways: listen, ledger, http };
-        apart.gateways = (0..gateways).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let mut standalone = Self { children, settings, folder, nats, postgres, gateways: listen, ledger, http };
+        standalone.gateways = (0..gateways).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
         for name in ["nats", "ledger", "projector"] {
-            apart.run(name);
+            standalone.run(name);
         }
         for number in 0..gateways {
-            apart.run(&format!("gateway-{number}"));
+            standalone.run(&format!("gateway-{number}"));
         }
-        apart.ready().await;
-        apart
+        standalone.ready().await;
+        standalone
     }
 
     /// The command line of a part.
@@ -274,7 +274,7 @@ impl Apart {
     }
 }
 
-impl Drop for Apart {
+impl Drop for Standalone {
     fn drop(&mut self) {
         for child in self.children.values_mut() {
             let _gone = child.kill();

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::folder::{DataFolder, Running};
+use crate::data_dir::{DataFolder, Running};
 use crate::up::{Streams, connect, gateway_config, origin};
-use crate::{Settings, archive, metrics, stop};
+use crate::{Settings, archive, metrics, shutdown};
 
 /// The time that ledger and projector have to accept a read, and to go on with an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,8 +33,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The timeouts of gateways that read here.
 const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(30), keep_alive: Duration::from_secs(100) };
 
-/// What a process has when it runs apart.
-struct Apart {
+/// What a process has when it runs standalone.
+struct Standalone {
     config: Config,
     access: Access,
     log: Log,
@@ -45,7 +45,7 @@ struct Apart {
     stop: CancellationToken,
 }
 
-impl Apart {
+impl Standalone {
     async fn start(settings: &Settings, role: &str) -> Result<Self> {
         let config = Config::load(settings)?;
         let access = config
@@ -80,7 +80,7 @@ impl Apart {
     async fn serve(self, to: Peer, handler: Arc<dyn rpc::Handler>, router: Router, listen: SocketAddr, database: &Store) -> Result<()> {
         let listener =
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
-        let signals = stop::Signals::listen()?;
+        let signals = shutdown::Signals::listen()?;
         println!("The {} is up at http://{}", to.as_str(), listener.local_addr()?);
         self.tasks.spawn(serve::serve(listener, router, TIMEOUTS, self.stop.clone()));
         let (log, signer, stopped) = (self.log.clone(), self.signer(), self.stop.clone());
@@ -92,50 +92,57 @@ impl Apart {
         let ended = signals.wait_beside(&[database]).await;
         self.stop.cancel();
         self.tasks.close();
-        let shutdown = async {
+        let closing = async {
             self.tasks.wait().await;
             self.log.close().await;
             database.close().await;
         };
-        stop::in_order(ended, std::future::ready(()), shutdown).await
+        shutdown::in_order(ended, std::future::ready(()), closing).await
     }
 }
 
 /// The ledger alone.
 pub async fn ledger(settings: &Settings) -> Result<()> {
-    let apart = Apart::start(settings, "ledger").await?;
+    let standalone = Standalone::start(settings, "ledger").await?;
     let folder = DataFolder::open(&settings.data)?;
     let config = LedgerConfig {
-        database_url: folder.database(apart.config.ledger.database_url.as_ref(), "ledger"),
-        node: apart.config.node.name.clone(),
-        terms: apart.config.leases,
-        signing_key: folder.signing_key(&apart.config),
+        database_url: folder.database(standalone.config.ledger.database_url.as_ref(), "ledger"),
+        node: standalone.config.node.name.clone(),
+        terms: standalone.config.leases,
+        signing_key: folder.signing_key(&standalone.config),
     };
-    let ledger = Ledger::open(&config, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
-    let whole = apart.log.with_archive(apart.config.archive.open()?);
+    let ledger = Ledger::open(&config, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
+    let whole = standalone.log.with_archive(standalone.config.archive.open()?);
     ledger::replay::catch_up(&ledger, &whole, None).await?;
-    ledger.start(&whole, &apart.tasks, &apart.stop);
-    archive::start(&apart.config.archive, &apart.log, &ledger.is_first(), &apart.clock, &apart.tasks, &apart.stop)?;
-    let listen = apart.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
-    let router = ledger.router(apart.secret.clone());
-    apart.serve(Peer::Ledger, ledger.rpc_handler(), router, listen, &ledger.store).await
+    ledger.start(&whole, &standalone.tasks, &standalone.stop);
+    archive::start(
+        &standalone.config.archive,
+        &standalone.log,
+        &ledger.is_first(),
+        &standalone.clock,
+        &standalone.tasks,
+        &standalone.stop,
+    )?;
+    let listen = standalone.config.ledger.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
+    let router = ledger.router(standalone.secret.clone());
+    standalone.serve(Peer::Ledger, ledger.rpc_handler(), router, listen, &ledger.store).await
 }
 
 /// The projector alone.
 pub async fn projector(settings: &Settings) -> Result<()> {
-    let apart = Apart::start(settings, "projector").await?;
+    let standalone = Standalone::start(settings, "projector").await?;
     let folder = DataFolder::open(&settings.data)?;
-    let config = ProjectorConfig { database_url: folder.database(apart.config.projector.database_url.as_ref(), "projector") };
-    let projector = Projector::open(&config, Arc::clone(&apart.clock)).await?;
-    projector.start(&apart.log.with_archive(apart.config.archive.open()?), &apart.tasks, &apart.stop);
-    let listen = apart.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
-    let router = projector.router(apart.secret.clone());
-    apart.serve(Peer::Projector, projector.rpc_handler(), router, listen, &projector.store).await
+    let config = ProjectorConfig { database_url: folder.database(standalone.config.projector.database_url.as_ref(), "projector") };
+    let projector = Projector::open(&config, Arc::clone(&standalone.clock)).await?;
+    projector.start(&standalone.log.with_archive(standalone.config.archive.open()?), &standalone.tasks, &standalone.stop);
+    let listen = standalone.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
+    let router = projector.router(standalone.secret.clone());
+    standalone.serve(Peer::Projector, projector.rpc_handler(), router, listen, &projector.store).await
 }
 
 /// The gateway alone.
 pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
-    let apart = Apart::start(settings, "gateway").await?;
+    let standalone = Standalone::start(settings, "gateway").await?;
     let folder = DataFolder::open(&settings.data)?;
     let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
     let reads = |url: &Option<String>, default: &str| -> Result<Reads> {
@@ -143,31 +150,31 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
         Ok(Reads::Remote(url.parse().with_context(|| format!("{url} is no address"))?, client.clone()))
     };
     let neighbours = Neighbours {
-        log: apart.log.clone(),
-        ledger: rpc::Client::remote(Peer::Ledger, &apart.log, apart.signer()),
-        projector: rpc::Client::remote(Peer::Projector, &apart.log, apart.signer()),
-        ledger_reads: reads(&apart.config.ledger.url, "http://127.0.0.1:8081")?,
-        projector_reads: reads(&apart.config.projector.url, "http://127.0.0.1:8082")?,
-        secret: apart.secret.clone(),
+        log: standalone.log.clone(),
+        ledger: rpc::Client::remote(Peer::Ledger, &standalone.log, standalone.signer()),
+        projector: rpc::Client::remote(Peer::Projector, &standalone.log, standalone.signer()),
+        ledger_reads: reads(&standalone.config.ledger.url, "http://127.0.0.1:8081")?,
+        projector_reads: reads(&standalone.config.projector.url, "http://127.0.0.1:8082")?,
+        secret: standalone.secret.clone(),
         back,
     };
-    let config = gateway_config(&apart.config, &folder, &apart.ids, &apart.tasks, &apart.stop).await?;
-    let gateway = Gateway::start(config, neighbours, Arc::clone(&apart.clock), Arc::clone(&apart.ids)).await?;
-    let signals = stop::Signals::listen()?;
-    let metrics_url = metrics::serve(apart.config.metrics.listen, gateway.metrics(), &apart.tasks, &apart.stop).await?;
-    let origin = origin(&apart.config, &gateway);
-    folder.announce(&Running { base_url: format!("{origin}/v1"), nats_url: apart.access.to_url(), metrics_url })?;
+    let config = gateway_config(&standalone.config, &folder, &standalone.ids, &standalone.tasks, &standalone.stop).await?;
+    let gateway = Gateway::start(config, neighbours, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
+    let signals = shutdown::Signals::listen()?;
+    let metrics_url = metrics::serve(standalone.config.metrics.listen, gateway.metrics(), &standalone.tasks, &standalone.stop).await?;
+    let origin = origin(&standalone.config, &gateway);
+    folder.announce(&Running { base_url: format!("{origin}/v1"), nats_url: standalone.access.to_url(), metrics_url })?;
     gateway.health.open();
     println!("The gateway is up at {origin}");
     println!("Make an account with: arouter admin account create NAME --data {}", folder.path.display());
     let ended = tokio::select! {
         () = signals.wait() => Ok(()),
-        () = gateway.failed() => Err(stop::disk_failed()),
+        () = gateway.failed() => Err(shutdown::disk_failed()),
     };
     gateway.stop().await;
-    apart.stop.cancel();
-    apart.tasks.close();
-    apart.tasks.wait().await;
-    apart.log.close().await;
+    standalone.stop.cancel();
+    standalone.tasks.close();
+    standalone.tasks.wait().await;
+    standalone.log.close().await;
     ended
 }

@@ -6,16 +6,16 @@ use events::{Draft, Payload};
 
 use super::SpoolError;
 use super::batch::Batch;
-use super::writer::{PLACE_BYTES, Spool};
+use super::writer::{RESERVATION_BYTES, Spool};
 
 /// Room for the end of one request, taken before it is sent anywhere.
-pub struct Place {
+pub struct Reservation {
     pub(super) spool: Arc<Spool>,
     /// The request among those that have no end yet, once its start is recorded.
     pub(super) open: Option<u64>,
 }
 
-impl Place {
+impl Reservation {
     /// Records the start of the request; its file is kept until the end is recorded. Gives back the position to be [flushed].
     ///
     /// # Errors
@@ -47,8 +47,8 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.spool.queue().reserved -= PLACE_BYTES;
+        self.spool.queue().reserved -= RESERVATION_BYTES;
     }
 }

@@ -20,7 +20,7 @@ const _: () = assert!(CHUNK > RECORD_MAX);
 
 /// Where in a spool the events end that are sent.
 #[derive(Default)]
-pub struct Shipper {
+pub struct SpoolCursor {
     sent: Option<End>,
 }
 
@@ -30,7 +30,7 @@ pub struct End {
     offset: u64,
 }
 
-impl Shipper {
+impl SpoolCursor {
     /// Begins again at the oldest that is there: what the log had acknowledged it may have lost.
     pub fn restart(&mut self) {
         self.sent = None;
@@ -155,10 +155,10 @@ mod tests {
             spool.append(|batch| batch.push(&draft)).unwrap();
         };
         let taken = Sequences::default();
-        let mut shipper = Shipper::default();
+        let mut cursor = SpoolCursor::default();
         let mut sent_now = || {
-            let Some((events, end)) = shipper.next(&spool, &taken).unwrap() else { return 0 };
-            shipper.sent(end);
+            let Some((events, end)) = cursor.next(&spool, &taken).unwrap() else { return 0 };
+            cursor.sent(end);
             events.len()
         };
         record();

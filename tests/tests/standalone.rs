@@ -6,40 +6,40 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::json;
 use tests::Provider;
-use tests::apart::Apart;
 use tests::arouter::{JsonValue, nanos};
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn three_processes_serve_charge_and_survive_each_other() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(1, &provider.config()).await;
-    let (_, management) = apart.account(json!(1)).await;
-    let key = apart.key(&management, json!({"name": "k", "limit": 0.5})).await;
+    let mut standalone = Standalone::start(1, &provider.config()).await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k", "limit": 0.5})).await;
     let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
     for _ in 0..10 {
-        let (status, answer) = apart.post("/v1/chat/completions", &key, ask.clone()).await;
+        let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
     // The ledger dies: a warm lease goes on, and a new ledger posts what was missed.
-    apart.kill("ledger");
-    let (status, answer) = apart.post("/v1/chat/completions", &key, ask.clone()).await;
+    standalone.kill("ledger");
+    let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    apart.run("ledger");
+    standalone.run("ledger");
     until("all postings", || async {
-        let answer = apart.get("/api/v1/balance", &key).await?;
+        let answer = standalone.get("/api/v1/balance", &key).await?;
         (nanos(answer.get("balance")?) == 1_000_000_000 - 11 * 20_000).then_some(())
     })
     .await;
     until("the activity", || async {
-        let answer = apart.get("/api/v1/activity?period=1h", &key).await?;
+        let answer = standalone.get("/api/v1/activity?period=1h", &key).await?;
         (answer["totals"]["requests"] == json!(11)).then_some(())
     })
     .await;
-    apart.verify();
-    assert!(apart.runs("ledger"), "the ledger runs");
-    let unsigned = apart.http.get(format!("{}/api/v1/balance", apart.ledger)).send().await.expect("an answer");
+    standalone.verify();
+    assert!(standalone.runs("ledger"), "the ledger runs");
+    let unsigned = standalone.http.get(format!("{}/api/v1/balance", standalone.ledger)).send().await.expect("an answer");
     assert_eq!(unsigned.status(), StatusCode::UNAUTHORIZED, "reads are for the gateway only");
 }
 
@@ -48,44 +48,45 @@ async fn three_processes_serve_charge_and_survive_each_other() {
 #[tokio::test]
 async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_what_it_relayed() {
     let provider = Provider::start().await;
-    let mut apart = Apart::start(2, &format!("[leases]\nttl_seconds = 3\nfrozen_seconds = 3\n{}", provider.config())).await;
-    let (_, management) = apart.account(json!(1)).await;
-    let key = apart.key(&management, json!({"name": "k"})).await;
-    apart.knows(&key).await;
+    let mut standalone = Standalone::start(2, &format!("[leases]\nttl_seconds = 3\nfrozen_seconds = 3\n{}", provider.config())).await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
+    standalone.knows(&key).await;
     let body = json!({"model": "test/long", "stream": true, "max_tokens": 200, "messages": [{"role": "user", "content": "x"}]});
-    let url = format!("{}/v1/chat/completions", apart.gateways[1]);
-    let mut answer = apart.http.post(&url).bearer_auth(&key).body(body.to_string()).send().await.expect("an answer");
+    let url = format!("{}/v1/chat/completions", standalone.gateways[1]);
+    let mut answer = standalone.http.post(&url).bearer_auth(&key).body(body.to_string()).send().await.expect("an answer");
     // It dies between its second and third progress, one of which comes every second.
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(2_700) {
         answer.chunk().await.expect("a piece").expect("it goes on");
     }
-    apart.kill("gateway-1");
+    standalone.kill("gateway-1");
     let charged = until("the charge", || async {
-        let answer = apart.get("/api/v1/transactions?type=usage", &key).await?;
+        let answer = standalone.get("/api/v1/transactions?type=usage", &key).await?;
         let amount = -nanos(answer["transactions"].as_array()?.first()?.get("amount")?);
-        let balance = apart.get("/api/v1/balance", &key).await?;
+        let balance = standalone.get("/api/v1/balance", &key).await?;
         (nanos(balance.get("held")?) == 0 && nanos(balance.get("balance")?) == 1_000_000_000 - amount).then_some(amount)
     })
     .await;
     // About two seconds of a piece every 200 ms, each a token at 2,000 nano-USD, and a prompt of a token for each of 31 bytes at most.
     assert!((10_000..60_000).contains(&charged), "{charged}");
-    apart.verify();
-    apart.run("gateway-1");
-    apart.ready().await;
-    apart.spools_are_taken_over().await;
+    standalone.verify();
+    standalone.run("gateway-1");
+    standalone.ready().await;
+    standalone.spools_are_taken_over().await;
     let listed = until("what it says too late", || async {
-        let listed = apart.get("/api/v1/admin/quarantine", tests::apart::OPERATOR).await?;
+        let listed = standalone.get("/api/v1/admin/quarantine", tests::standalone::OPERATOR).await?;
         (listed["data"].as_array()?.len() == 1).then_some(listed)
     })
     .await;
     assert!(listed["data"][0]["reason"].as_str().expect("a reason").contains("was charged before"), "{listed}");
-    let balance = apart.get("/api/v1/balance", &key).await.expect("a balance");
+    let balance = standalone.get("/api/v1/balance", &key).await.expect("a balance");
     assert_eq!((nanos(&balance["balance"]), nanos(&balance["held"])), (1_000_000_000 - charged, 0));
     let event = listed["data"][0]["event_id"].as_str().expect("an id");
-    let (status, answer) = apart.post(&format!("/api/v1/admin/quarantine/{event}/discard"), tests::apart::OPERATOR, json!({})).await;
+    let (status, answer) =
+        standalone.post(&format!("/api/v1/admin/quarantine/{event}/discard"), tests::standalone::OPERATOR, json!({})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    apart.verify();
+    standalone.verify();
 }
 
 /// 1,000 requests of 0.10 USD at once, over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.
@@ -94,12 +95,12 @@ async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() 
     let provider = Provider::start().await;
     // 5 completion tokens at 20,000 USD per million.
     let dear = "[[models]]\nid = \"test/dear\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"0\"\ncompletion_usd_per_mtok = \"20000\"\ncontext_length = 100000\n";
-    let apart = Apart::start(8, &format!("{}{dear}", provider.config())).await;
-    let (_, management) = apart.account(json!(5)).await;
-    let key = apart.key(&management, json!({"name": "racer"})).await;
-    let known = apart.gateways.clone();
-    let shared = Arc::new((apart.http.clone(), known, key.clone()));
-    apart.knows(&key).await;
+    let standalone = Standalone::start(8, &format!("{}{dear}", provider.config())).await;
+    let (_, management) = standalone.account(json!(5)).await;
+    let key = standalone.key(&management, json!({"name": "racer"})).await;
+    let known = standalone.gateways.clone();
+    let shared = Arc::new((standalone.http.clone(), known, key.clone()));
+    standalone.knows(&key).await;
     let mut racers = JoinSet::new();
     for number in 0..1_000 {
         let shared = Arc::clone(&shared);
@@ -126,9 +127,9 @@ async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() 
     assert!(paid <= 5_000_000_000, "{paid} nano-USD were spent of 5 USD");
     assert!(paid >= 4_900_000_000, "only {paid} nano-USD of 5 USD could be spent");
     until("all postings", || async {
-        let answer = apart.get("/api/v1/balance", &key).await?;
+        let answer = standalone.get("/api/v1/balance", &key).await?;
         (nanos(answer.get("balance")?) == 5_000_000_000 - paid && nanos(answer.get("held")?) == 0).then_some(())
     })
     .await;
-    apart.verify();
+    standalone.verify();
 }
