@@ -25,4 +25,4 @@ pub mod workers;
 pub mod process;
 
 pub use config::GatewayConfig;
-pub use process::{Gateway, Neighbours};
+pub use process::{Gateway, Peers};

@@ -48,7 +48,7 @@ const KEY_LOCKS: usize = 256;
 
 /// The other processes.
 #[derive(Clone)]
-pub struct Neighbours {
+pub struct Peers {
     /// The log.
     pub log: Log,
     /// Requests to the ledger.
@@ -62,7 +62,7 @@ pub struct Neighbours {
     /// How the gateway vouches for callers.
     pub secret: InternalSecret,
     /// Runs what no request waits for.
-    pub back: Handle,
+    pub background: Handle,
 }
 
 /// Why the gateway does not start.
@@ -118,12 +118,12 @@ pub struct Gateway {
     quotas: Arc<Quotas>,
     syncers: Vec<Syncer>,
     failed: CancellationToken,
-    cut: CancellationToken,
-    close: CancellationToken,
+    abort_streams: CancellationToken,
+    close_connections: CancellationToken,
     serving: Tasks,
     keepers: Tasks,
     shipping: Tasks,
-    give_up: CancellationToken,
+    abandon_flush: CancellationToken,
 }
 
 /// Tasks that end together.
@@ -151,12 +151,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the address, the folder or the configuration cannot be used.
-    pub async fn start(
-        config: GatewayConfig,
-        neighbours: Neighbours,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-    ) -> Result<Self, StartError> {
+    pub async fn start(config: GatewayConfig, peers: Peers, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, StartError> {
         let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
         let listener =
             serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
@@ -171,9 +166,9 @@ impl Gateway {
             mode: config.spool.mode,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
-            ledger: neighbours.ledger.clone(),
+            ledger: peers.ledger.clone(),
             tasks: keepers.running.clone(),
-            keeps: Handle::current(),
+            refill_runtime: Handle::current(),
             stop: keepers.stop.clone(),
             counts: Counts::default(),
             budgets: Arc::default(),
@@ -181,8 +176,8 @@ impl Gateway {
         let admin = Admin {
             directory: Arc::clone(&directory),
             spool: Arc::clone(&spool),
-            ledger: neighbours.ledger.clone(),
-            projector: neighbours.projector.clone(),
+            ledger: peers.ledger.clone(),
+            projector: peers.projector.clone(),
             server: Arc::clone(&server),
             billing: config.billing,
             clock: Arc::clone(&clock),
@@ -192,14 +187,14 @@ impl Gateway {
             admission: Arc::clone(&admission),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
-        let health = Arc::new(Health::new(neighbours.log.clone(), neighbours.ledger.clone(), Arc::clone(&spool)));
+        let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));
         let (open, failed) = (Open::try_new(&config.limits)?, CancellationToken::new());
         let metrics = Arc::new(Metrics::new(Sources {
             spool: Arc::clone(&spool),
             open: Arc::clone(&open),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
-            readers: [neighbours.ledger.clone(), neighbours.projector.clone()],
+            readers: [peers.ledger.clone(), peers.projector.clone()],
         }));
         let gateway = Self {
             address,
@@ -211,26 +206,26 @@ impl Gateway {
             failed,
             config,
             quotas,
-            cut: CancellationToken::new(),
-            close: CancellationToken::new(),
+            abort_streams: CancellationToken::new(),
+            close_connections: CancellationToken::new(),
             serving: Tasks::default(),
             keepers,
             shipping: Tasks::default(),
-            give_up: CancellationToken::new(),
+            abandon_flush: CancellationToken::new(),
         };
-        gateway.ship(&neighbours, &spool, old, &directory);
-        gateway.serve(listener, &routes, &open, &neighbours)?;
+        gateway.ship(&peers, &spool, old, &directory);
+        gateway.serve(listener, &routes, &open, &peers)?;
         Ok(gateway)
     }
 
     /// Takes connections, on one thread for each core.
-    fn serve(&self, listener: TcpListener, routes: &Arc<Routes>, open: &Arc<Open>, neighbours: &Neighbours) -> Result<(), StartError> {
+    fn serve(&self, listener: TcpListener, routes: &Arc<Routes>, open: &Arc<Open>, peers: &Peers) -> Result<(), StartError> {
         let server = &self.admin.server;
         let forward = |who: Peer, reads: &Reads| Forward {
             who,
             directory: Arc::clone(&self.admin.directory),
             reads: reads.clone(),
-            secret: neighbours.secret.clone(),
+            secret: peers.secret.clone(),
             clock: Arc::clone(&self.admin.clock),
         };
         let certificate = Certificate::load(server.tls_cert.as_ref(), server.tls_key.as_ref())?;
@@ -244,13 +239,13 @@ impl Gateway {
             let parts = AppState {
                 stages: Arc::new(self.stages(routes, &drains)?),
                 admin: self.admin.clone(),
-                ledger: forward(Peer::Ledger, &neighbours.ledger_reads),
-                projector: forward(Peer::Projector, &neighbours.projector_reads),
+                ledger: forward(Peer::Ledger, &peers.ledger_reads),
+                projector: forward(Peer::Projector, &peers.projector_reads),
                 health: Arc::clone(&self.health),
             };
             let (timeouts, certificate) = (Timeouts::of(server), certificate.clone());
-            let (stop, close) = (self.serving.stop.clone(), self.close.clone());
-            workers.push(Worker { router: router(parts), timeouts, certificate, stop, close, drains });
+            let (stop, close_connections) = (self.serving.stop.clone(), self.close_connections.clone());
+            workers.push(Worker { router: router(parts), timeouts, certificate, stop, close_connections, drains });
         }
         let workers = Workers::start(workers).map_err(data(&self.config))?;
         self.serving.running.spawn(workers.accept(listener, Arc::clone(open), self.serving.stop.clone()));
@@ -274,21 +269,21 @@ impl Gateway {
         self.first_model.clone()
     }
 
-    fn ship(&self, neighbours: &Neighbours, spool: &Arc<Spool>, old: Vec<Arc<Spool>>, directory: &Arc<Directory>) {
+    fn ship(&self, peers: &Peers, spool: &Arc<Spool>, old: Vec<Arc<Spool>>, directory: &Arc<Directory>) {
         let publisher = |spool: Arc<Spool>| Publisher {
             spool,
-            log: neighbours.log.clone(),
-            ledger: neighbours.ledger.clone(),
-            projector: neighbours.projector.clone(),
+            log: peers.log.clone(),
+            ledger: peers.ledger.clone(),
+            projector: peers.projector.clone(),
             clock: Arc::clone(&self.admin.clock),
             ids: Arc::clone(&self.admin.ids),
         };
         for spool in old {
-            self.shipping.running.spawn_on(publisher(spool).finish(self.shipping.stop.clone()), &neighbours.back);
+            self.shipping.running.spawn_on(publisher(spool).finish(self.shipping.stop.clone()), &peers.background);
         }
-        let current = publisher(Arc::clone(spool)).run(self.shipping.stop.clone(), self.give_up.clone());
-        self.shipping.running.spawn_on(current, &neighbours.back);
-        self.keepers.running.spawn(follow::follow(Arc::clone(directory), neighbours.log.clone(), self.keepers.stop.clone()));
+        let current = publisher(Arc::clone(spool)).run(self.shipping.stop.clone(), self.abandon_flush.clone());
+        self.shipping.running.spawn_on(current, &peers.background);
+        self.keepers.running.spawn(follow::follow(Arc::clone(directory), peers.log.clone(), self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
@@ -304,7 +299,7 @@ impl Gateway {
             server: Arc::clone(&self.admin.server),
             clock: Arc::clone(&self.admin.clock),
             ids: Arc::clone(&self.admin.ids),
-            cut: self.cut.clone(),
+            abort_streams: self.abort_streams.clone(),
             drains: drains.clone(),
         })
     }
@@ -315,10 +310,10 @@ impl Gateway {
         self.serving.stop();
         if !self.serving.ended_within(drain).await {
             tracing::warn!("streams that did not end in time are cut");
-            self.cut.cancel();
+            self.abort_streams.cancel();
             if !self.serving.ended_within(Duration::from_secs(1)).await {
                 tracing::warn!("connections that did not end in time are closed");
-                self.close.cancel();
+                self.close_connections.cancel();
             }
         }
         self.serving.running.wait().await;
@@ -327,7 +322,7 @@ impl Gateway {
         self.shipping.stop();
         if !self.shipping.ended_within(FLUSH_TIMEOUT).await {
             tracing::warn!("NATS did not take everything in time: the rest is sent at the next start");
-            self.give_up.cancel();
+            self.abandon_flush.cancel();
             self.shipping.running.wait().await;
         }
         self.syncers.into_iter().for_each(Syncer::stop);

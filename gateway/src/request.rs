@@ -54,7 +54,7 @@ pub struct Stages {
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
     /// Ends streams when the gateway must stop.
-    pub cut: CancellationToken,
+    pub abort_streams: CancellationToken,
     /// Runs the rest of calls whose clients have left.
     pub drains: TaskTracker,
 }
@@ -154,13 +154,13 @@ impl Stages {
         deadline: Instant,
     ) -> Result<Response, GatewayError> {
         let patience = plan.candidates.iter().map(|candidate| candidate.model.provider.drain_timeout).max().unwrap_or_default();
-        let (left, cut, drains) = (CancellationToken::new(), self.cut.clone(), self.drains.clone());
+        let (left, abort_streams, drains) = (CancellationToken::new(), self.abort_streams.clone(), self.drains.clone());
         let leaving = left.clone().drop_guard();
         let task = drains.spawn(async move {
             let is_over = async {
                 left.cancelled().await;
                 // What is not known by then is estimated when the call is dropped.
-                cut.run_until_cancelled(tokio::time::sleep(patience)).await;
+                abort_streams.run_until_cancelled(tokio::time::sleep(patience)).await;
             };
             let answering = async {
                 let chat = ChatRequest::parse(&body)?;
@@ -191,14 +191,14 @@ impl Stages {
             self.admission.admit(Intent { request, key, plan, streamed: chat.stream, user, app: app(&parts.headers) }, slot).await
         };
         match admit(&plan, &mut slot).await {
-            Ok(admitted) if admitted.hold() >= plan.most() => Ok((plan, admitted)),
+            Ok(admitted) if admitted.hold() >= plan.max_cost() => Ok((plan, admitted)),
             // What is held is not enough for the whole answer: a smaller prompt leaves more of it for the answer.
             Ok(admitted) => {
                 let counted = self.counted(caller, &plan, body, chat, admitted.slot()).await.ok().flatten();
                 Ok((counted.unwrap_or(plan), admitted))
             }
             Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
-                let counted = self.counted(caller, &plan, body, chat, slot.as_ref()).await?.filter(|counted| counted.least() < needed);
+                let counted = self.counted(caller, &plan, body, chat, slot.as_ref()).await?.filter(|counted| counted.min_cost() < needed);
                 let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
                 let admitted = admit(&counted, &mut slot).await?;
                 Ok((counted, admitted))
@@ -236,7 +236,7 @@ impl Stages {
     fn streamed(&self, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
         admitted.release_body();
         let terms = stream::Terms {
-            cut: self.cut.clone(),
+            abort_streams: self.abort_streams.clone(),
             drains: self.drains.clone(),
             heartbeat: self.attempts.heartbeat(),
             deadline,

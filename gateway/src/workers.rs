@@ -43,7 +43,7 @@ pub struct Worker {
     /// Ends connections when they are idle.
     pub stop: CancellationToken,
     /// Closes the connections that are left.
-    pub close: CancellationToken,
+    pub close_connections: CancellationToken,
     /// Calls whose clients have left.
     pub drains: TaskTracker,
 }
@@ -114,7 +114,7 @@ async fn run(worker: Worker, mut accepted: mpsc::Receiver<(std::net::TcpStream, 
                 let tls = worker.certificate.as_ref().map(|certificate| certificate.acceptor());
                 let activity = Arc::clone(&entry.activity);
                 let serving = connection(stream, tls, worker.router.clone(), worker.timeouts, worker.stop.clone(), activity);
-                let close = worker.close.clone();
+                let close = worker.close_connections.clone();
                 // Dropping a connection records the ends of what runs on it.
                 connections.spawn(async move {
                     close.run_until_cancelled(serving).await;

@@ -22,10 +22,10 @@ pub mod verify;
 pub use process::{Ledger, LedgerConfig};
 
 use eventlog::digest::Table;
-use eventlog::store::Step;
+use eventlog::store::Migration;
 
 /// The ledger's tables.
-pub const STEPS: &[Step] = &[
+pub const MIGRATIONS: &[Migration] = &[
     (2, "books", include_str!("../migrations/0002_books.sql")),
     (3, "grants", include_str!("../migrations/0003_grants.sql")),
     (4, "legs", include_str!("../migrations/0004_legs.sql")),

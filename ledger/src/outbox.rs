@@ -8,7 +8,7 @@ use eventlog::{Log, LogError, Outgoing, Record, Throttle};
 use events::envelope::RawEnvelope;
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use events::subject::{Stream, subject};
-use events::{Draft, KillPoint, Payload, SigningKeys, Source, kill_point};
+use events::{Draft, Failpoint, Payload, SigningKeys, Source, failpoint};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
@@ -334,7 +334,7 @@ async fn publish(ledger: &Ledger, log: &Log, tail: u64) -> Result<u64, RelayErro
         });
     }
     let end = log.append_behind(tail, events).await?;
-    kill_point(KillPoint::OutboxSent);
+    failpoint(Failpoint::OutboxSent);
     let mut transaction = ledger.store.begin_shared().await?;
     // Not where another ledger has gone back meanwhile, because the stream has lost its tail.
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published = $2")

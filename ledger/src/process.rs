@@ -23,7 +23,7 @@ use crate::lease::Terms;
 use crate::posting::PostUsage;
 use crate::rpc::RpcHandler;
 use crate::signing::{self, SigningKeyError};
-use crate::{STEPS, grant, lease, outbox, router};
+use crate::{MIGRATIONS, grant, lease, outbox, router};
 
 /// How often leases and grants are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ impl Ledger {
     /// # Errors
     /// When the database does not open or cannot be brought up to date, or the signing key cannot be used.
     pub async fn open(config: &LedgerConfig, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<Self>, OpenError> {
-        let store = Store::open(&config.database_url, STEPS).await?;
+        let store = Store::open(&config.database_url, MIGRATIONS).await?;
         let outbox = sqlx::query::<Any>(
             "INSERT INTO outbox_state (one, node, written, published) VALUES (1, $1, 0, 0) ON CONFLICT (one) DO NOTHING",
         );

@@ -10,10 +10,10 @@ pub mod process;
 pub use process::{Projector, ProjectorConfig};
 
 use eventlog::digest::Table;
-use eventlog::store::Step;
+use eventlog::store::Migration;
 
 /// The projector's tables.
-pub const STEPS: &[Step] = &[(2, "projections", include_str!("../migrations/0002_projections.sql"))];
+pub const MIGRATIONS: &[Migration] = &[(2, "projections", include_str!("../migrations/0002_projections.sql"))];
 
 /// What reports are made of.
 pub const REPORTS: &[Table] =

@@ -16,7 +16,7 @@ use crate::projections::arrivals::Arrivals;
 use crate::projections::generations::Generations;
 use crate::projections::keys::KeyNames;
 use crate::rpc::RpcHandler;
-use crate::{STEPS, router};
+use crate::{MIGRATIONS, router};
 
 /// Where the projector keeps its tables.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Projector {
     /// # Errors
     /// When the database does not open or cannot be brought up to date.
     pub async fn open(config: &ProjectorConfig, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self { store: Store::open(&config.database_url, STEPS).await?, clock, progress: watch::Sender::new(Progress::default()) })
+        Ok(Self { store: Store::open(&config.database_url, MIGRATIONS).await?, clock, progress: watch::Sender::new(Progress::default()) })
     }
 
     /// Starts reading.

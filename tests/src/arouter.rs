@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use eventlog::Log;
-use events::kill::{self, KillPoint};
+use events::failpoint::{self, Failpoint};
 use events::subject::Stream;
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
@@ -137,9 +137,9 @@ impl Arouter {
 
     /// Starts the process again on the same folder, to die when it reaches this point for so many times. Gives back whether it got
     /// ready before.
-    pub async fn launch_to_die(&mut self, point: KillPoint, times: u64) -> bool {
+    pub async fn launch_to_die(&mut self, point: Failpoint, times: u64) -> bool {
         let mut command = self.command("up");
-        self.spawn(command.env(kill::VARIABLE, format!("{}:{times}", point.name())));
+        self.spawn(command.env(failpoint::VARIABLE, format!("{}:{times}", point.name())));
         let (running, http) = (self.data().join("running.json"), self.http.clone());
         until("readiness or death", || {
             let is_dead = self.is_dead();
@@ -159,8 +159,8 @@ impl Arouter {
         .await
     }
 
-    /// Waits until the process has died at its kill point.
-    pub async fn death(&mut self, point: KillPoint) {
+    /// Waits until the process has died at its failpoint.
+    pub async fn death(&mut self, point: Failpoint) {
         until(&format!("the death at {}", point.name()), || {
             let is_dead = self.is_dead();
             async move { is_dead.then_some(()) }

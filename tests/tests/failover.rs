@@ -85,7 +85,7 @@ async fn a_standby_is_no_database_to_start_with() {
     let mut postgres = Postgres::start();
     postgres.copy();
     postgres.stand_by();
-    let Err(refused) = Store::open(&postgres.url("ledger"), ledger::STEPS).await else { panic!("it opened a standby") };
+    let Err(refused) = Store::open(&postgres.url("ledger"), ledger::MIGRATIONS).await else { panic!("it opened a standby") };
     assert!(refused.to_string().contains("the server is a standby: promote it"), "{refused}");
 }
 

@@ -91,7 +91,7 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
 async fn set_aside(
     arouter: &Arouter,
     database: &str,
-    steps: &[eventlog::store::Step],
+    steps: &[eventlog::store::Migration],
     id: &str,
     payload: String,
     freezes_account: Option<&str>,
@@ -113,8 +113,8 @@ async fn a_released_event_is_charged_and_reported_once() {
     let account = arouter.keys.account.clone();
     arouter.stop();
     let id = "01920000-0000-7000-8000-00000000000b";
-    set_aside(&arouter, "ledger.db", ledger::STEPS, id, event(&account, id, |_| ()), Some(&account)).await;
-    set_aside(&arouter, "projector.db", projector::STEPS, id, event(&account, id, |_| ()), None).await;
+    set_aside(&arouter, "ledger.db", ledger::MIGRATIONS, id, event(&account, id, |_| ()), Some(&account)).await;
+    set_aside(&arouter, "projector.db", projector::MIGRATIONS, id, event(&account, id, |_| ()), None).await;
     arouter.launch().await;
 
     let before = nanos(&arouter.balance().await["balance"]);

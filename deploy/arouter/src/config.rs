@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use eventlog::archive::ArchiveTerms;
 use eventlog::{Access, Archive, Credentials};
-use events::{clock, kill};
+use events::{clock, failpoint};
 use gateway::config::{BillingConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::lease::Terms;
 use serde::de::Error as _;
@@ -318,10 +318,10 @@ impl Config {
         if config.operator.token.as_ref().is_some_and(|token| token.0.len() < 16) {
             bail!("configuration: operator.token must have at least 16 characters");
         }
-        if let Some(point) = variable(kill::VARIABLE)
-            && !kill::arm(&point)
+        if let Some(point) = variable(failpoint::VARIABLE)
+            && !failpoint::arm(&point)
         {
-            bail!("{}: this build has no kill point {point}; kill points are for tests", kill::VARIABLE);
+            bail!("{}: this build has no failpoint {point}; failpoints are for tests", failpoint::VARIABLE);
         }
         if let Some(seconds) = variable(clock::SHIFT_VARIABLE)
             && !seconds.parse().is_ok_and(clock::shift)

@@ -87,7 +87,10 @@ fn main() -> ExitCode {
     }
     rustix::process::umask(Mode::from_raw_mode(OTHERS_NOTHING));
     raise_file_limit();
-    match runtimes().map_err(Into::into).and_then(|(front, back)| front.block_on(run(cli.command, back.handle().clone()))) {
+    match runtimes()
+        .map_err(Into::into)
+        .and_then(|(foreground, background)| foreground.block_on(run(cli.command, background.handle().clone())))
+    {
         Ok(code) => code,
         Err(error) => {
             eprintln!("arouter: {error:#}");
@@ -107,20 +110,20 @@ fn raise_file_limit() {
 /// One runtime for requests, and one of lower priority for everything that no request waits for: shipping events, posting them,
 /// projecting them. Under load requests come first; what is behind them waits in the spool.
 fn runtimes() -> std::io::Result<(Runtime, Runtime)> {
-    let front = Builder::new_multi_thread().enable_all().build()?;
+    let foreground = Builder::new_multi_thread().enable_all().build()?;
     let lower = || {
         if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
             tracing::debug!(%error, "the priority of background work stays as it is");
         }
     };
-    let back = Builder::new_multi_thread().enable_all().thread_name("background").on_thread_start(lower).build()?;
-    Ok((front, back))
+    let background = Builder::new_multi_thread().enable_all().thread_name("background").on_thread_start(lower).build()?;
+    Ok((foreground, background))
 }
 
-async fn run(command: Command, back: Handle) -> Result<ExitCode> {
+async fn run(command: Command, background: Handle) -> Result<ExitCode> {
     match command {
-        Command::Up(settings) => Box::pin(up::up(&settings, back)).await.map(|()| ExitCode::SUCCESS),
-        Command::Gateway(settings) => standalone::gateway(&settings, back).await.map(|()| ExitCode::SUCCESS),
+        Command::Up(settings) => Box::pin(up::up(&settings, background)).await.map(|()| ExitCode::SUCCESS),
+        Command::Gateway(settings) => standalone::gateway(&settings, background).await.map(|()| ExitCode::SUCCESS),
         Command::Ledger(settings) => standalone::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Projector(settings) => standalone::projector(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),

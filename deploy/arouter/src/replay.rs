@@ -75,7 +75,7 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
         "there is no {}: set ledger.signing_key_file to the key that the facts are signed with",
         signing_key.display()
     );
-    let live = Store::open(live, ledger::STEPS).await?;
+    let live = Store::open(live, ledger::MIGRATIONS).await?;
     let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default(), signing_key };
     let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     ensure!(written(&mut *made.store.reads.acquire().await?).await? == 0, "{new} has books already: choose an empty place");
@@ -113,7 +113,7 @@ async fn written(connection: &mut AnyConnection) -> Result<u64> {
 }
 
 async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
-    let live = Store::open(live, projector::STEPS).await?;
+    let live = Store::open(live, projector::MIGRATIONS).await?;
     let made = Projector::open(&ProjectorConfig { database_url: new.to_owned() }, Arc::new(SystemClock)).await?;
     ensure!(checkpoint(&made.store, Stream::Usage).await?.is_none(), "{new} has reports already: choose an empty place");
     let (tasks, stop, since) = (TaskTracker::new(), CancellationToken::new(), Instant::now());

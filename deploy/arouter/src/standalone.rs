@@ -15,7 +15,7 @@ use events::{Clock, SystemClock};
 use gateway::forward::Reads;
 use gateway::serve;
 use gateway::serve::connection::Timeouts;
-use gateway::{Gateway, Neighbours};
+use gateway::{Gateway, Peers};
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
 use tokio::runtime::Handle;
@@ -141,7 +141,7 @@ pub async fn projector(settings: &Settings) -> Result<()> {
 }
 
 /// The gateway alone.
-pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
+pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
     let standalone = Standalone::start(settings, "gateway").await?;
     let folder = DataFolder::open(&settings.data)?;
     let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
@@ -149,17 +149,17 @@ pub async fn gateway(settings: &Settings, back: Handle) -> Result<()> {
         let url = url.as_deref().unwrap_or(default);
         Ok(Reads::Remote(url.parse().with_context(|| format!("{url} is no address"))?, client.clone()))
     };
-    let neighbours = Neighbours {
+    let peers = Peers {
         log: standalone.log.clone(),
         ledger: rpc::Client::remote(Peer::Ledger, &standalone.log, standalone.signer()),
         projector: rpc::Client::remote(Peer::Projector, &standalone.log, standalone.signer()),
         ledger_reads: reads(&standalone.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&standalone.config.projector.url, "http://127.0.0.1:8082")?,
         secret: standalone.secret.clone(),
-        back,
+        background,
     };
     let config = gateway_config(&standalone.config, &folder, &standalone.ids, &standalone.tasks, &standalone.stop).await?;
-    let gateway = Gateway::start(config, neighbours, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
+    let gateway = Gateway::start(config, peers, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
     let signals = shutdown::Signals::listen()?;
     let metrics_url = metrics::serve(standalone.config.metrics.listen, gateway.metrics(), &standalone.tasks, &standalone.stop).await?;
     let origin = origin(&standalone.config, &gateway);

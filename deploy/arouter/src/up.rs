@@ -11,7 +11,7 @@ use events::ids::{Ids, SystemIds};
 use events::rpc::Peer;
 use events::{Clock, SystemClock};
 use gateway::forward::Reads;
-use gateway::{Gateway, GatewayConfig, Neighbours};
+use gateway::{Gateway, GatewayConfig, Peers};
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
 use tokio::runtime::Handle;
@@ -89,29 +89,29 @@ impl Background {
 }
 
 /// Runs until SIGTERM or SIGINT, or until a database must not be used any more.
-pub async fn up(settings: &Settings, back: Handle) -> Result<()> {
+pub async fn up(settings: &Settings, background_runtime: Handle) -> Result<()> {
     let config = Config::load(settings)?;
     let folder = Arc::new(DataFolder::open(&settings.data)?);
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let starting = TaskTracker::new();
     let background = Background::start(config.clone(), Arc::clone(&folder), Arc::clone(&clock), Arc::clone(&ids));
-    let background = starting.spawn_on(background, &back).await??;
+    let background = starting.spawn_on(background, &background_runtime).await??;
     let mut random = vec![0_u8; 32];
     ids.fill(&mut random);
     let secret = InternalSecret(random);
     let (ledger, projector) = (&background.ledger, &background.projector);
-    let neighbours = Neighbours {
+    let peers = Peers {
         log: background.log.clone(),
         ledger: rpc::Client::local(Peer::Ledger, ledger.rpc_handler()),
         projector: rpc::Client::local(Peer::Projector, projector.rpc_handler()),
         ledger_reads: Reads::Local(ledger.router(secret.clone())),
         projector_reads: Reads::Local(projector.router(secret.clone())),
         secret,
-        back,
+        background: background_runtime,
     };
     let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;
     let signals = shutdown::Signals::listen()?;
-    let gateway = Gateway::start(gateway_config, neighbours, Arc::clone(&clock), ids).await?;
+    let gateway = Gateway::start(gateway_config, peers, Arc::clone(&clock), ids).await?;
     let metrics_url = metrics::serve(config.metrics.listen, gateway.metrics(), &background.tasks, &background.stop_readers).await?;
     let base_url = format!("{}/v1", origin(&config, &gateway));
     folder.announce(&Running { base_url: base_url.clone(), nats_url: background.access.to_url(), metrics_url })?;

@@ -54,8 +54,8 @@ pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<Exi
     let config = Config::load(settings)?;
     let data = settings.data.canonicalize().with_context(|| format!("there is no data folder {}", settings.data.display()))?;
     let open = |configured: Option<String>, name| configured.unwrap_or_else(|| data_dir::database(&data, name));
-    let ledger = Store::open(&open(config.ledger.database_url.clone(), "ledger"), ledger::STEPS).await?;
-    let projector = Store::open(&open(config.projector.database_url.clone(), "projector"), projector::STEPS).await?;
+    let ledger = Store::open(&open(config.ledger.database_url.clone(), "ledger"), ledger::MIGRATIONS).await?;
+    let projector = Store::open(&open(config.projector.database_url.clone(), "projector"), projector::MIGRATIONS).await?;
     let archive = config.archive.open()?;
     let log = match data_dir::access(&config, &data)? {
         Some(access) => Log::connect(&access, "tools").await.ok().map(|log| log.with_archive(archive.clone())),

@@ -14,7 +14,7 @@ use eventlog::{RpcError, Throttle, rpc};
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
-use events::{Draft, KillPoint, Payload, kill_point};
+use events::{Draft, Failpoint, Payload, failpoint};
 use http::{HeaderMap, header};
 
 use crate::admission::Admission;
@@ -68,7 +68,7 @@ impl Admin {
             if matches!(error, SpoolError::TooLarge(_)) { too_large() } else { GatewayError::SpoolFull }
         })?;
         self.spool.synced(position).await;
-        kill_point(KillPoint::ControlRecorded);
+        failpoint(Failpoint::ControlRecorded);
         let mut bytes = Vec::new();
         draft.write(&self.spool.source, 1, &mut bytes).map_err(|_| GatewayError::Internal)?;
         let envelope = RawEnvelope::parse(&bytes).map_err(|_| GatewayError::Internal)?;

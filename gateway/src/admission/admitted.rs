@@ -8,7 +8,7 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted};
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, KillPoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, kill_point};
+use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
 use pricing::ServiceTier;
 
 use super::Admission;
@@ -208,7 +208,7 @@ impl Admitted {
         if let Err(error) = reservation.spool().append(|batch| batch.push(&self.draft(&progress))) {
             tracing::warn!(%error, "the progress of a stream is not recorded: {error}");
         }
-        kill_point(KillPoint::ProgressWritten);
+        failpoint(Failpoint::ProgressWritten);
     }
 
     /// Records the end and settles the hold. The events are written when this returns, and synced to the disk in mode `strict`.
@@ -216,7 +216,7 @@ impl Admitted {
         let (charge, recorded) = self.end(end);
         if let Some((spool, position)) = recorded {
             self.report(spool.flushed(position).await);
-            kill_point(KillPoint::EndWritten);
+            failpoint(Failpoint::EndWritten);
             if self.mode == SpoolMode::Strict {
                 spool.synced(position).await;
             }
@@ -258,7 +258,7 @@ impl Admitted {
             }
             batch.push(&self.draft(&finished));
         });
-        kill_point(KillPoint::EndRecorded);
+        failpoint(Failpoint::EndRecorded);
         hold.settle(cost);
         self.counts.ended(end.outcome, self.ttft_us);
         (charge, Some((spool, position)))

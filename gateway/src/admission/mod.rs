@@ -15,7 +15,7 @@ use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
 use events::request::{Format, RequestStarted};
-use events::{AccountId, Draft, KillPoint, RequestId, kill_point};
+use events::{AccountId, Draft, Failpoint, RequestId, failpoint};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,7 +45,7 @@ pub struct Admission {
     /// Counts the refillers of budgets.
     pub tasks: TaskTracker,
     /// Runs them.
-    pub keeps: Handle,
+    pub refill_runtime: Handle,
     /// Ends them.
     pub stop: CancellationToken,
     /// Counts what becomes of requests.
@@ -92,15 +92,15 @@ impl Admission {
     /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
         let mut reservation = self.spool.reserve().map_err(|error| refused(&error))?;
-        kill_point(KillPoint::RequestReserved);
+        failpoint(Failpoint::RequestReserved);
         let budget = self.budget(intent.key);
-        let hold = match budget.hold_now(intent.plan.most(), Moment::now(&*self.clock)) {
+        let hold = match budget.hold_now(intent.plan.max_cost(), Moment::now(&*self.clock)) {
             Some(hold) => hold,
-            None => budget.hold(intent.plan.least(), intent.plan.most()).await?,
+            None => budget.hold(intent.plan.min_cost(), intent.plan.max_cost()).await?,
         };
         // It may have waited for its money: it is admitted now that it has it.
         let now_us = self.clock.now_us();
-        kill_point(KillPoint::RequestHeld);
+        failpoint(Failpoint::RequestHeld);
         let started = RequestStarted {
             request: intent.request.clone(),
             account: intent.key.account.clone(),
@@ -123,11 +123,11 @@ impl Admission {
             payload: &started,
         };
         let position = reservation.start(&draft).map_err(|error| refused(&error))?;
-        kill_point(KillPoint::StartRecorded);
+        failpoint(Failpoint::StartRecorded);
         let admitted = Admitted::new(started, (hold, reservation), slot.take(), self);
         // What fails here has an end all the same: `admitted` records it when it is dropped.
         self.spool.flushed(position).await.map_err(|error| refused(&error))?;
-        kill_point(KillPoint::StartWritten);
+        failpoint(Failpoint::StartWritten);
         if self.mode == SpoolMode::Strict {
             self.spool.synced(position).await;
         }
@@ -157,7 +157,7 @@ impl Admission {
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
         };
-        self.tasks.spawn_on(refiller.run(self.stop.clone()), &self.keeps);
+        self.tasks.spawn_on(refiller.run(self.stop.clone()), &self.refill_runtime);
         budget
     }
 }

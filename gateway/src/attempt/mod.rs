@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use events::request::Attempt;
-use events::{KillPoint, kill_point};
+use events::{Failpoint, failpoint};
 use http::StatusCode;
 use wire::openai::request::ChatRequest;
 
@@ -57,7 +57,7 @@ impl Upstream {
             });
             match result {
                 Ok(answer) => {
-                    kill_point(KillPoint::ProviderAnswered);
+                    failpoint(Failpoint::ProviderAnswered);
                     admitted.first_piece();
                     return Ok(Reply { answer, served: Served { model: model.clone(), tier: plan.tier } });
                 }

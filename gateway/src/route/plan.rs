@@ -79,15 +79,15 @@ impl Plan {
 
     /// What must be set aside for the whole request: the dearest candidate's bound.
     #[must_use]
-    pub fn most(&self) -> Nanos {
-        self.candidates.iter().map(|candidate| candidate.quote.most()).max().unwrap_or(Nanos::ZERO)
+    pub fn max_cost(&self) -> Nanos {
+        self.candidates.iter().map(|candidate| candidate.quote.max_cost()).max().unwrap_or(Nanos::ZERO)
     }
 
     /// The least that the request can go on with: the same when the caller bounded the answer, else one token of each choice.
     #[must_use]
-    pub fn least(&self) -> Nanos {
+    pub fn min_cost(&self) -> Nanos {
         if self.is_capped {
-            return self.most();
+            return self.max_cost();
         }
         self.candidates.iter().map(|candidate| candidate.quote.with_output(self.choices)).max().unwrap_or(Nanos::ZERO)
     }
@@ -98,7 +98,7 @@ impl Candidate {
     /// provider can bill.
     #[must_use]
     pub fn cap(&self, hold: Nanos, choices: u64) -> Option<u64> {
-        if self.quote.most() <= hold {
+        if self.quote.max_cost() <= hold {
             return self.output_max;
         }
         let affordable = (self.quote.output_for(hold).unwrap_or(choices) / choices.max(1)).max(1);
@@ -164,7 +164,7 @@ mod tests {
         };
         let most = |n: u64| {
             let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
-            routes().plan(&key, &ChatRequest::parse(body.as_bytes()).unwrap()).unwrap().most()
+            routes().plan(&key, &ChatRequest::parse(body.as_bytes()).unwrap()).unwrap().max_cost()
         };
         // 50 tokens at 2 USD per million, for each answer.
         assert_eq!(most(8).0 - most(1).0, 7 * 50 * 2_000);

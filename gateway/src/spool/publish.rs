@@ -12,7 +12,7 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::rpc::{CloseSource, GetWatermarks};
 use events::subject::Stream;
-use events::{KillPoint, kill_point};
+use events::{Failpoint, failpoint};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -52,8 +52,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Ships until `stop`, then until everything that is written is told or `give_up`.
-    pub async fn run(self, stop: CancellationToken, give_up: CancellationToken) {
+    /// Ships until `stop`, then until everything that is written is told or `abandon_flush`.
+    pub async fn run(self, stop: CancellationToken, abandon_flush: CancellationToken) {
         let mut cursor = SpoolCursor::default();
         let mut syncs = self.spool.syncs();
         let mut connects = self.log.connects();
@@ -67,7 +67,7 @@ impl Publisher {
                 cursor.restart();
             }
             let sent = tokio::select! {
-                () = give_up.cancelled() => return,
+                () = abandon_flush.cancelled() => return,
                 sent = self.send(&mut cursor, &taken) => sent,
             };
             let every = if self.spool.is_half_full() { WATERMARKS_OFTEN } else { WATERMARKS_EVERY };
@@ -152,7 +152,7 @@ impl Publisher {
             () = self.run(CancellationToken::new(), shipping) => return,
             () = watch => {}
         }
-        kill_point(KillPoint::RecoveryTakenOver);
+        failpoint(Failpoint::RecoveryTakenOver);
         if let Err(error) = watcher.spool.forget() {
             tracing::warn!(%error, "the spool of an earlier boot cannot be deleted: {error}");
         }
@@ -163,7 +163,7 @@ impl Publisher {
         let Some((events, end)) = cursor.next(&self.spool, taken)? else { return Ok(false) };
         if !events.is_empty() {
             self.log.send(events).await?;
-            kill_point(KillPoint::SpoolSent);
+            failpoint(Failpoint::SpoolSent);
         }
         cursor.sent(end);
         Ok(true)

@@ -12,7 +12,7 @@ use events::ids::Ids;
 use events::request::{RequestFinished, RequestProgress, RequestStarted};
 use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, KillPoint, Payload, Source, kill_point};
+use events::{CostStatus, Draft, Failpoint, Payload, Source, failpoint};
 
 use super::record::{Found, HEAD, read};
 use super::segment::{HEADER, Opened, Segment, Sequences, all_of};
@@ -275,7 +275,7 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
             batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &finished });
         }
     })?;
-    kill_point(KillPoint::RecoverySettled);
+    failpoint(Failpoint::RecoverySettled);
     Ok(())
 }
 

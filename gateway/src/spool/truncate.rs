@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use events::{KillPoint, kill_point};
+use events::{Failpoint, failpoint};
 
 use super::Spool;
 use super::segment::{Segment, Sequences};
@@ -61,7 +61,7 @@ impl Spool {
             _ => {}
         }
         self.disk.sync_folder(&self.folder)?;
-        kill_point(KillPoint::SegmentForgotten);
+        failpoint(Failpoint::SegmentForgotten);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::kill::{self, KillPoint, kill_point};
+use events::failpoint::{self, Failpoint, failpoint};
 use events::{Draft, Payload, Source};
 use tokio::sync::watch;
 
@@ -197,7 +197,7 @@ impl Spool {
             }
             let spare = files.allocate(&*self.disk, &self.folder, &self.config)?;
             files.spares.push_back(spare);
-            kill_point(KillPoint::SegmentMade);
+            failpoint(Failpoint::SegmentMade);
             queue.room = files.room(&self.config).saturating_sub(length(queue.pending.len()));
         }
         Ok(queue)
@@ -253,9 +253,9 @@ impl Spool {
             };
             if let Some(segment) = current.filter(|_| size > 0) {
                 let offset = segment.filled();
-                if kill::dies_at(KillPoint::SpoolHalfWritten) {
+                if failpoint::dies_at(Failpoint::SpoolHalfWritten) {
                     segment.file.write(&bytes[..size / 2], offset)?;
-                    kill::die();
+                    failpoint::die();
                 }
                 segment.file.write(&bytes[..size], offset)?;
                 segment.end_at(position - (all - length(size)));

@@ -18,15 +18,15 @@ pub struct Drain {
     /// What still comes.
     pub upstream: UpstreamStream,
     /// Ends it when the gateway must stop.
-    pub cut: CancellationToken,
+    pub abort_streams: CancellationToken,
 }
 
 impl Drain {
     /// Reads to the end, or as long as the provider is configured to be read, and records the end.
     pub async fn run(mut self) {
-        let (cut, patience) = (self.cut.clone(), self.served.model.provider.drain_timeout);
+        let (abort_streams, patience) = (self.abort_streams.clone(), self.served.model.provider.drain_timeout);
         // What is known when the time is over, or the gateway stops, is what is charged.
-        let _read = cut.run_until_cancelled(tokio::time::timeout(patience, self.read())).await;
+        let _read = abort_streams.run_until_cancelled(tokio::time::timeout(patience, self.read())).await;
         self.upstream.close();
         if self.upstream.meter.is_inconsistent() {
             inconsistent(&self.served);

@@ -47,7 +47,7 @@ pub struct Relay {
     /// The request's id as a JSON string.
     id: String,
     terms: Terms,
-    cutting: Pin<Box<WaitForCancellationFutureOwned>>,
+    aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Looks after silence and the deadline; set again only when it rings, not for each frame.
     alarm: Pin<Box<Sleep>>,
     frame_at: Instant,
@@ -64,7 +64,7 @@ pub struct Relay {
 #[derive(Clone)]
 pub struct Terms {
     /// Ends streams when the gateway must stop.
-    pub cut: CancellationToken,
+    pub abort_streams: CancellationToken,
     /// Runs the rest of calls whose clients have left.
     pub drains: TaskTracker,
     /// How long a stream may be silent towards its client.
@@ -116,7 +116,7 @@ impl Relay {
         Self {
             id: quoted(admitted.request().as_str()),
             alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(upstream.idle)).into())),
-            cutting: Box::pin(terms.cut.clone().cancelled_owned()),
+            aborted: Box::pin(terms.abort_streams.clone().cancelled_owned()),
             admitted: Some(admitted),
             served,
             upstream,
@@ -222,7 +222,7 @@ impl Relay {
                         Err(failure) => Err(self.broken(failure)),
                     };
                 }
-                () = &mut self.cutting => return Err(Stopped::Cut),
+                () = &mut self.aborted => return Err(Stopped::Cut),
                 () = &mut self.alarm => {}
             }
             let (now, heartbeat) = (Instant::now(), self.terms.heartbeat);
@@ -300,10 +300,15 @@ impl Drop for Relay {
     /// Dropped before its end: the client left, or its connection was closed because the gateway stops.
     fn drop(&mut self) {
         let Some(admitted) = self.admitted.take() else { return };
-        let is_cut = self.terms.cut.is_cancelled();
+        let is_cut = self.terms.abort_streams.is_cancelled();
         let drains = self.served.model.provider.on_disconnect == OnDisconnect::Drain && self.upstream.is_open() && !is_cut;
         if drains && tokio::runtime::Handle::try_current().is_ok() {
-            let drain = drain::Drain { admitted, served: self.served.clone(), upstream: self.upstream.take(), cut: self.terms.cut.clone() };
+            let drain = drain::Drain {
+                admitted,
+                served: self.served.clone(),
+                upstream: self.upstream.take(),
+                abort_streams: self.terms.abort_streams.clone(),
+            };
             self.terms.drains.spawn(drain.run());
             return;
         }

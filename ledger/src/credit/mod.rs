@@ -2,7 +2,7 @@
 
 use events::ledger::{CreditKind, CreditPosted, GrantTerms};
 use events::rpc::{CreditCommand, CreditReply, PostCredit};
-use events::{KillPoint, Nanos, kill_point};
+use events::{Failpoint, Nanos, failpoint};
 use sqlx::{Any, Row};
 
 use crate::decide::{self, Command, Fact, Reply};
@@ -39,9 +39,9 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditReply, 
         Reply::Lease(_) | Reply::Done => CreditReply::UnknownAccount,
     };
     state.save(&mut transaction, ledger).await?;
-    kill_point(KillPoint::CreditSaved);
+    failpoint(Failpoint::CreditSaved);
     transaction.commit().await?;
-    kill_point(KillPoint::CreditCommitted);
+    failpoint(Failpoint::CreditCommitted);
     Ok(answer)
 }
 

@@ -1,7 +1,7 @@
 //! A gateway's request about a lease: give back, extend, renew, close — in one transaction.
 
 use events::rpc::{Denial, LeaseReply, LeaseRequest, LeaseStanding, LimitSource};
-use events::{KillPoint, Nanos, kill_point};
+use events::{Failpoint, Nanos, failpoint};
 
 use super::{Lease, State};
 use crate::account::Account;
@@ -32,9 +32,9 @@ pub async fn grant(ledger: &Ledger, request: &LeaseRequest) -> Result<LeaseReply
         Reply::Credit(_) | Reply::Done => without(LeaseStanding::Gone),
     };
     state.save(&mut transaction, ledger).await?;
-    kill_point(KillPoint::LeaseSaved);
+    failpoint(Failpoint::LeaseSaved);
     transaction.commit().await?;
-    kill_point(KillPoint::LeaseCommitted);
+    failpoint(Failpoint::LeaseCommitted);
     Ok(answer)
 }
 

@@ -7,7 +7,7 @@ use eventlog::Log;
 
 use crate::decide::{self, Command};
 use crate::process::Ledger;
-use events::{KillPoint, Nanos, kill_point};
+use events::{Failpoint, Nanos, failpoint};
 
 /// Leases looked at in one sweep.
 const SWEEP_MAX: i64 = 200;
@@ -25,7 +25,7 @@ pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Res
     }
     let leases = repo::of_holder(&mut transaction, source).await?;
     settle(transaction, ledger, leases, &Command::Close).await?;
-    kill_point(KillPoint::SourceClosed);
+    failpoint(Failpoint::SourceClosed);
     Ok(true)
 }
 

@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn the_database_itself_refuses_a_second_posting() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::STEPS).await.unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::MIGRATIONS).await.unwrap();
         let post = async |transaction: Transaction| {
             let mut connection = store.begin_exclusive().await.unwrap();
             journal::write(&mut connection, &[transaction]).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::subject::Stream;
-use events::{KillPoint, kill_point};
+use events::{Failpoint, failpoint};
 use sqlx::AnyConnection;
 use sqlx::error::DatabaseError;
 use tokio::sync::watch;
@@ -218,9 +218,9 @@ impl<F: Fold> Reader<F> {
         if !advance(&mut transaction, self.stream, from, &next).await? {
             return Err(Stop::Fenced);
         }
-        kill_point(KillPoint::ReaderMoved);
+        failpoint(Failpoint::ReaderMoved);
         transaction.commit().await?;
-        kill_point(KillPoint::ReaderCommitted);
+        failpoint(Failpoint::ReaderCommitted);
         Ok(next)
     }
 }
@@ -330,9 +330,9 @@ pub(crate) async fn apply<F: Fold>(
     broken: &[Rejected<'_>],
     now_us: i64,
 ) -> Result<(), sqlx::Error> {
-    kill_point(KillPoint::ReaderBegun);
+    failpoint(Failpoint::ReaderBegun);
     let rejected = fold.apply(connection, events).await?;
-    kill_point(KillPoint::ReaderApplied);
+    failpoint(Failpoint::ReaderApplied);
     for rejected in rejected.iter().chain(broken) {
         let (sequence, reason) = (rejected.record.sequence, rejected.reason.as_str());
         tracing::error!(stream = stream.name(), sequence, reason, "an event is set aside: {reason}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{self, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, Transaction};
 
 use crate::timeline::Timeline;
@@ -52,15 +52,15 @@ pub enum StoreError {
         /// Where, without a password.
         url: String,
         /// Why.
-        cause: sqlx::migrate::MigrateError,
+        cause: migrate::MigrateError,
     },
 }
 
-/// A step of a reader's tables: number, name, SQL.
-pub type Step = (i64, &'static str, &'static str);
+/// One migration of a reader's tables: number, name, SQL.
+pub type Migration = (i64, &'static str, &'static str);
 
 /// The tables that every reader has: positions, sources, and what could not be applied.
-const OWN: [Step; 4] = [
+const OWN: [Migration; 4] = [
     (1, "reader", include_str!("../migrations/0001_reader.sql")),
     (1_001, "decisions", include_str!("../migrations/1001_decisions.sql")),
     (1_002, "share", include_str!("../migrations/1002_share.sql")),
@@ -68,11 +68,11 @@ const OWN: [Step; 4] = [
 ];
 
 impl Store {
-    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Steps number from 2 to 1,000.
+    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Migrations number from 2 to 1,000.
     ///
     /// # Errors
     /// When it does not open, or its tables cannot be brought up to date.
-    pub async fn open(url: &str, steps: &[Step]) -> Result<Self, StoreError> {
+    pub async fn open(url: &str, migrations: &[Migration]) -> Result<Self, StoreError> {
         install_default_drivers();
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
@@ -102,10 +102,9 @@ impl Store {
         };
         let open = |cause| StoreError::Open { url: shown.clone(), cause: timeline.why(cause) };
         let writes = options(if sqlite { 1 } else { WRITERS }, true).connect(&address).await.map_err(open)?;
-        let migrations = OWN
-            .iter()
-            .chain(steps)
-            .map(|(number, name, sql)| Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false));
+        let migrations = OWN.iter().chain(migrations).map(|(number, name, sql)| {
+            migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        });
         Migrator::with_migrations(migrations.collect())
             .run(&writes)
             .await

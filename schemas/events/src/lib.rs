@@ -16,12 +16,12 @@ pub mod rpc;
 pub mod caller;
 pub mod signature;
 pub mod schema;
-pub mod kill;
+pub mod failpoint;
 
 pub use clock::{Clock, SystemClock};
 pub use envelope::{Draft, Envelope, Source};
+pub use failpoint::{Failpoint, failpoint};
 pub use ids::{AccountId, Ids, KeyHash, LeaseId, RequestId};
-pub use kill::{KillPoint, kill_point};
 pub use money::Nanos;
 pub use payload::Payload;
 pub use signature::SigningKeys;

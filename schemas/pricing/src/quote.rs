@@ -34,7 +34,7 @@ impl Quote {
 
     /// The whole bound.
     #[must_use]
-    pub fn most(&self) -> Nanos {
+    pub fn max_cost(&self) -> Nanos {
         self.with_output(self.output_tokens_max)
     }
 

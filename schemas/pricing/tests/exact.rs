@@ -78,7 +78,7 @@ proptest! {
         let long = PriceRow { above_prompt_tokens: above, ..long };
         let prices = ModelPrices::try_new(&[base, long])?;
         let quote = Quote::new(&prices, ServiceTier::Default, tokens.prompt(), tokens.completion());
-        prop_assert!(cost(&tokens, prices.at(tokens.prompt(), ServiceTier::Default)) <= quote.most());
+        prop_assert!(cost(&tokens, prices.at(tokens.prompt(), ServiceTier::Default)) <= quote.max_cost());
     }
 
     #[test]

@@ -43,7 +43,7 @@ fuzz_target!(|input: Input| {
         image_output: n[9],
     };
     let quote = Quote::new(&prices, ServiceTier::Default, tokens.prompt(), tokens.completion());
-    assert!(cost(&tokens, prices.at(tokens.prompt(), ServiceTier::Default)) <= quote.most());
+    assert!(cost(&tokens, prices.at(tokens.prompt(), ServiceTier::Default)) <= quote.max_cost());
     if let Some(affordable) = quote.output_for(Nanos(input.amount)) {
         assert!(quote.with_output(affordable).0 <= input.amount);
     }

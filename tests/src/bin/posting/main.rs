@@ -20,7 +20,7 @@ use events::subject::{Stream, subject};
 use events::usage_recorded::UsageRecorded;
 use events::{Clock, CostStatus, Draft, Nanos, Provenance, Source, Tokens, UnitPrices};
 use ledger::lease::Terms;
-use ledger::{Ledger, LedgerConfig, STEPS};
+use ledger::{Ledger, LedgerConfig, MIGRATIONS};
 use sqlx::{Any, Row};
 use tests::postgres::Postgres;
 use tikv_jemallocator::Jemalloc;
@@ -165,7 +165,7 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
 
 /// Credit and a lease for each account, then everything that the log has; gives back how long the posting took.
 async fn post(log: &Log, database_url: &str, key: &Path, events: u64) -> Duration {
-    let store = Store::open(database_url, STEPS).await.expect("a database");
+    let store = Store::open(database_url, MIGRATIONS).await.expect("a database");
     for of in 0..ACCOUNTS {
         let mut transaction = store.begin_exclusive().await.expect("a transaction");
         ledger::account::repo::upsert(&mut transaction, &account(of), NAME, 0, 1).await.expect("an account");

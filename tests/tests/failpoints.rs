@@ -2,35 +2,35 @@
 
 use std::sync::Arc;
 
-use events::KillPoint;
+use events::Failpoint;
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
 /// How often a point may be passed before the process dies there: the more often it comes along, the more.
-const fn reach(point: KillPoint) -> u64 {
+const fn reach(point: Failpoint) -> u64 {
     match point {
-        KillPoint::RequestReserved
-        | KillPoint::RequestHeld
-        | KillPoint::StartRecorded
-        | KillPoint::StartWritten
-        | KillPoint::ProviderAnswered
-        | KillPoint::EndRecorded
-        | KillPoint::EndWritten
-        | KillPoint::SpoolHalfWritten => 200,
-        KillPoint::ReaderBegun
-        | KillPoint::ReaderApplied
-        | KillPoint::ReaderMoved
-        | KillPoint::ReaderCommitted
-        | KillPoint::SpoolSent
-        | KillPoint::LeaseSaved
-        | KillPoint::LeaseCommitted => 12,
-        KillPoint::CreditSaved | KillPoint::CreditCommitted | KillPoint::ControlRecorded | KillPoint::OutboxSent => 4,
-        KillPoint::ProgressWritten
-        | KillPoint::SegmentMade
-        | KillPoint::SegmentForgotten
-        | KillPoint::RecoverySettled
-        | KillPoint::RecoveryTakenOver
-        | KillPoint::SourceClosed => 1,
+        Failpoint::RequestReserved
+        | Failpoint::RequestHeld
+        | Failpoint::StartRecorded
+        | Failpoint::StartWritten
+        | Failpoint::ProviderAnswered
+        | Failpoint::EndRecorded
+        | Failpoint::EndWritten
+        | Failpoint::SpoolHalfWritten => 200,
+        Failpoint::ReaderBegun
+        | Failpoint::ReaderApplied
+        | Failpoint::ReaderMoved
+        | Failpoint::ReaderCommitted
+        | Failpoint::SpoolSent
+        | Failpoint::LeaseSaved
+        | Failpoint::LeaseCommitted => 12,
+        Failpoint::CreditSaved | Failpoint::CreditCommitted | Failpoint::ControlRecorded | Failpoint::OutboxSent => 4,
+        Failpoint::ProgressWritten
+        | Failpoint::SegmentMade
+        | Failpoint::SegmentForgotten
+        | Failpoint::RecoverySettled
+        | Failpoint::RecoveryTakenOver
+        | Failpoint::SourceClosed => 1,
     }
 }
 
@@ -42,7 +42,7 @@ async fn dies_at_every_named_instruction() {
     let acknowledged = Arc::<Acknowledged>::default();
     let rounds: u64 = std::env::var_os("AROUTER_TEST_KILL_ROUNDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(1);
     for round in 0..rounds {
-        for (number, point) in (0_u64..).zip(KillPoint::ALL) {
+        for (number, point) in (0_u64..).zip(Failpoint::ALL) {
             // Every point finds an earlier boot that died under load.
             let before = provider.count();
             let load = Load::start(&arouter.target(), &acknowledged, 16);
@@ -71,7 +71,7 @@ async fn dies_at_every_named_instruction() {
         "{} requests reached the provider, {} answers, {rounds} times each of {} points",
         provider.count(),
         acknowledged.answers(),
-        KillPoint::ALL.len()
+        Failpoint::ALL.len()
     );
     arouter.prove(&acknowledged, &provider).await;
 }

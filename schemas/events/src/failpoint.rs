@@ -4,18 +4,18 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The environment variable that arms one: `AROUTER_KILL_POINT=lease.saved:3` dies when `lease.saved` is reached for the third time.
-pub const VARIABLE: &str = "AROUTER_KILL_POINT";
+/// The environment variable that arms one: `AROUTER_FAILPOINT=lease.saved:3` dies when `lease.saved` is reached for the third time.
+pub const VARIABLE: &str = "AROUTER_FAILPOINT";
 
-macro_rules! kill_points {
+macro_rules! failpoints {
     ($($(#[$what:meta])* $point:ident $name:literal,)*) => {
         /// An instruction at which the process can be made to die.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum KillPoint {
+        pub enum Failpoint {
             $($(#[$what])* $point,)*
         }
 
-        impl KillPoint {
+        impl Failpoint {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$point),*];
 
@@ -30,7 +30,7 @@ macro_rules! kill_points {
     };
 }
 
-kill_points! {
+failpoints! {
     /// A place in the spool is reserved, nothing else has happened.
     RequestReserved "request.reserved",
     /// Money is held, nothing is recorded.
@@ -84,13 +84,13 @@ kill_points! {
 }
 
 /// The armed point, and how often it may still be reached.
-static ARMED: OnceLock<(KillPoint, AtomicU64)> = OnceLock::new();
+static ARMED: OnceLock<(Failpoint, AtomicU64)> = OnceLock::new();
 
 /// Arms a point: `NAME:TIMES`. False when there is no such point, when one is armed, or in a release build.
 #[must_use]
 pub fn arm(text: &str) -> bool {
     let parsed = text.split_once(':').and_then(|(name, times)| {
-        let point = KillPoint::ALL.iter().copied().find(|point| point.name() == name)?;
+        let point = Failpoint::ALL.iter().copied().find(|point| point.name() == name)?;
         Some((point, AtomicU64::new(times.parse().ok()?)))
     });
     cfg!(debug_assertions) && parsed.is_some_and(|armed| ARMED.set(armed).is_ok())
@@ -98,7 +98,7 @@ pub fn arm(text: &str) -> bool {
 
 /// Dies here when this point is armed and reached for the last time.
 #[inline]
-pub fn kill_point(point: KillPoint) {
+pub fn failpoint(point: Failpoint) {
     if dies_at(point) {
         die();
     }
@@ -107,7 +107,7 @@ pub fn kill_point(point: KillPoint) {
 /// Whether the process is to die at this point now: for what must first be done by half.
 #[inline]
 #[must_use]
-pub fn dies_at(point: KillPoint) -> bool {
+pub fn dies_at(point: Failpoint) -> bool {
     cfg!(debug_assertions) && ARMED.get().is_some_and(|(armed, left)| *armed == point && left.fetch_sub(1, Ordering::Relaxed) == 1)
 }
 
