@@ -48,7 +48,7 @@ P
     cp "$file" "$copy/$file"
 }
 
-mutant "the memory of what is posted" ledger/src/posting/fold.rs \
+mutant "the memory of what is posted" ledger/src/posting/post_usage.rs \
     '        if let Some(other) = self.event_of_request.get(request) {' '        if let Some(other) = self.event_of_request.get("") {' \
     -p ledger
 mutant "the unique key of the books" ledger/migrations/0002_books.sql \
@@ -80,7 +80,7 @@ mutant "the look at those who are further" schemas/eventlog/src/share/frontier.r
 mutant "the sync of what a killed process left" gateway/src/spool/writer.rs \
     '            segment.file.sync()?;
             segment.lasts' '            segment.lasts' -p tests --test spooling
-mutant "the starts that are kept until their ends are synced" gateway/src/spool/place.rs \
+mutant "the starts that are kept until their ends are synced" gateway/src/spool/reservation.rs \
     'queue.ended.extend(self.open.map(|open| (open, position)));' \
     'self.open.iter().for_each(|open| drop(queue.open.remove(open)));' \
     -p tests --test spooling
@@ -97,8 +97,8 @@ mutant "the fact that one must come behind" schemas/eventlog/src/append.rs \
 mutant "the signature of the ledger's facts" ledger/src/outbox.rs \
     'keys.accepts(&record.payload, sequence).then_some(envelope)' 'Some(envelope).filter(|_| sequence > 0)' \
     -p tests --test log_access what_the_ledger_did_not_write
-mutant "the number that a question is good for once" schemas/eventlog/src/ask.rs \
-    'seen.insert(number.to_owned(), Instant::now()).is_none()' 'seen.insert(number.to_owned(), Instant::now()).is_none_or(|_| true)' \
+mutant "the nonce that a request is good for once" schemas/eventlog/src/rpc.rs \
+    'seen.insert(nonce.to_owned(), Instant::now()).is_none()' 'seen.insert(nonce.to_owned(), Instant::now()).is_none_or(|_| true)' \
     -p tests --test log_access a_question_that_is
 mutant "the records of a request that runs long" gateway/src/spool/carry.rs \
     'let Some(oldest) = self.oldest_kept_open(taken_over) else' \

@@ -9,7 +9,7 @@ pub mod posting;
 pub mod grant;
 pub mod credit;
 pub mod transaction;
-pub mod control;
+pub mod control_reader;
 pub mod outbox;
 pub mod signing;
 pub mod quarantine;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::control::NoteControl;
+use crate::control_reader::NoteControl;
 use crate::decide;
 use crate::lease::Terms;
 use crate::posting::PostUsage;

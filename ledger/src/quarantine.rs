@@ -6,7 +6,7 @@ use eventlog::{Throttle, quarantine};
 use events::rpc::{DecideQuarantine, DecideReply, LeaseRequest};
 use events::subject::Stream;
 
-use crate::control::NoteControl;
+use crate::control_reader::NoteControl;
 use crate::posting::PostUsage;
 use crate::process::Ledger;
 use crate::rpc::database_error;

@@ -1,7 +1,7 @@
 //! Posting: every `usage.recorded` becomes one charge, whatever the order and however often it arrives.
 
-pub mod fold;
+pub mod post_usage;
 pub mod charge;
 
 pub use charge::Charge;
-pub use fold::{Known, PostUsage};
+pub use post_usage::{Known, PostUsage};

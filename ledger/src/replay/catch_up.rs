@@ -11,12 +11,12 @@ use events::subject::Stream;
 use events::{AccountId, Payload};
 use sqlx::{Any, AnyConnection, Row};
 
-use super::fold::Misfit;
+use super::reapply::Misfit;
 use crate::account;
-use crate::control::NoteControl;
+use crate::control_reader::NoteControl;
 use crate::decide::{self, Fact};
 use crate::outbox::{self, Message};
-use crate::posting::{Charge, fold::read};
+use crate::posting::{Charge, post_usage::read};
 use crate::process::Ledger;
 use crate::signing::SigningKeyError;
 

@@ -1,7 +1,7 @@
 //! Making books again from what the ledger said that it did.
 
-pub mod fold;
+pub mod reapply;
 pub mod catch_up;
 
 pub use catch_up::{CatchUpError, catch_up};
-pub use fold::Misfit;
+pub use reapply::Misfit;

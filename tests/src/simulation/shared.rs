@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use eventlog::Checkpoint;
+use eventlog::share::assignment::{Heartbeats, assign};
 use eventlog::share::frontier::{Frontier, Position, Settled};
-use eventlog::share::plan::{Heartbeats, plan};
 use eventlog::sources::Sources;
 use rand::RngExt;
 
@@ -106,7 +106,7 @@ impl Simulation {
         database.members.insert(name.clone(), (1, at));
         let seen: Vec<(String, i64)> = database.members.iter().map(|(member, (heartbeat, _))| (member.clone(), *heartbeat)).collect();
         let sharer = &mut self.sharers[index];
-        for partition in plan(&name, &database.owners, &sharer.heartbeats.note(&seen, now)).claim {
+        for partition in assign(&name, &database.owners, &sharer.heartbeats.note(&seen, now)).claim {
             database.owners.insert(partition, name.clone());
         }
         sharer.owned = database.owners.iter().filter(|(_, owner)| **owner == name).map(|(partition, _)| *partition).collect();
@@ -131,7 +131,7 @@ impl Simulation {
         let name = sharer.name();
         let is_known = database.members.get_mut(&name).map(|(heartbeat, _)| *heartbeat += 1).is_some();
         let seen: Vec<(String, i64)> = database.members.iter().map(|(member, (heartbeat, _))| (member.clone(), *heartbeat)).collect();
-        let changes = plan(&name, &database.owners, &sharer.heartbeats.note(&seen, now));
+        let changes = assign(&name, &database.owners, &sharer.heartbeats.note(&seen, now));
         let owned: BTreeSet<i64> = database.owners.iter().filter(|(_, owner)| **owner == name).map(|(partition, _)| *partition).collect();
         if !is_known || owned != sharer.owned || !changes.claim.is_empty() {
             return self.begin_again(index);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use events::subject::Stream;
 
 use super::segment::Manifest;
-use super::store::{Archive, ArchiveError};
+use super::storage::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};
 
 /// How long to wait after a failure: events that stay a little longer harm nobody.

@@ -7,9 +7,9 @@
 
 pub mod age;
 pub mod segment;
-pub mod store;
+pub mod storage;
 pub mod writer;
 
 pub use segment::Manifest;
-pub use store::{Archive, ArchiveError};
+pub use storage::{Archive, ArchiveError};
 pub use writer::{ArchiveTerms, Archiver};

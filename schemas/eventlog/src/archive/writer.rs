@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::age::Aging;
 use super::segment::{self, Manifest, hash};
-use super::store::{Archive, ArchiveError};
+use super::storage::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};
 use crate::tail::{Record, TailError};
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use events::subject::{PARTITIONS, Stream};
 use sqlx::{Any, AnyConnection, Row};
 
+use super::assignment::{Assignment, Heartbeats, assign};
 use super::frontier::{Chain, Frontier, Position, Settled};
-use super::plan::{Heartbeats, Plan, plan};
 use crate::checkpoint;
 use crate::sources::Sources;
 use crate::store::{Store, placeholders};
@@ -77,7 +77,7 @@ impl Member {
             .execute(&mut *transaction)
             .await?;
         let (living, owners) = self.observe(&mut transaction).await?;
-        let plan = plan(&self.name, &owners, &living);
+        let plan = assign(&self.name, &owners, &living);
         self.apply_plan(&mut transaction, &plan).await?;
         self.owned =
             self.observe(&mut transaction).await?.1.into_iter().filter(|(_, owner)| *owner == self.name).map(|(of, _)| of).collect();
@@ -143,14 +143,14 @@ impl Member {
             == 1;
         let (living, owners) = self.observe(&mut transaction).await?;
         transaction.commit().await?;
-        let changes = plan(&self.name, &owners, &living);
+        let changes = assign(&self.name, &owners, &living);
         let owned: BTreeSet<i64> = owners.into_iter().filter(|(_, owner)| *owner == self.name).map(|(partition, _)| partition).collect();
         if !is_known || owned != self.owned || !changes.claim.is_empty() {
             return Ok(true);
         }
         if !changes.release.is_empty() {
             let mut transaction = self.store.begin_exclusive().await?;
-            self.apply_plan(&mut transaction, &Plan { claim: Vec::new(), ..changes.clone() }).await?;
+            self.apply_plan(&mut transaction, &Assignment { claim: Vec::new(), ..changes.clone() }).await?;
             transaction.commit().await?;
             self.owned.retain(|partition| !changes.release.contains(partition));
         }
@@ -173,7 +173,7 @@ impl Member {
         Ok((self.heartbeats.note(&seen, Instant::now()), owners))
     }
 
-    async fn apply_plan(&self, connection: &mut AnyConnection, plan: &Plan) -> Result<(), sqlx::Error> {
+    async fn apply_plan(&self, connection: &mut AnyConnection, plan: &Assignment) -> Result<(), sqlx::Error> {
         let changes =
             plan.claim.iter().map(|partition| (partition, self.name.as_str())).chain(plan.release.iter().map(|partition| (partition, "")));
         for (partition, owner) in changes {

@@ -9,7 +9,7 @@
 
 pub mod frontier;
 pub mod members;
-pub mod plan;
+pub mod assignment;
 pub mod reader;
 
 pub use reader::SharedReader;

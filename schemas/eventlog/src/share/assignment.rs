@@ -28,14 +28,14 @@ impl Heartbeats {
 
 /// What a reader should do about partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct Assignment {
     /// Take these from whoever does not live.
     pub claim: Vec<i64>,
     /// Leave these to whoever has fewer.
     pub release: Vec<i64>,
 }
 
-impl Plan {
+impl Assignment {
     /// Whether all is as it should be.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -45,12 +45,12 @@ impl Plan {
 
 /// An equal share for everybody who lives, this one included; partitions of the dead go to whoever has less than that.
 #[must_use]
-pub fn plan(me: &str, owners: &BTreeMap<i64, String>, living: &BTreeSet<String>) -> Plan {
+pub fn assign(me: &str, owners: &BTreeMap<i64, String>, living: &BTreeSet<String>) -> Assignment {
     let others = living.iter().filter(|member| *member != me).count();
     let fair = owners.len().div_ceil(others + 1);
     let mine: Vec<i64> = owners.iter().filter(|(_, owner)| *owner == me).map(|(partition, _)| *partition).collect();
     let free = owners.iter().filter(|(_, owner)| *owner != me && !living.contains(*owner)).map(|(partition, _)| *partition);
-    Plan { claim: free.take(fair.saturating_sub(mine.len())).collect(), release: mine.get(fair..).unwrap_or_default().to_vec() }
+    Assignment { claim: free.take(fair.saturating_sub(mine.len())).collect(), release: mine.get(fair..).unwrap_or_default().to_vec() }
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
         let all: BTreeSet<String> = living.iter().map(|&member| member.to_owned()).collect();
         for _ in 0..4 {
             for member in living {
-                let plan = plan(member, owners, &all);
+                let plan = assign(member, owners, &all);
                 owners.extend(plan.release.into_iter().map(|partition| (partition, String::new())));
                 owners.extend(plan.claim.into_iter().map(|partition| (partition, (*member).to_owned())));
             }
