@@ -1,6 +1,6 @@
 //! The reader of `CONTROL`: accounts come into being and keys get their limits. The highest revision wins, in any order.
 
-use eventlog::{Event, Fold, Rejected};
+use eventlog::{Applied, Event, Fold, Rejected};
 use events::Payload;
 use events::control::{Account, AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
 use sqlx::AnyConnection;
@@ -11,19 +11,21 @@ use crate::{account, key};
 pub struct NoteControl;
 
 impl Fold for NoteControl {
-    async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
-        let mut rejected = Vec::new();
-        for event in events {
-            match change(event) {
-                Ok(Change::Account(account)) => {
-                    let revision = i64::try_from(account.revision).unwrap_or(i64::MAX);
-                    account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
+    fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
+        Box::pin(async move {
+            let mut rejected = Vec::new();
+            for event in events {
+                match change(event) {
+                    Ok(Change::Account(account)) => {
+                        let revision = i64::try_from(account.revision).unwrap_or(i64::MAX);
+                        account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
+                    }
+                    Ok(Change::Key(key)) => key::repo::upsert(connection, &key).await?,
+                    Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
                 }
-                Ok(Change::Key(key)) => key::repo::upsert(connection, &key).await?,
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
             }
-        }
-        Ok(rejected)
+            Ok(rejected)
+        })
     }
 }
 

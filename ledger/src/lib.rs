@@ -9,6 +9,7 @@ pub mod posting;
 pub mod grant;
 pub mod credit;
 pub mod transaction;
+pub mod readers;
 pub mod control_reader;
 pub mod outbox;
 pub mod signing;
@@ -31,6 +32,7 @@ pub const MIGRATIONS: &[Migration] = &[
     (4, "legs", include_str!("../migrations/0004_legs.sql")),
     (5, "key_claims", include_str!("../migrations/0005_key_claims.sql")),
     (6, "names", include_str!("../migrations/0006_names.sql")),
+    (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 
 /// What the books say: tables, and columns that are the same in books that were made again. What a gateway says of a lease in passing

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use eventlog::share::members::Member;
-use eventlog::{Fold, Log, Pace, Progress, Reader, SharedReader, Store, StoreError, Throttle};
+use eventlog::{Fold, Log, Pace, Progress, Reader, ReaderContext, SharedReader, Store, StoreError, Throttle};
 use events::caller::InternalSecret;
 use events::ids::Ids;
-use events::subject::Stream;
 use events::{Clock, SigningKeys};
 use read_api::Http;
 use sqlx::Any;
@@ -23,7 +22,7 @@ use crate::lease::Terms;
 use crate::posting::PostUsage;
 use crate::rpc::RpcHandler;
 use crate::signing::{self, SigningKeyError};
-use crate::{MIGRATIONS, grant, lease, outbox, router};
+use crate::{MIGRATIONS, grant, lease, outbox, readers, router};
 
 /// How often leases and grants are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -105,7 +104,14 @@ impl Ledger {
     /// Starts reading, relaying and sweeping.
     pub fn start(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
         self.post_usage(log, tasks, stop);
-        tasks.spawn(self.reader(log, Stream::Control, NoteControl, watch::Sender::new(Progress::default())).run(stop.clone()));
+        let directory = Reader::new(
+            readers::DIRECTORY,
+            self.context(log),
+            Arc::new(NoteControl),
+            Pace::PROMPT,
+            watch::Sender::new(Progress::default()),
+        );
+        tasks.spawn(directory.run(stop.clone()));
         let (ledger, log_of_relay, stopped) = (Arc::clone(self), log.clone(), stop.clone());
         let is_first = self.is_first();
         tasks.spawn(async move { outbox::relay(&ledger, &log_of_relay, is_first, stopped).await });
@@ -122,39 +128,29 @@ impl Ledger {
 
     /// Posts usage: on `SQLite` alone, on PostgreSQL sharing the partitions with every other ledger of the database.
     fn post_usage(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
-        let parallelism = self.store.parallelism();
+        let (parallelism, context) = (self.store.parallelism(), self.context(log));
+        let fold = || Arc::new(PostUsage::new(Arc::clone(self))) as Arc<dyn Fold>;
         if parallelism == 1 {
-            let reader = self.reader(log, Stream::Usage, PostUsage::new(Arc::clone(self)), self.posted.clone());
+            let reader = Reader::new(readers::POSTINGS, context, fold(), Pace::PROMPT, self.posted.clone());
             tasks.spawn(reader.run(stop.clone()));
             return;
         }
         let reader = SharedReader {
-            log: log.clone(),
-            store: self.store.clone(),
-            stream: Stream::Usage,
-            folds: (0..parallelism).map(|_| PostUsage::new(Arc::clone(self))).collect(),
-            clock: Arc::clone(&self.clock),
-            progress: self.posted.clone(),
+            id: readers::POSTINGS,
+            context,
+            folds: (0..parallelism).map(|_| fold()).collect(),
             pace: Pace::PROMPT,
+            progress: self.posted.clone(),
             first: self.first.clone(),
             troubles: Throttle::new(),
         };
         let name = format!("{}/{}", self.node, self.ids.uuid(&*self.clock));
-        let member = Member::new(self.store.clone(), Stream::Usage, self.node.clone(), name);
+        let member = Member::new(self.store.clone(), readers::POSTINGS, self.node.clone(), name);
         tasks.spawn(reader.run(member, stop.clone()));
     }
 
-    fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader {
-            log: log.clone(),
-            store: self.store.clone(),
-            stream,
-            fold,
-            clock: Arc::clone(&self.clock),
-            progress,
-            pace: Pace::PROMPT,
-            troubles: Throttle::new(),
-        }
+    fn context(&self, log: &Log) -> ReaderContext {
+        ReaderContext { log: log.clone(), store: self.store.clone(), clock: Arc::clone(&self.clock) }
     }
 
     /// An empty state for what it is told.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use eventlog::{Throttle, quarantine};
 use events::rpc::{DecideQuarantine, DecideReply, LeaseRequest};
-use events::subject::Stream;
 
 use crate::control_reader::NoteControl;
 use crate::posting::PostUsage;
 use crate::process::Ledger;
+use crate::readers;
 use crate::rpc::database_error;
 
 static REFUSALS: Throttle = Throttle::new();
@@ -33,13 +33,10 @@ pub async fn refuse_frozen(ledger: &Ledger, request: &LeaseRequest) -> Result<()
 /// # Errors
 /// When the database is away, or somebody else moved an account meanwhile: ask again.
 pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideReply, sqlx::Error> {
-    let (store, now_us) = (&ledger.store, ledger.clock.now_us());
-    quarantine::decide(store, command, now_us, async |event| {
-        if event.stream == Stream::Usage.name() {
-            quarantine::release(store, &PostUsage::new(Arc::clone(ledger)), event, now_us).await
-        } else {
-            quarantine::release(store, &NoteControl, event, now_us).await
-        }
+    quarantine::decide(&ledger.store, command, ledger.clock.now_us(), |reader| match reader {
+        name if name == readers::POSTINGS.name => Some(Arc::new(PostUsage::new(Arc::clone(ledger)))),
+        name if name == readers::DIRECTORY.name => Some(Arc::new(NoteControl)),
+        _ => None,
     })
     .await
 }

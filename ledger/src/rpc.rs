@@ -12,7 +12,7 @@ use events::rpc::{
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;
-use crate::{credit, key, lease, quarantine};
+use crate::{credit, key, lease, quarantine, readers};
 
 /// How often a transaction that met another one is tried.
 const TRIES: u32 = 5;
@@ -59,7 +59,7 @@ impl Handler for RpcHandler {
                 }
                 GetWatermarks::NAME => {
                     handle(request, async |request: GetWatermarks| {
-                        database_error(eventlog::sources::watermarks(&ledger.store.reads, &request.source).await)
+                        database_error(eventlog::sources::watermarks(&ledger.store.reads, &request.source, &readers::ALL).await)
                     })
                     .await
                 }

@@ -66,7 +66,7 @@ const CHECKS: [(&str, &str, &str); 10] = [
     (
         "every source of usage is gapless",
         "SELECT COUNT(*) FROM sources",
-        "SELECT source || ' after ' || stream || ' ' || CAST(watermark AS TEXT) AS broken FROM sources WHERE beyond <> '[]' LIMIT 10",
+        "SELECT source || ' after ' || reader || ' ' || CAST(watermark AS TEXT) AS broken FROM sources WHERE beyond <> '[]' LIMIT 10",
     ),
     (
         "no event that was set aside waits for a decision",

@@ -9,12 +9,10 @@ pub mod process;
 
 pub use process::{Projector, ProjectorConfig};
 
-use eventlog::digest::Table;
 use eventlog::store::Migration;
 
 /// The projector's tables.
-pub const MIGRATIONS: &[Migration] = &[(2, "projections", include_str!("../migrations/0002_projections.sql"))];
-
-/// What reports are made of.
-pub const REPORTS: &[Table] =
-    &[("generations", &projections::generations::COLUMNS), ("key_names", &["hash", "account", "name", "label", "revision"])];
+pub const MIGRATIONS: &[Migration] = &[
+    (2, "projections", include_str!("../migrations/0002_projections.sql")),
+    (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
+];

@@ -3,20 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use eventlog::{Fold, Log, Pace, Progress, Reader, Store, StoreError, Throttle};
+use eventlog::{Log, Progress, Reader, ReaderContext, Store, StoreError};
 use events::Clock;
 use events::caller::InternalSecret;
-use events::subject::Stream;
 use read_api::Http;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::projections::arrivals::Arrivals;
-use crate::projections::generations::Generations;
-use crate::projections::keys::KeyNames;
 use crate::rpc::RpcHandler;
-use crate::{MIGRATIONS, router};
+use crate::{MIGRATIONS, projections, router};
 
 /// Where the projector keeps its tables.
 #[derive(Debug, Clone)]
@@ -44,23 +40,13 @@ impl Projector {
 
     /// Starts reading.
     pub fn start(&self, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
-        let quiet = || watch::Sender::new(Progress::default());
-        tasks.spawn(self.reader(log, Stream::Usage, Generations, self.progress.clone()).run(stop.clone()));
-        let arrivals = self.reader(log, Stream::Requests, Arrivals, quiet());
-        tasks.spawn(Reader { pace: Pace::RELAXED, ..arrivals }.run(stop.clone()));
-        tasks.spawn(self.reader(log, Stream::Control, KeyNames, quiet()).run(stop.clone()));
-    }
-
-    fn reader<F: Fold>(&self, log: &Log, stream: Stream, fold: F, progress: watch::Sender<Progress>) -> Reader<F> {
-        Reader {
-            log: log.clone(),
-            store: self.store.clone(),
-            stream,
-            fold,
-            clock: Arc::clone(&self.clock),
-            progress,
-            pace: Pace::PROMPT,
-            troubles: Throttle::new(),
+        let context = ReaderContext { log: log.clone(), store: self.store.clone(), clock: Arc::clone(&self.clock) };
+        for projection in projections::ALL {
+            // Numbers of reports are true for the place that this one has reached.
+            let is_reported = projection.reader == projections::generations::PROJECTION.reader;
+            let progress = if is_reported { self.progress.clone() } else { watch::Sender::default() };
+            let reader = Reader::new(projection.reader, context.clone(), Arc::new(projection.fold), projection.pace, progress);
+            tasks.spawn(reader.run(stop.clone()));
         }
     }
 

@@ -6,11 +6,8 @@ use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::{Store, Throttle, quarantine};
 use events::Clock;
 use events::rpc::{DecideQuarantine, DecideReply, GetWatermarks, ListQuarantine, Request};
-use events::subject::Stream;
 
-use crate::projections::arrivals::Arrivals;
-use crate::projections::generations::Generations;
-use crate::projections::keys::KeyNames;
+use crate::projections;
 
 /// Answers for the projector.
 pub struct RpcHandler {
@@ -26,7 +23,14 @@ impl Handler for RpcHandler {
             match name {
                 GetWatermarks::NAME => {
                     handle(request, async |request: GetWatermarks| {
-                        database_error(eventlog::sources::watermarks(&self.store.reads, &request.source).await)
+                        database_error(
+                            eventlog::sources::watermarks(
+                                &self.store.reads,
+                                &request.source,
+                                &projections::ALL.map(|projection| projection.reader),
+                            )
+                            .await,
+                        )
                     })
                     .await
                 }
@@ -47,15 +51,9 @@ impl Handler for RpcHandler {
 
 impl RpcHandler {
     async fn decide(&self, command: &DecideQuarantine) -> Result<DecideReply, sqlx::Error> {
-        let (store, now_us) = (&self.store, self.clock.now_us());
-        quarantine::decide(store, command, now_us, async |event| {
-            if event.stream == Stream::Usage.name() {
-                quarantine::release(store, &Generations, event, now_us).await
-            } else if event.stream == Stream::Control.name() {
-                quarantine::release(store, &KeyNames, event, now_us).await
-            } else {
-                quarantine::release(store, &Arrivals, event, now_us).await
-            }
+        quarantine::decide(&self.store, command, self.clock.now_us(), |reader| {
+            let projection = projections::ALL.into_iter().find(|projection| projection.reader.name == reader)?;
+            Some(Arc::new(projection.fold))
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! The rules of the house that no lint knows: file length, first line, crate arrows, stage order, who may use what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tests::arouter::repository;
@@ -89,6 +89,52 @@ fn stages_look_only_to_the_left() {
                 assert!(!uses, "{} uses the later stage {later}", path.display());
             }
         }
+    }
+}
+
+/// The modules of a folder and which of their siblings each imports outside its tests; what the folder re-exports counts as an import of
+/// the module that it comes from.
+fn imports(folder: &Path, root: &str, from: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let text = std::fs::read_to_string(folder.join(root)).expect("a module list");
+    let modules: BTreeSet<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let mut origin: BTreeMap<&str, &str> = modules.iter().map(|module| (*module, *module)).collect();
+    for (module, names) in text.lines().filter_map(|line| line.strip_prefix("pub use ")?.strip_suffix(';')?.split_once("::")) {
+        origin.extend(names.trim_matches(['{', '}']).split(", ").map(|name| (name, module)));
+    }
+    let imported = |module: &str| {
+        let at = folder.join(module);
+        let files = if at.is_dir() { sources(&at) } else { vec![at.with_extension("rs")] };
+        let mut found = BTreeSet::new();
+        for path in files {
+            let text = std::fs::read_to_string(path).expect("text");
+            let production = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for line in production.lines().filter_map(|line| line.strip_prefix("use ")?.strip_prefix(from)) {
+                let names = line.trim_end_matches(';');
+                let first = names.split("::").next().unwrap_or_default();
+                let all = if names.starts_with('{') { names.trim_matches(['{', '}']).split(", ").collect() } else { vec![first] };
+                found.extend(all.into_iter().filter_map(|name| origin.get(name.split("::").next()?)).map(|module| (*module).to_owned()));
+            }
+        }
+        found.remove(module);
+        found
+    };
+    modules.iter().map(|module| ((*module).to_owned(), imported(module))).collect()
+}
+
+#[test]
+fn modules_import_each_other_in_no_circle() {
+    for (folder, root, from) in [
+        ("gateway/src/spool", "mod.rs", "super::"),
+        ("schemas/eventlog/src", "lib.rs", "crate::"),
+        ("schemas/events/src", "lib.rs", "crate::"),
+    ] {
+        let mut left = imports(&repository().join(folder), root, from);
+        assert!(left.values().map(BTreeSet::len).sum::<usize>() > 10, "{folder}: its imports were not found");
+        while let Some(leaf) = left.iter().find(|(_, imports)| imports.iter().all(|module| !left.contains_key(module))) {
+            let leaf = leaf.0.clone();
+            left.remove(&leaf);
+        }
+        assert!(left.is_empty(), "{folder}: a circle among {left:?}");
     }
 }
 

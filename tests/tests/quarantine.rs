@@ -90,7 +90,7 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
 /// Sets an event aside, as an older version left it, which did not understand what this one does.
 async fn set_aside(
     arouter: &Arouter,
-    database: &str,
+    (database, reader): (&str, &str),
     steps: &[eventlog::store::Migration],
     id: &str,
     payload: String,
@@ -99,10 +99,17 @@ async fn set_aside(
     let address = format!("sqlite://{}", arouter.data().join(database).display());
     let store = eventlog::Store::open(&address, steps).await.unwrap();
     let insert = sqlx::query::<sqlx::Any>(
-        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ('USAGE', 1, $1, 'unknown type', $2, 0, $3)",
+        "INSERT INTO quarantine (reader, stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ($1, 'USAGE', 1, $2, 'unknown type', $3, 0, $4)",
     );
     let mut transaction = store.begin_exclusive().await.unwrap();
-    insert.bind(id.to_owned()).bind(payload).bind(freezes_account.map(str::to_owned)).execute(&mut *transaction).await.unwrap();
+    insert
+        .bind(reader.to_owned())
+        .bind(id.to_owned())
+        .bind(payload)
+        .bind(freezes_account.map(str::to_owned))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
     transaction.commit().await.unwrap();
     store.close().await;
 }
@@ -113,8 +120,8 @@ async fn a_released_event_is_charged_and_reported_once() {
     let account = arouter.keys.account.clone();
     arouter.stop();
     let id = "01920000-0000-7000-8000-00000000000b";
-    set_aside(&arouter, "ledger.db", ledger::MIGRATIONS, id, event(&account, id, |_| ()), Some(&account)).await;
-    set_aside(&arouter, "projector.db", projector::MIGRATIONS, id, event(&account, id, |_| ()), None).await;
+    set_aside(&arouter, ("ledger.db", "postings"), ledger::MIGRATIONS, id, event(&account, id, |_| ()), Some(&account)).await;
+    set_aside(&arouter, ("projector.db", "generations"), projector::MIGRATIONS, id, event(&account, id, |_| ()), None).await;
     arouter.launch().await;
 
     let before = nanos(&arouter.balance().await["balance"]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use eventlog::archive::Archiver;
+use eventlog::archiver::Archiver;
 use eventlog::{Archive, Log};
 use events::Clock;
 use events::subject::Stream;

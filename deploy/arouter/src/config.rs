@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use eventlog::archive::ArchiveTerms;
+use eventlog::archiver::ArchiveTerms;
 use eventlog::{Access, Archive, Credentials};
 use events::{clock, failpoint};
 use gateway::config::{BillingConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};

@@ -12,10 +12,9 @@ use eventlog::digest::{Table, digest};
 use eventlog::{Log, Store};
 use events::SystemClock;
 use events::ids::SystemIds;
-use events::subject::Stream;
 use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, outbox};
-use projector::{Projector, ProjectorConfig};
+use projector::{Projector, ProjectorConfig, projections};
 use sqlx::{Any, AnyConnection, Row};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -115,7 +114,10 @@ async fn written(connection: &mut AnyConnection) -> Result<u64> {
 async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     let live = Store::open(live, projector::MIGRATIONS).await?;
     let made = Projector::open(&ProjectorConfig { database_url: new.to_owned() }, Arc::new(SystemClock)).await?;
-    ensure!(checkpoint(&made.store, Stream::Usage).await?.is_none(), "{new} has reports already: choose an empty place");
+    ensure!(
+        checkpoint(&made.store, projections::generations::PROJECTION.reader).await?.is_none(),
+        "{new} has reports already: choose an empty place"
+    );
     let (tasks, stop, since) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
     made.start(log, &tasks, &stop);
     // Both go on reading the same log: they are compared in states in which they are at the same place.
@@ -128,7 +130,7 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
         let (mut one, mut other) = (live.snapshot().await?, made.store.snapshot().await?);
         if places(&mut one).await? == places(&mut other).await? {
             println!("reports  made again in {:.1} s", since.elapsed().as_secs_f64());
-            break compare(&mut one, &mut other, projector::REPORTS).await?;
+            break compare(&mut one, &mut other, projections::ALL.iter().flat_map(|projection| projection.tables)).await?;
         }
     };
     stop.cancel();
@@ -139,13 +141,13 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     Ok(is_same)
 }
 
-/// How far reports are in each stream.
+/// How far each projection is.
 async fn places(connection: &mut AnyConnection) -> Result<Vec<(String, i64)>> {
-    let rows = sqlx::query::<Any>("SELECT stream, sequence FROM checkpoints ORDER BY stream").fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.try_get("stream")?, row.try_get("sequence")?))).collect()
+    let rows = sqlx::query::<Any>("SELECT reader, sequence FROM checkpoints ORDER BY reader").fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("reader")?, row.try_get("sequence")?))).collect()
 }
 
-async fn compare(live: &mut AnyConnection, made: &mut AnyConnection, tables: &[Table]) -> Result<bool> {
+async fn compare(live: &mut AnyConnection, made: &mut AnyConnection, tables: impl IntoIterator<Item = &'static Table>) -> Result<bool> {
     let mut is_same = true;
     for table in tables {
         let (live, made) = (digest(&mut *live, *table).await?, digest(&mut *made, *table).await?);

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use eventlog::checkpoint::checkpoint;
 use eventlog::{Log, Record, Store, TailError};
 use events::envelope::RawEnvelope;
 use events::request::RequestFinished;
 use events::subject::Stream;
 use events::{Clock, Payload, SystemClock};
 use ledger::verify::Check;
+use projector::projections;
 use sqlx::{Any, Row};
 
 use crate::config::Config;
@@ -91,33 +93,31 @@ pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<Exi
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits until both readers have what the log has now.
+/// Waits until every reader has what the log has now.
 async fn caught_up(log: &Log, ledger: &Store, projector: &Store) -> Result<Check> {
     let mut broken = Vec::new();
     let since = Instant::now();
-    for (store, name, stream) in
-        [(ledger, "ledger", Stream::Usage), (projector, "projector", Stream::Usage), (projector, "projector", Stream::Requests)]
-    {
-        let end = log.last_sequence(stream).await?;
+    let of_ledger = ledger::readers::ALL.into_iter().map(|reader| (ledger, reader));
+    let readers: Vec<_> = of_ledger.chain(projections::ALL.map(|projection| (projector, projection.reader))).collect();
+    for (store, reader) in &readers {
+        let end = log.last_sequence(reader.stream).await?;
         loop {
-            let at = checkpoint(store, stream).await?;
+            let at = checkpoint(store, *reader).await?.map_or(0, |checkpoint| checkpoint.sequence);
             if at >= end {
                 break;
             }
             if since.elapsed() > PATIENCE {
-                broken.push(format!("the {name} is at {at} of {end} in {}", stream.name()));
+                broken.push(format!("{} is at {at} of {end} in {}", reader.name, reader.stream.name()));
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    Ok(Check { name: "ledger and projector have read what the log has", looked_at: 3, broken })
-}
-
-async fn checkpoint(store: &Store, stream: Stream) -> Result<u64> {
-    let row =
-        sqlx::query::<Any>("SELECT sequence FROM checkpoints WHERE stream = $1").bind(stream.name()).fetch_optional(&store.reads).await?;
-    Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>("sequence"))?.unsigned_abs())
+    Ok(Check {
+        name: "ledger and projector have read what the log has",
+        looked_at: i64::try_from(readers.len()).unwrap_or(i64::MAX),
+        broken,
+    })
 }
 
 /// Every fact of ours in the log is what the books published. Events of stream LEDGER that no ledger of ours signed are skipped by all readers.
@@ -241,7 +241,7 @@ async fn of_projector(projector: &Store) -> Result<Vec<Check>> {
             name: "every source of the projector is gapless",
             looked_at: count("SELECT COUNT(*) FROM sources").await?,
             broken: texts(
-                "SELECT source || ' after ' || stream || ' ' || CAST(watermark AS TEXT) FROM sources WHERE beyond <> '[]' LIMIT 10",
+                "SELECT source || ' after ' || reader || ' ' || CAST(watermark AS TEXT) FROM sources WHERE beyond <> '[]' LIMIT 10",
             )
             .await?,
         },

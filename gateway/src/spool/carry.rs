@@ -12,9 +12,10 @@ use events::request::{RequestProgress, RequestStarted};
 use events::{Draft, Payload};
 
 use super::batch::Batch;
+use super::queue::RESERVATION_BYTES;
 use super::record::{Found, read};
+use super::segment::length;
 use super::segment::{HEADER, Segment, Sequences};
-use super::writer::{RESERVATION_BYTES, length};
 use super::{Spool, SpoolError};
 
 /// A request that is open, as the oldest file has it.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::batch::Batch;
 use super::record;
-use super::segment::Sequences;
-use super::writer::length;
+use super::segment::{Sequences, length};
 
+/// Bytes that an admitted request may need until its end is recorded.
+pub(super) const RESERVATION_BYTES: u64 = 16 * 1024;
 /// What is recorded and not written yet.
 pub(super) struct Queue {
     pub(super) pending: Vec<u8>,

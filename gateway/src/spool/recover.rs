@@ -15,7 +15,7 @@ use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Failpoint, Payload, Source, failpoint};
 
 use super::record::{Found, HEAD, read};
-use super::segment::{HEADER, Opened, Segment, Sequences, all_of};
+use super::segment::{HEADER, Opened, Segment, Sequences, all_of, length};
 use super::{Disk, Spool, SpoolError};
 use crate::config::SpoolConfig;
 
@@ -212,10 +212,6 @@ fn set_aside(disk: &dyn Disk, segment: &Segment, offset: usize, bytes: &[u8]) ->
 /// Where the next record begins.
 fn next_record(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len().saturating_sub(HEAD)).find(|at| bytes[*at..*at + 4] != [0; 4] && matches!(read(&bytes[*at..]), Found::Record(_)))
-}
-
-fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Takes an event into what is unfinished. `is_torn`: what was written directly before it is missing.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use events::{Draft, Payload};
 
-use super::SpoolError;
 use super::batch::Batch;
-use super::writer::{RESERVATION_BYTES, Spool};
+use super::queue::RESERVATION_BYTES;
+use super::{Spool, SpoolError};
 
 /// Room for the end of one request, taken before it is sent anywhere.
 pub struct Reservation {
@@ -44,6 +44,18 @@ impl Reservation {
     #[must_use]
     pub fn spool(&self) -> Arc<Spool> {
         Arc::clone(&self.spool)
+    }
+}
+
+impl Spool {
+    /// Takes room for the end of one request.
+    ///
+    /// # Errors
+    /// When the spool is at its cap or the disk is full: the request must be refused.
+    pub fn reserve(self: &Arc<Self>) -> Result<Reservation, SpoolError> {
+        let mut queue = self.room_for(RESERVATION_BYTES)?;
+        queue.reserved += RESERVATION_BYTES;
+        Ok(Reservation { spool: Arc::clone(self), open: None })
     }
 }
 

@@ -239,3 +239,7 @@ impl Segment {
         all_of(&*self.file)
     }
 }
+
+pub(super) fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

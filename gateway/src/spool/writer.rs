@@ -12,17 +12,14 @@ use events::{Draft, Payload, Source};
 use tokio::sync::watch;
 
 use super::batch::Batch;
+use super::delivery::Delivery;
 use super::disk::Disk;
 use super::error::{SpoolError, full};
-use super::queue::Queue;
+use super::queue::{Queue, RESERVATION_BYTES};
 use super::record::{self, Found, RECORD_MAX};
-use super::reservation::Reservation;
-use super::segment::{Blank, HEADER, Segment, Sequences};
-use super::standing::Standing;
+use super::segment::{Blank, HEADER, Segment, Sequences, length};
 use crate::config::SpoolConfig;
 
-/// Bytes that an admitted request may need until its end is recorded.
-pub(super) const RESERVATION_BYTES: u64 = 16 * 1024;
 /// Bytes of a file that may stay empty, because the next record did not fit.
 const TAIL_BYTES: u64 = RECORD_MAX as u64;
 
@@ -43,7 +40,7 @@ pub struct Spool {
     /// How many files were made when the names in the folder were last synced.
     names_synced: AtomicU64,
     /// What ledger and projector have of it.
-    pub(super) standing: Mutex<Standing>,
+    pub(super) delivery: Mutex<Delivery>,
 }
 
 pub(super) struct Files {
@@ -126,7 +123,7 @@ impl Spool {
             written,
             synced,
             names_synced: AtomicU64::new(0),
-            standing: Mutex::default(),
+            delivery: Mutex::default(),
         }))
     }
 
@@ -136,16 +133,6 @@ impl Spool {
 
     pub(super) fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes room for the end of one request.
-    ///
-    /// # Errors
-    /// When the spool is at its cap or the disk is full: the request must be refused.
-    pub fn reserve(self: &Arc<Self>) -> Result<Reservation, SpoolError> {
-        let mut queue = self.room_for(RESERVATION_BYTES)?;
-        queue.reserved += RESERVATION_BYTES;
-        Ok(Reservation { spool: Arc::clone(self), open: None })
     }
 
     /// Records and writes events that no request has reserved room for.
@@ -374,8 +361,4 @@ fn fitting(bytes: &[u8], left: u64, mut last: Sequences) -> (usize, Sequences) {
         size += record.size;
     }
     (size, last)
-}
-
-pub(super) fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

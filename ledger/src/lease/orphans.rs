@@ -16,6 +16,7 @@ use sqlx::{Any, Row};
 
 use super::{Lease, Orphans};
 use crate::process::Ledger;
+use crate::readers;
 
 /// How far back requests of a lease are looked for whose id does not tell when it was opened.
 const LOOK_BACK_US: i64 = 24 * 3_600 * 1_000_000;
@@ -88,7 +89,7 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
     .await?;
     let count = u64::try_from(unfinished.0.len()).unwrap_or(u64::MAX);
     let mut connection = ledger.store.reads.acquire().await?;
-    if eventlog::sources::watermark(&mut connection, &source.0, Stream::Usage).await? >= count {
+    if eventlog::sources::watermark(&mut connection, &source.0, readers::POSTINGS).await? >= count {
         return Ok(is_posted(ledger, usage).await?);
     }
     let mut events = Vec::new();
@@ -118,7 +119,7 @@ fn opened_at_us(lease: &str) -> Option<i64> {
 async fn is_posted(ledger: &Ledger, usage: u64) -> Result<bool, sqlx::Error> {
     let since = Instant::now();
     while since.elapsed() < POSTED_PATIENCE {
-        let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, Stream::Usage).await?;
+        let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, readers::POSTINGS).await?;
         if checkpoint.map_or(0, |checkpoint| checkpoint.sequence) >= usage {
             return Ok(true);
         }

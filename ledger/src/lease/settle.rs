@@ -7,6 +7,7 @@ use eventlog::Log;
 
 use crate::decide::{self, Command};
 use crate::process::Ledger;
+use crate::readers;
 use events::{Failpoint, Nanos, failpoint};
 
 /// Leases looked at in one sweep.
@@ -19,7 +20,7 @@ const SWEEP_MAX: i64 = 200;
 /// When the database is away.
 pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Result<bool, sqlx::Error> {
     let mut transaction = ledger.store.begin_exclusive().await?;
-    let posted = eventlog::sources::watermark(&mut transaction, source, events::subject::Stream::Usage).await?;
+    let posted = eventlog::sources::watermark(&mut transaction, source, readers::POSTINGS).await?;
     if posted < last_usage {
         return Ok(false);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eventlog::store::{placeholders, portions};
-use eventlog::{Event, Fold, Rejected};
+use eventlog::{Applied, Event, Fold, Rejected};
 use events::Payload;
 use events::damaged::UsageDamaged;
 use events::envelope::RawEnvelope;
@@ -71,35 +71,37 @@ impl Fold for PostUsage {
         Some(event.account)
     }
 
-    async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
-        let mut rejected = Vec::new();
-        let mut charges = Vec::with_capacity(events.len());
-        for event in events {
-            match read(event) {
-                Ok(charge) => charges.push((event, charge)),
-                // What was damaged is written again by its gateway, and its account is not to be trusted; what is not understood may be owed.
-                Err(reason) => {
-                    let freezes_account = (event.envelope.kind != UsageDamaged::KIND).then_some(event.envelope.account);
-                    rejected.push(Rejected { record: event.record, reason, freezes_account });
+    fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
+        Box::pin(async move {
+            let mut rejected = Vec::new();
+            let mut charges = Vec::with_capacity(events.len());
+            for event in events {
+                match read(event) {
+                    Ok(charge) => charges.push((event, charge)),
+                    // What was damaged is written again by its gateway, and its account is not to be trusted; what is not understood may be owed.
+                    Err(reason) => {
+                        let freezes_account = (event.envelope.kind != UsageDamaged::KIND).then_some(event.envelope.account);
+                        rejected.push(Rejected { record: event.record, reason, freezes_account });
+                    }
                 }
             }
-        }
-        let doubts = self.doubts.load(Ordering::Relaxed);
-        let mut known = if doubts { known(connection, &charges).await? } else { Known::default() };
-        let read = charges.len();
-        let mut fresh = Vec::with_capacity(charges.len());
-        for (event, charge) in charges {
-            match known.admit(&charge) {
-                Ok(true) => fresh.push(charge),
-                Ok(false) => {}
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
+            let doubts = self.doubts.load(Ordering::Relaxed);
+            let mut known = if doubts { known(connection, &charges).await? } else { Known::default() };
+            let read = charges.len();
+            let mut fresh = Vec::with_capacity(charges.len());
+            for (event, charge) in charges {
+                match known.admit(&charge) {
+                    Ok(true) => fresh.push(charge),
+                    Ok(false) => {}
+                    Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
+                }
             }
-        }
-        let posted = charge::post(connection, &self.ledger, &fresh).await;
-        // Something of this is posted: the next try, with the same events, looks first.
-        let is_known = posted.as_ref().is_err_and(|error| error.as_database_error().is_some_and(DatabaseError::is_unique_violation));
-        self.doubts.store(is_known || (doubts && fresh.len() < read), Ordering::Relaxed);
-        posted.map(|()| rejected)
+            let posted = charge::post(connection, &self.ledger, &fresh).await;
+            // Something of this is posted: the next try, with the same events, looks first.
+            let is_known = posted.as_ref().is_err_and(|error| error.as_database_error().is_some_and(DatabaseError::is_unique_violation));
+            self.doubts.store(is_known || (doubts && fresh.len() < read), Ordering::Relaxed);
+            posted.map(|()| rejected)
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::decide::{self, Fact};
 use crate::outbox::{self, Message};
 use crate::posting::{Charge, post_usage::read};
 use crate::process::Ledger;
+use crate::readers;
 use crate::signing::SigningKeyError;
 
 /// Facts read at once.
@@ -205,7 +206,7 @@ struct Usage {
 impl Usage {
     /// Begins behind what the books have read: nothing before is named by facts that they lack.
     async fn open(&mut self, ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
-        let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, Stream::Usage).await?;
+        let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, readers::POSTINGS).await?;
         let tail = log.tail(Stream::Usage, checkpoint.as_ref()).await?;
         self.end = log.last_sequence(Stream::Usage).await?;
         self.tail = Some(tail);

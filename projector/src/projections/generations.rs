@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use eventlog::store::{placeholders, portions};
-use eventlog::{Event, Fold, Rejected};
+use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::Payload;
+use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
+
+use super::Projection;
 
 /// The columns of its table.
 pub const COLUMNS: [&str; 23] = [
@@ -35,26 +38,36 @@ pub const COLUMNS: [&str; 23] = [
     "cached_tokens",
 ];
 
+/// Requests by their charge.
+pub const PROJECTION: Projection = Projection {
+    reader: ReaderId { name: "generations", stream: Stream::Usage },
+    fold: &Generations,
+    tables: &[("generations", &COLUMNS)],
+    pace: Pace::PROMPT,
+};
+
 /// The fold of `USAGE`.
 pub struct Generations;
 
 impl Fold for Generations {
-    async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
-        let mut rejected = Vec::new();
-        let mut rows: BTreeMap<String, (&str, UsageRecorded)> = BTreeMap::new();
-        for event in events {
-            match usage(event) {
-                Ok(usage) => {
-                    rows.entry(usage.request.to_string()).or_insert((event.envelope.account, usage));
+    fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
+        Box::pin(async move {
+            let mut rejected = Vec::new();
+            let mut rows: BTreeMap<String, (&str, UsageRecorded)> = BTreeMap::new();
+            for event in events {
+                match usage(event) {
+                    Ok(usage) => {
+                        rows.entry(usage.request.to_string()).or_insert((event.envelope.account, usage));
+                    }
+                    Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
                 }
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
             }
-        }
-        let rows: Vec<(String, (&str, UsageRecorded))> = rows.into_iter().collect();
-        for portion in portions(&rows) {
-            write(connection, portion).await?;
-        }
-        Ok(rejected)
+            let rows: Vec<(String, (&str, UsageRecorded))> = rows.into_iter().collect();
+            for portion in portions(&rows) {
+                write(connection, portion).await?;
+            }
+            Ok(rejected)
+        })
     }
 }
 

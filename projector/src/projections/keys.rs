@@ -1,24 +1,37 @@
 //! What people call their keys, for reports. The highest revision wins, in any order.
 
-use eventlog::{Event, Fold, Rejected};
+use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::Payload;
 use events::control::{AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::subject::Stream;
 use sqlx::{Any, AnyConnection};
+
+use super::Projection;
+
+/// Names of keys.
+pub const PROJECTION: Projection = Projection {
+    reader: ReaderId { name: "key_names", stream: Stream::Control },
+    fold: &KeyNames,
+    tables: &[("key_names", &["hash", "account", "name", "label", "revision"])],
+    pace: Pace::PROMPT,
+};
 
 /// The fold of `CONTROL`.
 pub struct KeyNames;
 
 impl Fold for KeyNames {
-    async fn apply<'e>(&self, connection: &mut AnyConnection, events: &'e [Event<'e>]) -> Result<Vec<Rejected<'e>>, sqlx::Error> {
-        let mut rejected = Vec::new();
-        for event in events {
-            match key(event) {
-                Ok(Some(key)) => put(connection, &key).await?,
-                Ok(None) => {}
-                Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
+    fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
+        Box::pin(async move {
+            let mut rejected = Vec::new();
+            for event in events {
+                match key(event) {
+                    Ok(Some(key)) => put(connection, &key).await?,
+                    Ok(None) => {}
+                    Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
+                }
             }
-        }
-        Ok(rejected)
+            Ok(rejected)
+        })
     }
 }
 

@@ -1,33 +1,33 @@
 //! How far a reader is: in its database, moved by compare-and-set in the transaction of its effect.
 
-use events::subject::Stream;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
+use crate::reader_id::ReaderId;
+use crate::record::Checkpoint;
 use crate::store::{Store, for_update};
-use crate::tail::Checkpoint;
 
-/// How far a reader is in a stream.
+/// How far a reader is in its stream.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn checkpoint(store: &Store, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
-    checkpoint_in(&mut *store.reads.acquire().await?, stream).await
+pub async fn checkpoint(store: &Store, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
+    checkpoint_in(&mut *store.reads.acquire().await?, reader).await
 }
 
 /// How far a reader is, as a transaction sees it.
-pub(crate) async fn checkpoint_in(connection: &mut AnyConnection, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
-    select_checkpoint(connection, stream, "").await
+pub(crate) async fn checkpoint_in(connection: &mut AnyConnection, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
+    select_checkpoint(connection, reader, "").await
 }
 
 /// How far a reader is; nobody else moves it while the transaction lasts.
-pub(crate) async fn lock_checkpoint(connection: &mut AnyConnection, stream: Stream) -> Result<Option<Checkpoint>, sqlx::Error> {
+pub(crate) async fn lock_checkpoint(connection: &mut AnyConnection, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
     let lock = for_update(connection);
-    select_checkpoint(connection, stream, lock).await
+    select_checkpoint(connection, reader, lock).await
 }
 
-async fn select_checkpoint(connection: &mut AnyConnection, stream: Stream, lock: &str) -> Result<Option<Checkpoint>, sqlx::Error> {
-    let sql = format!("SELECT identity, sequence, event_id FROM checkpoints WHERE stream = $1 {lock}");
-    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(stream.name()).fetch_optional(connection).await?;
+async fn select_checkpoint(connection: &mut AnyConnection, reader: ReaderId, lock: &str) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let sql = format!("SELECT identity, sequence, event_id FROM checkpoints WHERE reader = $1 {lock}");
+    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(reader.name).fetch_optional(connection).await?;
     row.map(|row| {
         Ok(Checkpoint {
             identity: row.try_get("identity")?,
@@ -41,7 +41,7 @@ async fn select_checkpoint(connection: &mut AnyConnection, stream: Stream, lock:
 /// Moves the checkpoint from where this reader left it; false when another one has moved it.
 pub(crate) async fn advance(
     connection: &mut AnyConnection,
-    stream: Stream,
+    reader: ReaderId,
     from: Option<&Checkpoint>,
     to: &Checkpoint,
 ) -> Result<bool, sqlx::Error> {
@@ -49,9 +49,9 @@ pub(crate) async fn advance(
     let done =
         match from {
             None => sqlx::query::<Any>(
-                "INSERT INTO checkpoints (stream, identity, sequence, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT (stream) DO NOTHING",
+                "INSERT INTO checkpoints (reader, identity, sequence, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT (reader) DO NOTHING",
             )
-            .bind(stream.name())
+            .bind(reader.name)
             .bind(to.identity.clone())
             .bind(number(to.sequence))
             .bind(to.event_id.clone())
@@ -60,12 +60,12 @@ pub(crate) async fn advance(
             Some(from) => {
                 sqlx::query::<Any>(
                     "UPDATE checkpoints SET identity = $1, sequence = $2, event_id = $3
-                 WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
+                 WHERE reader = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
                 )
                 .bind(to.identity.clone())
                 .bind(number(to.sequence))
                 .bind(to.event_id.clone())
-                .bind(stream.name())
+                .bind(reader.name)
                 .bind(from.identity.clone())
                 .bind(number(from.sequence))
                 .bind(from.event_id.clone())
@@ -78,6 +78,8 @@ pub(crate) async fn advance(
 
 #[cfg(test)]
 mod tests {
+    use events::subject::Stream;
+
     use super::*;
 
     #[tokio::test]
@@ -86,7 +88,8 @@ mod tests {
         let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), &[]).await.unwrap();
         let at = |sequence: u64| Checkpoint { identity: "s".into(), sequence, event_id: format!("e{sequence}") };
         let mut transaction = store.begin_exclusive().await.unwrap();
-        let mut moves = async |from: Option<&Checkpoint>, to| advance(&mut transaction, Stream::Usage, from, &to).await.unwrap();
+        let reader = ReaderId { name: "postings", stream: Stream::Usage };
+        let mut moves = async |from: Option<&Checkpoint>, to| advance(&mut transaction, reader, from, &to).await.unwrap();
         assert!(moves(None, at(1)).await);
         assert!(!moves(None, at(2)).await, "somebody else was first");
         assert!(moves(Some(&at(1)), at(2)).await);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
-use events::subject::Stream;
 use events::{Failpoint, failpoint};
 use sqlx::AnyConnection;
 use sqlx::error::DatabaseError;
@@ -14,10 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{advance, checkpoint};
 use crate::connect::{Log, LogError};
+use crate::fold::{Event, Fold, Rejected};
 use crate::quarantine;
+use crate::reader_id::ReaderId;
+use crate::record::{Checkpoint, Record};
 use crate::sources::Sources;
 use crate::store::{Store, is_data_error};
-use crate::tail::{Checkpoint, Record, Tail, TailError};
+use crate::tail::{Tail, TailError};
 use crate::throttle::Throttle;
 
 /// How events are gathered into transactions.
@@ -39,59 +41,26 @@ impl Pace {
 /// How long to wait after a failure before trying again.
 pub(crate) const RETRY: Duration = Duration::from_millis(200);
 
-/// An event with its envelope read.
-#[derive(Debug)]
-pub struct Event<'a> {
-    /// As it came.
-    pub record: &'a Record,
-    /// Its envelope.
-    pub envelope: RawEnvelope<'a>,
-}
-
-/// An event that cannot be applied, and why.
-#[derive(Debug)]
-pub struct Rejected<'a> {
-    /// As it came.
-    pub record: &'a Record,
-    /// One sentence.
-    pub reason: String,
-    /// The account that may owe something by it: it gets no new leases until an operator has decided.
-    pub freezes_account: Option<&'a str>,
-}
-
-/// What a reader makes of events.
-pub trait Fold: Send + Sync {
-    /// The account that may owe something by an event which the database refuses.
-    fn owes<'e>(&self, _event: &RawEnvelope<'e>) -> Option<&'e str> {
-        None
-    }
-
-    /// Applies events; what cannot be applied is given back and set aside. Called again with the same events after a failure.
-    fn apply<'e>(
-        &self,
-        connection: &mut AnyConnection,
-        events: &'e [Event<'e>],
-    ) -> impl Future<Output = Result<Vec<Rejected<'e>>, sqlx::Error>> + Send;
+/// What the readers of one process share.
+#[derive(Clone)]
+pub struct ReaderContext {
+    /// The log that is read.
+    pub log: Log,
+    /// The database that is written.
+    pub store: Store,
+    /// The time, for events that are set aside.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A reader of one stream.
-pub struct Reader<F> {
-    /// Where to read.
-    pub log: Log,
-    /// Where to write.
-    pub store: Store,
-    /// Which stream.
-    pub stream: Stream,
-    /// What to make of it.
-    pub fold: F,
-    /// The time, for what is set aside.
-    pub clock: Arc<dyn Clock>,
-    /// Told after each commit, and when there is nothing more to read.
-    pub progress: watch::Sender<Progress>,
-    /// How events are gathered.
-    pub pace: Pace,
-    /// What goes wrong and is tried again.
-    pub troubles: Throttle,
+pub struct Reader {
+    id: ReaderId,
+    context: ReaderContext,
+    fold: Arc<dyn Fold>,
+    pace: Pace,
+    /// Holds the place after each commit, and whether the stream has more.
+    progress: watch::Sender<Progress>,
+    troubles: Throttle,
 }
 
 /// How far a reader is.
@@ -122,7 +91,13 @@ pub(crate) enum Stop {
     Moved,
 }
 
-impl<F: Fold> Reader<F> {
+impl Reader {
+    /// Returns a reader that has not begun.
+    #[must_use]
+    pub fn new(id: ReaderId, context: ReaderContext, fold: Arc<dyn Fold>, pace: Pace, progress: watch::Sender<Progress>) -> Self {
+        Self { id, context, fold, pace, progress, troubles: Throttle::new() }
+    }
+
     /// Reads until `stop`; whatever fails is tried again from the checkpoint.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -130,7 +105,7 @@ impl<F: Fold> Reader<F> {
                 Ok(()) => return,
                 Err(Stop::Tail(TailError::Reconnected)) => {}
                 Err(error) => {
-                    let wait = trouble(&self.troubles, self.stream, &error);
+                    let wait = trouble(&self.troubles, self.id, &error);
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(wait) => {}
@@ -141,14 +116,14 @@ impl<F: Fold> Reader<F> {
     }
 
     async fn read(&self, stop: &CancellationToken) -> Result<(), Stop> {
-        let mut checkpoint = checkpoint(&self.store, self.stream).await?;
-        let mut sources = Sources::load(&mut *self.store.reads.acquire().await?, self.stream).await?;
-        let mut tail = self.log.tail(self.stream, checkpoint.as_ref()).await?;
+        let mut checkpoint = checkpoint(&self.context.store, self.id).await?;
+        let mut sources = Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await?;
+        let mut tail = self.context.log.tail(self.id.stream, checkpoint.as_ref()).await?;
         if tail.restarted {
             tracing::warn!(
-                stream = self.stream.name(),
+                stream = self.id.stream.name(),
                 "{} is not what it was (rolled back or made anew): reading it again from its start",
-                self.stream.name()
+                self.id.stream.name()
             );
         }
         if let Some(checkpoint) = &checkpoint {
@@ -157,7 +132,7 @@ impl<F: Fold> Reader<F> {
                 progress.event_id.clone_from(&checkpoint.event_id);
             });
         }
-        let end = self.log.last_sequence(self.stream).await?;
+        let end = self.context.log.last_sequence(self.id.stream).await?;
         while !stop.is_cancelled() {
             self.progress.send_modify(|progress| progress.is_waiting = tail.has_read(end));
             let batch = next(&mut tail, self.pace, stop).await?;
@@ -169,7 +144,7 @@ impl<F: Fold> Reader<F> {
             self.progress.send_replace(Progress {
                 sequence: next.sequence,
                 event_id: next.event_id.clone(),
-                applied_at_us: self.clock.now_us(),
+                applied_at_us: self.context.clock.now_us(),
                 is_waiting: batch.len() < self.pace.batch_max && tail.has_read(end),
             });
             checkpoint = Some(next);
@@ -196,8 +171,8 @@ impl<F: Fold> Reader<F> {
                 Ok(next) => checkpoint = Some(next),
                 Err(Stop::Database(error)) if is_data_error(&error) => {
                     // The sources noted what was not committed.
-                    *sources = Sources::load(&mut *self.store.reads.acquire().await?, self.stream).await?;
-                    parts.extend(part.halves(&error, &self.fold).into_iter().rev());
+                    *sources = Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await?;
+                    parts.extend(part.halves(&error, &*self.fold).into_iter().rev());
                 }
                 Err(stop) => return Err(stop),
             }
@@ -212,10 +187,10 @@ impl<F: Fold> Reader<F> {
         sources: &mut Sources,
         identity: &str,
     ) -> Result<Checkpoint, Stop> {
-        let mut transaction = self.store.begin_exclusive().await?;
-        batch.apply(&mut transaction, &self.fold, self.stream, sources, self.clock.now_us()).await?;
+        let mut transaction = self.context.store.begin_exclusive().await?;
+        batch.apply(&mut transaction, &*self.fold, self.id, sources, self.context.clock.now_us()).await?;
         let next = batch.end(identity);
-        if !advance(&mut transaction, self.stream, from, &next).await? {
+        if !advance(&mut transaction, self.id, from, &next).await? {
             return Err(Stop::Fenced);
         }
         failpoint(Failpoint::ReaderMoved);
@@ -226,9 +201,9 @@ impl<F: Fold> Reader<F> {
 }
 
 /// Says that reading stopped, once in a while; returns how long to wait before it starts again.
-pub(crate) fn trouble(troubles: &Throttle, stream: Stream, error: &Stop) -> Duration {
+pub(crate) fn trouble(troubles: &Throttle, reader: ReaderId, error: &Stop) -> Duration {
     let (wait, report) = troubles.failed();
-    let stream = stream.name();
+    let stream = reader.stream.name();
     if let Some(unsaid) = report {
         tracing::warn!(stream, unsaid, %error, "reading {stream} stopped and starts again: {error}");
     }
@@ -268,11 +243,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Applies all of it and notes where it came from.
-    pub async fn apply<F: Fold>(
+    pub async fn apply(
         &self,
         connection: &mut AnyConnection,
-        fold: &F,
-        stream: Stream,
+        fold: &dyn Fold,
+        reader: ReaderId,
         sources: &mut Sources,
         now_us: i64,
     ) -> Result<(), sqlx::Error> {
@@ -287,12 +262,12 @@ impl<'a> Batch<'a> {
                 Err(Unreadable { from: None, .. }) => {}
             }
         }
-        apply(connection, fold, stream, &events, &self.broken(), now_us).await?;
-        sources.save(connection, stream).await
+        apply(connection, fold, reader, &events, &self.broken(), now_us).await?;
+        sources.save(connection, reader).await
     }
 
     /// Its two halves; of a single event, that it cannot be applied, and why.
-    pub fn halves<F: Fold>(mut self, error: &sqlx::Error, fold: &F) -> Vec<Self> {
+    pub fn halves(mut self, error: &sqlx::Error, fold: &dyn Fold) -> Vec<Self> {
         if self.0.len() > 1 {
             let second = self.0.split_off(self.0.len() / 2);
             return vec![self, Self(second)];
@@ -322,10 +297,10 @@ impl<'a> Batch<'a> {
 }
 
 /// Applies events, and sets aside what is broken or cannot be applied.
-pub(crate) async fn apply<F: Fold>(
+pub(crate) async fn apply(
     connection: &mut AnyConnection,
-    fold: &F,
-    stream: Stream,
+    fold: &dyn Fold,
+    reader: ReaderId,
     events: &[Event<'_>],
     broken: &[Rejected<'_>],
     now_us: i64,
@@ -335,8 +310,8 @@ pub(crate) async fn apply<F: Fold>(
     failpoint(Failpoint::ReaderApplied);
     for rejected in rejected.iter().chain(broken) {
         let (sequence, reason) = (rejected.record.sequence, rejected.reason.as_str());
-        tracing::error!(stream = stream.name(), sequence, reason, "an event is set aside: {reason}");
-        quarantine::set_aside(connection, stream, rejected, now_us).await?;
+        tracing::error!(stream = reader.stream.name(), reader = reader.name, sequence, reason, "an event is set aside: {reason}");
+        quarantine::set_aside(connection, reader, rejected, now_us).await?;
     }
     Ok(())
 }

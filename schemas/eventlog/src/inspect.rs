@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use crate::connect::{Log, LogError};
-use crate::tail::{Checkpoint, HEARTBEAT, Record, Standing, message_id, reader, standing};
+use crate::record::{Checkpoint, Record};
+use crate::tail::{HEARTBEAT, Standing, message_id, reader, standing};
 
 /// How long a scan waits for its next event.
 const SCAN_PATIENCE: Duration = Duration::from_secs(10);

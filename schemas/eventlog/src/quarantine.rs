@@ -2,14 +2,16 @@
 
 use events::clock::rfc3339;
 use events::envelope::RawEnvelope;
+use std::sync::Arc;
+
 use events::rpc::{DecideQuarantine, DecideReply, Decision, Quarantined};
-use events::subject::Stream;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, Row};
 
-use crate::consume::{Event, Fold, Rejected};
+use crate::fold::{Event, Fold, Rejected};
+use crate::reader_id::ReaderId;
+use crate::record::Record;
 use crate::store::Store;
-use crate::tail::Record;
 
 /// Events listed at the most.
 const LIST_MAX: i64 = 1_000;
@@ -18,12 +20,13 @@ const LIST_MAX: i64 = 1_000;
 ///
 /// # Errors
 /// When the database is away.
-pub async fn set_aside(connection: &mut AnyConnection, stream: Stream, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
+pub async fn set_aside(connection: &mut AnyConnection, reader: ReaderId, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
-        "INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (stream, sequence, event_id) DO NOTHING",
+        "INSERT INTO quarantine (reader, stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (reader, sequence, event_id) DO NOTHING",
     )
-    .bind(stream.name())
+    .bind(reader.name)
+    .bind(reader.stream.name())
     .bind(i64::try_from(rejected.record.sequence).unwrap_or(i64::MAX))
     .bind(storable(&rejected.record.id))
     .bind(storable(&rejected.reason))
@@ -58,8 +61,8 @@ pub async fn is_frozen(store: &Store, account: &str) -> Result<bool, sqlx::Error
 /// When the database is away.
 pub async fn list(store: &Store, event_id: Option<&str>) -> Result<Vec<Quarantined>, sqlx::Error> {
     let rows = sqlx::query::<Any>(
-        "SELECT stream, sequence, event_id, reason, CASE WHEN $1 = '' THEN NULL ELSE payload END AS payload, quarantined_at_us, freezes_account FROM quarantine
-         WHERE decision IS NULL AND ($1 = '' OR event_id = $1) ORDER BY quarantined_at_us, stream, sequence LIMIT $2",
+        "SELECT reader, stream, sequence, event_id, reason, CASE WHEN $1 = '' THEN NULL ELSE payload END AS payload, quarantined_at_us, freezes_account FROM quarantine
+         WHERE decision IS NULL AND ($1 = '' OR event_id = $1) ORDER BY quarantined_at_us, reader, sequence LIMIT $2",
     )
     .bind(event_id.unwrap_or_default().to_owned())
     .bind(LIST_MAX)
@@ -71,6 +74,7 @@ pub async fn list(store: &Store, event_id: Option<&str>) -> Result<Vec<Quarantin
 fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
     Ok(Quarantined {
         event_id: row.try_get("event_id")?,
+        projection: row.try_get("reader")?,
         stream: row.try_get("stream")?,
         sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
         reason: row.try_get("reason")?,
@@ -80,32 +84,36 @@ fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
     })
 }
 
-/// Applies an event again by `reapply`, or gives it up.
+/// Decides about an event for every reader that set it aside: applies it again by the reader's fold, or gives it up.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved the same rows meanwhile: ask again.
+/// When the database is unavailable, or another process moved the same rows meanwhile: ask again.
 pub async fn decide(
     store: &Store,
     command: &DecideQuarantine,
     now_us: i64,
-    reapply: impl AsyncFnOnce(&Quarantined) -> Result<Option<String>, sqlx::Error>,
+    fold_of: impl Fn(&str) -> Option<Arc<dyn Fold>>,
 ) -> Result<DecideReply, sqlx::Error> {
-    let Some(event) = list(store, Some(&command.event_id)).await?.into_iter().next() else {
+    let waiting = list(store, Some(&command.event_id)).await?;
+    if waiting.is_empty() {
         return Ok(DecideReply::Unknown);
-    };
-    if command.decision == Decision::Discard {
-        discard(store, &event, now_us).await?;
-        return Ok(DecideReply::Done);
     }
-    let still = reapply(&event).await?;
-    Ok(still.map_or(DecideReply::Done, |reason| DecideReply::Rejected { reason }))
+    let mut rejected = None;
+    for event in &waiting {
+        match (command.decision, fold_of(&event.projection)) {
+            (Decision::Discard, _) => discard(store, event, now_us).await?,
+            (Decision::Release, Some(fold)) => rejected = release(store, &*fold, event, now_us).await?.or(rejected),
+            (Decision::Release, None) => rejected = Some(format!("this version has no reader {}", event.projection)),
+        }
+    }
+    Ok(rejected.map_or(DecideReply::Done, |reason| DecideReply::Rejected { reason }))
 }
 
 /// Applies an event again, in one transaction with the decision. Gives back why it still cannot be applied, when so.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn release<F: Fold>(store: &Store, fold: &F, event: &Quarantined, now_us: i64) -> Result<Option<String>, sqlx::Error> {
+async fn release(store: &Store, fold: &dyn Fold, event: &Quarantined, now_us: i64) -> Result<Option<String>, sqlx::Error> {
     let record = Record {
         sequence: event.sequence,
         id: event.event_id.clone(),
@@ -133,11 +141,11 @@ async fn discard(store: &Store, event: &Quarantined, now_us: i64) -> Result<(), 
 
 async fn note(connection: &mut AnyConnection, event: &Quarantined, decision: Decision, now_us: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
-        "UPDATE quarantine SET decision = $1, decided_at_us = $2 WHERE stream = $3 AND sequence = $4 AND event_id = $5 AND decision IS NULL",
+        "UPDATE quarantine SET decision = $1, decided_at_us = $2 WHERE reader = $3 AND sequence = $4 AND event_id = $5 AND decision IS NULL",
     )
     .bind(decision.as_str())
     .bind(now_us)
-    .bind(event.stream.clone())
+    .bind(event.projection.clone())
     .bind(i64::try_from(event.sequence).unwrap_or(i64::MAX))
     .bind(event.event_id.clone())
     .execute(connection)

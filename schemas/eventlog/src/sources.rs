@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::rpc::Watermarks;
-use events::subject::Stream;
 use sqlx::{Any, AnyConnection, AnyPool, Row};
+
+use crate::reader_id::ReaderId;
 
 /// What has been read of one source in one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,9 +57,9 @@ impl Sources {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn load(connection: &mut AnyConnection, stream: Stream) -> Result<Self, sqlx::Error> {
-        let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE stream = $1")
-            .bind(stream.name())
+    pub async fn load(connection: &mut AnyConnection, reader: ReaderId) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE reader = $1")
+            .bind(reader.name)
             .fetch_all(connection)
             .await?;
         let mut seen = BTreeMap::new();
@@ -98,15 +99,15 @@ impl Sources {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn save(&mut self, connection: &mut AnyConnection, stream: Stream) -> Result<(), sqlx::Error> {
+    pub async fn save(&mut self, connection: &mut AnyConnection, reader: ReaderId) -> Result<(), sqlx::Error> {
         for (source, seen) in self.take_changed() {
             let pairs: Vec<(u64, u64)> = seen.beyond.iter().map(|(first, last)| (*first, *last)).collect();
             sqlx::query::<Any>(
-                "INSERT INTO sources (source, stream, watermark, beyond) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (source, stream) DO UPDATE SET watermark = excluded.watermark, beyond = excluded.beyond",
+                "INSERT INTO sources (source, reader, watermark, beyond) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (source, reader) DO UPDATE SET watermark = excluded.watermark, beyond = excluded.beyond",
             )
             .bind(source)
-            .bind(stream.name())
+            .bind(reader.name)
             .bind(i64::try_from(seen.watermark).unwrap_or(i64::MAX))
             .bind(serde_json::to_string(&pairs).unwrap_or_default())
             .execute(&mut *connection)
@@ -120,29 +121,30 @@ impl Sources {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn watermark(connection: &mut AnyConnection, source: &str, stream: Stream) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query::<Any>("SELECT watermark FROM sources WHERE source = $1 AND stream = $2")
+pub async fn watermark(connection: &mut AnyConnection, source: &str, reader: ReaderId) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query::<Any>("SELECT watermark FROM sources WHERE source = $1 AND reader = $2")
         .bind(source.to_owned())
-        .bind(stream.name())
+        .bind(reader.name)
         .fetch_optional(connection)
         .await?;
     row.map_or(Ok(0), |row| Ok(u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default()))
 }
 
-/// The watermarks of a source in every stream the reader follows.
+/// Returns the watermarks of a source in every stream that these readers follow: in each, the lowest of its readers.
 ///
 /// # Errors
-/// When the database is away.
-pub async fn watermarks(pool: &AnyPool, source: &str) -> Result<Watermarks, sqlx::Error> {
+/// When the database is unavailable.
+pub async fn watermarks(pool: &AnyPool, source: &str, readers: &[ReaderId]) -> Result<Watermarks, sqlx::Error> {
     let rows =
-        sqlx::query::<Any>("SELECT stream, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;
-    let mut marks = Watermarks::new();
+        sqlx::query::<Any>("SELECT reader, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;
+    let mut of_reader = BTreeMap::new();
     for row in rows {
-        let name: String = row.try_get("stream")?;
-        let watermark = u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default();
-        if let Some(stream) = Stream::ALL.into_iter().find(|stream| stream.name() == name) {
-            marks.insert(stream, watermark);
-        }
+        of_reader.insert(row.try_get::<String, _>("reader")?, u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default());
+    }
+    let mut marks = Watermarks::new();
+    for reader in readers {
+        let mark = of_reader.get(reader.name).copied().unwrap_or_default();
+        marks.entry(reader.stream).and_modify(|lowest: &mut u64| *lowest = mark.min(*lowest)).or_insert(mark);
     }
     Ok(marks)
 }

@@ -60,15 +60,17 @@ pub enum StoreError {
 pub type Migration = (i64, &'static str, &'static str);
 
 /// The tables that every reader has: positions, sources, and what could not be applied.
-const OWN: [Migration; 4] = [
+const OWN: [Migration; 5] = [
     (1, "reader", include_str!("../migrations/0001_reader.sql")),
     (1_001, "decisions", include_str!("../migrations/1001_decisions.sql")),
     (1_002, "share", include_str!("../migrations/1002_share.sql")),
     (1_003, "names", include_str!("../migrations/1003_names.sql")),
+    (1_004, "readers", include_str!("../migrations/1004_readers.sql")),
 ];
 
 impl Store {
-    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Migrations number from 2 to 1,000.
+    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Migrations of a process number from
+    /// 2 to 1,000, or from 2,001 on where they come after the shared ones.
     ///
     /// # Errors
     /// When it does not open, or its tables cannot be brought up to date.

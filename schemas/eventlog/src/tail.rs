@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull};
 use async_nats::jetstream::stream::{Info, Stream as NatsStream};
-use bytes::Bytes;
 use events::subject::Stream;
 use futures_util::StreamExt;
 use tokio::sync::watch;
@@ -17,33 +16,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::archive::{Archive, Manifest};
 use crate::connect::{Log, LogError};
+use crate::record::{Checkpoint, Record};
 
 /// How long the server keeps a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
 /// How often a quiet server says that it is there.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// A verified position in a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Which incarnation of the stream: the time it was made.
-    pub identity: String,
-    /// The last event that was applied.
-    pub sequence: u64,
-    /// Its id.
-    pub event_id: String,
-}
-
-/// An event as it was read.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Its place in the stream.
-    pub sequence: u64,
-    /// Its message id; empty when a foreign publisher set none.
-    pub id: String,
-    /// The event.
-    pub payload: Bytes,
-}
 
 /// Why reading stopped: open the tail again.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@ pub mod usage_recorded;
 pub mod damaged;
 pub mod control;
 pub mod ledger;
+pub mod stream;
 pub mod subject;
 pub mod rpc;
 pub mod caller;

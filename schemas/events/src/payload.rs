@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::subject::Stream;
+use crate::stream::Stream;
 
 /// A payload: its event type, its schema's file name and the stream it travels in.
 pub trait Payload: Serialize + DeserializeOwned {
@@ -22,7 +22,7 @@ macro_rules! payload {
         impl $crate::payload::Payload for $type {
             const KIND: &'static str = concat!("arouter.", $family, ".", $verb, ".", $version);
             const SCHEMA: &'static str = concat!($family, ".", $verb, ".", $version, ".json");
-            const STREAM: $crate::subject::Stream = $crate::subject::Stream::$stream;
+            const STREAM: $crate::stream::Stream = $crate::stream::Stream::$stream;
             const VERB: &'static str = $verb;
         }
     };

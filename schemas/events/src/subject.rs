@@ -1,70 +1,10 @@
-//! Streams, and the subject of every event.
-
-use serde::{Deserialize, Serialize};
+//! The subject of every event, and the partition of every account.
 
 use crate::payload::Payload;
+pub use crate::stream::Stream;
 
 /// Accounts are spread over this many partitions, fixed for ever.
 pub const PARTITIONS: u32 = 64;
-
-/// The four streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Stream {
-    /// The life of requests.
-    Requests,
-    /// Usage and cost.
-    Usage,
-    /// Keys and accounts.
-    Control,
-    /// The ledger's own facts.
-    Ledger,
-}
-
-impl Stream {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Requests, Self::Usage, Self::Control, Self::Ledger];
-
-    /// The stream's name in NATS.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "REQUESTS",
-            Self::Usage => "USAGE",
-            Self::Control => "CONTROL",
-            Self::Ledger => "LEDGER",
-        }
-    }
-
-    /// The subjects it stores.
-    #[must_use]
-    pub const fn subjects(self) -> &'static [&'static str] {
-        match self {
-            Self::Requests => &["arouter.v1.request.>"],
-            Self::Usage => &["arouter.v1.usage.>"],
-            Self::Control => &["arouter.v1.key.>", "arouter.v1.account.>"],
-            Self::Ledger => &["arouter.v1.ledger.>"],
-        }
-    }
-
-    /// Whether events may leave it once the archive has them. Keys and accounts stay: every gateway reads them from the start, and has
-    /// no archive.
-    #[must_use]
-    pub const fn may_age(self) -> bool {
-        !matches!(self, Self::Control)
-    }
-
-    /// The place in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        match self {
-            Self::Requests => 0,
-            Self::Usage => 1,
-            Self::Control => 2,
-            Self::Ledger => 3,
-        }
-    }
-}
 
 /// The partition of an account: FNV-1a (64 bit) of its id, modulo [`PARTITIONS`].
 #[must_use]

@@ -5,11 +5,8 @@
 //! The chain follows the log as readers do: after a rollback it begins again at the start of the stream, and what is there twice is
 //! told by its ids.
 
-pub mod age;
 pub mod segment;
 pub mod storage;
-pub mod writer;
 
 pub use segment::Manifest;
 pub use storage::{Archive, ArchiveError};
-pub use writer::{ArchiveTerms, Archiver};

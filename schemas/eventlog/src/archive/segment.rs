@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::tail::{Checkpoint, Record};
+use crate::record::{Checkpoint, Record};
 
 /// What a segment is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

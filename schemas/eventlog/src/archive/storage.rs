@@ -12,7 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, parse_url_opts};
 use url::Url;
 
 use super::segment::{self, Manifest, hash};
-use crate::tail::{Checkpoint, Record};
+use crate::record::{Checkpoint, Record};
 
 /// An archive.
 #[derive(Clone, Debug)]

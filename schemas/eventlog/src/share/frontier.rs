@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::record::Checkpoint;
 use crate::sources::Sources;
-use crate::tail::Checkpoint;
 
 /// Tells one history of a stream from another: after a rollback of the log the same event may stand at the same place again, behind others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use events::subject::{PARTITIONS, Stream};
+use events::subject::PARTITIONS;
 use sqlx::{Any, AnyConnection, Row};
 
 use super::assignment::{Assignment, Heartbeats, assign};
 use super::frontier::{Chain, Frontier, Position, Settled};
 use crate::checkpoint;
+use crate::reader_id::ReaderId;
+use crate::record::Checkpoint;
 use crate::sources::Sources;
 use crate::store::{Store, placeholders};
-use crate::tail::Checkpoint;
 
 /// One reader of a stream among those that share it.
 pub struct Member {
     store: Store,
-    stream: Stream,
+    reader: ReaderId,
     /// The name of its machine: one that starts there takes over from one that died there at once.
     node: String,
     /// Its name, never used before.
@@ -29,8 +30,8 @@ pub struct Member {
 impl Member {
     /// One that has not joined yet.
     #[must_use]
-    pub fn new(store: Store, stream: Stream, node: String, name: String) -> Self {
-        Self { store, stream, node, name, is_new: true, heartbeats: Heartbeats::default(), owned: BTreeSet::new() }
+    pub fn new(store: Store, reader: ReaderId, node: String, name: String) -> Self {
+        Self { store, reader, node, name, is_new: true, heartbeats: Heartbeats::default(), owned: BTreeSet::new() }
     }
 
     /// The partitions whose events it applies.
@@ -45,16 +46,16 @@ impl Member {
     /// When the database is away.
     pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Chain, Sources), sqlx::Error> {
         let mut transaction = self.store.begin_exclusive().await?;
-        let checkpoint = checkpoint::checkpoint_in(&mut transaction, self.stream).await?;
-        let sources = Sources::load(&mut transaction, self.stream).await?;
+        let checkpoint = checkpoint::checkpoint_in(&mut transaction, self.reader).await?;
+        let sources = Sources::load(&mut transaction, self.reader).await?;
         let partitions: Vec<i64> = (0..i64::from(PARTITIONS)).collect();
         let sql = format!(
-            "INSERT INTO partitions (stream, partition, owner, epoch) VALUES {} ON CONFLICT (stream, partition) DO NOTHING",
+            "INSERT INTO partitions (reader, partition, owner, epoch) VALUES {} ON CONFLICT (reader, partition) DO NOTHING",
             placeholders(&transaction, partitions.len(), 4)
         );
         let mut query = sqlx::query::<Any>(sqlx::AssertSqlSafe(sql));
         for partition in partitions {
-            query = query.bind(self.stream.name()).bind(partition).bind("").bind(0_i64);
+            query = query.bind(self.reader.name).bind(partition).bind("").bind(0_i64);
         }
         query.execute(&mut *transaction).await?;
         if self.is_new {
@@ -67,9 +68,9 @@ impl Member {
             .await?;
         let heartbeat: i64 = old.map_or(Ok(1), |row| row.try_get("heartbeat"))?;
         let chain = self.chain(&mut transaction).await?;
-        sqlx::query::<Any>("INSERT INTO members (member, stream, node, heartbeat, sequence, chain) VALUES ($1, $2, $3, $4, $5, $6)")
+        sqlx::query::<Any>("INSERT INTO members (member, reader, node, heartbeat, sequence, chain) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(self.name.clone())
-            .bind(self.stream.name())
+            .bind(self.reader.name)
             .bind(self.node.clone())
             .bind(heartbeat)
             .bind(number(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence)))
@@ -84,10 +85,10 @@ impl Member {
         transaction.commit().await?;
         self.is_new = false;
         tracing::info!(
-            stream = self.stream.name(),
+            stream = self.reader.name,
             partitions = self.owned.len(),
             "reads {} for {} partitions",
-            self.stream.name(),
+            self.reader.name,
             self.owned.len()
         );
         Ok((checkpoint, chain, sources))
@@ -95,17 +96,15 @@ impl Member {
 
     /// All that was read up to the common checkpoint.
     async fn chain(&self, connection: &mut AnyConnection) -> Result<Chain, sqlx::Error> {
-        let row = sqlx::query::<Any>("SELECT chain FROM checkpoints WHERE stream = $1")
-            .bind(self.stream.name())
-            .fetch_optional(connection)
-            .await?;
+        let row =
+            sqlx::query::<Any>("SELECT chain FROM checkpoints WHERE reader = $1").bind(self.reader.name).fetch_optional(connection).await?;
         row.map_or(Ok(Chain::default()), |row| Ok(Chain::named(row.try_get("chain")?)))
     }
 
     async fn put_chain(&self, connection: &mut AnyConnection, chain: Chain) -> Result<(), sqlx::Error> {
-        sqlx::query::<Any>("UPDATE checkpoints SET chain = $1 WHERE stream = $2")
+        sqlx::query::<Any>("UPDATE checkpoints SET chain = $1 WHERE reader = $2")
             .bind(chain.to_string())
-            .bind(self.stream.name())
+            .bind(self.reader.name)
             .execute(connection)
             .await?;
         Ok(())
@@ -115,15 +114,15 @@ impl Member {
     async fn take_over(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         sqlx::query::<Any>(
             "UPDATE partitions SET owner = $1, epoch = epoch + 1
-             WHERE stream = $2 AND owner IN (SELECT member FROM members WHERE stream = $2 AND node = $3)",
+             WHERE reader = $2 AND owner IN (SELECT member FROM members WHERE reader = $2 AND node = $3)",
         )
         .bind(self.name.clone())
-        .bind(self.stream.name())
+        .bind(self.reader.name)
         .bind(self.node.clone())
         .execute(&mut *connection)
         .await?;
-        sqlx::query::<Any>("DELETE FROM members WHERE stream = $1 AND member NOT IN (SELECT owner FROM partitions WHERE stream = $1)")
-            .bind(self.stream.name())
+        sqlx::query::<Any>("DELETE FROM members WHERE reader = $1 AND member NOT IN (SELECT owner FROM partitions WHERE reader = $1)")
+            .bind(self.reader.name)
             .execute(connection)
             .await?;
         Ok(())
@@ -159,14 +158,14 @@ impl Member {
 
     /// Who lives, and whose each partition is.
     async fn observe(&mut self, connection: &mut AnyConnection) -> Result<(BTreeSet<String>, BTreeMap<i64, String>), sqlx::Error> {
-        let rows = sqlx::query::<Any>("SELECT member, heartbeat FROM members WHERE stream = $1")
-            .bind(self.stream.name())
+        let rows = sqlx::query::<Any>("SELECT member, heartbeat FROM members WHERE reader = $1")
+            .bind(self.reader.name)
             .fetch_all(&mut *connection)
             .await?;
         let seen =
             rows.iter().map(|row| Ok((row.try_get("member")?, row.try_get("heartbeat")?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
-        let rows = sqlx::query::<Any>("SELECT partition, owner FROM partitions WHERE stream = $1")
-            .bind(self.stream.name())
+        let rows = sqlx::query::<Any>("SELECT partition, owner FROM partitions WHERE reader = $1")
+            .bind(self.reader.name)
             .fetch_all(connection)
             .await?;
         let owners = rows.iter().map(|row| Ok((row.try_get("partition")?, row.try_get("owner")?))).collect::<Result<_, sqlx::Error>>()?;
@@ -177,9 +176,9 @@ impl Member {
         let changes =
             plan.claim.iter().map(|partition| (partition, self.name.as_str())).chain(plan.release.iter().map(|partition| (partition, "")));
         for (partition, owner) in changes {
-            sqlx::query::<Any>("UPDATE partitions SET owner = $1, epoch = epoch + 1 WHERE stream = $2 AND partition = $3")
+            sqlx::query::<Any>("UPDATE partitions SET owner = $1, epoch = epoch + 1 WHERE reader = $2 AND partition = $3")
                 .bind(owner.to_owned())
-                .bind(self.stream.name())
+                .bind(self.reader.name)
                 .bind(*partition)
                 .execute(&mut *connection)
                 .await?;
@@ -192,8 +191,8 @@ impl Member {
     /// # Errors
     /// When the database is away.
     pub async fn holds(&self, connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query::<Any>("SELECT COUNT(*) AS held FROM partitions WHERE stream = $1 AND owner = $2")
-            .bind(self.stream.name())
+        let row = sqlx::query::<Any>("SELECT COUNT(*) AS held FROM partitions WHERE reader = $1 AND owner = $2")
+            .bind(self.reader.name)
             .bind(self.name.clone())
             .fetch_one(connection)
             .await?;
@@ -224,14 +223,14 @@ impl Member {
         from: Option<&Checkpoint>,
         to: &Checkpoint,
     ) -> Result<Option<Chain>, sqlx::Error> {
-        if !checkpoint::advance(connection, self.stream, from, to).await? {
+        if !checkpoint::advance(connection, self.reader, from, to).await? {
             return Ok(None);
         }
         // A start like no other: one that began at an earlier start knows less of the sources by now.
         let chain = self.chain(connection).await?.with(&to.identity);
         self.put_chain(connection, chain).await?;
-        sqlx::query::<Any>("UPDATE members SET sequence = 0, chain = '' WHERE stream = $1")
-            .bind(self.stream.name())
+        sqlx::query::<Any>("UPDATE members SET sequence = 0, chain = '' WHERE reader = $1")
+            .bind(self.reader.name)
             .execute(connection)
             .await?;
         Ok(Some(chain))
@@ -250,7 +249,7 @@ impl Member {
             .bind(self.name.clone())
             .execute(&mut *transaction)
             .await?;
-        let Some(common) = checkpoint::lock_checkpoint(&mut transaction, self.stream).await? else { return Ok(false) };
+        let Some(common) = checkpoint::lock_checkpoint(&mut transaction, self.reader).await? else { return Ok(false) };
         if said.rows_affected() != 1 {
             return Ok(false);
         }
@@ -259,8 +258,8 @@ impl Member {
             Settled::Again => return Ok(false),
             Settled::Stays => {}
             Settled::Moved => {
-                frontier.sources().save(&mut transaction, self.stream).await?;
-                if !checkpoint::advance(&mut transaction, self.stream, Some(&common), frontier.at()).await? {
+                frontier.sources().save(&mut transaction, self.reader).await?;
+                if !checkpoint::advance(&mut transaction, self.reader, Some(&common), frontier.at()).await? {
                     return Ok(false);
                 }
                 self.put_chain(&mut transaction, frontier.common_position().chain).await?;
@@ -274,9 +273,9 @@ impl Member {
     async fn positions(&self, connection: &mut AnyConnection) -> Result<Vec<Position>, sqlx::Error> {
         let rows = sqlx::query::<Any>(
             "SELECT DISTINCT COALESCE(m.sequence, -1) AS sequence, COALESCE(m.chain, '') AS chain FROM partitions p
-             LEFT JOIN members m ON m.member = p.owner WHERE p.stream = $1",
+             LEFT JOIN members m ON m.member = p.owner WHERE p.reader = $1",
         )
-        .bind(self.stream.name())
+        .bind(self.reader.name)
         .fetch_all(connection)
         .await?;
         rows.iter()
@@ -294,8 +293,8 @@ impl Member {
     /// When the database is away: then the others wait until it has been silent for a while.
     pub async fn leave(&self) -> Result<(), sqlx::Error> {
         let mut transaction = self.store.begin_exclusive().await?;
-        sqlx::query::<Any>("UPDATE partitions SET owner = '', epoch = epoch + 1 WHERE stream = $1 AND owner = $2")
-            .bind(self.stream.name())
+        sqlx::query::<Any>("UPDATE partitions SET owner = '', epoch = epoch + 1 WHERE reader = $1 AND owner = $2")
+            .bind(self.reader.name)
             .bind(self.name.clone())
             .execute(&mut *transaction)
             .await?;

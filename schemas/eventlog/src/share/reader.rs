@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::clock::Clock;
-use events::subject::{Stream, partition};
+use events::subject::partition;
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::frontier::{Chain, Frontier};
 use super::members::Member;
-use crate::connect::Log;
-use crate::consume::{Batch, Event, Fold, Pace, Progress, RETRY, Rejected, Stop, apply, is_known_already, trouble};
+use crate::consume::{Batch, Pace, Progress, RETRY, ReaderContext, Stop, apply, is_known_already, trouble};
+use crate::fold::{Event, Fold, Rejected};
+use crate::reader_id::ReaderId;
+use crate::record::Checkpoint;
 use crate::sources::Sources;
-use crate::store::{Store, is_data_error};
-use crate::tail::{Checkpoint, Tail, TailError};
+use crate::store::is_data_error;
+use crate::tail::{Tail, TailError};
 use crate::throttle::Throttle;
 
 /// How often a reader says that it lives, and looks after the others.
@@ -26,28 +27,24 @@ const AHEAD_MAX: usize = 200_000;
 const WAIT: Duration = Duration::from_millis(50);
 
 /// A reader of one stream that shares it with others.
-pub struct SharedReader<F> {
-    /// Where to read.
-    pub log: Log,
-    /// Where to write.
-    pub store: Store,
-    /// Which stream.
-    pub stream: Stream,
-    /// What to make of it: as many as transactions beside each other.
-    pub folds: Vec<F>,
-    /// The time, for what is set aside.
-    pub clock: Arc<dyn Clock>,
-    /// Told when the common checkpoint moves.
-    pub progress: watch::Sender<Progress>,
+pub struct SharedReader {
+    /// Its identity.
+    pub id: ReaderId,
+    /// What it shares with the process's other readers.
+    pub context: ReaderContext,
+    /// One fold for each transaction that runs beside the others.
+    pub folds: Vec<Arc<dyn Fold>>,
     /// How events are gathered for each transaction.
     pub pace: Pace,
-    /// Told whether this reader is the one that does what one must do: it owns the first partition.
+    /// Follows the common checkpoint.
+    pub progress: watch::Sender<Progress>,
+    /// Whether this reader owns the first partition, and so does what only one may do.
     pub first: watch::Sender<bool>,
-    /// What goes wrong and is tried again.
+    /// Failures that are tried again.
     pub troubles: Throttle,
 }
 
-impl<F: Fold> SharedReader<F> {
+impl SharedReader {
     /// Reads until `stop` as `member`; whatever fails is tried again from the common checkpoint.
     pub async fn run(self, mut member: Member, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -55,7 +52,7 @@ impl<F: Fold> SharedReader<F> {
                 Ok(()) => break,
                 Err(Stop::Tail(TailError::Reconnected) | Stop::Moved) => {}
                 Err(error) => {
-                    let wait = trouble(&self.troubles, self.stream, &error);
+                    let wait = trouble(&self.troubles, self.id, &error);
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = tokio::time::sleep(wait) => {}
@@ -77,7 +74,7 @@ impl<F: Fold> SharedReader<F> {
             return Err(Stop::Moved);
         }
         let mut frontier = Frontier::new(at, chain, sources);
-        let end = self.log.last_sequence(self.stream).await?;
+        let end = self.context.log.last_sequence(self.id.stream).await?;
         let mut tended = Instant::now();
         while !stop.is_cancelled() {
             self.tell(&frontier, end);
@@ -118,7 +115,7 @@ impl<F: Fold> SharedReader<F> {
         stop: &CancellationToken,
     ) -> Result<(Tail, Checkpoint, Chain), Stop> {
         let read = checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence > 0);
-        let mut tail = self.log.tail(self.stream, read).await?;
+        let mut tail = self.context.log.tail(self.id.stream, read).await?;
         let (checkpoint, chain) = self.read_archived(member, &mut tail, (checkpoint, chain), sources, stop).await?;
         match checkpoint {
             Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity && checkpoint.sequence == tail.read_to => {
@@ -127,9 +124,9 @@ impl<F: Fold> SharedReader<F> {
             other => {
                 if other.is_some() {
                     tracing::warn!(
-                        stream = self.stream.name(),
+                        stream = self.id.stream.name(),
                         "{} is not what it was (rolled back or made anew): reading it again from its start",
-                        self.stream.name()
+                        self.id.stream.name()
                     );
                 }
                 let start = Checkpoint { identity: tail.identity.clone(), sequence: tail.read_to, event_id: String::new() };
@@ -166,8 +163,8 @@ impl<F: Fold> SharedReader<F> {
             let (batch, mut looked) = (Batch::read(&records), false);
             let next = batch.end(&tail.identity);
             chain = loop {
-                let mut transaction = self.store.begin_exclusive().await?;
-                match batch.apply(&mut transaction, fold, self.stream, sources, self.clock.now_us()).await {
+                let mut transaction = self.context.store.begin_exclusive().await?;
+                match batch.apply(&mut transaction, &**fold, self.id, sources, self.context.clock.now_us()).await {
                     Err(error) if is_known_already(&error) && !looked => looked = true,
                     Err(error) => return Err(error.into()),
                     Ok(()) => {
@@ -203,12 +200,12 @@ impl<F: Fold> SharedReader<F> {
         let broken = if member.owned().contains(&0) { batch.broken() } else { Vec::new() };
         let broken = std::iter::once(broken).chain(std::iter::repeat_with(Vec::new));
         let posts = self.folds.iter().zip(parts).zip(broken).filter(|((_, events), broken)| !events.is_empty() || !broken.is_empty());
-        try_join_all(posts.map(|((fold, events), broken)| async move { self.post_parts(member, fold, &events, &broken).await })).await?;
+        try_join_all(posts.map(|((fold, events), broken)| async move { self.post_parts(member, &**fold, &events, &broken).await })).await?;
         Ok(())
     }
 
     /// Posts events. Where the database refuses them for what one holds, that one is found by halves and set aside.
-    async fn post_parts(&self, member: &Member, fold: &F, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
+    async fn post_parts(&self, member: &Member, fold: &dyn Fold, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
         let mut parts = vec![(events, broken)];
         while let Some((events, broken)) = parts.pop() {
             let posted = match self.post(member, fold, events, broken).await {
@@ -232,12 +229,12 @@ impl<F: Fold> SharedReader<F> {
         Ok(())
     }
 
-    async fn post(&self, member: &Member, fold: &F, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
-        let mut transaction = self.store.begin_shared().await?;
+    async fn post(&self, member: &Member, fold: &dyn Fold, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
+        let mut transaction = self.context.store.begin_shared().await?;
         if !member.holds(&mut transaction).await? {
             return Err(Stop::Moved);
         }
-        apply(&mut transaction, fold, self.stream, events, broken, self.clock.now_us()).await?;
+        apply(&mut transaction, fold, self.id, events, broken, self.context.clock.now_us()).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -249,7 +246,7 @@ impl<F: Fold> SharedReader<F> {
             let is_new = progress.sequence != at.sequence || progress.event_id != at.event_id || progress.is_waiting != is_waiting;
             if is_new {
                 let (sequence, event_id) = (at.sequence, at.event_id.clone());
-                *progress = Progress { sequence, event_id, applied_at_us: self.clock.now_us(), is_waiting };
+                *progress = Progress { sequence, event_id, applied_at_us: self.context.clock.now_us(), is_waiting };
             }
             is_new
         });

@@ -289,6 +289,8 @@ impl Request for GetWatermarks {
 pub struct Quarantined {
     /// Its id.
     pub event_id: String,
+    /// The name of the reader that set it aside.
+    pub projection: String,
     /// The stream that it came in.
     pub stream: String,
     /// Its place there.

@@ -181,7 +181,8 @@ async fn post(log: &Log, database_url: &str, key: &Path, events: u64) -> Duratio
     let since = Instant::now();
     ledger.start(log, &tasks, &stop);
     let took = loop {
-        let row = sqlx::query::<Any>("SELECT sequence FROM checkpoints WHERE stream = 'USAGE'").fetch_optional(&ledger.store.reads).await;
+        let row =
+            sqlx::query::<Any>("SELECT sequence FROM checkpoints WHERE reader = 'postings'").fetch_optional(&ledger.store.reads).await;
         let at: i64 = row.expect("the database").map_or(0, |row| row.get("sequence"));
         if at.unsigned_abs() >= events {
             break since.elapsed();

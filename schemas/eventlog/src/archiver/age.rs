@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use events::subject::Stream;
 
-use super::segment::Manifest;
-use super::storage::{Archive, ArchiveError};
+use crate::archive::segment::Manifest;
+use crate::archive::storage::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};
 
 /// How long to wait after a failure: events that stay a little longer harm nobody.

@@ -1,45 +1,36 @@
-//! How the spool stands: what ledger and projector have of it, and how full it is.
+//! The status of the spool: what ledger and projector have of it, and how full it is.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Spool;
-use super::segment::Sequences;
-use super::writer::length;
-
-/// What ledger and projector have of a spool.
-#[derive(Debug, Default)]
-pub(super) struct Standing {
-    /// What was recorded at a moment, and is not taken over yet.
-    waiting: Option<(Sequences, Instant)>,
-    /// Up to where ledger and projector said last that they have everything.
-    marks: [Sequences; 2],
-}
+use super::delivery::Delivery;
+use super::segment::{Sequences, length};
 
 impl Spool {
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn delivery(&self) -> MutexGuard<'_, Delivery> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes up to where ledger and projector have everything.
     pub fn note_taken_over(&self, taken_over: &Sequences) {
         let last = self.last();
         let has = |sequences: &Sequences| sequences.iter().zip(taken_over).all(|(sequence, taken)| sequence <= taken);
-        let mut standing = self.standing();
-        if standing.waiting.as_ref().is_none_or(|(sequences, _)| has(sequences)) {
-            standing.waiting = (!has(&last)).then(|| (last, Instant::now()));
+        let mut delivery = self.delivery();
+        if delivery.waiting.as_ref().is_none_or(|(sequences, _)| has(sequences)) {
+            delivery.waiting = (!has(&last)).then(|| (last, Instant::now()));
         }
     }
 
     /// Notes up to where the ledger and the projector each have everything.
     pub fn note_marks(&self, marks: [Sequences; 2]) {
-        self.standing().marks = marks;
+        self.delivery().marks = marks;
     }
 
     /// How many events the ledger and the projector each lack, of those that they need.
     #[must_use]
     pub fn behind(&self) -> [(&'static str, u64); 2] {
-        let (last, marks) = (self.last(), self.standing().marks);
+        let (last, marks) = (self.last(), self.delivery().marks);
         let of = |marks: &Sequences| last.iter().zip(marks).map(|(last, mark)| last.saturating_sub(*mark)).sum();
         [("ledger", of(&marks[0])), ("projector", of(&marks[1]))]
     }
@@ -47,7 +38,7 @@ impl Spool {
     /// How long the oldest event waits, at most, that ledger and projector do not both have.
     #[must_use]
     pub fn oldest_unshipped(&self) -> Duration {
-        self.standing().waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+        self.delivery().waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// Whether more than half of what the files may take is taken.

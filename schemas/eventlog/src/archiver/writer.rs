@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::age::Aging;
-use super::segment::{self, Manifest, hash};
-use super::storage::{Archive, ArchiveError};
+use crate::archive::segment::{self, Manifest, hash};
+use crate::archive::storage::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};
-use crate::tail::{Record, TailError};
+use crate::record::Record;
+use crate::tail::TailError;
 
 /// Events read at once.
 const READ: usize = 2_000;
