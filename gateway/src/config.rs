@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use wire::call::Format;
 
 use crate::route::tokens::Tokenizer;
 
@@ -190,14 +191,6 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// The wire format a provider speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderFormat {
-    /// OpenAI's chat completions.
-    Openai,
-}
-
 /// The call to a provider after its client has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -215,9 +208,9 @@ pub enum OnDisconnect {
 pub struct ProviderConfig {
     /// Its name in model ids, such as `openai`.
     pub slug: String,
-    /// What it speaks; default: OpenAI's format.
-    #[serde(default = "openai")]
-    pub format: ProviderFormat,
+    /// The format it speaks, `openai` for chat completions, which is the default.
+    #[serde(default = "chat", deserialize_with = "provider_format")]
+    pub format: Format,
     /// Such as `https://api.openai.com/v1`; known providers have a default.
     pub base_url: Option<String>,
     /// The environment variable that holds its credential.
@@ -240,7 +233,7 @@ impl ProviderConfig {
     pub fn openai(slug: &str, base_url: String) -> Self {
         Self {
             slug: slug.to_owned(),
-            format: ProviderFormat::Openai,
+            format: Format::Chat,
             base_url: Some(base_url),
             api_key_env: None,
             api_key: None,
@@ -255,8 +248,16 @@ const fn drain_timeout_ms() -> u64 {
     30_000
 }
 
-const fn openai() -> ProviderFormat {
-    ProviderFormat::Openai
+const fn chat() -> Format {
+    Format::Chat
+}
+
+/// Reads a vendor's name for its format.
+fn provider_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "openai" => Ok(Format::Chat),
+        other => Err(serde::de::Error::custom(format!("unknown format {other:?}; the formats are: openai"))),
+    }
 }
 
 /// A model that the catalogue lacks, or with other prices.

@@ -14,9 +14,9 @@ use events::{Draft, RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wire::answer::client_body;
+use wire::call::{Call, Format};
 use wire::fields::quoted;
-use wire::openai::request::ChatRequest;
-use wire::openai::response::client_body;
 
 use crate::admission::quota::{Quotas, Slot};
 use crate::admission::{Admission, Admitted, End, Intent, Served};
@@ -72,7 +72,7 @@ pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Req
         let answer = stages.run(own_id, request, own_is_stream).await;
         answer.inspect_err(|error| counts.refused(error.code()))
     });
-    let mut response = late::in_time(running, is_stream, heartbeat, id, now_s).await;
+    let mut response = late::in_time(Format::Chat, running, is_stream, heartbeat, (id, now_s)).await;
     if let Ok(id) = generation {
         response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
     }
@@ -100,32 +100,37 @@ impl Stages {
             }
         };
         let body = edge::read_body(&parts.headers, body, &self.server, Some(&mut slot)).await?;
-        let chat = ChatRequest::parse(&body)?;
-        let admitted = self.admit(&id, &caller, &parts, (&body, &chat), slot).await;
-        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &chat, error))?;
-        is_stream.store(chat.stream, Ordering::Relaxed);
+        let call = Call::read(Format::Chat, &body)?;
+        let admitted = self.admit(&id, &caller, &parts, (&body, &call), slot).await;
+        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &call, error))?;
+        is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
         let drains = plan.candidates.iter().any(|candidate| candidate.model.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
-            drop(chat);
-            return self.answer_to_the_end(plan, body, admitted, deadline).await;
+            let format = call.format();
+            drop(call);
+            return self.answer_to_the_end(plan, (format, body), admitted, deadline).await;
         }
-        self.answer(&plan, &chat, admitted, deadline, &CancellationToken::new()).await
+        self.answer(&plan, &call, admitted, deadline, &CancellationToken::new()).await
     }
 
     /// Asks providers, and gives the answer to the client, unless it has `left`.
     async fn answer(
         &self,
         plan: &Plan,
-        chat: &ChatRequest<'_>,
+        call: &Call<'_>,
         mut admitted: Admitted,
         deadline: Instant,
         left: &CancellationToken,
     ) -> Result<Response, GatewayError> {
-        let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, chat, &mut admitted)).await;
+        let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, call, &mut admitted)).await;
         match asked {
-            Ok(Ok(Reply { answer: Answer::Buffered { body, meter }, served })) => whole(admitted, served, &meter, &body, left).await,
-            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => Ok(self.streamed(admitted, served, *upstream, deadline)),
+            Ok(Ok(Reply { answer: Answer::Buffered { body, meter }, served })) => {
+                whole(call.format(), admitted, served, (&meter, &body), left).await
+            }
+            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => {
+                Ok(self.streamed(call.format(), admitted, served, *upstream, deadline))
+            }
             Ok(Err(error)) => {
                 let end = End {
                     outcome: Outcome::Failed,
@@ -149,7 +154,7 @@ impl Stages {
     async fn answer_to_the_end(
         self: Arc<Self>,
         plan: Plan,
-        body: Bytes,
+        (format, body): (Format, Bytes),
         admitted: Admitted,
         deadline: Instant,
     ) -> Result<Response, GatewayError> {
@@ -163,8 +168,8 @@ impl Stages {
                 abort_streams.run_until_cancelled(tokio::time::sleep(patience)).await;
             };
             let answering = async {
-                let chat = ChatRequest::parse(&body)?;
-                self.answer(&plan, &chat, admitted, deadline, &left).await
+                let call = Call::read(format, &body)?;
+                self.answer(&plan, &call, admitted, deadline, &left).await
             };
             tokio::select! {
                 answer = answering => Some(answer),
@@ -181,24 +186,32 @@ impl Stages {
         id: &RequestId,
         caller: &KeyEntry,
         parts: &Parts,
-        (body, chat): (&Bytes, &ChatRequest<'_>),
+        (body, call): (&Bytes, &Call<'_>),
         slot: Slot,
     ) -> Result<(Plan, Admitted), GatewayError> {
-        let plan = self.routes.plan(&caller.key, chat)?;
+        let plan = self.routes.plan(&caller.key, &call.head)?;
         let mut slot = Some(slot);
         let admit = async |plan: &Plan, slot: &mut Option<Slot>| {
-            let (request, key, user) = (id.clone(), &caller.key, chat.user.clone());
-            self.admission.admit(Intent { request, key, plan, streamed: chat.stream, user, app: app(&parts.headers) }, slot).await
+            let intent = Intent {
+                request: id.clone(),
+                key: &caller.key,
+                plan,
+                format: call.format(),
+                streamed: call.head.stream,
+                user: call.head.user.clone(),
+                app: app(&parts.headers),
+            };
+            self.admission.admit(intent, slot).await
         };
         match admit(&plan, &mut slot).await {
             Ok(admitted) if admitted.hold() >= plan.max_cost() => Ok((plan, admitted)),
             // What is held is not enough for the whole answer: a smaller prompt leaves more of it for the answer.
             Ok(admitted) => {
-                let counted = self.counted(caller, &plan, body, chat, admitted.slot()).await.ok().flatten();
+                let counted = self.counted(caller, &plan, (body, call), admitted.slot()).await.ok().flatten();
                 Ok((counted.unwrap_or(plan), admitted))
             }
             Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
-                let counted = self.counted(caller, &plan, body, chat, slot.as_ref()).await?.filter(|counted| counted.min_cost() < needed);
+                let counted = self.counted(caller, &plan, (body, call), slot.as_ref()).await?.filter(|counted| counted.min_cost() < needed);
                 let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
                 let admitted = admit(&counted, &mut slot).await?;
                 Ok((counted, admitted))
@@ -213,29 +226,29 @@ impl Stages {
         &self,
         caller: &KeyEntry,
         plan: &Plan,
-        body: &Bytes,
-        chat: &ChatRequest<'_>,
+        (body, call): (&Bytes, &Call<'_>),
         slot: Option<&Slot>,
     ) -> Result<Option<Plan>, GatewayError> {
         let tokenizers = plan.tokenizers();
         let context = plan.candidates.iter().map(|candidate| candidate.model.context_length).max().unwrap_or_default();
-        let is_countable = chat.prompt_tokens_max.is_some_and(|bytes| bytes <= context.saturating_mul(COUNTED_TIMES));
+        let is_countable = call.head.prompt_tokens_max.is_some_and(|bytes| bytes <= context.saturating_mul(COUNTED_TIMES));
         if tokenizers.is_empty() || !is_countable {
             return Ok(None);
         }
         let counting = slot.map(Slot::count).transpose()?;
-        let body = body.clone();
+        let (format, body) = (call.format(), body.clone());
         let counted = tokio::task::spawn_blocking(move || {
-            let counted = tokens::count(&body, tokenizers);
+            let counted = tokens::count(format, &body, tokenizers);
             drop(counting);
             counted
         });
-        Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, chat, &counted).ok()))
+        Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, &call.head, &counted).ok()))
     }
 
-    fn streamed(&self, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
+    fn streamed(&self, format: Format, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
         admitted.release_body();
         let terms = stream::Terms {
+            format,
             abort_streams: self.abort_streams.clone(),
             drains: self.drains.clone(),
             heartbeat: self.attempts.heartbeat(),
@@ -246,7 +259,7 @@ impl Stages {
     }
 
     /// A refusal for lack of money or rights is an event too; it reached no provider.
-    fn refused(&self, id: &RequestId, caller: &KeyEntry, chat: &ChatRequest<'_>, error: &GatewayError) {
+    fn refused(&self, id: &RequestId, caller: &KeyEntry, call: &Call<'_>, error: &GatewayError) {
         if !matches!(error, GatewayError::PaymentRequired { .. } | GatewayError::Forbidden(_)) {
             return;
         }
@@ -254,7 +267,7 @@ impl Stages {
         let refused = || RequestRefused {
             request: id.clone(),
             key: caller.key.hash.clone(),
-            model: chat.models.first().cloned().unwrap_or_default(),
+            model: call.head.models.first().cloned().unwrap_or_default(),
             status: error.status().as_u16(),
             code: error.code(),
             refused_at_us: now_us,
@@ -280,10 +293,10 @@ impl Stages {
 
 /// A whole answer: recorded, then given to the client.
 async fn whole(
+    format: Format,
     admitted: Admitted,
     served: Served,
-    meter: &Meter,
-    body: &Bytes,
+    (meter, body): (&Meter, &Bytes),
     left: &CancellationToken,
 ) -> Result<Response, GatewayError> {
     let id = quoted(admitted.request().as_str());
@@ -301,7 +314,7 @@ async fn whole(
         stream::inconsistent(served);
     }
     let charge = admitted.finish(&end).await;
-    let body = client_body(body, &id, &model, |provider| usage(&charge, provider)).map_err(|_| GatewayError::Internal)?;
+    let body = client_body(format, body, (&id, &model), |provider| usage(format, &charge, provider)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

@@ -44,6 +44,12 @@ async fn bad_requests_are_refused_with_the_documented_error() {
         (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"max_tokens":-1}"#, "max_tokens"),
         (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"n":1000000}"#, "'n'"),
         (r#"{"model":"test/ok","model":"test/slow","messages":[{"role":"user","content":"x"}]}"#, "twice"),
+        (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"provider":{"order":["x"]}}"#, "'provider': it is not supported"),
+        (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"plugins":[{"id":"web"}]}"#, "'plugins': it is not supported"),
+        (
+            r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"transforms":["middle-out"]}"#,
+            "'transforms': it is not supported",
+        ),
     ];
     for (body, says) in bad {
         let (status, answer) = post(&arouter, body).await;
@@ -53,6 +59,8 @@ async fn bad_requests_are_refused_with_the_documented_error() {
         );
         assert_eq!(answer["error"]["type"], "invalid_request_error");
     }
+    let empty = r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"provider":{},"plugins":[],"transforms":null}"#;
+    assert_eq!(post(&arouter, empty).await.0, StatusCode::OK, "fields that ask for nothing");
     let (status, _) = post(&arouter, b"{\"model\":\"test/ok\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}".to_vec()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "invalid UTF-8");
     let (status, _) = post(&arouter, vec![b' '; 10 * 1024 * 1024 + 1]).await;

@@ -64,6 +64,8 @@ pub struct Intent<'a> {
     pub request: RequestId,
     /// The credential.
     pub key: &'a Key,
+    /// The format that the client speaks.
+    pub format: Format,
     /// What it will try.
     pub plan: &'a Plan,
     /// Whether the answer is a stream.
@@ -110,7 +112,7 @@ impl Admission {
             model: intent.plan.candidates.first().map(|candidate| candidate.model.id.clone()).unwrap_or_default(),
             user: intent.user,
             app: intent.app,
-            format: Format::Chat,
+            format: intent.format,
             streamed: intent.streamed,
             admitted_at_us: now_us,
         };

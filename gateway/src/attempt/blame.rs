@@ -2,7 +2,7 @@
 //! caller is told.
 
 use http::{HeaderValue, StatusCode};
-use wire::openai::error::Reported;
+use wire::reported::Reported;
 
 use super::upstream::AttemptError;
 

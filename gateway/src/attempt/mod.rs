@@ -11,13 +11,13 @@ use std::time::Instant;
 use events::request::Attempt;
 use events::{Failpoint, failpoint};
 use http::StatusCode;
-use wire::openai::request::ChatRequest;
+use wire::call::{Call, Target};
 
 use crate::admission::{Admitted, Served};
 use crate::error::GatewayError;
 use crate::meter;
 use crate::route::Plan;
-use upstream::{Answer, AttemptError, Call, Upstream};
+use upstream::{Answer, AttemptError, Upstream, UpstreamCall};
 
 /// An answer, and who gave it.
 pub struct Reply {
@@ -32,18 +32,19 @@ impl Upstream {
     ///
     /// # Errors
     /// The last candidate's failure, or the first refusal of the request itself.
-    pub async fn send(&self, plan: &Plan, chat: &ChatRequest<'_>, admitted: &mut Admitted) -> Result<Reply, GatewayError> {
+    pub async fn send(&self, plan: &Plan, call: &Call<'_>, admitted: &mut Admitted) -> Result<Reply, GatewayError> {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
         for candidate in &plan.candidates {
             let model = &candidate.model;
-            let prompt_tokens = meter::tokens_of(chat.prompt_text_bytes).min(model.context_length);
+            let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(model.context_length);
             let sent = Arc::new(AtomicBool::new(false));
             admitted.ask(Served { model: model.clone(), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
             let since = Instant::now();
             let cap = candidate.cap(admitted.hold(), plan.choices);
-            let body = chat.upstream_body(&model.upstream_model, cap, &model.provider.cap_field);
-            let call = Call { provider: &model.provider, body, prompt_tokens, sent: &sent };
-            let result = if chat.stream { self.stream(call).await } else { self.whole(call).await };
+            let target = Target { model: &model.upstream_model, cap, cap_field: &model.provider.cap_field };
+            let body = call.upstream_body(&target);
+            let upstream_call = UpstreamCall { provider: &model.provider, body, prompt_tokens, sent: &sent };
+            let result = if call.head.stream { self.stream(upstream_call).await } else { self.whole(upstream_call).await };
             let (status, failure) = match &result {
                 Ok(_) => (Some(StatusCode::OK), None),
                 Err(failure) => (failure.status(), Some(failure.code())),

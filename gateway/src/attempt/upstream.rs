@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
-use wire::openai::error::Reported;
-use wire::openai::response::{ChatResponse, Frame, ResponseError, repaired};
+use wire::answer::{self, AnswerError, Frame};
+use wire::call::Format;
+use wire::reported::Reported;
 use wire::sse::Parser;
 
 use super::blame;
@@ -29,7 +30,7 @@ pub struct Upstream {
 }
 
 /// One call to a provider.
-pub struct Call<'a> {
+pub struct UpstreamCall<'a> {
     /// Whom.
     pub provider: &'a Provider,
     /// The body.
@@ -59,6 +60,8 @@ pub struct UpstreamStream {
     response: Option<UpstreamResponse>,
     decoder: Decoder,
     parser: Parser,
+    /// The format that the provider speaks.
+    pub format: Format,
     /// How long it may say nothing.
     pub idle: Duration,
     /// When bytes came last, comments included.
@@ -170,11 +173,11 @@ impl From<CodingError> for AttemptError {
     }
 }
 
-impl From<ResponseError> for AttemptError {
-    fn from(error: ResponseError) -> Self {
+impl From<AnswerError> for AttemptError {
+    fn from(error: AnswerError) -> Self {
         match error {
-            ResponseError::NotACompletion => Self::Malformed,
-            ResponseError::Reported(error) => blame::of_report(*error),
+            AnswerError::Malformed => Self::Malformed,
+            AnswerError::Reported(error) => blame::of_report(*error),
         }
     }
 }
@@ -198,7 +201,7 @@ impl Upstream {
         Duration::from_millis(self.config.idle_timeout_ms)
     }
 
-    async fn post(&self, call: Call<'_>) -> Result<UpstreamResponse, AttemptError> {
+    async fn post(&self, call: UpstreamCall<'_>) -> Result<UpstreamResponse, AttemptError> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
         let sending = self.connections.post(&call.provider.chat, &call.provider.headers, call.body.into(), call.sent);
         let response = tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)??;
@@ -215,16 +218,16 @@ impl Upstream {
     ///
     /// # Errors
     /// When none comes.
-    pub async fn whole(&self, call: Call<'_>) -> Result<Answer, AttemptError> {
-        let mut meter = Meter::new(call.prompt_tokens);
+    pub async fn whole(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
+        let (format, mut meter) = (call.provider.format, Meter::new(call.prompt_tokens));
         let response = self.post(call).await?;
         let body = self.read(response, self.config.body_bytes_max).await?;
-        let mut note = |body: &Bytes| ChatResponse::parse(body).map(|answer| meter.note(&answer.delta, answer.usage, answer.service_tier));
+        let mut note = |body: &Bytes| answer::read(format, body).map(|answer| meter.note(&answer.delta, answer.usage, answer.service_tier));
         let body = match note(&body) {
             Ok(()) => body,
-            Err(ResponseError::NotACompletion) => {
+            Err(AnswerError::Malformed) => {
                 // A byte order mark, or text in a wrong encoding.
-                let mended = repaired(&body).into_iter().next().ok_or(AttemptError::Malformed)?;
+                let mended = answer::repaired(format, &body).into_iter().next().ok_or(AttemptError::Malformed)?;
                 note(&mended)?;
                 mended
             }
@@ -256,19 +259,20 @@ impl Upstream {
     ///
     /// # Errors
     /// When no piece comes.
-    pub async fn stream(&self, call: Call<'_>) -> Result<Answer, AttemptError> {
-        let meter = Meter::new(call.prompt_tokens);
+    pub async fn stream(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
+        let (format, meter) = (call.provider.format, Meter::new(call.prompt_tokens));
         let response = self.post(call).await?;
         let is_json = response.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if is_json {
             // No stream: an error, in most cases.
             let body = self.read(response, self.config.body_bytes_max).await?;
-            return Err(ChatResponse::parse(&body).err().map_or(AttemptError::Malformed, AttemptError::from));
+            return Err(answer::read(format, &body).err().map_or(AttemptError::Malformed, AttemptError::from));
         }
         let mut upstream = UpstreamStream {
             decoder: Decoder::new(&response.headers, STREAM_BYTES_MAX)?,
             response: Some(response),
             parser: Parser::default(),
+            format,
             idle: self.idle(),
             heard_at: Instant::now(),
             ready: Vec::new(),
@@ -278,8 +282,8 @@ impl Upstream {
             let Some(frames) = upstream.next_within_idle().await? else { return Err(AttemptError::Cut) };
             let mut has_begun = false;
             for frame in frames {
-                for frame in readable(frame) {
-                    match Frame::parse(&frame) {
+                for frame in readable(format, frame) {
+                    match answer::read_frame(format, &frame) {
                         Ok(Frame::Chunk(chunk)) => has_begun |= chunk.delta.text_bytes > 0 || chunk.delta.finish_reason.is_some(),
                         Ok(Frame::Done) => has_begun = true,
                         // What is wrong behind the first piece is for the relay to judge.
@@ -298,9 +302,9 @@ impl Upstream {
 
 /// The frames that a frame may have meant; itself when it reads as it is.
 #[must_use]
-pub fn readable(frame: Bytes) -> Vec<Bytes> {
-    if Frame::parse(&frame).is_err_and(|error| error == ResponseError::NotACompletion) {
-        let mended = repaired(&frame);
+pub fn readable(format: Format, frame: Bytes) -> Vec<Bytes> {
+    if answer::read_frame(format, &frame).is_err_and(|error| error == AnswerError::Malformed) {
+        let mended = answer::repaired(format, &frame);
         if !mended.is_empty() {
             return mended;
         }
@@ -316,6 +320,7 @@ impl UpstreamStream {
             response: self.response.take(),
             decoder: std::mem::replace(&mut self.decoder, Decoder::identity()),
             parser: std::mem::take(&mut self.parser),
+            format: self.format,
             idle: self.idle,
             heard_at: self.heard_at,
             ready: std::mem::take(&mut self.ready),

@@ -8,8 +8,9 @@ use events::rpc::{Denial, LimitSource, Peer};
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use wire::openai::error::{ErrorBody, Reported};
-use wire::openai::request::RequestError;
+use wire::call::{Format, RequestError};
+use wire::client_error::ClientError;
+use wire::reported::Reported;
 
 /// Why a call fails.
 #[derive(Debug, thiserror::Error)]
@@ -187,10 +188,19 @@ struct Shown<'a> {
     status: StatusCode,
     kind: Cow<'a, str>,
     code: Cow<'a, str>,
+    /// The time to wait before another try, where one may succeed.
+    retry_after: Option<HeaderValue>,
 }
 
+/// Our own trouble passes soon.
+const SOON: HeaderValue = HeaderValue::from_static("1");
+
 const fn shown(status: StatusCode, kind: &'static str, code: &'static str) -> Shown<'static> {
-    Shown { status, kind: Cow::Borrowed(kind), code: Cow::Borrowed(code) }
+    Shown { status, kind: Cow::Borrowed(kind), code: Cow::Borrowed(code), retry_after: None }
+}
+
+const fn shown_until_soon(status: StatusCode, kind: &'static str, code: &'static str) -> Shown<'static> {
+    Shown { status, kind: Cow::Borrowed(kind), code: Cow::Borrowed(code), retry_after: Some(SOON) }
 }
 
 impl GatewayError {
@@ -202,33 +212,35 @@ impl GatewayError {
             Self::UnknownModel(_) => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "model_not_found"),
             Self::BodyTooLarge(_) => shown(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "request_too_large"),
             Self::BodyTimeout => shown(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "request_timeout"),
-            Self::PaymentRequired { denial, .. } => shown(
-                StatusCode::PAYMENT_REQUIRED,
-                "payment_required",
+            Self::PaymentRequired { denial, .. } => {
+                let shown_as = |code| shown(StatusCode::PAYMENT_REQUIRED, "payment_required", code);
                 match denial.source {
-                    LimitSource::Credits => "insufficient_credits",
-                    LimitSource::KeyLimit => "key_limit",
-                    LimitSource::InFlightBudget => "in_flight_budget",
-                },
-            ),
-            Self::LedgerUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable"),
-            Self::ProjectorUnavailable => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "projector_unavailable"),
-            Self::SpoolFull => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", "spool_full"),
+                    LimitSource::Credits => shown_as("insufficient_credits"),
+                    LimitSource::KeyLimit => shown_as("key_limit"),
+                    LimitSource::InFlightBudget => Shown { retry_after: Some(SOON), ..shown_as("in_flight_budget") },
+                }
+            }
+            Self::LedgerUnavailable => shown_until_soon(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable"),
+            Self::ProjectorUnavailable => shown_until_soon(StatusCode::SERVICE_UNAVAILABLE, "server_error", "projector_unavailable"),
+            Self::SpoolFull => shown_until_soon(StatusCode::SERVICE_UNAVAILABLE, "server_error", "spool_full"),
             Self::UpstreamRefused { status, error, .. } => Shown {
                 status: *status,
                 kind: error.kind.as_deref().unwrap_or_else(|| refused_kind(*status)).into(),
                 code: error.code.as_deref().unwrap_or("upstream_refused").into(),
+                retry_after: None,
             },
-            Self::UpstreamOverloaded { is_rate: true, error, .. } => Shown {
+            Self::UpstreamOverloaded { is_rate: true, error, retry_after, .. } => Shown {
+                retry_after: retry_after.clone(),
                 code: error.code.as_deref().unwrap_or("upstream_rate_limit").into(),
                 ..shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "")
             },
-            Self::UpstreamOverloaded { is_rate: false, error, .. } => Shown {
+            Self::UpstreamOverloaded { is_rate: false, error, retry_after, .. } => Shown {
+                retry_after: retry_after.clone(),
                 code: error.code.as_deref().unwrap_or("upstream_overloaded").into(),
                 ..shown(StatusCode::SERVICE_UNAVAILABLE, "no_available_providers", "")
             },
-            Self::Busy { quota, is_own: true } => shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", quota.code()),
-            Self::Busy { quota, is_own: false } => shown(StatusCode::SERVICE_UNAVAILABLE, "server_error", quota.code()),
+            Self::Busy { quota, is_own: true } => shown_until_soon(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", quota.code()),
+            Self::Busy { quota, is_own: false } => shown_until_soon(StatusCode::SERVICE_UNAVAILABLE, "server_error", quota.code()),
             Self::TooManyKeys(_) => shown(StatusCode::CONFLICT, "conflict_error", "keys_per_account"),
             Self::TooLong(_) => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "request_too_long"),
             Self::Suspended => shown(StatusCode::FORBIDDEN, "permission_error", "account_suspended"),
@@ -271,17 +283,6 @@ impl GatewayError {
         if let Self::UpstreamRefused { error, .. } | Self::UpstreamOverloaded { error, .. } = self { error.param.as_deref() } else { None }
     }
 
-    /// When to come again: as the provider says, or soon where the trouble is ours and passes.
-    fn retry_after(&self) -> Option<HeaderValue> {
-        const SOON: HeaderValue = HeaderValue::from_static("1");
-        if let Self::UpstreamOverloaded { retry_after, .. } = self {
-            return retry_after.clone();
-        }
-        let is_held = matches!(self, Self::PaymentRequired { denial, .. } if denial.source == LimitSource::InFlightBudget);
-        let passes = matches!(self, Self::LedgerUnavailable | Self::ProjectorUnavailable | Self::SpoolFull | Self::Busy { .. });
-        (is_held || passes).then_some(SOON)
-    }
-
     fn metadata(&self) -> Value {
         match self {
             Self::PaymentRequired { denial, needed } => json!({
@@ -318,21 +319,27 @@ impl GatewayError {
         }
     }
 
-    /// The error object, for a frame of a stream.
-    #[must_use]
-    pub fn inner_text(&self) -> String {
+    /// Renders the error by `render`, which gets it as a client reads it.
+    fn rendered(&self, render: impl FnOnce(&ClientError<'_>) -> String) -> String {
         let Shown { kind, code, .. } = self.shown();
-        ErrorBody::new(&self.to_string(), &kind, &code, self.param(), &self.metadata()).inner_text()
+        let (message, metadata) = (self.to_string(), self.metadata());
+        render(&ClientError { message: &message, kind: &kind, code: &code, param: self.param(), metadata: &metadata })
     }
 
-    /// The answer on OpenAI-like routes and management routes.
+    /// Returns the error object for a frame of a stream.
     #[must_use]
-    pub fn into_openai(self, request: Option<&RequestId>) -> Response {
-        let Shown { status, kind, code } = self.shown();
-        let body = ErrorBody::new(&self.to_string(), &kind, &code, self.param(), &self.metadata()).to_text();
+    pub fn in_frame(&self, format: Format) -> String {
+        self.rendered(|error| error.in_frame(format))
+    }
+
+    /// Returns the response on a route of that format.
+    #[must_use]
+    pub fn into_response_of(self, format: Format, request: Option<&RequestId>) -> Response {
+        let Shown { status, retry_after, .. } = self.shown();
+        let body = self.rendered(|error| error.body(format));
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();
-        if let Some(retry_after) = self.retry_after() {
+        if let Some(retry_after) = retry_after {
             headers.insert(header::RETRY_AFTER, retry_after);
         }
         if let Some(Ok(id)) = request.map(|request| HeaderValue::from_str(request.as_str())) {
@@ -353,6 +360,6 @@ fn refused_kind(status: StatusCode) -> &'static str {
 
 impl IntoResponse for GatewayError {
     fn into_response(self) -> Response {
-        self.into_openai(None)
+        self.into_response_of(Format::Chat, None)
     }
 }

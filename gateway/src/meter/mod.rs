@@ -1,8 +1,7 @@
 //! How much a request used: what the provider reports, else what was relayed.
 
 use events::{Provenance, Tokens};
-use wire::openai::response::Delta;
-use wire::openai::usage::Usage;
+use wire::answer::{Delta, Usage};
 
 /// Bytes of text that make about one token, when the provider does not count.
 const BYTES_PER_TOKEN: u64 = 4;

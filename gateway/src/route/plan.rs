@@ -5,7 +5,7 @@ use std::sync::Arc;
 use events::Nanos;
 use events::control::Key;
 use pricing::{Quote, ServiceTier};
-use wire::openai::request::ChatRequest;
+use wire::call::Head;
 
 use super::names;
 use super::table::{Model, Routes};
@@ -41,29 +41,29 @@ impl Routes {
     ///
     /// # Errors
     /// 400 for an unknown model, 403 for one that the key may not use.
-    pub fn plan(&self, key: &Key, chat: &ChatRequest<'_>) -> Result<Plan, GatewayError> {
-        self.plan_counted(key, chat, &[])
+    pub fn plan(&self, key: &Key, head: &Head) -> Result<Plan, GatewayError> {
+        self.plan_counted(key, head, &[])
     }
 
     /// The same, where the prompt was counted by some tokenizers.
     ///
     /// # Errors
     /// 400 for an unknown model, 403 for one that the key may not use.
-    pub fn plan_counted(&self, key: &Key, chat: &ChatRequest<'_>, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
-        let tier = ServiceTier::named(chat.service_tier.as_deref());
-        let mut candidates = Vec::with_capacity(chat.models.len());
-        for name in &chat.models {
+    pub fn plan_counted(&self, key: &Key, head: &Head, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
+        let tier = ServiceTier::named(head.service_tier.as_deref());
+        let mut candidates = Vec::with_capacity(head.models.len());
+        for name in &head.models {
             let model = self.find(name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
             check_allowed(key, model)?;
             let counted = counted.iter().find(|(tokenizer, _)| model.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
-            let prompt_max = counted.or(chat.prompt_tokens_max).map_or(model.context_length, |tokens| tokens.min(model.context_length));
-            let each = chat.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1));
-            let quote = Quote::new(&model.prices, tier, prompt_max, each.saturating_mul(chat.choices));
+            let prompt_max = counted.or(head.prompt_tokens_max).map_or(model.context_length, |tokens| tokens.min(model.context_length));
+            let each = head.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1));
+            let quote = Quote::new(&model.prices, tier, prompt_max, each.saturating_mul(head.choices));
             // A model whose answers may fill its context has no bound to be told: the provider counts the prompt in, and refuses more.
-            let is_bounded = chat.output_tokens_max.is_some() || model.max_output_tokens < model.context_length;
+            let is_bounded = head.output_tokens_max.is_some() || model.max_output_tokens < model.context_length;
             candidates.push(Candidate { model: Arc::clone(model), quote, output_max: is_bounded.then_some(each) });
         }
-        Ok(Plan { candidates, tier, is_capped: chat.output_tokens_max.is_some(), choices: chat.choices })
+        Ok(Plan { candidates, tier, is_capped: head.output_tokens_max.is_some(), choices: head.choices })
     }
 }
 
@@ -124,6 +124,8 @@ pub fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
 
 #[cfg(test)]
 mod tests {
+    use wire::call::{Call, Format};
+
     use super::*;
     use crate::config::{Decimal, ModelConfig, ProviderConfig};
 
@@ -164,7 +166,7 @@ mod tests {
         };
         let most = |n: u64| {
             let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
-            routes().plan(&key, &ChatRequest::parse(body.as_bytes()).unwrap()).unwrap().max_cost()
+            routes().plan(&key, &Call::read(Format::Chat, body.as_bytes()).unwrap().head).unwrap().max_cost()
         };
         // 50 tokens at 2 USD per million, for each answer.
         assert_eq!(most(8).0 - most(1).0, 7 * 50 * 2_000);

@@ -8,11 +8,12 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AG
 use http::{HeaderMap, HeaderValue};
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
+use wire::call::Format;
 
 use super::endpoint::Endpoint;
 use super::tokens::Tokenizer;
 use super::{known_providers, names};
-use crate::config::{Decimal, ModelConfig, OnDisconnect, ProviderConfig, ProviderFormat};
+use crate::config::{Decimal, ModelConfig, OnDisconnect, ProviderConfig};
 
 /// How we name ourselves to providers.
 const AGENT: &str = concat!("arouter/", env!("CARGO_PKG_VERSION"));
@@ -23,7 +24,7 @@ pub struct Provider {
     /// Its name in model ids.
     pub slug: String,
     /// What it speaks.
-    pub format: ProviderFormat,
+    pub format: Format,
     /// Where chat completions are asked for.
     pub chat: Endpoint,
     /// What every request to it has: content type, codings, our name, and `Authorization` unless it needs none.

@@ -1,7 +1,7 @@
 //! Tokenizers: what a prompt has in tokens, where credit is too short for the bound by its bytes.
 
 use serde::Deserialize;
-use wire::openai::request::ChatRequest;
+use wire::call::{Call, Format};
 
 /// A tokenizer whose vocabulary is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -51,9 +51,9 @@ impl Tokenizer {
 /// What each of these tokenizers makes of a request's body: a bound that is never below what its provider counts. Takes milliseconds where
 /// the body is large: not for a thread that serves.
 #[must_use]
-pub fn count(body: &[u8], tokenizers: Vec<Tokenizer>) -> Vec<(Tokenizer, u64)> {
-    let Ok(chat) = ChatRequest::parse(body) else { return Vec::new() };
-    let bound = |tokenizer: Tokenizer| chat.prompt_tokens_counted(|text| tokenizer.count(text));
+pub fn count(format: Format, body: &[u8], tokenizers: Vec<Tokenizer>) -> Vec<(Tokenizer, u64)> {
+    let Ok(call) = Call::read(format, body) else { return Vec::new() };
+    let bound = |tokenizer: Tokenizer| call.prompt_tokens_counted(|text| tokenizer.count(text));
     tokenizers.into_iter().filter_map(|tokenizer| Some((tokenizer, bound(tokenizer)?))).collect()
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use events::request::Outcome;
 use tokio_util::sync::CancellationToken;
-use wire::openai::response::Frame;
+use wire::answer::{Frame, read_frame};
 
 use super::inconsistent;
 use crate::admission::{Admitted, End, Served};
@@ -47,7 +47,7 @@ impl Drain {
         let mut frames = std::mem::take(&mut self.upstream.ready);
         loop {
             for frame in frames {
-                if readable(frame).iter().any(|frame| self.note(frame)) {
+                if readable(self.upstream.format, frame).iter().any(|frame| self.note(frame)) {
                     return;
                 }
             }
@@ -60,7 +60,7 @@ impl Drain {
 
     /// Notes a frame; returns whether it is the last one.
     fn note(&mut self, frame: &Bytes) -> bool {
-        match Frame::parse(frame) {
+        match read_frame(self.upstream.format, frame) {
             Ok(Frame::Chunk(chunk)) => {
                 self.upstream.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
                 false

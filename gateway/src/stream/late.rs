@@ -14,10 +14,11 @@ use bytes::Bytes;
 use events::RequestId;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, Sleep};
+use wire::answer::{Ending, heartbeat};
+use wire::call::Format;
 use wire::fields::quoted;
-use wire::openai::response::Ending;
 
-use super::{HEARTBEAT, answer};
+use super::answer;
 use crate::error::GatewayError;
 
 /// A request on its way to its answer.
@@ -25,7 +26,13 @@ type Running = Pin<Box<dyn Future<Output = Result<Response, GatewayError>> + Sen
 
 /// The answer to a request; where it is a stream that says nothing for a heartbeat, a head with comments until it does. `is_stream` is set
 /// by the request once it is known to be one, and admitted. From the head on, a failure is a frame.
-pub async fn in_time(mut running: Running, is_stream: Arc<AtomicBool>, every: Duration, id: RequestId, now_s: i64) -> Response {
+pub async fn in_time(
+    format: Format,
+    mut running: Running,
+    is_stream: Arc<AtomicBool>,
+    every: Duration,
+    (id, now_s): (RequestId, i64),
+) -> Response {
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let early = poll_fn(|context| {
         if let Poll::Ready(done) = running.as_mut().poll(context) {
@@ -38,17 +45,18 @@ pub async fn in_time(mut running: Running, is_stream: Arc<AtomicBool>, every: Du
     })
     .await;
     match (early, alarm) {
-        (Some(done), _) => done.unwrap_or_else(|error| error.into_openai(None)),
+        (Some(done), _) => done.unwrap_or_else(|error| error.into_response_of(format, None)),
         (None, alarm) => {
             let alarm = alarm.unwrap_or_else(|| Box::pin(tokio::time::sleep(every)));
-            let late = Late { state: State::Waiting(running), alarm, every, id, now_s };
+            let late = Late { format, state: State::Waiting(running), alarm, every, id, now_s };
             let pieces = stream::unfold(late, async |mut late| late.piece().await.map(|piece| (Ok::<_, Infallible>(piece), late)));
-            answer(Body::from_stream(stream::once(async { Ok(Bytes::from_static(HEARTBEAT)) }).chain(pieces)))
+            answer(Body::from_stream(stream::once(async move { Ok(Bytes::from_static(heartbeat(format))) }).chain(pieces)))
         }
     }
 }
 
 struct Late {
+    format: Format,
     state: State,
     alarm: Pin<Box<Sleep>>,
     every: Duration,
@@ -72,13 +80,14 @@ impl Late {
                     match done {
                         None => {
                             self.alarm.as_mut().reset(Instant::now() + self.every);
-                            return Some(Bytes::from_static(HEARTBEAT));
+                            return Some(Bytes::from_static(heartbeat(self.format)));
                         }
                         Some(Ok(response)) => self.state = State::Relaying(response.into_body().into_data_stream()),
                         Some(Err(error)) => {
                             self.state = State::Over;
                             let (mut frame, id) = (Vec::new(), quoted(self.id.as_str()));
-                            Ending { id: &id, model: "\"\"", created_s: self.now_s }.error(&error.inner_text(), &mut frame);
+                            Ending { format: self.format, id: &id, model: "\"\"", created_s: self.now_s }
+                                .error(&error.in_frame(self.format), &mut frame);
                             return Some(frame.into());
                         }
                     }

@@ -21,9 +21,9 @@ use serde_json::value::RawValue;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
+use wire::answer::{Billed, Ending, Frame, heartbeat, read_frame, usage_text};
+use wire::call::Format;
 use wire::fields::quoted;
-use wire::openai::response::{Ending, Frame};
-use wire::openai::usage::{Timing, UsageBody};
 
 use crate::admission::{Admitted, Charge, End, Served};
 use crate::attempt::upstream::{AttemptError, UpstreamStream, readable};
@@ -31,8 +31,6 @@ use crate::config::OnDisconnect;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 
-/// What tells the client and the proxies between that a silent stream lives.
-const HEARTBEAT: &[u8] = b": AROUTER PROCESSING\n\n";
 /// How long a provider may take to end its answer after the end mark.
 const END_PATIENCE: Duration = Duration::from_millis(100);
 /// How often the cost of a running stream is recorded.
@@ -63,6 +61,8 @@ pub struct Relay {
 /// What a stream is relayed under.
 #[derive(Clone)]
 pub struct Terms {
+    /// The format that the client speaks.
+    pub format: Format,
     /// Ends streams when the gateway must stop.
     pub abort_streams: CancellationToken,
     /// Runs the rest of calls whose clients have left.
@@ -144,7 +144,7 @@ impl Relay {
         while self.admitted.is_some() {
             let frames = match self.next().await {
                 Ok(Next::Frames(frames)) => frames,
-                Ok(Next::Silence) => return Some(Bytes::from_static(HEARTBEAT)),
+                Ok(Next::Silence) => return Some(Bytes::from_static(heartbeat(self.terms.format))),
                 Err(stopped) => return self.end(&stopped, Vec::with_capacity(512)).await,
             };
             let mut pieces = Vec::with_capacity(frames.iter().map(Bytes::len).sum::<usize>() + 128);
@@ -178,26 +178,27 @@ impl Relay {
         let created_s = self.created_s.unwrap_or_else(|| admitted.admitted_at_us() / 1_000_000);
         self.tell_inconsistent();
         let charge = admitted.finish(&end(stopped, &self.upstream.meter, &self.served)).await;
-        let ending = Ending { id: &self.id, model: &self.served.model.id_json, created_s };
+        let ending = Ending { format: self.terms.format, id: &self.id, model: &self.served.model.id_json, created_s };
         match stopped {
             Stopped::Completed => self.last_pieces(&ending, &charge, &mut last),
             Stopped::AtHold => {
-                ending.reason("length", &mut last);
+                ending.length(&mut last);
                 self.last_pieces(&ending, &charge, &mut last);
             }
             Stopped::Failed(failure) => {
-                ending.error(&GatewayError::of_provider(failure, &self.served.model.provider.slug).inner_text(), &mut last);
+                ending.error(&GatewayError::of_provider(failure, &self.served.model.provider.slug).in_frame(self.terms.format), &mut last);
             }
-            Stopped::Expired => ending.error(&GatewayError::TooLong(self.terms.timeout.as_secs()).inner_text(), &mut last),
-            Stopped::Cut => ending.error(&GatewayError::Upstream("the gateway is stopping".to_owned()).inner_text(), &mut last),
+            Stopped::Expired => ending.error(&GatewayError::TooLong(self.terms.timeout.as_secs()).in_frame(self.terms.format), &mut last),
+            Stopped::Cut => {
+                ending.error(&GatewayError::Upstream("the gateway is stopping".to_owned()).in_frame(self.terms.format), &mut last);
+            }
             Stopped::ClientLeft => return None,
         }
         Some(Bytes::from(last))
     }
 
     fn last_pieces(&self, ending: &Ending<'_>, charge: &Charge, into: &mut Vec<u8>) {
-        ending.usage(self.usage_frame.as_ref(), |provider| usage(charge, provider), into);
-        Ending::done(into);
+        ending.usage(self.usage_frame.as_ref(), |provider| usage(self.terms.format, charge, provider), into);
     }
 
     fn tell_inconsistent(&self) {
@@ -250,7 +251,7 @@ impl Relay {
     /// Frames as the client gets them, and why nothing more comes, when so.
     fn translate(&mut self, frames: &[Bytes], pieces: &mut Vec<u8>) -> Option<Stopped> {
         for frame in frames {
-            let stopped = match Frame::parse(frame) {
+            let stopped = match read_frame(self.upstream.format, frame) {
                 Ok(frame_read) => self.relay(frame, frame_read, pieces),
                 Err(error) => self.relay_mended(frame, error.into(), pieces),
             };
@@ -263,11 +264,11 @@ impl Relay {
 
     /// A frame that cannot be read as it is, as the frames that it may have meant.
     fn relay_mended(&mut self, frame: &Bytes, failure: AttemptError, pieces: &mut Vec<u8>) -> Option<Stopped> {
-        let mended = if matches!(failure, AttemptError::Malformed) { readable(frame.clone()) } else { Vec::new() };
+        let mended = if matches!(failure, AttemptError::Malformed) { readable(self.upstream.format, frame.clone()) } else { Vec::new() };
         if mended.is_empty() || mended[..] == [frame.clone()] {
             return Some(self.broken(failure));
         }
-        mended.iter().find_map(|frame| match Frame::parse(frame) {
+        mended.iter().find_map(|frame| match read_frame(self.upstream.format, frame) {
             Ok(frame_read) => self.relay(frame, frame_read, pieces),
             Err(error) => Some(self.broken(error.into())),
         })
@@ -346,7 +347,7 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
 
 /// The usage object that a client gets, over the provider's own.
 #[must_use]
-pub fn usage(charge: &Charge, provider: Option<&RawValue>) -> String {
-    let timing = Timing { latency_us: Some(charge.latency_us), ttft_us: charge.ttft_us };
-    UsageBody::new(&charge.tokens, charge.status, charge.cost, timing).over(provider)
+pub fn usage(format: Format, charge: &Charge, provider: Option<&RawValue>) -> String {
+    let Charge { tokens, status, cost, latency_us, ttft_us, .. } = *charge;
+    usage_text(format, &Billed { tokens, status, cost, latency_us: Some(latency_us), ttft_us }, provider)
 }

@@ -15,7 +15,8 @@ use events::caller::{CALLER_HEADER, Caller, Distrust, InternalSecret};
 use events::clock::rfc3339;
 use serde::Serialize;
 use tokio::sync::watch;
-use wire::openai::error::ErrorBody;
+use wire::call::Format;
+use wire::client_error::ClientError;
 
 /// What read handlers are given.
 #[derive(Clone)]
@@ -135,7 +136,8 @@ impl IntoResponse for ReadError {
             Self::Bad { field, .. } => Some(*field),
             Self::Query(_) | Self::Unsigned | Self::Clock | Self::NotFound(_) | Self::Database(_) | Self::Internal => None,
         };
-        let body = ErrorBody::new(&self.to_string(), kind, kind, param, &serde_json::json!({})).to_text();
+        let (message, metadata) = (self.to_string(), serde_json::json!({}));
+        let body = ClientError { message: &message, kind, code: kind, param, metadata: &metadata }.body(Format::Chat);
         (status, [(CONTENT_TYPE, "application/json")], body).into_response()
     }
 }

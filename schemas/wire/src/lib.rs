@@ -4,4 +4,8 @@
 
 pub mod fields;
 pub mod sse;
-pub mod openai;
+pub mod reported;
+pub mod call;
+pub mod answer;
+pub mod client_error;
+mod openai;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::call::{Head, RequestError, Target};
 use crate::fields::{Edit, Fields, quoted};
 
 /// Choices at the most that one request may ask for (OpenAI's bound).
@@ -23,6 +24,8 @@ const TEMPLATE_TOKENS: u64 = 64;
 const MESSAGE_TOKENS: u64 = 8;
 /// Fields of ours that no provider knows.
 const OWN_FIELDS: [&str; 5] = ["models", "route", "provider", "plugins", "transforms"];
+/// Fields of OpenRouter's that ask for something which this gateway does not do.
+const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
 /// The names that a bound on completion tokens goes by. A provider is sent one of them.
 const CAP_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 /// Settings that are no part of a prompt. All else that is sent counts towards its bound.
@@ -87,57 +90,20 @@ const MESSAGE_FIELDS: [&str; 15] = [
 /// Members of a text part.
 const TEXT_PART_FIELDS: [&str; 4] = ["type", "text", "cache_control", "annotations"];
 
-/// A chat request over the bytes it came as.
+/// The body of a chat request over the bytes it came as.
 #[derive(Debug)]
-pub struct ChatRequest<'a> {
-    fields: Fields<'a>,
-    /// Models to try, in order; at least one.
-    pub models: Vec<String>,
-    /// Whether the answer is to be a stream.
-    pub stream: bool,
-    /// The bound on completion tokens of one choice, when given.
-    pub output_tokens_max: Option<u64>,
-    /// How many choices.
-    pub choices: u64,
-    /// The end user as the caller names it.
-    pub user: Option<String>,
-    /// OpenAI's processing tier.
-    pub service_tier: Option<String>,
-    /// Tokens that the prompt cannot exceed: its bytes, or `None` when it has anything but text, or names what stands elsewhere.
-    pub prompt_tokens_max: Option<u64>,
-    /// Bytes of the prompt's text, for an estimate where nobody counts.
-    pub prompt_text_bytes: u64,
-}
-
-/// Why a body is no chat request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// Not JSON, or no object.
-    #[error("The request body is not a valid JSON object: {0}")]
-    NotJson(String),
-    /// A field stands there twice.
-    #[error("The field '{0}' is given twice.")]
-    Repeated(String),
-    /// A field is missing or has a wrong value.
-    #[error("{message}")]
-    Field {
-        /// The field.
-        field: &'static str,
-        /// What is wrong and what would be right.
-        message: String,
-    },
-}
+pub struct ChatBody<'a>(Fields<'a>);
 
 fn wrong(field: &'static str, message: impl fmt::Display) -> RequestError {
     RequestError::Field { field, message: format!("Invalid '{field}': {message}.") }
 }
 
-impl<'a> ChatRequest<'a> {
-    /// Reads a body.
+impl<'a> ChatBody<'a> {
+    /// Reads a body and its head.
     ///
     /// # Errors
-    /// When it is no chat request; the error names the field.
-    pub fn parse(body: &'a [u8]) -> Result<Self, RequestError> {
+    /// The body is no chat request; the error names the field.
+    pub fn read(body: &'a [u8]) -> Result<(Head, Self), RequestError> {
         let fields = Fields::parse(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
         if let Some(name) = fields.repeated() {
             return Err(RequestError::Repeated(name.to_owned()));
@@ -153,8 +119,13 @@ impl<'a> ChatRequest<'a> {
         if user.as_ref().is_some_and(|user| user.chars().count() > USER_CHARS_MAX || user.chars().any(char::is_control)) {
             return Err(wrong("user", "it must have at most 256 characters, and no control characters"));
         }
+        for name in UNSUPPORTED_FIELDS {
+            if fields.get(name).is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]")) {
+                return Err(wrong(name, "it is not supported; leave it out, and name the models to try in 'models'"));
+            }
+        }
         let bytes = sent_bytes(&fields);
-        Ok(Self {
+        let head = Head {
             models,
             stream: fields.read("stream").map_err(|_| wrong("stream", "it must be true or false"))?.unwrap_or(false),
             output_tokens_max,
@@ -163,28 +134,28 @@ impl<'a> ChatRequest<'a> {
             service_tier: text(&fields, "service_tier")?,
             prompt_tokens_max: (messages.is_text && is_closed(&fields)).then(|| bytes.saturating_add(TEMPLATE_TOKENS)),
             prompt_text_bytes: bytes.saturating_sub(messages.other_bytes),
-            fields,
-        })
+        };
+        Ok((head, Self(fields)))
     }
 
-    /// The same bound where `count` tells the tokens of a text: messages that are plain text count by them, all else by its bytes.
+    /// Returns the bound `by_bytes` of a prompt with its messages counted by `count` where they are plain text.
     #[must_use]
-    pub fn prompt_tokens_counted(&self, count: impl Fn(&str) -> u64) -> Option<u64> {
-        let by_bytes = self.prompt_tokens_max?;
-        let raw = self.fields.get("messages")?;
+    pub fn prompt_tokens_counted(&self, by_bytes: u64, count: impl Fn(&str) -> u64) -> Option<u64> {
+        let raw = self.0.get("messages")?;
         let mut counted = 0_u64;
         each_message(raw, |message| counted = counted.saturating_add(message_tokens(message, &count))).ok()?;
         Some(by_bytes.saturating_sub(length(raw)).saturating_add(counted).min(by_bytes))
     }
 
-    /// The body for a provider: its own model name, our fields left out, usage asked for, and the cap under the provider's name for it
-    /// alone.
+    /// Returns the body for a provider: its own model name, our fields left out, usage asked for, and the cap under the provider's name
+    /// for it alone.
     #[must_use]
-    pub fn upstream_body(&self, upstream_model: &str, cap: Option<u64>, cap_field: &str) -> Vec<u8> {
-        let model = quoted(upstream_model);
+    pub fn upstream_body(&self, stream: bool, target: &Target<'_>) -> Vec<u8> {
+        let Target { model, cap, cap_field } = *target;
+        let model = quoted(model);
         let mut edits = vec![("model", Edit::Put(&model))];
         edits.extend(OWN_FIELDS.iter().map(|name| (*name, Edit::Drop)));
-        let options = self.stream.then(|| self.stream_options());
+        let options = stream.then(|| self.stream_options());
         if let Some(options) = &options {
             edits.push(("stream_options", Edit::Put(options)));
         }
@@ -196,16 +167,15 @@ impl<'a> ChatRequest<'a> {
         if let Some(cap) = cap.as_deref().filter(|_| !CAP_FIELDS.contains(&cap_field)) {
             edits.push((cap_field, Edit::Put(cap)));
         }
-        let mut body =
-            Vec::with_capacity(self.fields.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 128);
-        self.fields.write(&edits, &mut body);
+        let mut body = Vec::with_capacity(self.0.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 128);
+        self.0.write(&edits, &mut body);
         body
     }
 
     /// The caller's `stream_options` with `include_usage` on.
     fn stream_options(&self) -> String {
         let mut options = Vec::new();
-        match self.fields.get("stream_options").map(|raw| Fields::parse(raw.get().as_bytes())) {
+        match self.0.get("stream_options").map(|raw| Fields::parse(raw.get().as_bytes())) {
             Some(Ok(fields)) => fields.write(&[("include_usage", Edit::Put("true"))], &mut options),
             Some(Err(_)) | None => options.extend_from_slice(b"{\"include_usage\":true}"),
         }
@@ -399,15 +369,16 @@ mod tests {
     use super::*;
 
     fn message(body: &str) -> String {
-        ChatRequest::parse(body.as_bytes()).unwrap_err().to_string()
+        ChatBody::read(body.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
     fn the_provider_gets_its_model_and_none_of_our_fields() {
         let body = br#"{"model":"a/b","models":["c/d"],"route":"fallback","messages":[{"role":"user","content":"h\u00e9"}],"stream":true,"seed":1e3,"provider":{}}"#;
-        let request = ChatRequest::parse(body).unwrap();
-        assert_eq!(request.models, ["a/b", "c/d"]);
-        let upstream = String::from_utf8(request.upstream_body("b", Some(7), "max_tokens")).unwrap();
+        let (head, request) = ChatBody::read(body).unwrap();
+        assert_eq!(head.models, ["a/b", "c/d"]);
+        let upstream =
+            String::from_utf8(request.upstream_body(true, &Target { model: "b", cap: Some(7), cap_field: "max_tokens" })).unwrap();
         assert_eq!(
             upstream,
             r#"{"model":"b","messages":[{"role":"user","content":"h\u00e9"}],"stream":true,"seed":1e3,"stream_options":{"include_usage":true},"max_tokens":7}"#
@@ -417,16 +388,19 @@ mod tests {
     #[test]
     fn the_cap_goes_out_under_the_providers_name_and_options_are_kept_in_place() {
         let body = br#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":9,"stream":true,"stream_options":{"include_usage":false,"x":1}}"#;
-        let request = ChatRequest::parse(body).unwrap();
-        let upstream = String::from_utf8(request.upstream_body("b", Some(5), "max_tokens")).unwrap();
+        let (_, request) = ChatBody::read(body).unwrap();
+        let upstream =
+            String::from_utf8(request.upstream_body(true, &Target { model: "b", cap: Some(5), cap_field: "max_tokens" })).unwrap();
         assert_eq!(
             upstream,
             r#"{"model":"b","messages":[{"role":"user"}],"stream":true,"stream_options":{"include_usage":true,"x":1},"max_tokens":5}"#
         );
-        let upstream = String::from_utf8(request.upstream_body("b", Some(5), "max_completion_tokens")).unwrap();
+        let upstream =
+            String::from_utf8(request.upstream_body(true, &Target { model: "b", cap: Some(5), cap_field: "max_completion_tokens" }))
+                .unwrap();
         assert!(upstream.contains(r#""max_completion_tokens":5"#) && !upstream.contains("max_tokens"));
         let both = br#"{"model":"b","messages":[{"role":"user"}],"max_completion_tokens":9,"max_tokens":500}"#;
-        assert_eq!(ChatRequest::parse(both).unwrap().output_tokens_max, Some(9), "the smaller one of both");
+        assert_eq!(ChatBody::read(both).unwrap().0.output_tokens_max, Some(9), "the smaller one of both");
     }
 
     #[test]
@@ -452,7 +426,7 @@ mod tests {
 
     fn bound(rest: &str) -> Option<u64> {
         let body = format!(r#"{{"model":"b",{rest}}}"#);
-        ChatRequest::parse(body.as_bytes()).unwrap().prompt_tokens_max
+        ChatBody::read(body.as_bytes()).unwrap().0.prompt_tokens_max
     }
 
     #[test]
@@ -499,7 +473,7 @@ mod tests {
     #[test]
     fn control_characters_are_refused_where_text_is_stored() {
         let text = r#""messages":[{"role":"user","content":"x\u0000"}]"#;
-        assert!(ChatRequest::parse(format!(r#"{{"model":"b",{text}}}"#).as_bytes()).is_ok(), "a prompt is not stored");
+        assert!(ChatBody::read(format!(r#"{{"model":"b",{text}}}"#).as_bytes()).is_ok(), "a prompt is not stored");
         assert!(message(&format!(r#"{{"model":"b","user":"a\u0000b",{text}}}"#)).contains("'user'"));
         assert!(message(&format!(r#"{{"model":"a\u0007",{text}}}"#)).contains("'model'"));
         assert!(message(&format!(r#"{{"model":"{}",{text}}}"#, "m".repeat(257))).contains("'model'"));
@@ -510,8 +484,8 @@ mod tests {
         // A tokenizer that makes one token of every text.
         let counted = |messages: &str| {
             let body = format!(r#"{{"model":"b","messages":[{messages}]}}"#);
-            let request = ChatRequest::parse(body.as_bytes()).unwrap();
-            (request.prompt_tokens_counted(|_| 1), request.prompt_tokens_max)
+            let (head, request) = ChatBody::read(body.as_bytes()).unwrap();
+            (head.prompt_tokens_max.and_then(|bytes| request.prompt_tokens_counted(bytes, |_| 1)), head.prompt_tokens_max)
         };
         let long = "word ".repeat(50);
         let (role, frame) = (r#""user""#.len() as u64, MESSAGE_TOKENS + TEMPLATE_TOKENS);

@@ -7,45 +7,15 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::error::Reported;
-use super::usage::{self, Usage};
+use super::usage;
+use crate::answer::{Answer, AnswerError, Chunk, Delta, Frame, Piece, Usage};
 use crate::fields::{Edit, Fields, Name};
+use crate::reported::Reported;
 
 /// Characters of a finish reason that are kept.
 const REASON_CHARS_MAX: usize = 64;
 /// Fields in which a piece without choices may carry text.
 const TEXT_FIELDS: [&str; 6] = ["content", "text", "delta", "message", "response", "output_text"];
-
-/// A whole answer, as far as it is read.
-#[derive(Debug)]
-pub struct ChatResponse {
-    /// What the provider counted, when it says.
-    pub usage: Option<Usage>,
-    /// The tier it was served in.
-    pub service_tier: Option<String>,
-    /// What the choices say.
-    pub delta: Delta,
-}
-
-/// What the choices of an answer or frame hold, for metering.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Delta {
-    /// Bytes of content, reasoning, tool arguments and any other text, over all choices.
-    pub text_bytes: u64,
-    /// The first choice's finish reason; an empty one is none.
-    pub finish_reason: Option<String>,
-}
-
-/// Why bytes are no answer.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ResponseError {
-    /// HTML, half a JSON or anything else but a chat completion.
-    #[error("the provider's answer is not a chat completion")]
-    NotACompletion,
-    /// The provider reports an error in place of an answer.
-    #[error("the provider reported an error")]
-    Reported(Box<Reported>),
-}
 
 /// Bytes of a raw value without the quotes of a string. Null, numbers and truth values are no text, nor is what is empty.
 fn text_bytes(raw: &RawValue) -> u64 {
@@ -167,15 +137,15 @@ impl<'de> Deserialize<'de> for Choice {
     }
 }
 
-fn choices(raw: &RawValue) -> Result<Choices, ResponseError> {
-    serde_json::from_str(raw.get()).map_err(|_| ResponseError::NotACompletion)
+fn choices(raw: &RawValue) -> Result<Choices, AnswerError> {
+    serde_json::from_str(raw.get()).map_err(|_| AnswerError::Malformed)
 }
 
 /// The error that an object reports in place of an answer.
-fn reported(fields: &Fields<'_>, body: &[u8]) -> Option<ResponseError> {
+fn reported(fields: &Fields<'_>, body: &[u8]) -> Option<AnswerError> {
     let has_error = fields.get("error").is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "\"\"" | "false"));
     let is_error = fields.get("object").is_some_and(|raw| raw.get() == "\"error\"");
-    (has_error || is_error).then(|| ResponseError::Reported(Box::new(Reported::read(body))))
+    (has_error || is_error).then(|| AnswerError::Reported(Box::new(Reported::read(body))))
 }
 
 fn reported_usage(fields: &Fields<'_>) -> Option<Usage> {
@@ -197,105 +167,78 @@ pub fn repaired(frame: &Bytes) -> Vec<Bytes> {
     if is_changed { vec![Bytes::copy_from_slice(text.as_bytes())] } else { Vec::new() }
 }
 
-impl ChatResponse {
-    /// Reads a whole answer.
-    ///
-    /// # Errors
-    /// When it reports an error, or is no chat completion.
-    pub fn parse(body: &[u8]) -> Result<Self, ResponseError> {
-        let fields = Fields::parse(body).map_err(|_| ResponseError::NotACompletion)?;
-        if let Some(error) = reported(&fields, body) {
-            return Err(error);
-        }
-        let delta = choices(fields.get("choices").ok_or(ResponseError::NotACompletion)?)?.delta;
-        let usage = reported_usage(&fields);
-        let service_tier = fields.read("service_tier").ok().flatten();
-        Ok(Self { usage, service_tier, delta })
+/// Reads a whole answer.
+///
+/// # Errors
+/// It reports an error, or is no chat completion.
+pub fn read(body: &[u8]) -> Result<Answer, AnswerError> {
+    let fields = Fields::parse(body).map_err(|_| AnswerError::Malformed)?;
+    if let Some(error) = reported(&fields, body) {
+        return Err(error);
     }
+    let delta = choices(fields.get("choices").ok_or(AnswerError::Malformed)?)?.delta;
+    let usage = reported_usage(&fields);
+    let service_tier = fields.read("service_tier").ok().flatten();
+    Ok(Answer { usage, service_tier, delta })
 }
 
 /// A whole answer as the client gets it: our id, our model name and our usage; everything else as it came. `usage` gets the provider's own.
 ///
 /// # Errors
 /// When it is no JSON object.
-pub fn client_body(
-    answer: &[u8],
-    id: &str,
-    model: &str,
-    usage: impl FnOnce(Option<&RawValue>) -> String,
-) -> Result<Vec<u8>, ResponseError> {
-    let fields = Fields::parse(answer).map_err(|_| ResponseError::NotACompletion)?;
+pub fn client_body(answer: &[u8], id: &str, model: &str, usage: impl FnOnce(Option<&RawValue>) -> String) -> Result<Vec<u8>, AnswerError> {
+    let fields = Fields::parse(answer).map_err(|_| AnswerError::Malformed)?;
     let usage = usage(fields.get("usage"));
     let mut body = Vec::with_capacity(answer.len() + usage.len() + 128);
     fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Put(&usage))], &mut body);
     Ok(body)
 }
 
-/// One frame of a streamed answer.
-#[derive(Debug)]
-pub enum Frame<'a> {
-    /// The end: `[DONE]`.
-    Done,
-    /// A piece of the answer, or something that goes with it.
-    Chunk(Chunk<'a>),
-}
-
-/// A piece of the answer over the bytes it came as.
-#[derive(Debug)]
-pub struct Chunk<'a> {
-    fields: Fields<'a>,
-    /// What the provider counted so far, when it says.
-    pub usage: Option<Usage>,
-    /// The tier it is served in.
-    pub service_tier: Option<String>,
-    /// What the choices say.
-    pub delta: Delta,
-    /// Whether it is passed on: it has choices, or text elsewhere. Everything else is metadata.
-    pub is_relayed: bool,
-}
-
-impl<'a> Frame<'a> {
-    /// Reads the data of an SSE frame.
-    ///
-    /// # Errors
-    /// When it reports an error, or is no JSON object.
-    pub fn parse(data: &'a [u8]) -> Result<Self, ResponseError> {
-        if data.trim_ascii() == b"[DONE]" {
-            return Ok(Self::Done);
-        }
-        let fields = Fields::parse(data).map_err(|_| ResponseError::NotACompletion)?;
-        if let Some(error) = reported(&fields, data) {
-            return Err(error);
-        }
-        let Choices { mut delta, count } = fields.get("choices").map_or_else(|| Ok(Choices::default()), choices)?;
-        if count == 0 {
-            let part = |raw: &RawValue| serde_json::from_str::<Part>(raw.get()).unwrap_or_default().0;
-            delta.text_bytes = TEXT_FIELDS.iter().filter_map(|name| fields.get(name)).map(part).sum();
-        }
-        let usage = reported_usage(&fields);
-        let service_tier = if usage.is_some() { fields.read("service_tier").ok().flatten() } else { None };
-        Ok(Self::Chunk(Chunk { is_relayed: count > 0 || delta.text_bytes > 0, fields, usage, service_tier, delta }))
+/// Reads the data of an SSE frame.
+///
+/// # Errors
+/// It reports an error, or is no JSON object.
+pub fn read_frame(data: &[u8]) -> Result<Frame<'_>, AnswerError> {
+    if data.trim_ascii() == b"[DONE]" {
+        return Ok(Frame::Done);
     }
+    let fields = Fields::parse(data).map_err(|_| AnswerError::Malformed)?;
+    if let Some(error) = reported(&fields, data) {
+        return Err(error);
+    }
+    let Choices { mut delta, count } = fields.get("choices").map_or_else(|| Ok(Choices::default()), choices)?;
+    if count == 0 {
+        let part = |raw: &RawValue| serde_json::from_str::<Part>(raw.get()).unwrap_or_default().0;
+        delta.text_bytes = TEXT_FIELDS.iter().filter_map(|name| fields.get(name)).map(part).sum();
+    }
+    let usage = reported_usage(&fields);
+    let service_tier = if usage.is_some() { fields.read("service_tier").ok().flatten() } else { None };
+    let is_relayed = count > 0 || delta.text_bytes > 0;
+    Ok(Frame::Chunk(Chunk { usage, service_tier, delta, is_relayed, piece: Piece::Chat(ChatPiece(fields)) }))
 }
 
-impl Chunk<'_> {
+/// A piece of a streamed answer over the bytes it came as.
+#[derive(Debug)]
+pub struct ChatPiece<'a>(Fields<'a>);
+
+impl ChatPiece<'_> {
     /// The frame for the client: our id and model name, no usage (it comes once, at the end); everything else as it came.
     pub fn write(&self, id: &str, model: &str, into: &mut Vec<u8>) {
         into.extend_from_slice(b"data: ");
-        self.fields.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Drop)], into);
+        self.0.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Drop)], into);
         into.extend_from_slice(b"\n\n");
     }
 
     /// The provider's `created`, seconds since 1970.
     #[must_use]
     pub fn created_s(&self) -> Option<i64> {
-        self.fields.read("created").ok().flatten()
+        self.0.read("created").ok().flatten()
     }
 }
 
-/// What ends a stream besides the provider's own pieces.
+/// The pieces that end a stream besides the provider's own.
 #[derive(Debug)]
-pub struct Ending<'a> {
+pub struct ChatEnding<'a> {
     /// Our id as a JSON string.
     pub id: &'a str,
     /// Our model name as a JSON string.
@@ -304,7 +247,7 @@ pub struct Ending<'a> {
     pub created_s: i64,
 }
 
-impl Ending<'_> {
+impl ChatEnding<'_> {
     /// A last piece that gives a reason: `length` for a stream cut at its hold.
     pub fn reason(&self, reason: &str, into: &mut Vec<u8>) {
         self.chunk(&format!("\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{reason}\"}}]"), into);
@@ -355,7 +298,7 @@ mod tests {
     use super::*;
 
     fn chunk(data: &[u8]) -> Chunk<'_> {
-        match Frame::parse(data) {
+        match read_frame(data) {
             Ok(Frame::Chunk(chunk)) => chunk,
             other => panic!("{other:?}"),
         }
@@ -364,7 +307,7 @@ mod tests {
     #[test]
     fn an_answer_keeps_foreign_fields_and_gets_ours() {
         let body = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"m-2026","choices":[{"index":0,"message":{"role":"assistant","content":"hey"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1},"x_groq":{"id":"r"}}"#;
-        let response = ChatResponse::parse(body).unwrap();
+        let response = read(body).unwrap();
         assert_eq!(response.delta, Delta { text_bytes: 3, finish_reason: Some("stop".into()) });
         assert_eq!(response.usage.unwrap().tokens.input, 3);
         let text = String::from_utf8(client_body(body, "\"gen-1\"", "\"a/m\"", |_| "{}".to_owned()).unwrap()).unwrap();
@@ -377,20 +320,20 @@ mod tests {
     #[test]
     fn html_half_a_json_and_errors_are_no_completion() {
         for body in [&b"<html>"[..], b"{\"choices\":[", b"{}", b"{\"choices\":{}}"] {
-            assert_eq!(ChatResponse::parse(body).err(), Some(ResponseError::NotACompletion));
+            assert_eq!(read(body).err(), Some(AnswerError::Malformed));
         }
-        let error = ChatResponse::parse(br#"{"error":{"message":"overloaded","code":529}}"#).err().unwrap();
+        let error = read(br#"{"error":{"message":"overloaded","code":529}}"#).err().unwrap();
         assert!(
-            matches!(error, ResponseError::Reported(error) if error.message.as_deref() == Some("overloaded") && error.status == Some(529))
+            matches!(error, AnswerError::Reported(error) if error.message.as_deref() == Some("overloaded") && error.status == Some(529))
         );
     }
 
     #[test]
     fn frames_are_told_apart() {
-        assert!(matches!(Frame::parse(b"[DONE]"), Ok(Frame::Done)));
-        assert!(matches!(Frame::parse(br#"{"error":{"message":"overloaded"}}"#), Err(ResponseError::Reported(_))));
-        assert!(matches!(Frame::parse(br#"{"object":"error","message":"overloaded"}"#), Err(ResponseError::Reported(_))));
-        assert!(Frame::parse(b"<html>").is_err());
+        assert!(matches!(read_frame(b"[DONE]"), Ok(Frame::Done)));
+        assert!(matches!(read_frame(br#"{"error":{"message":"overloaded"}}"#), Err(AnswerError::Reported(_))));
+        assert!(matches!(read_frame(br#"{"object":"error","message":"overloaded"}"#), Err(AnswerError::Reported(_))));
+        assert!(read_frame(b"<html>").is_err());
         let last = chunk(br#"{"id":"x","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
         assert!(!last.is_relayed && last.usage.is_some());
     }
@@ -437,7 +380,7 @@ mod tests {
         let frame = Bytes::from_static(
             br#"{"id":"x","created":7,"model":"m","service_tier":"flex","choices":[{"index":0}],"usage":{"accepted":1}}"#,
         );
-        let (mut out, ending) = (Vec::new(), Ending { id: "\"gen\"", model: "\"a/m\"", created_s: 7 });
+        let (mut out, ending) = (Vec::new(), ChatEnding { id: "\"gen\"", model: "\"a/m\"", created_s: 7 });
         ending.usage(Some(&frame), |raw| raw.map_or_else(String::new, |raw| raw.get().to_owned()), &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -1,20 +1,12 @@
 //! OpenAI's `usage` object: read from providers into disjoint classes, written to clients with the cost.
 
+use events::CostStatus;
 use events::usage::Tokens;
-use events::{CostStatus, Nanos};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::answer::{Billed, Usage};
 use crate::fields::{Fields, quoted};
-
-/// What a provider reports that a request used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// In disjoint classes.
-    pub tokens: Tokens,
-    /// The provider's total is not what its parts sum to, and no known way of counting explains it: a signal for the operator.
-    pub is_inconsistent: bool,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -122,24 +114,16 @@ struct CompletionDetailsBody {
     audio_tokens: u64,
 }
 
-/// How long a request took, microseconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timing {
-    /// From admission to the end.
-    pub latency_us: Option<u64>,
-    /// From admission to the first piece of the answer.
-    pub ttft_us: Option<u64>,
-}
-
 impl UsageBody {
-    /// The body for these counts and this charge.
+    /// Returns the body for these counts and this charge.
     #[must_use]
-    pub fn new(tokens: &Tokens, status: CostStatus, cost: Nanos, timing: Timing) -> Self {
+    pub fn new(billed: &Billed) -> Self {
+        let Billed { tokens, status, cost, latency_us, ttft_us } = billed;
         Self {
             prompt_tokens: tokens.prompt(),
             completion_tokens: tokens.completion(),
             total_tokens: tokens.total(),
-            cost: (status != CostStatus::Unknown).then(|| cost.to_json()),
+            cost: (*status != CostStatus::Unknown).then(|| cost.to_json()),
             is_byok: false,
             prompt_tokens_details: PromptDetailsBody {
                 cached_tokens: tokens.cache_read,
@@ -147,8 +131,8 @@ impl UsageBody {
                 audio_tokens: tokens.audio_input,
             },
             completion_tokens_details: CompletionDetailsBody { reasoning_tokens: tokens.reasoning, audio_tokens: tokens.audio_output },
-            latency_ms: timing.latency_us.map(|us| us / 1_000),
-            ttft_ms: timing.ttft_us.map(|us| us / 1_000),
+            latency_ms: latency_us.map(|us| us / 1_000),
+            ttft_ms: ttft_us.map(|us| us / 1_000),
         }
     }
 
@@ -250,7 +234,7 @@ mod tests {
     #[test]
     fn what_we_do_not_count_stays() {
         let tokens = of(r#"{"prompt_tokens":5,"completion_tokens":1}"#).unwrap();
-        let body = UsageBody::new(&tokens, CostStatus::Priced, Nanos(7), Timing::default());
+        let body = UsageBody::new(&Billed { tokens, status: CostStatus::Priced, cost: events::Nanos(7), latency_us: None, ttft_us: None });
         let theirs = RawValue::from_string(
             r#"{"completion_tokens_details":{"accepted_prediction_tokens":2,"reasoning_tokens":0},"prompt_tokens":9,"extra":[1]}"#
                 .to_owned(),

@@ -1,0 +1,105 @@
+//! Errors as providers report them, in all their shapes: OpenAI's, FastAPI's, vLLM's, Google's, plain text.
+
+use serde_json::Value;
+
+/// Characters of a provider's text that are shown where it sent no JSON.
+const TEXT_CHARS_MAX: usize = 500;
+
+/// An error as a provider reports it; what it did not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reported {
+    /// For people.
+    pub message: Option<String>,
+    /// For programs; numbers as text.
+    pub code: Option<String>,
+    /// The field that is wrong.
+    pub param: Option<String>,
+    /// OpenAI's `type`.
+    pub kind: Option<String>,
+    /// The HTTP status that the body names, from 400 to 599.
+    pub status: Option<u16>,
+    /// The body, or the text of what is no JSON.
+    pub raw: Value,
+}
+
+impl Reported {
+    /// Reads the body of an error: OpenAI's object, a bare text, FastAPI's `detail`, vLLM's flat object, Google's array, or any text.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
+        if let Ok(value) = serde_json::from_slice(body) {
+            return Self::of(value);
+        }
+        let text: String = String::from_utf8_lossy(body).trim().chars().take(TEXT_CHARS_MAX).collect();
+        // A page says nothing that a caller can use.
+        let message = Some(text.clone()).filter(|text| !text.is_empty() && !text.starts_with('<'));
+        Self { message, raw: Value::String(text), ..Self::default() }
+    }
+
+    /// Reads an error that is JSON.
+    #[must_use]
+    pub fn of(raw: Value) -> Self {
+        let body = raw.as_array().and_then(|all| all.first()).unwrap_or(&raw);
+        let inner = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
+        let of = |name: &str| [inner.get(name), body.get(name)].into_iter().flatten().find_map(text);
+        let detail =
+            || of("detail").or_else(|| Some(body.get("detail")?.as_array()?.iter().filter_map(validation).collect::<Vec<_>>().join("; ")));
+        let message = inner.as_str().map(str::to_owned).or_else(|| of("message")).or_else(detail).filter(|text| !text.is_empty());
+        let number = |name: &str| inner.get(name).or_else(|| body.get(name)).and_then(Value::as_u64);
+        let status = ["code", "status"].into_iter().find_map(number).and_then(|status| u16::try_from(status).ok());
+        Self {
+            message,
+            code: of("code"),
+            param: of("param"),
+            kind: of("type"),
+            status: status.filter(|status| (400..600).contains(status)),
+            raw,
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// `{"loc": ["body", "max_tokens"], "msg": "field required"}` as `max_tokens: field required`.
+fn validation(error: &Value) -> Option<String> {
+    let says = error.get("msg")?.as_str()?;
+    let place = error.get("loc").and_then(Value::as_array).and_then(|place| text(place.last()?));
+    Some(place.map_or_else(|| says.to_owned(), |place| format!("{place}: {says}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_says_its_message() {
+        for (body, message) in [
+            (r#"{"error":{"message":"too long","type":"t","param":"messages","code":"c"}}"#, "too long"),
+            (r#"{"error":"model not loaded"}"#, "model not loaded"),
+            (r#"{"detail":[{"loc":["body","max_tokens"],"msg":"field required"}]}"#, "max_tokens: field required"),
+            (r#"{"detail":"Not Found"}"#, "Not Found"),
+            (r#"{"object":"error","message":"too long","type":"BadRequestError","param":null,"code":400}"#, "too long"),
+            (r#"[{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT"}}]"#, "API key not valid"),
+            ("upstream connect error", "upstream connect error"),
+        ] {
+            assert_eq!(Reported::read(body.as_bytes()).message.as_deref(), Some(message), "{body}");
+        }
+        assert_eq!(Reported::read(b"<html>Bad Gateway</html>").message, None);
+        assert_eq!(Reported::read(b"").message, None);
+    }
+
+    #[test]
+    fn codes_are_text_and_statuses_numbers() {
+        let error = Reported::read(br#"{"error":{"message":"x","code":429,"param":"p","type":"t"}}"#);
+        assert_eq!(
+            (error.code.as_deref(), error.status, error.param.as_deref(), error.kind.as_deref()),
+            (Some("429"), Some(429), Some("p"), Some("t"))
+        );
+        assert_eq!(Reported::read(br#"{"error":{"code":7}}"#).status, None);
+    }
+}
