@@ -56,15 +56,15 @@ mutant "the unique key of the books" ledger/migrations/0002_books.sql \
     content_hash' '    id TEXT,
     content_hash' -p ledger
 mutant "the checkpoint's compare-and-set" schemas/eventlog/src/checkpoint.rs \
-    'WHERE stream = $4 AND identity = $5 AND sequence = $6 AND event_id = $7' \
-    'WHERE stream = $4 AND $5 IS NOT NULL AND $6 IS NOT NULL AND $7 IS NOT NULL' -p eventlog
+    'WHERE reader = $4 AND identity = $5 AND sequence = $6 AND event_id = $7' \
+    'WHERE reader = $4 AND $5 IS NOT NULL AND $6 IS NOT NULL AND $7 IS NOT NULL' -p eventlog
 mutant "the freeze of a vanished gateway's lease" ledger/src/lease/settle.rs \
     '                    lease.state = State::Frozen;' '                    let back = lease.settle();
                     self.move_to_lease(&lease, Nanos(-back.0), now_us);' -p tests --test simulation
 mutant "the checksum of spool records" gateway/src/spool/record.rs \
     'if crc32fast::hash(body) != checksum {' 'if false && crc32fast::hash(body) != checksum {' -p gateway --lib
 mutant "the hold on n > 1" gateway/src/route/plan.rs \
-    '.saturating_mul(chat.choices))' ')' -p gateway --lib
+    '.saturating_mul(head.choices))' ')' -p gateway --lib
 mutant "the burning of grants" ledger/src/posting/charge.rs \
     '        self.burn(&charge.account, charged);' '        self.burn(&charge.account, Nanos::ZERO);' -p tests --test simulation
 mutant "the window that the money was lent in" ledger/src/posting/charge.rs \

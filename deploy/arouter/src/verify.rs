@@ -21,6 +21,8 @@ use crate::config::Config;
 use crate::{Settings, data_dir};
 
 /// How long the readers may take to come up to what the log has now.
+/// How long activity and books may take to meet under load.
+const TOTALS_PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the end of a charged request may be on its way.
 const ENDS_PATIENCE: Duration = Duration::from_secs(5);
@@ -253,36 +255,27 @@ async fn of_projector(projector: &Store) -> Result<Vec<Check>> {
     ])
 }
 
-/// Activity and books name the same sum for every account, request by request up to a moment that both have passed.
+/// The sum that every account was charged, and over how many requests.
+async fn sums(store: &Store, sql: &'static str) -> Result<BTreeSet<(String, i64, i64)>> {
+    let rows = sqlx::query::<Any>(sql).fetch_all(&store.reads).await?;
+    rows.iter().map(|row| Ok((row.try_get("account")?, row.try_get("total")?, row.try_get("requests")?))).collect()
+}
+
+/// Activity and books name the same sum for every account. Under load the two are read a moment apart: they are read again until they meet.
 async fn totals(ledger: &Store, projector: &Store) -> Result<Check> {
-    let books = sqlx::query::<Any>(
-        "SELECT account, CAST(SUM(book_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions
-         WHERE book LIKE 'revenue:%' AND book_nanos <> 0 GROUP BY account ORDER BY account",
-    );
-    let activity = sqlx::query::<Any>(
-        "SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account ORDER BY account",
-    );
-    let read = |rows: Vec<sqlx::any::AnyRow>| {
-        rows.iter()
-            .map(|row| Ok((row.try_get("account")?, row.try_get("total")?, row.try_get("requests")?)))
-            .collect::<Result<Vec<(String, i64, i64)>, sqlx::Error>>()
-    };
+    let books = "SELECT account, CAST(SUM(book_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions
+         WHERE book LIKE 'revenue:%' AND book_nanos <> 0 GROUP BY account";
+    let activity = "SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account";
     let since = Instant::now();
-    let (mut books, mut activity) = (read(books.fetch_all(&ledger.reads).await?)?, read(activity.fetch_all(&projector.reads).await?)?);
-    // Under load the two are read a moment apart: read again until they meet.
-    while books != activity && since.elapsed() < Duration::from_secs(10) {
+    let (books, activity) = loop {
+        let both = (sums(ledger, books).await?, sums(projector, activity).await?);
+        if both.0 == both.1 || since.elapsed() > TOTALS_PATIENCE {
+            break both;
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        activity = read(
-            sqlx::query::<Any>("SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account ORDER BY account")
-                .fetch_all(&projector.reads)
-                .await?,
-        )?;
-        books.sort();
-    }
+    };
     let broken = books
-        .iter()
-        .chain(&activity)
-        .filter(|row| !books.contains(row) || !activity.contains(row))
+        .symmetric_difference(&activity)
         .map(|(account, total, requests)| format!("{account}: {total} nano-USD in {requests} requests"))
         .collect();
     Ok(Check { name: "activity equals the books to the nano", looked_at: i64::try_from(books.len()).unwrap_or(i64::MAX), broken })

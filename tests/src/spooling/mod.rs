@@ -25,7 +25,7 @@ use disk::SimulatedDisk;
 use readers::{Log, Reader};
 
 /// What happens in a history, at the most.
-const MIGRATIONS: usize = 250;
+const ACTIONS: usize = 250;
 
 /// How much is known of a request's charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ pub struct Summary {
 #[must_use]
 pub fn run(seed: u64) -> Summary {
     let mut history = History::new(seed);
-    for _ in 0..MIGRATIONS {
+    for _ in 0..ACTIONS {
         history.step();
     }
     history.rest();
@@ -364,7 +364,7 @@ impl History {
             self.end();
         }
         self.shipping(|shipping| shipping.cursor.restart());
-        for _ in 0..MIGRATIONS {
+        for _ in 0..ACTIONS {
             self.sync();
             self.ship();
             self.ledger.read(&self.log, usize::MAX);

@@ -464,7 +464,7 @@ mod tests {
         let plain = bound(text).unwrap();
         let with = |more: &str| bound(&format!("{text},{more}")).unwrap();
         assert_eq!(with(r#""temperature":0.5,"seed":7,"user":"u","stream":false"#), plain);
-        assert_eq!(with(r#""provider":{"order":[]}"#), plain, "it is not sent");
+        assert_eq!(with(r#""route":"fallback""#), plain, "it is not sent");
         assert_eq!(with(&format!(r#""documents":"{}""#, "d".repeat(1_000))), plain + 1_002);
         assert_eq!(with(&format!(r#""reasoning_effort":"{}""#, "d".repeat(1_000))), plain + 1_002, "too long for a setting");
         assert_eq!(with(r#""temperature":[1]"#), plain + 3, "no setting");
