@@ -1,4 +1,4 @@
-//! The reader of `CONTROL`: accounts come into being and keys get their limits. The highest revision wins, in any order.
+//! The reader of `CONTROL`: creates accounts and sets the limits of keys. The highest revision wins, whatever the order of events.
 
 use eventlog::{Applied, Event, Fold, Rejected};
 use events::Payload;
@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 
 use crate::{account, key};
 
-/// Notes accounts and keys.
+/// A fold that writes accounts and keys.
 pub struct NoteControl;
 
 impl Fold for NoteControl {

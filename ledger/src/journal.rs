@@ -4,31 +4,31 @@ use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
-/// Why money moved.
+/// The reason for a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A request was charged.
+    /// The charge of a request.
     Usage,
-    /// The operator gave credit.
+    /// Credit that the operator gave.
     Grant,
-    /// The operator corrected the credit.
+    /// A correction of the credit by the operator.
     Adjustment,
-    /// Credit was paid for.
+    /// Credit that was paid for.
     Purchase,
-    /// The platform's fee for that.
+    /// The platform's fee for a purchase.
     Fee,
-    /// A purchase was given back.
+    /// A refund of a purchase.
     Refund,
-    /// What was left of a grant at its expiry.
+    /// The rest of a grant at its expiry.
     Expiry,
-    /// Credit was lent to a gateway.
+    /// Credit lent to a gateway.
     LeaseGranted,
-    /// A gateway gave credit back.
+    /// Credit that a gateway returned.
     LeaseReturned,
 }
 
 impl Kind {
-    /// The word in the table and, for those that people see, in the API.
+    /// Returns the name that is stored in the table and, for kinds that users see, returned by the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -45,61 +45,58 @@ impl Kind {
     }
 }
 
-/// One change of an account's money.
+/// A change of an account's money.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
-    /// Unique for ever: the event's or command's id.
+    /// The id of the event or command that caused the transaction; never reused.
     pub id: String,
-    /// What tells the same id with other content; empty for the ledger's own transactions.
+    /// A hash or text of the content, which exposes the same id with other content; empty for the ledger's own transactions.
     pub fingerprint: String,
-    /// Whose money.
     pub account: String,
-    /// Its number among the account's transactions.
+    /// The transaction's number in the account's history.
     pub version: i64,
-    /// Why.
     pub kind: Kind,
-    /// How the account's balance changes; zero for leases.
+    /// The change of the account's balance; zero for leases.
     pub amount: Nanos,
-    /// The account's balance after it: available and lent.
+    /// The account's balance after the transaction: available and lent credit.
     pub balance_after: Nanos,
-    /// For people.
+    /// A text for users.
     pub description: String,
-    /// Microseconds since 1970.
+    /// The time in microseconds since 1970.
     pub created_at_us: i64,
-    /// The request that was charged.
+    /// The id of the charged request.
     pub request: Option<String>,
-    /// The key that was used.
+    /// The hash of the key that made the request.
     pub key_hash: Option<String>,
-    /// The lease it is about.
+    /// The id of the lease that the transaction concerns.
     pub lease: Option<String>,
-    /// Where it comes from and goes to.
     pub posting: Posting,
 }
 
-/// The posting of a transaction; they sum to zero, the database refuses others.
+/// The amounts that a transaction posts to each book. They sum to zero; the database refuses others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Posting {
-    /// In the book of credit that the account may spend or lend.
+    /// The amount in the book of credit that the account may spend or lend.
     pub credit: Nanos,
-    /// In the book of the account's credit that is lent to gateways.
+    /// The amount in the book of the account's credit that is lent to gateways.
     pub held: Nanos,
-    /// In the operator's book of charges that came after their lease was settled and found no credit.
+    /// The amount in the operator's book of charges that came after their lease was settled and found no credit.
     pub overdraft: Nanos,
-    /// In one other book; empty when there is none.
+    /// The name of one more book; empty if there is none.
     pub book: String,
-    /// The amount there.
+    /// The amount in that book.
     pub booked: Nanos,
 }
 
 impl Posting {
-    /// What they sum to.
+    /// Returns the sum of all amounts.
     #[must_use]
     pub const fn sum(&self) -> i64 {
         self.credit.0 + self.held.0 + self.overdraft.0 + self.booked.0
     }
 }
 
-/// The book of what a partition's accounts paid.
+/// Returns the name of the book that holds the revenue from the account's partition.
 #[must_use]
 pub fn revenue(account: &str) -> String {
     format!("revenue:{:02}", events::subject::partition(account))
@@ -107,17 +104,17 @@ pub fn revenue(account: &str) -> String {
 
 /// The operator's book of gifts and corrections.
 pub const ADJUSTMENTS: &str = "adjustments";
-/// The operator's book of what was paid.
+/// The operator's book of payments.
 pub const CASH: &str = "cash";
 /// The operator's book of fees for purchases.
 pub const FEES: &str = "fees";
-/// The operator's book of credit that nobody spent in time.
+/// The operator's book of credit that expired unspent.
 pub const BREAKAGE: &str = "breakage";
 
-/// Writes transactions.
+/// Inserts transactions.
 ///
 /// # Errors
-/// When the database is away, an id is there already, or posting do not sum to zero.
+/// Fails if an id exists already or the amounts of a posting do not sum to zero.
 pub async fn write(connection: &mut AnyConnection, transactions: &[Transaction]) -> Result<(), sqlx::Error> {
     for portion in portions(transactions) {
         let sql = format!(

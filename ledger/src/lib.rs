@@ -1,4 +1,4 @@
-//! The ledger: the only place where money moves. Accounts, leases, postings, transactions; its tables, its read routes.
+//! The ledger: the only place in which money moves. It holds accounts, leases, postings and transactions, their tables and read routes.
 
 pub mod journal;
 pub mod decide;
@@ -35,8 +35,8 @@ pub const MIGRATIONS: &[Migration] = &[
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 
-/// What the books say: tables, and columns that are the same in books that were made again. What a gateway says of a lease in passing
-/// is not among them, its next request says it again.
+/// The ledger's tables, with the columns that are the same in rebuilt books. A gateway's interim reports about a lease are excluded; its
+/// next request repeats them.
 pub const TABLES: &[Table] = &[
     ("accounts", &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "credited_nanos"]),
     ("keys", &["hash", "account", "limit_nanos", "limit_reset", "revision"]),

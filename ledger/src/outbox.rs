@@ -1,4 +1,5 @@
-//! The outbox: the ledger's own events are written with their effect and published afterwards, again and again if NATS loses them.
+//! The outbox: the ledger's own events are written in the transaction of their effect and published afterwards, and again if NATS loses
+//! them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,28 +18,24 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::Fact;
 use crate::process::Ledger;
 
-/// Events published at once.
+/// Events published in one batch.
 const BATCH: i64 = 500;
-/// Stands where an event has an account, when it is about many.
+/// The placeholder for the account of an event that concerns many accounts.
 const MANY: &str = "many";
-/// How long to wait when there is nothing to publish, or NATS is away.
+/// The wait if nothing is unpublished or NATS is unavailable.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// An event as the log takes it.
+/// An event in the form that the log takes.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Its id.
     pub event_id: String,
-    /// Where to.
+    /// The NATS subject.
     pub subject: String,
-    /// The event.
+    /// The event as JSON text.
     pub payload: String,
 }
 
-/// Writes facts in the transaction of their effect.
-///
-/// # Errors
-/// When the database is away.
+/// Writes facts to the outbox, in the transaction of their effect.
 pub async fn write(connection: &mut AnyConnection, ledger: &Ledger, facts: &[Fact]) -> Result<(), sqlx::Error> {
     if facts.is_empty() {
         return Ok(());
@@ -65,7 +62,7 @@ fn message(ledger: &Ledger, source: &Source, sequence: u64, fact: &Fact) -> Resu
     }
 }
 
-/// Where a fact goes in the log.
+/// Returns the NATS subject of a fact.
 #[must_use]
 pub fn subject_of(fact: &Fact) -> String {
     match fact {
@@ -92,10 +89,7 @@ fn of<P: Payload>(
     Ok(Message { event_id: id.to_string(), subject: subject::<P>(account, about), payload })
 }
 
-/// Keeps events that are in the log already, up to the last of them.
-///
-/// # Errors
-/// When the database is away.
+/// Stores events that are in the log already, and marks all events up to `last` as published.
 pub async fn keep(connection: &mut AnyConnection, last: u64, messages: &[(u64, Message)]) -> Result<(), sqlx::Error> {
     insert(connection, messages).await?;
     sqlx::query::<Any>("UPDATE outbox_state SET written = $1, published = $1 WHERE one = 1")
@@ -122,10 +116,7 @@ async fn insert(connection: &mut AnyConnection, messages: &[(u64, Message)]) -> 
     Ok(())
 }
 
-/// How many facts the books have. Empty ones take the name over that their log was written under.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the number of facts in the books. Empty books take over the node name under which their log was written.
 pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
     let mut transaction = ledger.store.begin_shared().await?;
     sqlx::query::<Any>("UPDATE outbox_state SET node = $1 WHERE one = 1 AND written = 0")
@@ -136,27 +127,18 @@ pub async fn adopt(ledger: &Ledger, source: &str) -> Result<u64, sqlx::Error> {
     written(ledger).await
 }
 
-/// How many facts the books have.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the number of facts in the books.
 pub async fn written(ledger: &Ledger) -> Result<u64, sqlx::Error> {
     written_in(&mut *ledger.store.reads.acquire().await?).await
 }
 
-/// How many facts the books have, as a transaction sees it.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the number of facts in the books, as seen by a transaction.
 pub async fn written_in(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(connection).await?;
     row.try_get::<i64, _>("written").map(i64::unsigned_abs)
 }
 
-/// The id of the event at a place.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the id of the event at a sequence in the outbox.
 pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT event_id FROM outbox WHERE sequence = $1")
         .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
@@ -165,10 +147,7 @@ pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, 
     row.map(|row| row.try_get("event_id")).transpose()
 }
 
-/// The first place at which the books have another event than is published, by place and id.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the first sequence at which the books have another event id than the one published; `None` if all agree.
 pub async fn differs(ledger: &Ledger, published: &BTreeMap<u64, String>) -> Result<Option<u64>, sqlx::Error> {
     let (Some((first, _)), Some((last, _))) = (published.first_key_value(), published.last_key_value()) else { return Ok(None) };
     let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
@@ -187,20 +166,17 @@ pub async fn differs(ledger: &Ledger, published: &BTreeMap<u64, String>) -> Resu
     Ok(None)
 }
 
-/// A fact of ours at the end of the log.
+/// The last fact in the log that is signed with one of the ledger's keys.
 pub struct LastFact {
-    /// The event's id: its own, not the one it was published under.
+    /// The id in the event's envelope, not the message id under which it was published.
     pub event_id: String,
-    /// Whose.
+    /// The source of the event.
     pub source: String,
-    /// Its place among the ledger's facts.
+    /// The fact's sequence number among the ledger's facts.
     pub sequence: u64,
 }
 
-/// The last fact in the log that is signed with a key of ours, and the stream's last sequence.
-///
-/// # Errors
-/// When NATS or the archive is away.
+/// Returns the last fact in the log that is signed with one of the ledger's keys, and the stream's last sequence.
 pub async fn last_fact(ledger: &Ledger, log: &Log) -> Result<(Option<LastFact>, u64), LogError> {
     let (last, end) = log.last_event_of(Stream::Ledger, |record| envelope(&ledger.keys, record).is_some()).await?;
     if last.as_ref().map_or(0, |last| last.sequence) < end {
@@ -218,7 +194,7 @@ pub async fn last_fact(ledger: &Ledger, log: &Log) -> Result<(Option<LastFact>, 
     Ok((last.and_then(fact), end))
 }
 
-/// The envelope of a record of the stream `LEDGER`, when a ledger with our keys wrote it.
+/// Returns the envelope of a record of the stream `LEDGER` if one of the ledger's keys accepts it.
 #[must_use]
 pub fn envelope<'a>(keys: &SigningKeys, record: &'a Record) -> Option<RawEnvelope<'a>> {
     let envelope = RawEnvelope::parse(&record.payload).ok()?;
@@ -226,10 +202,10 @@ pub fn envelope<'a>(keys: &SigningKeys, record: &'a Record) -> Option<RawEnvelop
     keys.accepts(&record.payload, sequence).then_some(envelope)
 }
 
-/// Publishes until `stop`, and then what is left, while this ledger is the first of those that share the books.
+/// Publishes facts while this ledger is the first of those that share the books. After `stop` it publishes the rest and returns.
 pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop: CancellationToken) {
     let mut connects = log.connects();
-    // Where the stream ends, once that is known. What it was before a connection, an error or another first ledger says nothing.
+    // The end of the stream, once it is known. It is unknown again after a reconnect, an error or a time in which another ledger was first.
     let mut tail = None;
     let troubles = Throttle::new();
     loop {
@@ -247,7 +223,7 @@ pub async fn relay(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, 
                         continue;
                     }
                 }
-                // The process ends because of it.
+                // The process ends because of this error.
                 Err(error @ RelayError::Unknown(_)) => tracing::error!(%error, "{error}"),
                 Err(error) => {
                     let (wait, report) = troubles.failed();
@@ -278,7 +254,7 @@ enum RelayError {
     Unknown(String),
 }
 
-/// Publishes the next events behind the stream's last one; gives back where the stream ends now, and whether nothing was left.
+/// Publishes the next events after the stream's last one. Returns the new end of the stream, and whether nothing was left to publish.
 async fn advance(ledger: &Ledger, log: &Log, tail: Option<u64>) -> Result<(u64, bool), RelayError> {
     let tail = match tail {
         Some(tail) => tail,
@@ -288,9 +264,12 @@ async fn advance(ledger: &Ledger, log: &Log, tail: Option<u64>) -> Result<(u64, 
     Ok((end, end == tail))
 }
 
-/// Where the stream ends. It may have lost its tail, or have what a ledger published just before it died: what comes next is what
-/// follows its last fact. One that the books do not have was decided on what they have lost, or by another ledger with our key; the next
-/// start finds out which. What no key of ours has signed is passed over: anybody may have written it.
+/// Returns the stream's last sequence, and sets `published` to its last fact.
+/// The stream may have lost its tail, or end with facts that a ledger published just before it died. So publishing continues after the last
+/// fact in the stream.
+/// If the books lack that fact, they have lost rows, or another ledger with the same key wrote it. Then the database is fenced, and the
+/// next start finds out which.
+/// Events without a valid signature are ignored: anybody may have written them.
 async fn find_tail(ledger: &Ledger, log: &Log) -> Result<u64, RelayError> {
     let (last, tail) = last_fact(ledger, log).await?;
     let has = match last {
@@ -313,7 +292,7 @@ async fn find_tail(ledger: &Ledger, log: &Log) -> Result<u64, RelayError> {
     Ok(tail)
 }
 
-/// Publishes the next events behind the stream's event number `tail`; gives back where it ends now.
+/// Publishes the next events after the stream's sequence `tail`; returns the new end of the stream.
 async fn publish(ledger: &Ledger, log: &Log, tail: u64) -> Result<u64, RelayError> {
     let rows = sqlx::query::<Any>(
         "SELECT sequence, event_id, subject, payload FROM outbox
@@ -336,7 +315,7 @@ async fn publish(ledger: &Ledger, log: &Log, tail: u64) -> Result<u64, RelayErro
     let end = log.append_behind(tail, events).await?;
     failpoint(Failpoint::OutboxSent);
     let mut transaction = ledger.store.begin_shared().await?;
-    // Not where another ledger has gone back meanwhile, because the stream has lost its tail.
+    // Leaves `published` alone if another ledger has set it back meanwhile because the stream lost its tail.
     sqlx::query::<Any>("UPDATE outbox_state SET published = $1 WHERE one = 1 AND published = $2")
         .bind(last)
         .bind(first - 1)

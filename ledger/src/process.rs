@@ -1,4 +1,4 @@
-//! The ledger as a process: its database, its readers, its answers and its sweeps.
+//! The ledger as a process: its database, readers, RPC handlers and sweeps.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,46 +24,40 @@ use crate::rpc::RpcHandler;
 use crate::signing::{self, SigningKeyError};
 use crate::{MIGRATIONS, grant, lease, outbox, readers, router};
 
-/// How often leases and grants are looked at.
+/// The interval between sweeps of leases and grants.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the ledger keeps its books.
+/// The ledger's settings.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
     /// `sqlite://PATH` or `postgres://…`.
     pub database_url: String,
-    /// The name in the source of its events.
+    /// The node name in the source of the ledger's events.
     pub node: String,
-    /// What gateways are lent credit on.
+    /// The terms on which gateways borrow credit.
     pub terms: Terms,
-    /// The file with the keys that facts are signed with; made when it is missing.
+    /// The file with the keys that sign facts; created if it is missing.
     pub signing_key: PathBuf,
 }
 
-/// Why the books do not open.
+/// An error that keeps the books from being opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] SigningKeyError),
 }
 
-/// The ledger.
 pub struct Ledger {
-    /// Its database.
     pub store: Store,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids come from.
     pub ids: Arc<dyn Ids>,
-    /// What gateways are lent credit on.
+    /// The terms on which gateways borrow credit.
     pub terms: Terms,
-    /// By which the ledger's facts are signed in the log.
+    /// The keys that sign the ledger's facts in the log.
     pub keys: SigningKeys,
-    /// Where they are, when they were made at this start.
+    /// The path of the key file if this start created it.
     pub new_key: Option<PathBuf>,
     node: String,
     posted: watch::Sender<Progress>,
@@ -71,10 +65,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the books.
+    /// Opens the books and brings the database schema up to date.
     ///
     /// # Errors
-    /// When the database does not open or cannot be brought up to date, or the signing key cannot be used.
+    /// Fails if the database cannot be opened or migrated, or the signing key cannot be used.
     pub async fn open(config: &LedgerConfig, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<Self>, OpenError> {
         let store = Store::open(&config.database_url, MIGRATIONS).await?;
         let outbox = sqlx::query::<Any>(
@@ -101,7 +95,7 @@ impl Ledger {
         }))
     }
 
-    /// Starts reading, relaying and sweeping.
+    /// Starts the readers, the outbox relay and the sweeps.
     pub fn start(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
         self.post_usage(log, tasks, stop);
         let directory = Reader::new(
@@ -120,13 +114,14 @@ impl Ledger {
         tasks.spawn(async move { sweep(&ledger, &log_of_sweep, is_first, stopped).await });
     }
 
-    /// Whether this ledger is the one that does what one must do, among those that share its database.
+    /// Returns a channel that tells whether this ledger is the first of those that share its database, which alone runs the relay and the
+    /// sweeps.
     #[must_use]
     pub fn is_first(&self) -> watch::Receiver<bool> {
         self.first.subscribe()
     }
 
-    /// Posts usage: on `SQLite` alone, on PostgreSQL sharing the partitions with every other ledger of the database.
+    /// Posts usage. With `SQLite` it works alone; with PostgreSQL it shares the partitions with all other ledgers of the database.
     fn post_usage(self: &Arc<Self>, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
         let (parallelism, context) = (self.store.parallelism(), self.context(log));
         let fold = || Arc::new(PostUsage::new(Arc::clone(self))) as Arc<dyn Fold>;
@@ -153,19 +148,17 @@ impl Ledger {
         ReaderContext { log: log.clone(), store: self.store.clone(), clock: Arc::clone(&self.clock) }
     }
 
-    /// An empty state for what it is told.
+    /// Creates an empty state for one step.
     #[must_use]
     pub fn state(&self) -> decide::State {
         decide::State { terms: self.terms, ..decide::State::default() }
     }
 
-    /// Who answers requests for it.
     #[must_use]
     pub fn rpc_handler(self: &Arc<Self>) -> Arc<RpcHandler> {
         Arc::new(RpcHandler(Arc::clone(self)))
     }
 
-    /// Its read routes.
     pub fn router(&self, secret: InternalSecret) -> Router {
         router::router(Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.posted.subscribe() })
     }

@@ -1,4 +1,4 @@
-//! Events that the ledger could not apply: an account that may owe something by one gets no new leases until an operator has decided.
+//! Events that the ledger could not apply. An account that may owe a charge for one gets no new leases until an operator decides.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::rpc::database_error;
 
 static REFUSALS: Throttle = Throttle::new();
 
-/// Refuses a request about a lease of a frozen account; what it gives back at the end is always taken.
+/// Refuses a lease request of a frozen account; a request that closes a lease always passes.
 ///
 /// # Errors
-/// When it is frozen, or the database is away: one sentence.
+/// Fails with one sentence if the account is frozen or the database is unavailable.
 pub async fn refuse_frozen(ledger: &Ledger, request: &LeaseRequest) -> Result<(), String> {
     if request.closing || !database_error(quarantine::is_frozen(&ledger.store, request.account.as_str()).await)? {
         return Ok(());
@@ -28,10 +28,10 @@ pub async fn refuse_frozen(ledger: &Ledger, request: &LeaseRequest) -> Result<()
     Err(format!("account {account} is frozen: an event of it could not be applied"))
 }
 
-/// Applies an event again, or gives it up.
+/// Applies an event again, or discards it.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved an account meanwhile: ask again.
+/// Returns `RowNotFound` if another process changed an account concurrently; the caller retries.
 pub async fn decide(ledger: &Arc<Ledger>, command: &DecideQuarantine) -> Result<DecideReply, sqlx::Error> {
     quarantine::decide(&ledger.store, command, ledger.clock.now_us(), |reader| match reader {
         name if name == readers::POSTINGS.name => Some(Arc::new(PostUsage::new(Arc::clone(ledger)))),

@@ -3,9 +3,8 @@
 use eventlog::ReaderId;
 use events::subject::Stream;
 
-/// Posts usage.
+/// The reader that posts usage.
 pub const POSTINGS: ReaderId = ReaderId { name: "postings", stream: Stream::Usage };
-/// Knows accounts and keys.
+/// The reader that keeps accounts and keys.
 pub const DIRECTORY: ReaderId = ReaderId { name: "directory", stream: Stream::Control };
-/// Every reader of the ledger.
 pub const ALL: [ReaderId; 2] = [POSTINGS, DIRECTORY];

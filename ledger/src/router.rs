@@ -1,4 +1,4 @@
-//! The ledger's read routes. They expect a caller that the gateway vouches for.
+//! The ledger's read routes. They accept only callers that the gateway vouches for.
 
 use axum::Router;
 use axum::routing::get;
@@ -6,7 +6,6 @@ use read_api::Http;
 
 use crate::{account, transaction};
 
-/// All of them.
 pub fn router(http: Http) -> Router {
     Router::new()
         .route("/api/v1/balance", get(account::balance::balance))

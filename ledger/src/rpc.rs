@@ -1,4 +1,4 @@
-//! What the ledger answers to other processes.
+//! The ledger's RPC handlers for other processes.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use sqlx::{Any, Row};
 use crate::process::Ledger;
 use crate::{credit, key, lease, quarantine, readers};
 
-/// How often a transaction that met another one is tried.
+/// The most attempts of a transaction that conflicts with others.
 const TRIES: u32 = 5;
 
-/// Answers for the ledger.
+/// The handler of the ledger's RPC requests.
 pub struct RpcHandler(pub Arc<Ledger>);
 
 impl Handler for RpcHandler {
@@ -74,7 +74,7 @@ impl Handler for RpcHandler {
     }
 }
 
-/// Writes something, as a lease would.
+/// Writes a row, as a lease request would, to check that the database accepts writes.
 async fn probe(ledger: &Ledger) -> Result<bool, sqlx::Error> {
     let mut transaction = ledger.store.begin_exclusive().await?;
     sqlx::query::<Any>(
@@ -92,7 +92,7 @@ async fn count_accounts(ledger: &Ledger) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(row.try_get::<i64, _>("accounts")?).unwrap_or_default())
 }
 
-/// Runs a transaction again when another one moved the same rows; nothing of the failed one stands.
+/// Retries a transaction if another one changed the same rows concurrently; the failed one is rolled back.
 async fn retry_on_conflict<T, F: Future<Output = Result<T, sqlx::Error>>>(run: impl Fn() -> F) -> Result<T, String> {
     let mut tries = 0;
     loop {

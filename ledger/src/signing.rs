@@ -1,4 +1,4 @@
-//! The file with the keys that the ledger's facts are signed with.
+//! The file with the keys that sign the ledger's facts.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -12,45 +12,41 @@ use sqlx::{Any, Row};
 
 use crate::outbox;
 
-/// Why signing keys cannot be used.
+/// An error that makes the signing keys unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("cannot use the signing key {path}: {cause}; set ledger.signing_key_file to a file that can be read")]
     File {
-        /// The file.
         path: PathBuf,
-        /// Why.
         cause: io::Error,
     },
-    /// It is not there, although facts were signed.
+    /// The file is missing, although facts were signed.
     #[error(
         "the signing key {0} is missing, and the ledger's facts are signed: restore it from a copy, or copy it from another ledger of this database"
     )]
     Missing(PathBuf),
-    /// It has not the key that the others have.
+    /// The file lacks the key that signs the facts in this database.
     #[error(
         "the facts of these books are signed with key {id}, which {path} does not have: give every ledger of one database the same ledger.signing_key_file"
     )]
     Another {
-        /// The file.
         path: PathBuf,
-        /// The key's id.
+        /// The id of the required key.
         id: String,
     },
-    /// The database failed.
     #[error("the ledger's database failed: {0}")]
     Database(#[from] sqlx::Error),
-    /// It is no key file.
+    /// The content is not a key file.
     #[error("{0} is no file of signing keys: restore it from a copy")]
     Malformed(PathBuf),
 }
 
-/// The keys of a ledger: those in its file; a new one for books that were never signed. Facts that were written before are taken
-/// unsigned then.
+/// Loads the ledger's keys from its file and returns whether they are new. Books that were never signed get a new key; facts written before
+/// it are accepted unsigned.
 ///
 /// # Errors
-/// When the file cannot be read or made, or is not the one that the books' facts are signed with.
+/// Fails if the file cannot be read or created, or lacks the key that signs the facts of these books.
 pub async fn load(path: &Path, ids: &dyn Ids, store: &Store) -> Result<(SigningKeys, bool), SigningKeyError> {
     let mut transaction = store.begin_exclusive().await?;
     let row = sqlx::query::<Any>("SELECT key_id FROM signing WHERE one = 1").fetch_optional(&mut *transaction).await?;
@@ -71,10 +67,10 @@ pub async fn load(path: &Path, ids: &dyn Ids, store: &Store) -> Result<(SigningK
     Ok((keys, is_new))
 }
 
-/// The keys in a file, when it is there.
+/// Reads the keys from a file; `None` if it does not exist.
 ///
 /// # Errors
-/// When it cannot be read, or is none.
+/// Fails if the file cannot be read or is not a key file.
 pub fn read(path: &Path) -> Result<Option<SigningKeys>, SigningKeyError> {
     match std::fs::read_to_string(path) {
         Ok(text) => SigningKeys::parse(&text).map(Some).ok_or_else(|| SigningKeyError::Malformed(path.to_owned())),
@@ -87,13 +83,13 @@ fn make(path: &Path, ids: &dyn Ids, written: u64) -> Result<SigningKeys, Signing
     let keys = SigningKeys::generate(ids, written);
     match write_new(path, &keys.to_text()) {
         Ok(()) => Ok(keys),
-        // Several ledgers may start at once on one file.
+        // Several ledgers may start concurrently with one file.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path)?.ok_or_else(|| SigningKeyError::Missing(path.to_owned())),
         Err(cause) => Err(SigningKeyError::File { path: path.to_owned(), cause }),
     }
 }
 
-/// Writes a file whole, and only where there is none.
+/// Writes a file atomically, and only if none exists.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;

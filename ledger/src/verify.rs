@@ -1,20 +1,20 @@
-//! The proofs that the books are right: each is one statement, and none of them trusts a running total.
+//! The proofs that the books are right: each is one SQL statement, and none of them trusts a running total.
 
 use eventlog::Store;
 use sqlx::{Any, Row};
 
-/// A proof and how it came out.
+/// The result of one proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What must hold.
+    /// The rule that must hold.
     pub name: &'static str,
-    /// How many rows were looked at.
+    /// The number of rows checked.
     pub looked_at: i64,
-    /// Rows that break it, at most ten.
+    /// Rows that break the rule, at most ten.
     pub broken: Vec<String>,
 }
 
-/// Each selects `looked_at` once, and one `broken` text for each row that breaks the rule.
+/// The proofs: a name, a query that counts the checked rows, and a query that selects `broken` for each row that breaks the rule.
 const CHECKS: [(&str, &str, &str); 10] = [
     (
         "the postings of every transaction sum to zero",
@@ -75,10 +75,7 @@ const CHECKS: [(&str, &str, &str); 10] = [
     ),
 ];
 
-/// Runs all proofs on one state of the books.
-///
-/// # Errors
-/// When the database is away.
+/// Runs all proofs on one snapshot of the books.
 pub async fn checks(store: &Store) -> Result<Vec<Check>, sqlx::Error> {
     let mut transaction = store.snapshot().await?;
     let mut results = Vec::new();

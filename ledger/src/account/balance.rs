@@ -1,4 +1,4 @@
-//! `GET /api/v1/balance`: what the caller's account has left, now or at a time.
+//! `GET /api/v1/balance`: the balance of the caller's account, now or at a past time.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,6 @@ use sqlx::{Any, AnyConnection, Row};
 
 use crate::grant;
 
-/// The query.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BalanceQuery {
@@ -52,12 +51,13 @@ struct PastBalanceBody {
     as_of: AsOf,
 }
 
-/// `{balance, currency, held, grants, as_of}`: `balance` is everything not yet spent, `held` the part lent to requests in flight,
-/// `grants` what it is made of, the next to be spent first; USD. With `?at=TIME` `{balance, currency, at, as_of}`: the sum of all
-/// transactions up to then.
+/// Returns `{balance, currency, held, grants, as_of}`, in USD.
+/// `balance` is all credit not yet spent, `held` the part lent to requests in flight, `grants` the parts of the balance, the next to be
+/// spent first.
+/// With `?at=TIME` it returns `{balance, currency, at, as_of}`: the sum of all transactions up to that time.
 ///
 /// # Errors
-/// 400 for a bad time; when the database is away.
+/// 400 for a bad time.
 pub async fn balance(State(http): State<Http>, Signed(caller): Signed, query: Query<BalanceQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
     let account = caller.account.as_str();
@@ -80,7 +80,7 @@ pub async fn balance(State(http): State<Http>, Signed(caller): Signed, query: Qu
     Ok(Json(BalanceBody { balance, currency: "USD", held, grants: grants.collect(), as_of }).into_response())
 }
 
-/// The balance at a time: today's without what came and went since.
+/// Returns the balance at a time: the current one minus all later transactions.
 async fn at(connection: &mut AnyConnection, account: &str, at_us: i64) -> Result<Nanos, sqlx::Error> {
     let row = sqlx::query::<Any>(
         "SELECT CAST(COALESCE((SELECT available_nanos + held_nanos FROM accounts WHERE id = $1), 0)

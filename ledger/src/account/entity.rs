@@ -1,49 +1,48 @@
-//! An account's money as a value: each method is one kind of transaction and keeps `available + held + spent = credited`.
+//! An account's money as a value: each method makes one kind of transaction and keeps `available + held + spent = credited`.
 
 use events::Nanos;
 
 /// An account's money.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
     pub id: String,
-    /// Counts its transactions.
+    /// The number of the account's transactions.
     pub version: i64,
-    /// Free to be lent.
+    /// Credit that is free to be lent.
     pub available: Nanos,
-    /// Lent to gateways.
+    /// Credit that is lent to gateways.
     pub held: Nanos,
-    /// Charged.
+    /// The total of all charges.
     pub spent: Nanos,
-    /// Came in, corrections included.
+    /// The total of all credit that came in, corrections included.
     pub credited: Nanos,
 }
 
-/// How a charge was paid.
+/// The parts of a charge by who pays them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paid {
-    /// From what the lease held.
+    /// The part from credit that the lease held.
     pub from_held: Nanos,
-    /// From free credit, because the lease was settled before.
+    /// The part from available credit, because the lease was settled before.
     pub from_available: Nanos,
-    /// By nobody: booked as the operator's loss.
+    /// The part that nobody pays: the operator's loss.
     pub overdraft: Nanos,
 }
 
 impl Account {
-    /// What a person calls the balance: everything not yet spent.
+    /// Returns the balance as users understand it: all credit that is not spent.
     #[must_use]
     pub const fn balance(&self) -> Nanos {
         self.available.saturating_add(self.held)
     }
 
-    /// The same once what ended requests have cost is posted.
+    /// Returns the account as it will be after the unposted cost of ended requests is posted.
     #[must_use]
     pub fn after(&self, unposted: Nanos) -> Self {
         Self { held: self.held.saturating_sub(unposted), spent: self.spent.saturating_add(unposted), ..self.clone() }
     }
 
-    /// Moves free credit into a lease; at most what is available.
+    /// Moves credit into a lease; at most the available credit.
     pub fn lend(&mut self, amount: Nanos) {
         debug_assert!(amount <= self.available && amount >= Nanos::ZERO);
         self.available = self.available.saturating_sub(amount);
@@ -72,7 +71,7 @@ impl Account {
         Paid { from_held, from_available, overdraft }
     }
 
-    /// Adds credit, or takes away what is available; false when there is less.
+    /// Adds credit, or subtracts it if the amount is negative; returns false if less is available.
     #[must_use]
     pub fn credit(&mut self, amount: Nanos) -> bool {
         let (Some(available), Some(credited)) = (self.available.checked_add(amount), self.credited.checked_add(amount)) else {

@@ -1,4 +1,4 @@
-//! Accounts: what is available, lent and spent, and the rules by which money moves between them.
+//! Accounts: available, lent and spent credit, and the rules by which money moves between them.
 
 pub mod entity;
 pub mod repo;

@@ -1,4 +1,4 @@
-//! Accounts in the database: read, and written back only if nobody else moved them meanwhile.
+//! Accounts in the database: read, and written back only if no other process changed them meanwhile.
 
 use eventlog::store::{for_update, placeholders, portions};
 use events::Nanos;
@@ -18,27 +18,17 @@ fn account(row: &AnyRow) -> Result<Account, sqlx::Error> {
     })
 }
 
-/// The account of that id.
-///
-/// # Errors
-/// When the database is away.
 pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Account>, sqlx::Error> {
     Ok(find_all(connection, &[id]).await?.pop())
 }
 
-/// Those of these accounts that are there.
-///
-/// # Errors
-/// When the database is away.
+/// Returns those of the given accounts that exist.
 async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Account>, sqlx::Error> {
     select(connection, ids, "").await
 }
 
-/// The same, and nobody else changes them, or anything of theirs, while the transaction lasts. They must be in order: two transactions
-/// that lock the same ones then wait for each other in one direction only.
-///
-/// # Errors
-/// When the database is away.
+/// Returns those of the given accounts that exist, and locks them and all their rows until the transaction ends.
+/// The ids must be sorted, so that two transactions that lock the same accounts cannot deadlock.
 pub async fn lock_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Account>, sqlx::Error> {
     let lock = for_update(connection);
     select(connection, ids, lock).await
@@ -59,10 +49,7 @@ async fn select(connection: &mut AnyConnection, ids: &[&str], lock: &str) -> Res
     Ok(found)
 }
 
-/// Makes an account without money, or brings the name of a known one up to date.
-///
-/// # Errors
-/// When the database is away.
+/// Creates an account without money, or updates the name of a known one if the revision is newer.
 pub async fn upsert(connection: &mut AnyConnection, id: &str, name: &str, created_at_us: i64, revision: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
         "INSERT INTO accounts (id, name, created_at_us, revision, version, available_nanos, held_nanos, spent_nanos, credited_nanos)
@@ -79,10 +66,10 @@ pub async fn upsert(connection: &mut AnyConnection, id: &str, name: &str, create
     Ok(())
 }
 
-/// Writes accounts, each with the version that it was read at.
+/// Writes accounts, each only if it still has the version at which it was read.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved one of them: then nothing of the transaction may stand.
+/// Returns `RowNotFound` if another process changed one of them concurrently; the caller must roll back and retry.
 pub async fn save(connection: &mut AnyConnection, accounts: &[(&Account, i64)]) -> Result<(), sqlx::Error> {
     for portion in portions(accounts) {
         let sql = format!(

@@ -1,4 +1,4 @@
-//! Credit that comes and goes other than by usage: grants, purchases, refunds and corrections, once per command id.
+//! Changes of credit other than by usage: grants, purchases, refunds and corrections, each posted once per command id.
 
 use events::ledger::{CreditKind, CreditPosted, GrantTerms};
 use events::rpc::{CreditCommand, CreditReply, PostCredit};
@@ -10,15 +10,15 @@ use crate::grant::entity::{Grant, Origin, PRIORITY_DEFAULT};
 use crate::journal::{self, Kind, Posting, Transaction};
 use crate::process::Ledger;
 
-/// How long a purchase can be refunded.
+/// The time for which a purchase can be refunded, in microseconds: 24 hours.
 const REFUND_WITHIN_US: i64 = 24 * 3_600 * 1_000_000;
 
-/// Posts credit; the same id posts once.
+/// Posts a change of credit; a repeated command returns the first result.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved the account meanwhile: ask again.
+/// Returns `RowNotFound` if another process changed the account concurrently; the caller retries.
 pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditReply, sqlx::Error> {
-    // Alone: the same command may come to two ledgers at once.
+    // Exclusive, because the same command may reach two ledgers concurrently.
     let mut transaction = ledger.store.begin_exclusive().await?;
     let known = sqlx::query::<Any>("SELECT fingerprint, amount_nanos, balance_after_nanos FROM transactions WHERE id = $1")
         .bind(command.id.clone())
@@ -45,7 +45,7 @@ pub async fn post(ledger: &Ledger, command: &PostCredit) -> Result<CreditReply, 
     Ok(answer)
 }
 
-/// What tells the same id with other content.
+/// Returns a text of the content, which exposes the same id with other content.
 fn content(command: &PostCredit) -> String {
     let account = &command.account;
     match &command.command {
@@ -66,17 +66,17 @@ fn content(command: &PostCredit) -> String {
 pub(crate) struct Change {
     pub id: String,
     pub kind: CreditKind,
-    /// Negative takes away.
+    /// The amount; negative ones take credit away.
     pub amount: Nanos,
     pub description: String,
     pub fingerprint: String,
-    /// What it is kept as, when it comes in.
+    /// The terms of the new grant, if the change brings credit in.
     pub grant: Option<GrantTerms>,
-    /// The grant that it was taken from, where not from all in their order.
+    /// The one grant from which the amount was taken; `None` if it was taken from all in their order.
     pub taken_from: Option<String>,
 }
 
-/// The change that a command asks for.
+/// Builds the change that a command requests.
 fn change(command: &PostCredit, kind: CreditKind, amount: Nanos) -> Change {
     let (id, description, fingerprint) = (command.id.clone(), command.description.clone(), content(command));
     Change { id, kind, amount, description, fingerprint, grant: None, taken_from: None }
@@ -113,7 +113,7 @@ impl decide::State {
                 self.changed(command, change(command, CreditKind::Adjustment, *amount_nanos), now_us)
             }
             CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us, .. } => {
-                // What was paid comes in whole, and the fee goes out of it: both are seen.
+                // The whole payment comes in and the fee goes out of it, so that users see both.
                 let paid = grant(Origin::Bought, amount_nanos.saturating_add(*fee_nanos), None, *expires_at_us);
                 let mut answer = self.bring(command, CreditKind::Purchase, paid, now_us);
                 if *fee_nanos > Nanos::ZERO
@@ -127,7 +127,7 @@ impl decide::State {
         }
     }
 
-    /// Gives the unspent part of a purchase back, as far as no request holds it.
+    /// Refunds the unspent part of a purchase, as far as it is available; credit lent to gateways is not.
     fn refund(&mut self, command: &PostCredit, purchase: &str, now_us: i64) -> CreditReply {
         let id = command.account.as_str();
         let of_purchase =
@@ -145,7 +145,7 @@ impl decide::State {
         self.changed(command, change, now_us)
     }
 
-    /// Books credit that comes in, and keeps it as a grant.
+    /// Posts incoming credit and keeps it as a grant.
     fn bring(&mut self, command: &PostCredit, kind: CreditKind, grant: Grant, now_us: i64) -> CreditReply {
         let terms = GrantTerms { priority: grant.priority, expires_at_us: grant.expires_at_us };
         let answer = self.changed(command, Change { grant: Some(terms), ..change(command, kind, grant.amount) }, now_us);
@@ -155,7 +155,7 @@ impl decide::State {
         answer
     }
 
-    /// Books the fee of a purchase that has come in; gives back the balance after it.
+    /// Posts the fee of a purchase; returns the balance after it.
     fn take_fee(&mut self, command: &PostCredit, fee: Nanos, now_us: i64) -> Nanos {
         let id = command.account.as_str();
         self.take_from_grant(id, &command.id, fee);
@@ -177,7 +177,8 @@ impl decide::State {
             .map_or(CreditReply::Insufficient, |balance_nanos| CreditReply::Posted { transaction, amount_nanos, balance_nanos })
     }
 
-    /// Changes the account's credit and books it; its grants are changed already. Gives back the balance; `None` when it cannot be.
+    /// Changes the account's credit and posts it; the caller has changed the grants already. Returns the balance; `None` if too little is
+    /// available.
     pub(crate) fn change_credit(&mut self, id: &str, change: Change, now_us: i64) -> Option<Nanos> {
         let (version, balance_after) =
             self.change_account(id, |account| account.credit(change.amount).then(|| (account.version, account.balance())))??;

@@ -1,6 +1,6 @@
-//! The state: the rows that one command concerns, the decisions about them, and what comes of these. Pure: no I/O, no clock, no
-//! randomness. The process loads rows into a state, steps, and saves what changed in one transaction; a simulator does the same in
-//! memory.
+//! The state of one step: the rows that a command concerns, the decisions about them, and their effects.
+//! It is pure: no I/O, no clock, no randomness. The process loads rows into a state, applies a command, and saves the changes in one
+//! transaction. A simulator does the same in memory.
 
 pub mod rows;
 
@@ -17,108 +17,103 @@ use crate::key::repo::{KeyRow, Window, WindowId};
 use crate::lease::{Lease, Terms};
 use crate::posting::Charge;
 
-/// What the ledger can be told.
+/// A command to the ledger.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// A gateway asks about a lease.
+    /// A gateway's request about a lease.
     Lease(LeaseRequest),
-    /// A request was charged.
+    /// The charge of a request.
     Charge(Box<Charge>),
-    /// Credit comes or goes other than by usage; the account's grants are loaded.
+    /// A change of credit other than by usage; the account's grants must be loaded.
     Credit(PostCredit),
-    /// Grants loaded whose time is over go to breakage.
+    /// Moves expired grants, of those loaded, to the book `breakage`.
     Expire,
-    /// A boot of a gateway is over and all its usage is posted: its leases, all of them loaded, are settled.
+    /// Settles all leases of a gateway's boot that is over and has all its usage posted; all its leases must be loaded.
     Close,
-    /// Leases whose time is over, all of them loaded, are frozen or settled.
+    /// Freezes or settles leases whose time is over; all of them must be loaded.
     Sweep,
 }
 
-/// What whoever told it is answered.
+/// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// About a lease.
     Lease(LeaseReply),
-    /// About credit.
     Credit(CreditReply),
-    /// Nothing.
     Done,
 }
 
-/// The rows that a command concerns, changed in place, and what comes of the change.
+/// The rows that a command concerns, changed in place, and the effects of the change.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// Accounts by id.
     pub accounts: BTreeMap<String, Account>,
-    /// What is left of each account's grants, by account, where the command may spend.
+    /// Grants with something left, by account; loaded only if the command may spend.
     pub grants: BTreeMap<String, Grants>,
     /// Leases by id.
     pub leases: BTreeMap<String, Lease>,
     /// Keys by hash.
     pub keys: BTreeMap<String, KeyRow>,
-    /// Windows of keys; one that is not here was never used.
+    /// Windows of keys; a missing one was never used.
     pub windows: BTreeMap<WindowId, Window>,
-    /// What the account that asks has besides the lease it asks about.
+    /// The sums over the account's other leases.
     pub other_leases: OtherLeases,
-    /// What comes of it.
     pub effects: Effects,
-    /// The time of the step, microseconds since 1970.
+    /// The time of the step, in microseconds since 1970.
     pub now_us: i64,
-    /// What credit is lent on.
+    /// The terms on which credit is lent.
     pub terms: Terms,
 }
 
-/// Sums over the live leases of an account besides the one that is asked about.
+/// The sums over an account's live leases, except the one that the request concerns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtherLeases {
-    /// Gateways that hold open leases, besides the one that asks.
+    /// The number of gateways that hold open leases, except the one that made the request.
     pub holders: i64,
-    /// What ended requests have cost that is not posted yet.
+    /// The cost of ended requests that is not posted yet.
     pub unposted: Nanos,
-    /// The same in the window of the key that asks.
+    /// The same in the window of the requesting key.
     pub unposted_in_window: Nanos,
 }
 
-/// What a step changes and says.
+/// The changes and facts of a step.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
-    /// Accounts that changed, and the version each was read at.
+    /// Changed accounts, and the version at which each was read.
     pub accounts: BTreeMap<String, i64>,
-    /// Grants that came or changed, as they are now.
+    /// New and changed grants in their current state.
     pub grants: BTreeMap<String, Grant>,
-    /// Leases that changed.
+    /// Changed leases.
     pub leases: BTreeSet<String>,
-    /// What is added to windows: spent and held.
+    /// Amounts to add to windows: spent and held.
     pub windows: BTreeMap<WindowId, (Nanos, Nanos)>,
-    /// Movements of money.
     pub transactions: Vec<Transaction>,
-    /// Facts for the log, but for the next.
+    /// Facts to publish, except charges.
     pub facts: Vec<Fact>,
-    /// Charges for the log, by account.
+    /// Charges to publish, by account.
     pub posted: BTreeMap<String, AccountPosted>,
 }
 
 impl Effects {
-    /// What the log is told, in an order in which it can be done again.
+    /// Returns the facts to publish, in an order in which they can be reapplied.
     pub fn facts(&self) -> impl Iterator<Item = Fact> {
         let posted = UsagePosted { accounts: self.posted.values().cloned().collect() };
         (!posted.accounts.is_empty()).then_some(Fact::UsagePosted(posted)).into_iter().chain(self.facts.iter().cloned())
     }
 }
 
-/// A fact for the log.
+/// A fact that the ledger publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// A lease was opened, grew, shrank or moved on in its life.
+    /// The opening of a lease, or a change of its amounts or state.
     LeaseChanged(LeaseChanged),
-    /// Credit came or went.
+    /// A change of credit other than by usage.
     CreditPosted(CreditPosted),
-    /// Usage was charged.
+    /// Posted charges.
     UsagePosted(UsagePosted),
 }
 
 impl Fact {
-    /// Whose money.
+    /// Returns the accounts whose money the fact changes.
     #[must_use]
     pub fn accounts(&self) -> Vec<&AccountId> {
         match self {
@@ -128,7 +123,7 @@ impl Fact {
         }
     }
 
-    /// The usage events that it names.
+    /// Returns the ids of the usage events that the fact names.
     pub fn usage(&self) -> impl Iterator<Item = &str> {
         let posted = match self {
             Self::UsagePosted(fact) => fact.accounts.as_slice(),
@@ -139,7 +134,7 @@ impl Fact {
 }
 
 impl State {
-    /// Takes a command at a time, microseconds since 1970. Everything that it concerns must be loaded.
+    /// Applies a command at a time in microseconds since 1970. All rows that it concerns must be loaded.
     pub fn apply(&mut self, command: &Command, now_us: i64) -> Reply {
         self.now_us = now_us;
         match command {
@@ -164,7 +159,7 @@ impl State {
         }
     }
 
-    /// Changes an account that is loaded; the version it was read at is kept for the save.
+    /// Changes a loaded account; keeps the version at which it was read, for the save.
     pub(crate) fn change_account<T>(&mut self, id: &str, change: impl FnOnce(&mut Account) -> T) -> Option<T> {
         let account = self.accounts.get_mut(id)?;
         if !self.effects.accounts.contains_key(id) {
@@ -173,26 +168,27 @@ impl State {
         Some(change(account))
     }
 
-    /// Keeps credit that came in.
+    /// Adds a new grant.
     pub(crate) fn add_grant(&mut self, grant: Grant) {
         self.effects.grants.insert(grant.id.clone(), grant.clone());
         self.grants.entry(grant.account.clone()).or_default().add(grant);
     }
 
-    /// Takes spent credit from an account's grants in their order.
+    /// Spends an amount from an account's grants in their order.
     pub(crate) fn burn(&mut self, account: &str, amount: Nanos) {
         let changed = self.grants.get_mut(account).map(|grants| grants.burn(amount)).unwrap_or_default();
         self.effects.grants.extend(changed.into_iter().map(|grant| (grant.id.clone(), grant)));
     }
 
-    /// Takes up to an amount from one grant; gives back how much.
+    /// Takes at most `most` from one grant; returns the amount taken.
     pub(crate) fn take_from_grant(&mut self, account: &str, id: &str, most: Nanos) -> Nanos {
         let Some((taken, grant)) = self.grants.get_mut(account).and_then(|grants| grants.take(id, most)) else { return Nanos::ZERO };
         self.effects.grants.insert(grant.id.clone(), grant);
         taken
     }
 
-    /// Puts a lease back into the state as it is now, behind the transactions of its money; what has changed but for consumption is told.
+    /// Stores a changed lease; the transactions that move its money must come before. Publishes the change unless only the consumed amount
+    /// differs.
     pub(crate) fn put_lease(&mut self, lease: Lease) {
         let facts_of = |lease: &Lease| (lease.state, lease.granted, lease.returned);
         if self.leases.get(&lease.id).map(facts_of) != Some(facts_of(&lease)) {
@@ -219,7 +215,7 @@ impl State {
         self.leases.insert(lease.id.clone(), lease);
     }
 
-    /// Adds to a window; negative amounts take away.
+    /// Adds amounts to a window; negative amounts subtract.
     pub(crate) fn add_to_window(&mut self, id: WindowId, spent: Nanos, held: Nanos) {
         let window = self.windows.entry(id.clone()).or_default();
         window.spent = window.spent.saturating_add(spent);
@@ -229,7 +225,7 @@ impl State {
         *more_held = more_held.saturating_add(held);
     }
 
-    /// Moves credit into a lease, or back when the amount is negative.
+    /// Moves credit into a lease, or back to the account if the amount is negative.
     pub(crate) fn move_to_lease(&mut self, lease: &Lease, amount: Nanos, now_us: i64) {
         if amount == Nanos::ZERO {
             return;
@@ -248,7 +244,7 @@ impl State {
             self.add_to_window(window.clone(), Nanos::ZERO, amount);
         }
         self.effects.transactions.push(Transaction {
-            // An account's versions never come again.
+            // An account's version never repeats, so the id is unique.
             id: format!("{}/{version}", lease.id),
             fingerprint: String::new(),
             account: lease.account.clone(),

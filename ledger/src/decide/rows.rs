@@ -1,4 +1,4 @@
-//! Rows into the state, and what changed back into the database.
+//! Loads rows into the state and saves its changes to the database.
 
 use events::rpc::LeaseRequest;
 use sqlx::AnyConnection;
@@ -9,10 +9,7 @@ use crate::process::Ledger;
 use crate::{account, grant, journal, key, lease, outbox};
 
 impl State {
-    /// Loads what a request about a lease concerns.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Loads the rows that a lease request concerns.
     pub async fn load_lease_request(
         &mut self,
         connection: &mut AnyConnection,
@@ -41,19 +38,13 @@ impl State {
         Ok(())
     }
 
-    /// Loads an account and locks it; gives back whether it is there.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Loads and locks an account; returns whether it exists.
     pub async fn load_account(&mut self, connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
         self.load_accounts(connection, &[id]).await?;
         Ok(self.accounts.contains_key(id))
     }
 
-    /// Loads those of these accounts that are there, and locks them. They must be in order.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Loads and locks those of the given accounts that exist. The ids must be sorted.
     pub async fn load_accounts(&mut self, connection: &mut AnyConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
         let missing: Vec<&str> = ids.iter().copied().filter(|id| !self.accounts.contains_key(*id)).collect();
         for account in account::repo::lock_all(connection, &missing).await? {
@@ -62,10 +53,7 @@ impl State {
         Ok(())
     }
 
-    /// Loads what is left of accounts' grants; none of them may be loaded yet.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Loads the remaining grants of accounts; none of them may be loaded already.
     pub async fn load_grants(&mut self, connection: &mut AnyConnection, accounts: &[&str]) -> Result<(), sqlx::Error> {
         for grant in grant::repo::of_accounts(connection, accounts).await? {
             self.grants.entry(grant.account.clone()).or_default().add(grant);
@@ -73,10 +61,7 @@ impl State {
         Ok(())
     }
 
-    /// Loads those of these leases that are there.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Loads those of the given leases that exist.
     pub async fn load_leases(&mut self, connection: &mut AnyConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
         for lease in lease::repo::find_all(connection, ids).await? {
             self.leases.insert(lease.id.clone(), lease);
@@ -90,19 +75,19 @@ impl State {
         Ok(())
     }
 
-    /// Writes what changed, and tells the log.
+    /// Writes the changed rows, and their facts to the outbox.
     ///
     /// # Errors
-    /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
+    /// Returns `RowNotFound` if another process changed an account concurrently; the caller must roll back and retry.
     pub async fn save(self, connection: &mut AnyConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
         self.save_rows(connection).await?;
         outbox::write(connection, ledger, &self.effects.facts().collect::<Vec<_>>()).await
     }
 
-    /// Writes what changed.
+    /// Writes the changed rows.
     ///
     /// # Errors
-    /// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
+    /// Returns `RowNotFound` if another process changed an account concurrently; the caller must roll back and retry.
     pub async fn save_rows(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         let effects = &self.effects;
         let accounts: Option<Vec<_>> = effects.accounts.iter().map(|(id, read_at)| Some((self.accounts.get(id)?, *read_at))).collect();

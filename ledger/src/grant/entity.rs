@@ -1,21 +1,21 @@
-//! Grants as values: what is left of all of them together is the account's balance.
+//! Grants as values: the sum of their remaining amounts is the account's balance.
 
 use events::Nanos;
 
-/// The priority of a grant that names none; lower ones burn first.
+/// The priority of a grant that names none; lower priorities are spent first.
 pub const PRIORITY_DEFAULT: i64 = 100;
 
-/// Where a grant comes from.
+/// The origin of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Given, or corrected upwards, by the operator.
+    /// Credit that the operator gave, or added by a correction.
     Given,
-    /// Paid for.
+    /// Credit that was paid for.
     Bought,
 }
 
 impl Origin {
-    /// The word in the table.
+    /// Returns the name that is stored in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -24,77 +24,73 @@ impl Origin {
         }
     }
 
-    /// The origin of that word; anything unknown was given, which is never refunded.
+    /// Parses a stored name; an unknown one gives [`Origin::Given`], which is never refunded.
     #[must_use]
     pub fn named(word: &str) -> Self {
         if word == Self::Bought.as_str() { Self::Bought } else { Self::Given }
     }
 }
 
-/// Credit that came in at once.
+/// Credit that came in by one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The id of the command that brought it.
+    /// The id of the command that brought the credit.
     pub id: String,
-    /// Whose it is.
     pub account: String,
-    /// Where it comes from.
     pub origin: Origin,
-    /// Lower ones burn first.
+    /// The priority; lower ones are spent first.
     pub priority: i64,
-    /// When what is left of it goes, microseconds since 1970; absent = never.
+    /// The time at which the rest expires, in microseconds since 1970; `None` = never.
     pub expires_at_us: Option<i64>,
-    /// Microseconds since 1970.
+    /// The time in microseconds since 1970.
     pub created_at_us: i64,
-    /// What came in.
+    /// The initial amount.
     pub amount: Nanos,
-    /// What is left.
+    /// The amount that is not spent yet.
     pub remaining: Nanos,
 }
 
 impl Grant {
-    /// Its place among an account's grants: priority, expiry, creation; the id decides between equals.
+    /// Returns the sort key among an account's grants: priority, expiry, creation; the id breaks ties.
     fn order(&self) -> (i64, i64, i64, &str) {
         (self.priority, self.expires_at_us.unwrap_or(i64::MAX), self.created_at_us, &self.id)
     }
 
-    /// Whether its time is over.
     #[must_use]
     pub fn is_expired(&self, now_us: i64) -> bool {
         self.expires_at_us.is_some_and(|expires| expires <= now_us)
     }
 }
 
-/// The grants of one account that have something left, in the order in which they burn.
+/// The grants of one account that have something left, in the order in which they are spent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants(Vec<Grant>);
 
 impl Grants {
-    /// In their order.
+    /// Sorts the grants into the order in which they are spent.
     #[must_use]
     pub fn new(mut grants: Vec<Grant>) -> Self {
         grants.sort_by(|a, b| a.order().cmp(&b.order()));
         Self(grants)
     }
 
-    /// All of them, the next to burn first.
+    /// Iterates over the grants; the next to be spent comes first.
     pub fn iter(&self) -> impl Iterator<Item = &Grant> {
         self.0.iter()
     }
 
-    /// What is left of all of them.
+    /// Returns the sum of the remaining amounts.
     #[must_use]
     pub fn remaining(&self) -> Nanos {
         self.0.iter().map(|grant| grant.remaining).sum()
     }
 
-    /// Adds one.
     pub fn add(&mut self, grant: Grant) {
         let at = self.0.partition_point(|other| other.order() < grant.order());
         self.0.insert(at, grant);
     }
 
-    /// Takes an amount from them in their order; gives back those that changed, as they are now.
+    /// Spends an amount from the grants in their order; returns the changed grants.
     pub fn burn(&mut self, amount: Nanos) -> Vec<Grant> {
         let mut left = amount;
         let mut changed = Vec::new();
@@ -112,7 +108,7 @@ impl Grants {
         changed
     }
 
-    /// Takes up to an amount from one of them; gives back how much, and the grant as it is now.
+    /// Takes at most `most` from one grant; returns the amount taken and the changed grant.
     pub fn take(&mut self, id: &str, most: Nanos) -> Option<(Nanos, Grant)> {
         let grant = self.0.iter_mut().find(|grant| grant.id == id)?;
         let taken = grant.remaining.min(most).max(Nanos::ZERO);

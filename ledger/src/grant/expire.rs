@@ -1,5 +1,5 @@
-//! What is left of a grant at its expiry goes to `breakage`. What gateways hold stays until they give it back: a request that was
-//! admitted before may still end.
+//! Moves the rest of expired grants to the book `breakage`. Credit that gateways hold stays until they return it: a request that was
+//! admitted before the expiry may still end.
 
 use events::Nanos;
 use events::ledger::CreditKind;
@@ -9,13 +9,13 @@ use crate::credit::Change;
 use crate::decide::{self, Command};
 use crate::process::Ledger;
 
-/// Accounts looked at in one sweep.
+/// The most accounts that one sweep handles.
 const SWEEP_MAX: i64 = 200;
 
-/// Takes what has expired.
+/// Expires the grants that are due.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved an account meanwhile: the next sweep takes it.
+/// Returns `RowNotFound` if another process changed an account concurrently; the next sweep retries.
 pub async fn sweep(ledger: &Ledger) -> Result<(), sqlx::Error> {
     let now_us = ledger.clock.now_us();
     if repo::expired(&mut *ledger.store.reads.acquire().await?, now_us, 1).await?.is_empty() {
@@ -46,7 +46,7 @@ impl decide::State {
             let taken = self.take_from_grant(&account, &id, available);
             if taken > Nanos::ZERO {
                 let change = Change {
-                    // What was held at the expiry goes later, by another transaction.
+                    // Credit that was held at the expiry expires later, by another transaction, so the id includes the account's version.
                     id: format!("expiry/{id}/{}", self.accounts.get(&account).map_or(0, |account| account.version)),
                     kind: CreditKind::Expiry,
                     amount: Nanos(-taken.0),

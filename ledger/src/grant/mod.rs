@@ -1,4 +1,4 @@
-//! Grants: credit as it came in. Spending burns them in the order priority, expiry, creation; what is left at its expiry is breakage.
+//! Grants: credit as it came in. It is spent in the order priority, expiry, creation; the rest at the expiry goes to the book `breakage`.
 
 pub mod entity;
 pub mod repo;

@@ -21,18 +21,12 @@ fn grant(row: &AnyRow) -> Result<Grant, sqlx::Error> {
     })
 }
 
-/// What is left of the account's grants.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the account's grants that have something left.
 pub async fn of_account(connection: &mut AnyConnection, account: &str) -> Result<Grants, sqlx::Error> {
     Ok(Grants::new(of_accounts(connection, &[account]).await?))
 }
 
-/// These accounts' grants that have something left.
-///
-/// # Errors
-/// When the database is away.
+/// Returns these accounts' grants that have something left.
 pub async fn of_accounts(connection: &mut AnyConnection, accounts: &[&str]) -> Result<Vec<Grant>, sqlx::Error> {
     let mut found = Vec::with_capacity(accounts.len());
     for portion in portions(accounts) {
@@ -49,10 +43,7 @@ pub async fn of_accounts(connection: &mut AnyConnection, accounts: &[&str]) -> R
     Ok(found)
 }
 
-/// Accounts that have something left of a grant whose time is over.
-///
-/// # Errors
-/// When the database is away.
+/// Returns at most `most` accounts that have available credit and an expired grant with something left.
 pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> Result<Vec<String>, sqlx::Error> {
     let rows = sqlx::query::<Any>(
         "SELECT DISTINCT g.account FROM grants g JOIN accounts a ON a.id = g.account
@@ -65,10 +56,7 @@ pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> 
     rows.iter().map(|row| row.try_get("account")).collect()
 }
 
-/// Writes grants; only what is left of one ever changes.
-///
-/// # Errors
-/// When the database is away.
+/// Inserts or updates grants; only the remaining amount of a grant ever changes.
 pub async fn save(connection: &mut AnyConnection, grants: &[&Grant]) -> Result<(), sqlx::Error> {
     for portion in portions(grants) {
         let sql = format!(

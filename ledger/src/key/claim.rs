@@ -1,4 +1,4 @@
-//! Claims of revisions: changes of a key in several gateways come one after the other.
+//! Claims of revisions: they serialize changes that several gateways make to one key.
 
 use std::time::Duration;
 
@@ -7,13 +7,10 @@ use sqlx::{Any, Row};
 
 use crate::process::Ledger;
 
-/// A claim that was not used for so long never will be; twice as long as its owner may use it.
+/// The age from which an unused claim counts as abandoned: twice the time for which its owner may use it.
 const ABANDONED: Duration = CLAIM_LASTS.saturating_mul(2);
 
-/// Grants the next revision of a key to a change that was made of its newest one.
-///
-/// # Errors
-/// When the database is away.
+/// Grants the next revision of a key to a change that is based on the newest one.
 pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionClaim, sqlx::Error> {
     let now_us = ledger.clock.now_us();
     let mut transaction = ledger.store.begin_exclusive().await?;
@@ -46,10 +43,10 @@ fn age(now_us: i64, at_us: i64) -> Duration {
     Duration::from_micros(u64::try_from(now_us.saturating_sub(at_us)).unwrap_or(0))
 }
 
-/// The revision that a change of `known` gets; none when another one came first. `age` is that of the last claim.
+/// Returns the revision for a change that is based on `known`; `None` if another change came first. `age` is the age of the last claim.
 fn next(known: i64, wins: bool, applied: i64, claimed: i64, age: Duration) -> Option<i64> {
     let newest = applied.max(claimed);
-    // The gateway may know more than books that are behind the log, or that were restored.
+    // A gateway may know a newer revision if the books lag behind the log or were restored from a backup.
     let is_newest = known >= newest;
     let is_abandoned = claimed > applied && known >= applied && age >= ABANDONED;
     (is_newest || is_abandoned || wins).then(|| known.max(newest).saturating_add(1))

@@ -1,4 +1,4 @@
-//! Keys as far as money goes: limits, windows, spending.
+//! The money side of keys: limits, windows, spending.
 
 pub mod windows;
 pub mod repo;

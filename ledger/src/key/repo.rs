@@ -1,4 +1,4 @@
-//! Keys' limits and windows in the database.
+//! Spending limits and limit windows of keys in the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,33 +12,29 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::Period;
 
-/// What the ledger knows of a key.
+/// A key's limit and revision as the ledger knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRow {
-    /// The most it may spend in a window.
+    /// The most that the key may spend in one window; `None` if it has no limit.
     pub limit: Option<Nanos>,
-    /// The window.
     pub period: Period,
-    /// Counts its changes.
+    /// The number of the key's latest change.
     pub revision: u64,
 }
 
-/// One window of one key.
+/// The totals of one window of one key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Window {
-    /// Charged in it.
+    /// The amount charged in the window.
     pub spent: Nanos,
-    /// Lent in it.
+    /// The amount lent to gateways in the window.
     pub held: Nanos,
 }
 
-/// Which window: key, period, start.
+/// A window's identity: key hash, period, start in microseconds since 1970.
 pub type WindowId = (String, Period, i64);
 
-/// The key of that hash, when it belongs to that account.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the key with this hash if it belongs to the account.
 pub async fn find(connection: &mut AnyConnection, hash: &str, account: &str) -> Result<Option<KeyRow>, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT limit_nanos, limit_reset, revision FROM keys WHERE hash = $1 AND account = $2")
         .bind(hash.to_owned())
@@ -56,10 +52,7 @@ pub async fn find(connection: &mut AnyConnection, hash: &str, account: &str) -> 
     .transpose()
 }
 
-/// Notes a key's newest state.
-///
-/// # Errors
-/// When the database is away.
+/// Inserts or updates a key, unless the database has the same or a newer revision.
 pub async fn upsert(connection: &mut AnyConnection, key: &Key) -> Result<(), sqlx::Error> {
     let reset: Option<LimitReset> = key.limit_reset;
     sqlx::query::<Any>(
@@ -77,10 +70,7 @@ pub async fn upsert(connection: &mut AnyConnection, key: &Key) -> Result<(), sql
     Ok(())
 }
 
-/// A window, empty when nothing was spent in it.
-///
-/// # Errors
-/// When the database is away.
+/// Returns a window; all zeros if nothing was spent in it.
 pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Window, sqlx::Error> {
     let row =
         sqlx::query::<Any>("SELECT spent_nanos, held_nanos FROM key_windows WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3")
@@ -94,10 +84,10 @@ pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Win
     })
 }
 
-/// Adds spent and held amounts to windows; negative ones take away.
+/// Adds spent and held amounts to windows; negative amounts subtract.
 ///
 /// # Errors
-/// When the database is away, or more would be given back than was lent.
+/// Fails if a window would return more than was lent in it.
 pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Nanos, Nanos)]) -> Result<(), sqlx::Error> {
     for portion in portions(windows) {
         let sql = format!(
@@ -134,10 +124,7 @@ fn bind<'q>(sql: &str, windows: &[(&WindowId, Nanos, Nanos)]) -> Query<'q, Any, 
     })
 }
 
-/// What keys have spent in the windows around a time.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the amounts that keys have spent in the windows that contain `now_us`.
 pub async fn spending(pool: &AnyPool, keys: &[events::KeyHash], now_us: i64) -> Result<BTreeMap<events::KeyHash, KeySpend>, sqlx::Error> {
     let mut all = BTreeMap::new();
     let mut connection = pool.acquire().await?;

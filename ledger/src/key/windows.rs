@@ -1,26 +1,24 @@
-//! The windows in which limits and spending are counted: UTC days, weeks from Monday, months from the 1st, and a whole life.
+//! The time windows for limits and spending: UTC days, weeks from Monday, calendar months, and the key's lifetime.
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use events::control::LimitReset;
 
-/// How long a window is.
+/// The length of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Period {
-    /// From 00:00.
+    /// Begins at 00:00 UTC.
     Daily,
-    /// From Monday 00:00.
+    /// Begins on Monday at 00:00 UTC.
     Weekly,
-    /// From the 1st 00:00.
+    /// Begins on the 1st of the month at 00:00 UTC.
     Monthly,
-    /// For ever.
     Lifetime,
 }
 
 impl Period {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Daily, Self::Weekly, Self::Monthly, Self::Lifetime];
 
-    /// The period of a limit.
+    /// Returns the period after which a limit resets; a limit that never resets has [`Period::Lifetime`].
     #[must_use]
     pub const fn of(reset: Option<LimitReset>) -> Self {
         match reset {
@@ -31,7 +29,7 @@ impl Period {
         }
     }
 
-    /// The word in the tables.
+    /// Returns the name that is stored in the tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,19 +40,19 @@ impl Period {
         }
     }
 
-    /// The period of that word; anything unknown is a whole life, the strictest.
+    /// Parses a stored name; an unknown one gives the strictest period, [`Period::Lifetime`].
     #[must_use]
     pub fn named(word: &str) -> Self {
         Self::ALL.into_iter().find(|period| period.as_str() == word).unwrap_or(Self::Lifetime)
     }
 
-    /// When the window around a time began, microseconds since 1970; 0 for a whole life.
+    /// Returns the start of the window that contains `time_us`, in microseconds since 1970; 0 for a lifetime.
     #[must_use]
     pub fn start_us(self, time_us: i64) -> i64 {
         self.start(time_us).map_or(0, midnight_us)
     }
 
-    /// When the window around a time ends, microseconds since 1970; never for a whole life.
+    /// Returns the end of the window that contains `time_us`, in microseconds since 1970; `None` for a lifetime.
     #[must_use]
     pub fn end_us(self, time_us: i64) -> Option<i64> {
         let start = self.start(time_us)?;

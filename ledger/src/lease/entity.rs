@@ -1,4 +1,4 @@
-//! A lease as a value: granted = consumed + returned + remaining, closed once.
+//! A lease as a value: granted = consumed + returned + remaining; it is closed once.
 
 use events::Nanos;
 pub use events::ledger::LeaseState as State;
@@ -6,33 +6,31 @@ pub use events::ledger::LeaseState as State;
 use crate::key::Period;
 use crate::key::repo::WindowId;
 
-/// A slice of an account's credit lent to one gateway.
+/// A part of an account's credit that is lent to one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Its id, made by the gateway.
+    /// The id; the gateway makes it.
     pub id: String,
-    /// Whose credit.
     pub account: String,
-    /// The window of the key whose limit it counts against.
+    /// The window of the key whose limit the lease counts against; `None` for a key without a limit.
     pub window: Option<WindowId>,
-    /// The gateway's source.
+    /// The source name of the gateway.
     pub holder: String,
-    /// Where it is in its life.
     pub state: State,
-    /// All that was ever lent.
+    /// The total ever lent.
     pub granted: Nanos,
-    /// What usage took.
+    /// The total charged against the lease.
     pub consumed: Nanos,
-    /// What went back.
+    /// The total returned to the account.
     pub returned: Nanos,
-    /// What the gateway says that ended requests have cost, posted or not.
+    /// The cost of ended requests as reported by the gateway, posted or not.
     pub spent: Nanos,
-    /// When it freezes, or a frozen one is settled; microseconds since 1970.
+    /// The time at which an open lease freezes or a frozen one is settled, in microseconds since 1970.
     pub expires_at_us: i64,
 }
 
 impl Lease {
-    /// A lease that has nothing yet.
+    /// Creates an open lease without credit.
     #[must_use]
     pub fn new(id: &str, account: &str, window: Option<WindowId>, holder: &str) -> Self {
         Self {
@@ -49,13 +47,13 @@ impl Lease {
         }
     }
 
-    /// What is still held for it.
+    /// Returns the amount that is still held for the lease.
     #[must_use]
     pub const fn remaining(&self) -> Nanos {
         self.granted.saturating_sub(self.consumed).saturating_sub(self.returned)
     }
 
-    /// What ended requests have cost that is not posted yet.
+    /// Returns the cost of ended requests that is not posted yet.
     #[must_use]
     pub fn unposted(&self) -> Nanos {
         match self.state {
@@ -65,7 +63,7 @@ impl Lease {
         }
     }
 
-    /// Takes a cost from what remains; gives back how much it covered.
+    /// Charges a cost against the remaining amount; returns the part that it covers.
     pub fn consume(&mut self, cost: Nanos) -> Nanos {
         let covered = cost.min(self.remaining());
         self.consumed = self.consumed.saturating_add(covered);
@@ -73,7 +71,7 @@ impl Lease {
         covered
     }
 
-    /// Takes back up to a total that the gateway names; gives back what that adds now.
+    /// Takes credit back, up to the total that the gateway states; returns the newly returned amount.
     pub fn give_back(&mut self, returned_total: Nanos) -> Nanos {
         let more = returned_total.saturating_sub(self.returned).max(Nanos::ZERO).min(self.remaining());
         self.returned = self.returned.saturating_add(more);
@@ -81,7 +79,7 @@ impl Lease {
         more
     }
 
-    /// Takes back all that remains and closes; gives back what that adds now.
+    /// Takes all remaining credit back and closes the lease; returns the newly returned amount.
     pub fn settle(&mut self) -> Nanos {
         let rest = self.remaining();
         self.returned = self.returned.saturating_add(rest);
@@ -89,7 +87,7 @@ impl Lease {
         rest
     }
 
-    /// The gateway takes no more from it.
+    /// Marks the lease as closing: the gateway takes no more from it.
     pub fn stop(&mut self) {
         if self.state != State::Closed {
             self.state = State::Closing;
@@ -103,7 +101,7 @@ impl Lease {
         }
     }
 
-    /// The period of the window, for the table.
+    /// Returns the period of the window, for the table.
     #[must_use]
     pub fn period(&self) -> Option<Period> {
         self.window.as_ref().map(|(_, period, _)| *period)

@@ -1,4 +1,4 @@
-//! A gateway's request about a lease: give back, extend, renew, close — in one transaction.
+//! Lease requests of gateways: give back, extend, renew and close, in one transaction.
 
 use events::rpc::{Denial, LeaseReply, LeaseRequest, LeaseStanding, LimitSource};
 use events::{Failpoint, Nanos, failpoint};
@@ -10,7 +10,7 @@ use crate::key::Period;
 use crate::key::repo::{Window, WindowId};
 use crate::process::Ledger;
 
-/// What bounds a grant besides the account's credit.
+/// The key's limit, which bounds a grant in addition to the account's credit.
 #[derive(Debug, Clone, Copy)]
 struct KeyBound {
     limit: Nanos,
@@ -18,10 +18,10 @@ struct KeyBound {
     ends_at_us: Option<i64>,
 }
 
-/// Answers the request.
+/// Executes a lease request.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved the account meanwhile: call again.
+/// Returns `RowNotFound` if another process changed the account concurrently; the caller retries.
 pub async fn grant(ledger: &Ledger, request: &LeaseRequest) -> Result<LeaseReply, sqlx::Error> {
     let mut transaction = ledger.store.begin_shared().await?;
     let now_us = ledger.clock.now_us();
@@ -65,7 +65,8 @@ impl decide::State {
             lease.stop();
         }
         self.move_to_lease(&lease, Nanos(-back.0), now_us);
-        // Where the window turned, or the key's limit came, went or changed its period, another lease counts against the right window.
+        // A lease counts against one window only. If the window ended, or the key's limit was added, removed or given another period, the
+        // gateway needs a new lease.
         if request.closing || lease.window != window_now {
             let answer = self.gone(&lease);
             self.put_lease(lease);
@@ -74,7 +75,7 @@ impl decide::State {
         self.grant(request, lease, now_us)
     }
 
-    /// Lends what is asked for, as far as account and key allow.
+    /// Lends the requested amount, as far as the account and the key allow.
     fn grant(&mut self, request: &LeaseRequest, mut lease: Lease, now_us: i64) -> LeaseReply {
         let bound = self.bound(&lease);
         let Some(account) = self.accounts.get(&lease.account) else { return without(LeaseStanding::Behind) };
@@ -100,7 +101,7 @@ impl decide::State {
         answer
     }
 
-    /// What the key's limit leaves, when it has one.
+    /// Returns the bound that the key's limit sets; `None` if the key has no limit.
     fn bound(&self, lease: &Lease) -> Option<KeyBound> {
         let window = lease.window.as_ref()?;
         let limit = self.keys.get(&window.0)?.limit?;
@@ -116,8 +117,9 @@ impl decide::State {
     }
 }
 
-/// How much to lend; `None` when not even the least is there. Whoever waits gets what they asked for in full if it is there, else all that is left if that is enough to go on;
-/// headroom beyond that is at most half of an equal share, so that no gateway sits on the last of the credit.
+/// Returns the amount to lend; `None` if not even the needed minimum is available.
+/// Waiting requests get their preferred amount in full, or all that is left if that covers the minimum. Headroom beyond that is at most
+/// half of an equal share, so that no gateway holds the last of the credit.
 fn grant_amount(account: &Account, bound: Option<KeyBound>, holders: i64, request: &LeaseRequest) -> Option<Nanos> {
     let used = |window: Window| window.spent.saturating_add(window.held);
     let room =
@@ -133,14 +135,14 @@ fn grant_amount(account: &Account, bound: Option<KeyBound>, holders: i64, reques
 }
 
 impl KeyBound {
-    /// The same once what is on its way is posted.
+    /// Returns the bound as it will be after the unposted cost is posted.
     fn after(self, unposted: Nanos) -> Self {
         let Window { spent, held } = self.window;
         Self { window: Window { spent: spent.saturating_add(unposted), held: held.saturating_sub(unposted) }, ..self }
     }
 }
 
-/// Why there is no money: what could ever be free is told from what never can.
+/// Returns the reason for a denial: credit or limit is exhausted, or requests in flight hold the money.
 fn denial(account: &Account, bound: Option<KeyBound>, needed: Nanos) -> Denial {
     if let Some(bound) = bound {
         let free = bound.limit.saturating_sub(bound.window.spent);

@@ -1,4 +1,4 @@
-//! Leases: slices of an account's credit lent to gateways, so that they can admit requests without asking.
+//! Leases: parts of an account's credit lent to gateways, so that they can admit requests without a call to the ledger.
 
 pub mod entity;
 pub mod repo;

@@ -1,6 +1,6 @@
-//! Requests of a gateway that never came back. They started and have no end, so nobody knows what they cost: when the lease that paid
-//! for them has been frozen long enough, the ledger ends them by a rule, with the same events that their gateway would have recorded.
-//! Those are read and posted like all others; then the lease is settled.
+//! Ends requests whose gateway crashed and never came back. They have no end event, so their cost is unknown.
+//! After their lease has been frozen long enough, the ledger ends them by the rule [`Orphans`]. It appends the same events that their
+//! gateway would have recorded. They are posted like all others; then the lease is settled.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,38 +18,35 @@ use super::{Lease, Orphans};
 use crate::process::Ledger;
 use crate::readers;
 
-/// How far back requests of a lease are looked for whose id does not tell when it was opened.
+/// The time before the freeze, in microseconds, from which requests are scanned if the lease's id does not tell its opening time.
 const LOOK_BACK_US: i64 = 24 * 3_600 * 1_000_000;
-/// How long to wait until usage that is in the log is posted, before asking again.
+/// The longest wait for usage in the log to be posted, before the next sweep checks again.
 const POSTED_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why it is not known what became of requests.
+/// An error that leaves the outcome of requests unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum OrphansError {
-    /// NATS failed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The database failed.
     #[error("the ledger's database failed: {0}")]
     Database(#[from] sqlx::Error),
-    /// An event cannot be written.
     #[error("an event cannot be written: {0}")]
     Event(#[from] serde_json::Error),
 }
 
-/// Requests that started and have no end.
+/// Requests of one lease that started and have no end event, by request id.
 #[derive(Debug, Default)]
 struct Unfinished(BTreeMap<String, (RequestStarted, Option<RequestProgress>)>);
 
 impl Unfinished {
-    /// Notes an event of the stream `REQUESTS`; those of other leases leave nothing.
+    /// Takes account of an event of the stream `REQUESTS`; ignores the events of other leases.
     fn note(&mut self, envelope: &RawEnvelope<'_>, lease: &str) {
         match envelope.kind {
             RequestStarted::KIND => {
                 if let Ok(started) = envelope.payload::<RequestStarted>()
                     && started.lease.as_str() == lease
                 {
-                    // A long one is recorded again and again: it is still the same.
+                    // A long request repeats its start event; the first one is enough.
                     self.0.entry(started.request.to_string()).or_insert((started, None));
                 }
             }
@@ -68,10 +65,7 @@ impl Unfinished {
     }
 }
 
-/// Whether no request of a lease waits for its end. Ends those that do; ask again until they are posted.
-///
-/// # Errors
-/// When NATS or the database is away.
+/// Returns whether all requests of a lease have ended and are posted. Ends those that have not; the caller calls again until this is true.
 pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bool, OrphansError> {
     let frozen_at_us = lease.expires_at_us - ledger.terms.frozen_us();
     let source = Source(format!("/ledger/{}/lease/{}", node(ledger).await?, lease.id));
@@ -80,7 +74,7 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
     let usage = log.last_sequence(Stream::Usage).await?;
     log.scan(Stream::Requests, all, opened_at_us(&lease.id).unwrap_or(frozen_at_us - LOOK_BACK_US), |record: &Record| {
         if let Ok(envelope) = RawEnvelope::parse(&record.payload)
-            // What was ended here waits to be posted: it is written again, the same.
+            // Skips the events that an earlier call appended: a request must stay in the set, so that it is written again with the same id.
             && envelope.source != source.0
         {
             unfinished.note(&envelope, &lease.id);
@@ -109,13 +103,13 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
     Ok(false)
 }
 
-/// When a lease was opened, microseconds since 1970: its id is a UUIDv7.
+/// Reads the opening time of a lease, in microseconds since 1970, from its id, a UUIDv7.
 fn opened_at_us(lease: &str) -> Option<i64> {
     let (seconds, nanos) = uuid::Uuid::parse_str(lease).ok()?.get_timestamp()?.to_unix();
     i64::try_from(seconds).ok()?.checked_mul(1_000_000)?.checked_add(i64::from(nanos / 1_000))
 }
 
-/// Whether usage up to a place in the log is posted: a gateway that came back may have shipped what its lease pays for.
+/// Waits until usage is posted up to a sequence in the log. A gateway that came back may have shipped charges against the lease.
 async fn is_posted(ledger: &Ledger, usage: u64) -> Result<bool, sqlx::Error> {
     let since = Instant::now();
     while since.elapsed() < POSTED_PATIENCE {
@@ -128,7 +122,7 @@ async fn is_posted(ledger: &Ledger, usage: u64) -> Result<bool, sqlx::Error> {
     Ok(false)
 }
 
-/// The charge of a request that never ended.
+/// Returns the charge for a request that never ended.
 fn ended(started: &RequestStarted, progress: Option<&RequestProgress>, rule: Orphans, frozen_at_us: i64) -> UsageRecorded {
     let latency_us = u64::try_from(frozen_at_us - started.admitted_at_us).unwrap_or_default();
     let usage = UsageRecorded::unfinished(started, progress, latency_us);
@@ -139,7 +133,7 @@ fn ended(started: &RequestStarted, progress: Option<&RequestProgress>, rule: Orp
     }
 }
 
-/// An event that is the same whenever it is made: nothing in it depends on when that is.
+/// Builds an event that is byte-identical on every call: its id and time do not depend on when it is made.
 fn outgoing<P: Payload>(
     source: &Source,
     sequence: u64,

@@ -1,4 +1,4 @@
-//! Leases in the database. They are written under their account's version, so they need none of their own.
+//! Leases in the database. They have no version of their own: the version of their account guards every write.
 
 use eventlog::store::{placeholders, portions};
 use events::Nanos;
@@ -29,10 +29,7 @@ fn lease(row: &AnyRow) -> Result<Lease, sqlx::Error> {
     })
 }
 
-/// Those of these leases that are there.
-///
-/// # Errors
-/// When the database is away.
+/// Returns those of the given leases that exist.
 pub async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Vec<Lease>, sqlx::Error> {
     let mut found = Vec::with_capacity(ids.len());
     for portion in portions(ids) {
@@ -45,20 +42,14 @@ pub async fn find_all(connection: &mut AnyConnection, ids: &[&str]) -> Result<Ve
     Ok(found)
 }
 
-/// Leases of one holder that are not closed.
-///
-/// # Errors
-/// When the database is away.
+/// Returns the leases of one holder that are not closed.
 pub async fn of_holder(connection: &mut AnyConnection, holder: &str) -> Result<Vec<Lease>, sqlx::Error> {
     let sql = format!("SELECT {COLUMNS} FROM leases WHERE holder = $1 AND state <> 'closed' ORDER BY id");
     let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(holder.to_owned()).fetch_all(connection).await?;
     rows.iter().map(lease).collect()
 }
 
-/// Leases whose time is over, oldest first.
-///
-/// # Errors
-/// When the database is away.
+/// Returns at most `most` leases whose time is over, oldest first.
 pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> Result<Vec<Lease>, sqlx::Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM leases WHERE state IN ('open', 'closing', 'frozen') AND expires_at_us < $1 ORDER BY expires_at_us LIMIT $2"
@@ -67,10 +58,7 @@ pub async fn expired(connection: &mut AnyConnection, now_us: i64, most: i64) -> 
     rows.iter().map(lease).collect()
 }
 
-/// How many gateways besides one hold open leases of an account.
-///
-/// # Errors
-/// When the database is away.
+/// Counts the gateways, except `holder`, that hold open leases of an account.
 pub async fn other_holders(connection: &mut AnyConnection, account: &str, holder: &str) -> Result<i64, sqlx::Error> {
     let row =
         sqlx::query::<Any>("SELECT COUNT(DISTINCT holder) AS holders FROM leases WHERE account = $1 AND state = 'open' AND holder <> $2")
@@ -81,10 +69,7 @@ pub async fn other_holders(connection: &mut AnyConnection, account: &str, holder
     row.try_get("holders")
 }
 
-/// [`Lease::unposted`] over all leases besides one: of an account, or of one window of a key.
-///
-/// # Errors
-/// When the database is away.
+/// Sums [`Lease::unposted`] over all leases except `besides`, of an account or of one window of a key.
 pub async fn unposted(
     connection: &mut AnyConnection,
     account: &str,
@@ -108,10 +93,7 @@ pub async fn unposted(
     row.try_get("unposted").map(Nanos)
 }
 
-/// Writes leases, new or known.
-///
-/// # Errors
-/// When the database is away.
+/// Inserts or updates leases.
 pub async fn save(connection: &mut AnyConnection, leases: &[&Lease]) -> Result<(), sqlx::Error> {
     for portion in portions(leases) {
         let sql = format!(

@@ -1,4 +1,4 @@
-//! Giving credit back: what a finished boot leaves, and what a vanished gateway never used.
+//! Returns of credit: from boots that have ended and from gateways that vanished.
 
 use super::{Lease, State, orphans, repo};
 use std::collections::BTreeSet;
@@ -10,14 +10,10 @@ use crate::process::Ledger;
 use crate::readers;
 use events::{Failpoint, Nanos, failpoint};
 
-/// Leases looked at in one sweep.
+/// The most leases that one sweep handles.
 const SWEEP_MAX: i64 = 200;
 
-/// A boot of a gateway is over and all its usage up to `last_usage` is recorded: once that is posted, its leases are settled.
-/// Gives back whether they are.
-///
-/// # Errors
-/// When the database is away.
+/// Settles the leases of a finished boot once its usage up to `last_usage` is posted; returns whether they are settled.
 pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Result<bool, sqlx::Error> {
     let mut transaction = ledger.store.begin_exclusive().await?;
     let posted = eventlog::sources::watermark(&mut transaction, source, readers::POSTINGS).await?;
@@ -30,10 +26,8 @@ pub async fn close_source(ledger: &Ledger, source: &str, last_usage: u64) -> Res
     Ok(true)
 }
 
-/// Freezes leases whose gateway did not come back in time, and settles those that were frozen long enough and whose requests are.
-///
-/// # Errors
-/// When the database is away.
+/// Freezes leases whose gateway did not renew them in time. Settles those that have been frozen long enough and whose requests have all
+/// ended.
 pub async fn sweep(ledger: &Ledger, log: &Log) -> Result<(), sqlx::Error> {
     let due = repo::expired(&mut *ledger.store.reads.acquire().await?, ledger.clock.now_us(), SWEEP_MAX).await?;
     let mut settled = BTreeSet::new();

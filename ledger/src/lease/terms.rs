@@ -1,24 +1,24 @@
-//! What gateways are lent credit on.
+//! The terms on which gateways borrow credit.
 
 use serde::Deserialize;
 
-/// How long leases last, and what becomes of requests whose gateway never came back.
+/// The durations of leases and the rule for requests whose gateway never came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Terms {
-    /// How long a gateway may use a lease after asking, seconds.
+    /// The time for which a gateway may use a lease after a request, in seconds.
     pub ttl_seconds: u32,
-    /// How long the lease of a gateway that vanished stays frozen, seconds.
+    /// The time for which the lease of a vanished gateway stays frozen, in seconds.
     pub frozen_seconds: u32,
-    /// What its requests are charged that started and never ended.
+    /// The rule for requests of a vanished gateway that started and never ended.
     pub orphans: Orphans,
 }
 
-/// What a request is charged whose gateway never came back.
+/// The charge for a request whose gateway never came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Orphans {
-    /// What its last progress says was relayed.
+    /// The amount that its last progress event reports as relayed.
     ChargeProgress,
     /// Nothing.
     Release,
@@ -33,13 +33,13 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// How long a gateway may use a lease after asking, microseconds.
+    /// Returns the time for which a gateway may use a lease after a request, in microseconds.
     #[must_use]
     pub const fn ttl_us(self) -> i64 {
         self.ttl_seconds as i64 * 1_000_000
     }
 
-    /// How long the lease of a gateway that vanished stays frozen, microseconds.
+    /// Returns the time for which the lease of a vanished gateway stays frozen, in microseconds.
     #[must_use]
     pub const fn frozen_us(self) -> i64 {
         self.frozen_seconds as i64 * 1_000_000

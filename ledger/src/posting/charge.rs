@@ -1,4 +1,4 @@
-//! A charge: what remains of a lease pays for it, else free credit, else the operator.
+//! A charge: the remaining amount of a lease pays for it, then available credit, then the operator.
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,18 @@ use crate::process::Ledger;
 /// A charge that is not posted yet.
 #[derive(Debug, Clone)]
 pub struct Charge {
-    /// The event's id.
+    /// The id of the `usage.recorded` event.
     pub event_id: String,
-    /// Whose money.
     pub account: String,
-    /// What tells the same id with other content.
+    /// A hash of the content, which exposes the same id with other content.
     pub fingerprint: String,
-    /// What was used.
     pub usage: UsageRecorded,
 }
 
-/// Posts charges: accounts, leases and windows are read once, changed in memory, written once.
+/// Posts charges: reads accounts, leases and windows once, changes them in memory, and writes them once.
 ///
 /// # Errors
-/// When the database is away, or somebody else moved an account meanwhile: nothing of it may stand then.
+/// Returns `RowNotFound` if another process changed an account concurrently; the caller must roll back and retry.
 pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Charge]) -> Result<(), sqlx::Error> {
     let mut state = ledger.state();
     let accounts: Vec<&str> = charges.iter().map(|charge| charge.account.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
@@ -37,7 +35,7 @@ pub async fn post(connection: &mut AnyConnection, ledger: &Ledger, charges: &[Ch
     state.load_accounts(connection, &accounts).await?;
     for id in &accounts {
         if !state.accounts.contains_key(*id) {
-            // Its creation travels in another stream and may come later; the charge must not wait for it.
+            // The account's creation event travels in another stream and may arrive later; the charge must not wait for it.
             account::repo::upsert(connection, id, "", 0, 0).await?;
             state.load_account(connection, id).await?;
         }
@@ -74,7 +72,7 @@ impl decide::State {
         self.effects.posted.entry(charge.account.clone()).or_insert(first).events.push(charge.event_id.clone());
         self.burn(&charge.account, charged);
         for period in Period::ALL {
-            // The money of a limited key was lent within a window: there it counts, whatever the time was when the request asked.
+            // A limited key's money was lent within a window; the charge counts there, whatever time the request was admitted at.
             let lent_in = limited.as_ref().filter(|(key, of, _)| *of == period && key.as_str() == usage.key.as_str());
             let starts_at_us = lent_in.map_or_else(|| period.start_us(usage.admitted_at_us), |(_, _, starts_at_us)| *starts_at_us);
             self.add_to_window((usage.key.to_string(), period, starts_at_us), charged, Nanos::ZERO);

@@ -1,4 +1,4 @@
-//! Posting: every `usage.recorded` becomes one charge, whatever the order and however often it arrives.
+//! Posting: every `usage.recorded` event becomes exactly one charge, whatever the order and number of deliveries.
 
 pub mod post_usage;
 pub mod charge;

@@ -17,25 +17,26 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use super::charge::{self, Charge};
 use crate::process::Ledger;
 
-/// Posts usage. What is posted already is looked up only while there is reason to think that something is: else the unique keys of the
-/// books find it, which costs nothing where nothing is posted twice.
+/// A fold that posts usage.
+/// It looks up earlier postings only while there is reason to expect some. Otherwise it relies on the unique keys of the tables, which cost
+/// nothing if nothing is posted twice.
 pub struct PostUsage {
     ledger: Arc<Ledger>,
     doubts: AtomicBool,
 }
 
 impl PostUsage {
-    /// For a ledger that has just begun to read, so that the first events may well be posted.
+    /// Creates the fold for a ledger that has just started to read; its first events may already be posted.
     #[must_use]
     pub const fn new(ledger: Arc<Ledger>) -> Self {
         Self { ledger, doubts: AtomicBool::new(true) }
     }
 }
 
-/// The most that a request can cost: ten million USD. Sums of many stay within an i64.
+/// The highest cost that a request can have, in nano-USD: ten million USD. Sums of many such costs still fit in an i64.
 const COST_NANOS_MAX: i64 = 10_000_000 * 1_000_000_000;
 
-/// What is posted already, by event id and by request.
+/// Postings that exist already, by event id and by request.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     hash_of_event: HashMap<String, String>,
@@ -43,16 +44,15 @@ pub struct Known {
 }
 
 impl Known {
-    /// Notes a posting.
     pub fn add(&mut self, event: &str, hash: &str, request: &str) {
         self.hash_of_event.insert(event.to_owned(), hash.to_owned());
         self.event_of_request.insert(request.to_owned(), event.to_owned());
     }
 
-    /// Whether a charge is new; if so it is known from now on.
+    /// Returns whether a charge is new, and remembers it.
     ///
     /// # Errors
-    /// When its event or its request was posted with other content: one sentence.
+    /// Fails with one sentence if the event was posted with other content, or the request was charged by another event.
     pub fn admit(&mut self, charge: &Charge) -> Result<bool, String> {
         let (id, request) = (charge.event_id.as_str(), charge.usage.request.as_str());
         if let Some(hash) = self.hash_of_event.get(id) {
@@ -78,7 +78,8 @@ impl Fold for PostUsage {
             for event in events {
                 match read(event) {
                     Ok(charge) => charges.push((event, charge)),
-                    // What was damaged is written again by its gateway, and its account is not to be trusted; what is not understood may be owed.
+                    // `UsageDamaged` replaces a charge that was damaged on a gateway's disk. Its account cannot be trusted, so it freezes
+                    // none. Any other event that cannot be read may be a charge that its account owes.
                     Err(reason) => {
                         let freezes_account = (event.envelope.kind != UsageDamaged::KIND).then_some(event.envelope.account);
                         rejected.push(Rejected { record: event.record, reason, freezes_account });
@@ -97,7 +98,7 @@ impl Fold for PostUsage {
                 }
             }
             let posted = charge::post(connection, &self.ledger, &fresh).await;
-            // Something of this is posted: the next try, with the same events, looks first.
+            // Some of these charges are posted already: the retry with the same events looks them up first.
             let is_known = posted.as_ref().is_err_and(|error| error.as_database_error().is_some_and(DatabaseError::is_unique_violation));
             self.doubts.store(is_known || (doubts && fresh.len() < read), Ordering::Relaxed);
             posted.map(|()| rejected)
@@ -105,10 +106,10 @@ impl Fold for PostUsage {
     }
 }
 
-/// The charge that an event is.
+/// Converts an event to a charge.
 ///
 /// # Errors
-/// When it is none: one sentence.
+/// Fails with one sentence if the event is not a valid charge.
 pub fn read(event: &Event<'_>) -> Result<Charge, String> {
     if event.envelope.kind == UsageDamaged::KIND {
         return Err(format!("a charge was damaged on the disk of {}: a request may be uncharged", event.envelope.source));

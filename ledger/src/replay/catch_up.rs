@@ -1,5 +1,5 @@
-//! Books that are older than the log are brought up to it before anything is decided on them: after a database was restored from a
-//! copy, and, from empty ones, to make them again.
+//! Brings books that are older than the log up to date before any decision is made on them. This serves databases restored from a copy, and
+//! rebuilds from empty ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -21,75 +21,72 @@ use crate::process::Ledger;
 use crate::readers;
 use crate::signing::SigningKeyError;
 
-/// Facts read at once.
+/// Facts read in one batch.
 const BATCH: usize = 500;
-/// How often reading is begun again where it stopped.
+/// The most attempts to read the log; each continues at the point of the last interruption.
 const TRIES: u32 = 10;
-/// Movements made in one transaction, unless one fact alone makes more.
+/// The most money transactions in one database transaction, unless a single fact makes more.
 const TRANSACTIONS_MAX: usize = 5_000;
-/// Events read at once.
+/// Events read in one batch.
 const READ: usize = 2_000;
-/// How long to wait for more of them.
+/// The wait for more events of a batch.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// Why books cannot be brought up to the log.
+/// An error that keeps the books from being brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum CatchUpError {
-    /// NATS failed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Reading failed.
+    /// The tail of a stream failed.
     #[error(transparent)]
     Tail(#[from] TailError),
-    /// The database failed.
     #[error("the ledger's database failed: {0}")]
     Database(#[from] sqlx::Error),
-    /// What is in the log is no fact of a ledger.
+    /// An event in the log is not a fact of a ledger.
     #[error("stream LEDGER has an event that cannot be read: {0}")]
     Envelope(#[from] EnvelopeError),
-    /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] SigningKeyError),
-    /// A newer ledger's.
+    /// A newer version wrote a fact of an unknown type.
     #[error("stream LEDGER has facts of the type {0}, which this version does not know: use the version that wrote them")]
     Unknown(String),
-    /// The log and the books do not fit.
+    /// The log and the books contradict each other.
     #[error("the ledger's books do not fit stream LEDGER: {0}; they belong to another log, or events are missing")]
     Misfit(#[from] Misfit),
     /// A part of the log is missing.
     #[error("stream LEDGER goes on with fact {found} where the books need {needed}: restore the books from a newer copy, or the stream")]
     Missing {
-        /// The next one that the books need.
+        /// The next fact that the books need.
         needed: u64,
-        /// The next one that is there.
+        /// The next fact that the log has.
         found: u64,
     },
-    /// Another ledger does the same.
+    /// Another process changed the books concurrently.
     #[error("another process has moved the ledger's books")]
     Moved,
-    /// The books have gone another way.
+    /// The books and the log have diverged: they have different facts at one sequence.
     #[error("the ledger's books and stream LEDGER tell different stories at fact {0}: they belong to different installations")]
     Fork(u64),
 }
 
-/// A fact as the log has it.
+/// A fact as it is in the log.
 struct Published {
     fact: Fact,
     sequence: u64,
     message: Message,
 }
 
-/// Brings the books up to the log, or up to a fact of it; gives back how many facts were missing.
+/// Brings the books up to the end of the log, or up to the fact `until`; returns the number of facts that were missing.
 ///
 /// # Errors
-/// When the books and the log do not fit, or NATS or the database fails.
+/// Fails if the books and the log do not fit, or if NATS or the database fails.
 pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<u64, CatchUpError> {
-    // A stream that was made anew says nothing of what the archive has from before: then the archive's last fact counts.
+    // If the stream was recreated, it holds none of the archive's earlier facts; then the last fact of the archive counts.
     let (last, end) = outbox::last_fact(ledger, log).await?;
     let Some(last) = last else {
         let written = outbox::written(ledger).await?;
         return match &ledger.new_key {
-            // The next start must not take the new key for the right one.
+            // The next start must not accept the new key as the right one.
             Some(path) if end > 0 && written == 0 => {
                 std::fs::remove_file(path).map_err(|cause| SigningKeyError::File { path: path.clone(), cause })?;
                 Err(SigningKeyError::Missing(path.clone()).into())
@@ -123,7 +120,7 @@ pub async fn catch_up(ledger: &Ledger, log: &Log, until: Option<u64>) -> Result<
     }
 }
 
-/// Does again what the stream has up to a place and the books lack; gives back the last fact.
+/// Reapplies the facts of the stream up to `end` that the books lack; returns the sequence of the last fact.
 async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64, CatchUpError> {
     let written = outbox::written(ledger).await?;
     let mut at = written;
@@ -143,7 +140,7 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
             if ids.insert(sequence, id.clone()).is_some_and(|other| other != id) {
                 return Err(CatchUpError::Fork(sequence));
             }
-            // What was sent twice, and what the books have.
+            // Skips duplicates, facts that the books have, and facts after `until`.
             if sequence <= at || sequence > until {
                 continue;
             }
@@ -153,7 +150,7 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
             at = sequence;
             published.push(tell(&record)?);
         }
-        // Before anything of another story is made: the next start could not tell any more.
+        // Checked before anything is applied: mixed with facts of another history, the books would hide the fork from the next start.
         if let Some(sequence) = outbox::differs(ledger, &ids).await? {
             return Err(CatchUpError::Fork(sequence));
         }
@@ -168,7 +165,7 @@ async fn read_on(ledger: &Ledger, log: &Log, end: u64, until: u64) -> Result<u64
     Ok(at)
 }
 
-/// How many of these facts one transaction takes: at least one, and no more than make so many transactions.
+/// Returns how many of these facts fit into one database transaction: at least one, and at most [`TRANSACTIONS_MAX`] money transactions.
 fn at_once(published: &[Published]) -> usize {
     let mut transactions = 0;
     let within = published.iter().take_while(|published| {
@@ -178,7 +175,7 @@ fn at_once(published: &[Published]) -> usize {
     within.count().max(1)
 }
 
-/// Accounts and keys, as far as the log has them.
+/// Applies all accounts and keys that the log has.
 async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
     let end = log.last_sequence(Stream::Control).await?;
     let mut tail = log.tail(Stream::Control, None).await?;
@@ -187,24 +184,24 @@ async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
         let events: Vec<Event<'_>> =
             records.iter().filter_map(|record| Some(Event { record, envelope: RawEnvelope::parse(&record.payload).ok()? })).collect();
         let mut transaction = ledger.store.begin_exclusive().await?;
-        // What cannot be applied is set aside by the reader that comes after.
+        // Events that cannot be applied are quarantined by the reader that runs afterwards.
         NoteControl.apply(&mut transaction, &events).await?;
         transaction.commit().await?;
     }
     Ok(())
 }
 
-/// Usage, read as far as facts name it.
+/// Usage events, read as far as facts name them.
 #[derive(Default)]
 struct Usage {
     tail: Option<Tail>,
-    /// The last sequence to look at.
+    /// The last sequence to read.
     end: u64,
     known: HashMap<String, Charge>,
 }
 
 impl Usage {
-    /// Begins behind what the books have read: nothing before is named by facts that they lack.
+    /// Opens the tail after the books' checkpoint: facts that the books lack name no usage before it.
     async fn open(&mut self, ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
         let checkpoint = eventlog::checkpoint::checkpoint(&ledger.store, readers::POSTINGS).await?;
         let tail = log.tail(Stream::Usage, checkpoint.as_ref()).await?;
@@ -213,7 +210,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Reads on until every event that facts name is known.
+    /// Reads on until every usage event that the facts name is known.
     async fn find(&mut self, ledger: &Ledger, log: &Log, published: &[Published]) -> Result<(), CatchUpError> {
         let mut missing: BTreeSet<&str> = named(published).filter(|id| !self.known.contains_key(*id)).collect();
         if !missing.is_empty() && self.tail.is_none() {
@@ -229,7 +226,7 @@ impl Usage {
                 }
             }
         }
-        // What was set aside and released may have left the stream.
+        // A quarantined and released event may have left the stream.
         for id in missing {
             let row = sqlx::query::<Any>("SELECT payload FROM quarantine WHERE event_id = $1")
                 .bind(id.to_owned())
@@ -248,7 +245,7 @@ impl Usage {
     }
 }
 
-/// The usage events that facts name.
+/// Returns the ids of the usage events that the facts name.
 fn named(published: &[Published]) -> impl Iterator<Item = &str> {
     published.iter().flat_map(|published| published.fact.usage())
 }
@@ -272,7 +269,7 @@ fn tell(record: &Record) -> Result<Published, CatchUpError> {
     Ok(Published { fact, sequence, message })
 }
 
-/// Does facts again, in one transaction with the outbox.
+/// Reapplies facts and stores them in the outbox, in one transaction.
 async fn redo(ledger: &Ledger, published: &[Published], usage: &Usage) -> Result<(), CatchUpError> {
     let (Some(first), Some(last)) = (published.first(), published.last()) else { return Ok(()) };
     let mut transaction = ledger.store.begin_exclusive().await?;
@@ -314,7 +311,7 @@ async fn load(
     state.load_leases(connection, &leases).await
 }
 
-/// Gateways that live have not been heard since: their leases count from now.
+/// Extends leases from now: live gateways could not renew them in the meantime.
 async fn renew(ledger: &Ledger) -> Result<(), sqlx::Error> {
     let mut transaction = ledger.store.begin_exclusive().await?;
     sqlx::query::<Any>("UPDATE leases SET expires_at_us = $1 WHERE state IN ('open', 'closing') AND expires_at_us < $1")

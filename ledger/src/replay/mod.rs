@@ -1,4 +1,4 @@
-//! Making books again from what the ledger said that it did.
+//! Rebuilds books from the facts that the ledger published.
 
 pub mod reapply;
 pub mod catch_up;

@@ -1,4 +1,4 @@
-//! The fold of the ledger's own facts: what it said that it did, done again, gives the same rows. Pure, like the state.
+//! The fold of the ledger's own facts: reapplying them produces the same rows. It is pure, like the state.
 
 use events::Nanos;
 use events::ledger::{CreditKind, CreditPosted, LeaseChanged, UsagePosted};
@@ -10,46 +10,45 @@ use crate::key::Period;
 use crate::lease::{Lease, State};
 use crate::posting::Charge;
 
-/// Why a fact does not fit the books that it is to be done to.
+/// The reason why a fact does not fit the books.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
-    /// Something before it is missing, or was done already.
+    /// An earlier transaction is missing, or this one is applied already.
     #[error("{account} is at transaction {at}, and the log goes on with {log}")]
     Version {
-        /// The account.
         account: String,
-        /// Its last transaction.
+        /// The number of the account's last transaction in the books.
         at: i64,
-        /// The transaction that the log has next.
+        /// The number of the next transaction in the log.
         log: i64,
     },
-    /// The event that it names is not there.
+    /// The log lacks a usage event that the fact names.
     #[error("the usage event {0} was posted, and the log does not have it")]
     Usage(String),
-    /// The same done again gives something else.
+    /// Reapplying the fact gives another result than the log states.
     #[error("lease {0} is not what the log says")]
     Lease(String),
 }
 
 impl decide::State {
-    /// Does a fact again. The accounts, grants and leases that it concerns must be loaded, and `charge` must find every usage event
-    /// that it names.
+    /// Reapplies a fact. The accounts, grants and leases that it concerns must be loaded, and `charge` must find every usage event that it
+    /// names.
     ///
     /// # Errors
-    /// When it does not fit what is loaded.
+    /// Fails if the fact does not fit the loaded rows.
     pub fn replay<'c>(&mut self, fact: &Fact, charge: impl Fn(&str) -> Option<&'c Charge>) -> Result<(), Misfit> {
         match fact {
             Fact::CreditPosted(fact) => self.replay_credit(fact)?,
             Fact::LeaseChanged(fact) => self.replay_lease(fact)?,
             Fact::UsagePosted(fact) => self.replay_usage(fact, charge)?,
         }
-        // They are in the log already.
+        // These facts are in the log already.
         self.effects.facts.clear();
         self.effects.posted.clear();
         Ok(())
     }
 
-    /// Whether the next transaction of an account is this one.
+    /// Checks that `version` is the number of the account's next transaction.
     fn expect(&self, account: &str, version: i64) -> Result<(), Misfit> {
         let at = self.accounts.get(account).map_or(0, |account| account.version);
         if at + 1 == version { Ok(()) } else { Err(Misfit::Version { account: account.to_owned(), at, log: version }) }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/transactions`: what came and went, newest first, as JSON or CSV.
+//! `GET /api/v1/transactions`: the account's transactions, newest first, as JSON or CSV.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,10 +12,9 @@ use sqlx::{Any, AssertSqlSafe, Row};
 
 const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 1_000;
-/// The kinds that the API names; leases move money inside the account and are not among them.
+/// The kinds that the API returns; lease transactions move money inside the account and are not among them.
 const KINDS: [&str; 7] = ["usage", "credit", "refund", "fee", "expiry", "adjustment", "grant"];
 
-/// The query.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
@@ -57,7 +56,6 @@ struct ListBody {
     as_of: AsOf,
 }
 
-/// The parsed query.
 struct Filter {
     limit: i64,
     before: i64,
@@ -95,10 +93,10 @@ impl Filter {
     }
 }
 
-/// `{transactions: [...], next_cursor, as_of}`; amounts in USD, exact to 9 decimals. CSV has one row a transaction.
+/// Returns `{transactions: [...], next_cursor, as_of}`; amounts in USD, exact to 9 decimals. CSV has one row per transaction.
 ///
 /// # Errors
-/// 400 for a bad query; when the database is away.
+/// 400 for a bad query.
 pub async fn list(State(http): State<Http>, Signed(caller): Signed, query: Query<ListQuery>) -> Result<Response, ReadError> {
     let filter = Filter::try_new(query.0)?;
     let as_of = http.as_of();

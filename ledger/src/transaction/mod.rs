@@ -1,3 +1,3 @@
-//! Transactions as people read them.
+//! Transactions as the API returns them.
 
 pub mod list;
