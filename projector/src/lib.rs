@@ -1,5 +1,5 @@
-//! The projector: reports. Each projection is a table and a fold over a set of events, so that order, duplicates and rebuilds do
-//! not change a byte. Nothing that allows or refuses a request reads it.
+//! The projector: reports. Each projection is a table and a fold over a set of events, so that order, duplicates and rebuilds do not change
+//! a byte. No decision to allow or refuse a request depends on it.
 
 pub mod projections;
 pub mod exports;

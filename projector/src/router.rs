@@ -1,4 +1,4 @@
-//! The projector's read routes. They expect a caller that the gateway vouches for.
+//! The projector's read routes. They accept only callers that the gateway vouches for.
 
 use axum::Router;
 use axum::routing::get;
@@ -6,7 +6,6 @@ use read_api::Http;
 
 use crate::exports::{activity, generation};
 
-/// All of them.
 pub fn router(http: Http) -> Router {
     Router::new()
         .route("/api/v1/generation", get(generation::generation))

@@ -1,4 +1,4 @@
-//! What the projector answers to other processes.
+//! The projector's RPC handlers for other processes.
 
 use std::sync::Arc;
 
@@ -9,11 +9,10 @@ use events::rpc::{DecideQuarantine, DecideReply, GetWatermarks, ListQuarantine, 
 
 use crate::projections;
 
-/// Answers for the projector.
+/// The handler of the projector's RPC requests.
 pub struct RpcHandler {
-    /// Its database.
     pub store: Store,
-    /// The time, for decisions.
+    /// The clock that stamps quarantine decisions.
     pub clock: Arc<dyn Clock>,
 }
 

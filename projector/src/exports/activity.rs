@@ -13,7 +13,6 @@ use sqlx::{Any, AssertSqlSafe, Row};
 
 use super::period::Period;
 
-/// The query.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActivityQuery {
@@ -58,7 +57,7 @@ struct ActivityBody {
     as_of: AsOf,
 }
 
-/// The column behind each `group_by`.
+/// Returns the column for a value of `group_by`.
 fn column(group_by: Option<&str>) -> Result<&'static str, ReadError> {
     match group_by {
         None | Some("model") => Ok("model"),
@@ -70,10 +69,11 @@ fn column(group_by: Option<&str>) -> Result<&'static str, ReadError> {
     }
 }
 
-/// `{data: [row], totals, as_of}`: a row for each bucket and group, empty buckets with an empty group; USD exact to 9 decimals.
+/// Returns `{data: [row], totals, as_of}`, in USD exact to 9 decimals. It has a row for each bucket and group; empty buckets have an empty
+/// group.
 ///
 /// # Errors
-/// 400 for a bad query; when the database is away.
+/// 400 for a bad query.
 pub async fn activity(State(http): State<Http>, Signed(caller): Signed, Query(query): Query<ActivityQuery>) -> Result<Response, ReadError> {
     let csv = match query.format.as_deref() {
         None | Some("json") => false,
@@ -100,7 +100,8 @@ type Buckets = BTreeMap<usize, BTreeMap<String, Sums>>;
 async fn sums(http: &Http, account: &str, period: &Period, query: &ActivityQuery) -> Result<Buckets, ReadError> {
     let column = column(query.group_by.as_deref())?;
     let (from, to) = period.bounds();
-    // The database sums by minute, which every bucket edge that is not chosen freely falls on; finer edges are cut by the bounds.
+    // The database sums by minute. All bucket edges fall on full minutes, except freely chosen bounds; the query cuts those to the
+    // microsecond.
     let sql = format!(
         "SELECT {column} AS grp, admitted_at_us / 60000000 AS minute, COUNT(*) AS requests, CAST(SUM(cost_nanos) AS BIGINT) AS cost,
          CAST(SUM(prompt_tokens) AS BIGINT) AS prompt, CAST(SUM(completion_tokens) AS BIGINT) AS completion,

@@ -10,16 +10,15 @@ use serde::Deserialize;
 use serde_json::json;
 use sqlx::{Any, Row};
 
-/// The query.
 #[derive(Debug, Deserialize)]
 pub struct GenerationQuery {
     id: String,
 }
 
-/// `{id, model, provider, created_at, latency_ms, usage, …, as_of}`; money in USD.
+/// Returns `{id, model, provider, created_at, latency_ms, usage, …, as_of}`; money in USD.
 ///
 /// # Errors
-/// 404 when it is unknown, not here yet, or another account's.
+/// 404 if the request is unknown, not projected yet, or another account's.
 pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query: Query<GenerationQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
     let sql =

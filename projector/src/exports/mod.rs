@@ -1,4 +1,4 @@
-//! What people read: one request, and activity over time as JSON or CSV.
+//! The reports that users read: one request, and activity over time as JSON or CSV.
 
 pub mod generation;
 pub mod activity;

@@ -1,13 +1,13 @@
-//! The time that a report covers and the buckets it is cut into, in UTC.
+//! The period that a report covers and the buckets into which it is divided, in UTC.
 
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Timelike, Utc};
 use events::clock::{at, parse_rfc3339};
 use read_api::ReadError;
 
-/// Buckets in one report at the most.
+/// The most buckets in one report.
 const BUCKETS_MAX: usize = 2_000;
 
-/// How wide a bucket is.
+/// The width of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bucket {
     /// From :00 to :59.
@@ -20,10 +20,10 @@ pub enum Bucket {
     Month,
 }
 
-/// The time that a report covers.
+/// The period that a report covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Period {
-    /// The beginnings of the buckets, microseconds since 1970, and the end of the last one.
+    /// The starts of the buckets, in microseconds since 1970, and the end of the last one.
     pub edges_us: Vec<i64>,
 }
 
@@ -50,10 +50,10 @@ impl Bucket {
 }
 
 impl Period {
-    /// `period` = `1h|1d|1mo|1y` up to now, or `from` and `to`.
+    /// Parses `period` = `1h|1d|1mo|1y` up to now, or `from` and `to`.
     ///
     /// # Errors
-    /// 400 for another word, a time that is none, or more buckets than a report has.
+    /// 400 for an unknown period, a malformed time, or too many buckets.
     pub fn try_new(period: Option<&str>, from: Option<&str>, to: Option<&str>, now_us: i64) -> Result<Self, ReadError> {
         let now = at(now_us);
         let time = |field, text: &str| {
@@ -87,19 +87,19 @@ impl Period {
         Ok(Self { edges_us })
     }
 
-    /// When it begins and ends.
+    /// Returns the start and the end, in microseconds since 1970.
     #[must_use]
     pub fn bounds(&self) -> (i64, i64) {
         (self.edges_us.first().copied().unwrap_or_default(), self.edges_us.last().copied().unwrap_or_default())
     }
 
-    /// The buckets: begin and end.
+    /// Iterates over the buckets as pairs of start and end, in microseconds since 1970.
     pub fn buckets(&self) -> impl Iterator<Item = (i64, i64)> {
         self.edges_us.windows(2).map(|pair| (pair[0], pair[1]))
     }
 }
 
-/// The bucket for a length of time that somebody chose.
+/// Returns the bucket width for a period with a freely chosen length.
 fn width(length: Duration) -> Bucket {
     if length <= Duration::hours(2) {
         Bucket::Minute

@@ -1,4 +1,4 @@
-//! The reader of `REQUESTS`: no report is made of it, but gateways keep what they recorded until this has seen all of it.
+//! The reader of `REQUESTS`: it feeds no report, but gateways keep their recorded events until this reader has seen all of them.
 
 use eventlog::{Applied, Event, Fold, Pace, ReaderId};
 use events::subject::Stream;
@@ -6,11 +6,11 @@ use sqlx::AnyConnection;
 
 use super::Projection;
 
-/// No rows: only the sources are kept.
+/// A projection without rows: it only tracks sources.
 pub const PROJECTION: Projection =
     Projection { reader: ReaderId { name: "arrivals", stream: Stream::Requests }, fold: &Arrivals, tables: &[], pace: Pace::RELAXED };
 
-/// Notes that requests' events arrived; the reader itself keeps the account of their sources.
+/// A fold that does nothing; the reader itself tracks the sources of the events.
 pub struct Arrivals;
 
 impl Fold for Arrivals {

@@ -1,4 +1,4 @@
-//! One row a request that was sent to a provider: what it used and cost, and how it ended. All of it is in `usage.recorded`.
+//! One row per request that was sent to a provider: its usage, cost and outcome. All of it comes from `usage.recorded`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,6 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
 use super::Projection;
 
-/// The columns of its table.
 pub const COLUMNS: [&str; 23] = [
     "request",
     "account",
@@ -38,7 +37,7 @@ pub const COLUMNS: [&str; 23] = [
     "cached_tokens",
 ];
 
-/// Requests by their charge.
+/// The projection of requests by their charge.
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "generations", stream: Stream::Usage },
     fold: &Generations,
@@ -79,7 +78,7 @@ fn usage(event: &Event<'_>) -> Result<UsageRecorded, String> {
 }
 
 async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageRecorded))]) -> Result<(), sqlx::Error> {
-    // The ledger charges a request once, by the event that came first; so does this.
+    // The ledger charges a request once, by the event that came first; this table does the same.
     let sql = format!(
         "INSERT INTO generations ({}) VALUES {} ON CONFLICT (request) DO NOTHING",
         COLUMNS.join(", "),

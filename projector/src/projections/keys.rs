@@ -1,4 +1,4 @@
-//! What people call their keys, for reports. The highest revision wins, in any order.
+//! The names of keys, for reports. The highest revision wins, whatever the order of events.
 
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::Payload;
@@ -8,7 +8,7 @@ use sqlx::{Any, AnyConnection};
 
 use super::Projection;
 
-/// Names of keys.
+/// The projection of key names.
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "key_names", stream: Stream::Control },
     fold: &KeyNames,

@@ -1,4 +1,4 @@
-//! Projections: one file each, and the list of them that the process, its answers and a rebuild read.
+//! Projections: one file each, and the list of them for the process, the RPC handlers and rebuilds.
 
 pub mod generations;
 pub mod arrivals;
@@ -9,15 +9,15 @@ use eventlog::{Fold, Pace, ReaderId};
 
 /// A projection: a reader, its fold, and the tables that the fold writes.
 pub struct Projection {
-    /// Names its checkpoint, its sources and its quarantine.
+    /// The reader, whose name identifies its checkpoint, its sources and its quarantine.
     pub reader: ReaderId,
-    /// Turns events into rows.
+    /// The fold that turns events into rows.
     pub fold: &'static dyn Fold,
-    /// Its tables, by columns that are equal in every rebuild.
+    /// The tables, with the columns that are equal in every rebuild.
     pub tables: &'static [Table],
-    /// How events are gathered.
+    /// The batching of events.
     pub pace: Pace,
 }
 
-/// Every projection. A new one is a file and a line here.
+/// All projections. A new one is a file and a line here.
 pub const ALL: [Projection; 3] = [generations::PROJECTION, arrivals::PROJECTION, keys::PROJECTION];
