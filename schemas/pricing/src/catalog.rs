@@ -1,4 +1,4 @@
-//! A price list: models with their provider, sizes, capabilities and prices, and the one that ships with the gateway.
+//! Price lists: models with their provider, sizes, capabilities and prices; one list ships with the gateway.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,58 +10,58 @@ const BUILT_IN: &str = include_str!("../catalog/catalog.json");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalog {
-    /// Named on every charge that the list priced.
+    /// The version, which every charge priced by this list names.
     pub version: String,
-    /// Where the facts come from.
+    /// The origin of the data.
     pub source: String,
-    /// In the order of their ids.
+    /// The models, sorted by id.
     pub models: Vec<ModelEntry>,
 }
 
-/// A model as a price list knows it.
+/// A model in a price list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelEntry {
-    /// What clients ask for: `author/slug`.
+    /// The name that clients request: `author/slug`.
     pub id: String,
     /// The provider's slug.
     pub provider: String,
-    /// The provider's own name for it.
+    /// The provider's own name for the model.
     pub upstream_model: String,
-    /// Prompt and completion tokens together.
+    /// The most prompt and completion tokens together.
     pub context_length: u64,
-    /// Completion tokens at the most.
+    /// The most completion tokens.
     pub max_output_tokens: u64,
-    /// Optional request parameters and inputs it takes, such as `tools` or `vision`.
+    /// Optional request parameters and input types that the model accepts, such as `tools` or `vision`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// The base price first.
+    /// The price rows; the base row comes first.
     pub prices: Vec<PriceRow>,
 }
 
-/// The list is no list.
+/// The text is not a valid price list.
 #[derive(Debug, thiserror::Error)]
 #[error("price list: {0}")]
 pub struct CatalogError(#[from] serde_json::Error);
 
 impl Catalog {
-    /// Reads a list in our own format.
+    /// Parses a list in the gateway's own format.
     ///
     /// # Errors
-    /// When it is not one.
+    /// Fails if the text has another format.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// The list that ships with the gateway.
+    /// Returns the list that ships with the gateway.
     ///
     /// # Errors
-    /// Never, while the test below passes.
+    /// Never fails, as long as the test below passes.
     pub fn built_in() -> Result<Self, CatalogError> {
         Self::parse(BUILT_IN)
     }
 
-    /// The list as it is stored: one model a line, so that a change of prices reads well in a diff.
+    /// Formats the list for storage: one model per line, so that price changes are easy to read in a diff.
     #[must_use]
     pub fn to_text(&self) -> String {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();

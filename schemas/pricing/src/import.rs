@@ -1,7 +1,7 @@
-//! Reads LiteLLM's public price format (`model_prices_and_context_window.json`, MIT licence) into our own.
+//! Converts LiteLLM's public price format (`model_prices_and_context_window.json`, MIT licence) to the gateway's own.
 //!
-//! Source of the format: the field names of that file. Prices there are JSON numbers in USD per token; they are read as text, so
-//! that no binary fraction comes between. A price finer than a pico-USD (an artefact of somebody's floats) is rounded half up.
+//! The field names come from that file. Its prices are JSON numbers in USD per token. They are parsed as text, so that no binary fraction
+//! distorts them. A price finer than a pico-USD, an artefact of float arithmetic in the source, is rounded half up.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::catalog::{Catalog, ModelEntry};
 use crate::price::{PriceRow, ServiceTier};
 
-/// LiteLLM's provider, our slug, and the prefix of its keys that is not part of the provider's own model name.
+/// LiteLLM's provider name, the gateway's slug, and the key prefix that is not part of the provider's own model name.
 const PROVIDERS: [(&str, &str, &str); 11] = [
     ("openai", "openai", "openai/"),
     ("anthropic", "anthropic", "anthropic/"),
@@ -26,7 +26,7 @@ const PROVIDERS: [(&str, &str, &str); 11] = [
     ("novita", "novita", "novita/"),
 ];
 
-/// LiteLLM's capability flags and our words for them.
+/// LiteLLM's capability flags and the gateway's names for them.
 const CAPABILITIES: [(&str, &str); 7] = [
     ("supports_function_calling", "tools"),
     ("supports_parallel_function_calling", "parallel_tool_calls"),
@@ -37,7 +37,7 @@ const CAPABILITIES: [(&str, &str); 7] = [
     ("supports_pdf_input", "pdf_input"),
 ];
 
-/// Prompt sizes above which some provider charges other prices.
+/// Prompt sizes above which some providers charge other prices.
 const THRESHOLDS: [(u64, &str); 5] = [
     (0, ""),
     (100_000, "_above_100k_tokens"),
@@ -48,15 +48,14 @@ const THRESHOLDS: [(u64, &str); 5] = [
 
 const TIERS: [(ServiceTier, &str); 3] = [(ServiceTier::Default, ""), (ServiceTier::Flex, "_flex"), (ServiceTier::Priority, "_priority")];
 
-/// When a list gives no context length, a model is taken to have this one.
+/// The context length of a model for which the list gives none.
 const CONTEXT_DEFAULT: u64 = 4_096;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// The list.
     pub catalog: Catalog,
-    /// Entries left out, with the reason, such as `gemini/lyria: no price`.
+    /// Skipped entries with the reason, such as `gemini/lyria: no price`.
     pub skipped: Vec<String>,
 }
 
@@ -90,10 +89,10 @@ impl Row<'_> {
     }
 }
 
-/// Imports a list; `version` names it on every charge.
+/// Imports a list; every charge names its `version`.
 ///
 /// # Errors
-/// When the text is not in LiteLLM's format.
+/// Fails if the text is not in LiteLLM's format.
 pub fn litellm(text: &str, version: &str, source: &str) -> Result<Imported, ImportError> {
     let rows: BTreeMap<&str, &RawValue> = serde_json::from_str(text)?;
     let mut models = BTreeMap::new();
@@ -115,7 +114,7 @@ pub fn litellm(text: &str, version: &str, source: &str) -> Result<Imported, Impo
     Ok(Imported { catalog, skipped })
 }
 
-/// The model, `None` when its provider or kind is not served, or why it is left out.
+/// Returns the model, `None` if its provider or mode is not supported, or the reason why it is skipped.
 fn entry(name: &str, row: &Row<'_>) -> Result<Option<ModelEntry>, &'static str> {
     let provider = row.text("litellm_provider").unwrap_or_default();
     let Some((_, slug, prefix)) = PROVIDERS.into_iter().find(|(theirs, _, _)| *theirs == provider) else {
@@ -171,7 +170,7 @@ fn prices(row: &Row<'_>) -> Vec<PriceRow> {
     rows
 }
 
-/// A JSON number as a plain decimal with at most 12 places, rounded half up; `None` for null, text and negative numbers.
+/// Converts a JSON number to a plain decimal with at most 12 places, rounded half up; `None` for null, text and negative numbers.
 fn decimal(number: &str) -> Option<String> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let exponent: i32 = exponent.parse().ok()?;

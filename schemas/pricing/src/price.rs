@@ -4,24 +4,24 @@ use events::money::{MoneyError, scaled};
 use events::usage::UnitPrices;
 use serde::{Deserialize, Serialize};
 
-/// Decimals kept of a price in USD per unit: pico-USD.
+/// The decimal places of a price in USD per unit: pico-USD.
 const PICO_PLACES: i32 = 12;
 
-/// OpenAI's processing tiers with prices of their own.
+/// OpenAI's processing tiers that have their own prices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceTier {
-    /// What applies when nothing is asked.
+    /// The tier of requests that name none.
     #[default]
     Default,
-    /// Slower and cheaper.
+    /// A slower and cheaper tier.
     Flex,
-    /// Faster and dearer.
+    /// A faster and more expensive tier.
     Priority,
 }
 
 impl ServiceTier {
-    /// The tier of that name; names without prices of their own (`auto`, `default`, `scale` …) are the default.
+    /// Returns the tier of that name; names without their own prices (`auto`, `default`, `scale` …) give the default tier.
     #[must_use]
     pub fn named(name: Option<&str>) -> Self {
         match name {
@@ -32,45 +32,45 @@ impl ServiceTier {
     }
 }
 
-/// Prices as written in a list: USD per token (per request for `request`) as decimal strings; absent = see each default.
+/// Prices as a list states them: decimal strings in USD per token (per request for `request`); each optional price has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriceRow {
-    /// Prompt token.
+    /// Price of a prompt token.
     pub prompt: String,
-    /// Completion token.
+    /// Price of a completion token.
     pub completion: String,
-    /// Prompt token from a cache; default: `prompt`.
+    /// Price of a prompt token read from a cache; default: `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read: Option<String>,
-    /// Prompt token to a 5-minute cache; default: `prompt`.
+    /// Price of a prompt token written to a 5-minute cache; default: `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_5m: Option<String>,
-    /// Prompt token to a 1-hour cache; default: `cache_write_5m`.
+    /// Price of a prompt token written to a 1-hour cache; default: `cache_write_5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h: Option<String>,
-    /// Reasoning token; default: `completion`.
+    /// Price of a reasoning token; default: `completion`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
-    /// Audio token in; default: `prompt`.
+    /// Price of an audio input token; default: `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_input: Option<String>,
-    /// Audio token out; default: `completion`.
+    /// Price of an audio output token; default: `completion`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_output: Option<String>,
-    /// Image token in; default: `prompt`.
+    /// Price of an image input token; default: `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_input: Option<String>,
-    /// Image token out; default: `completion`.
+    /// Price of an image output token; default: `completion`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_output: Option<String>,
-    /// Each request; default: nothing.
+    /// Price of each request; default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// Applies to prompts of more tokens than this.
+    /// The number of prompt tokens above which the row applies.
     #[serde(skip_serializing_if = "is_zero")]
     pub above_prompt_tokens: u64,
-    /// Applies to this tier.
+    /// The service tier to which the row applies.
     #[serde(skip_serializing_if = "is_default")]
     pub service_tier: ServiceTier,
 }
@@ -85,28 +85,24 @@ fn is_default(tier: &ServiceTier) -> bool {
     *tier == ServiceTier::Default
 }
 
-/// Why a price is refused.
+/// The reason why a price is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
-    /// Not a decimal number of USD, finer than a pico-USD, or absurdly large.
+    /// The text is no decimal number of USD, is finer than a pico-USD, or is out of range.
     #[error("price {field} = {text:?}: {cause}")]
     Malformed {
-        /// The field.
         field: &'static str,
-        /// What stands there.
+        /// The text of the field.
         text: String,
-        /// What is wrong with it.
         cause: MoneyError,
     },
-    /// Below zero.
     #[error("price {field} = {text:?} is negative")]
     Negative {
-        /// The field.
         field: &'static str,
-        /// What stands there.
+        /// The text of the field.
         text: String,
     },
-    /// A model without any price row.
+    /// The model has no base price row.
     #[error("no price")]
     Missing,
 }
@@ -146,15 +142,15 @@ fn pico(field: &'static str, text: &str) -> Result<i64, PriceError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPrices {
     base: UnitPrices,
-    /// Every other row: from how many prompt tokens and in which tier it applies.
+    /// All other rows: threshold in prompt tokens, tier, prices.
     rows: Vec<(u64, ServiceTier, UnitPrices)>,
 }
 
 impl ModelPrices {
-    /// Reads the rows of a list; the row without threshold and tier is the base.
+    /// Parses the rows of a list; the row without threshold and tier is the base.
     ///
     /// # Errors
-    /// When a price is malformed or there is no base row.
+    /// Fails if a price is malformed or there is no base row.
     pub fn try_new(rows: &[PriceRow]) -> Result<Self, PriceError> {
         let mut base = None;
         let mut others = Vec::new();
@@ -166,12 +162,12 @@ impl ModelPrices {
                 others.push((row.above_prompt_tokens, row.service_tier, prices));
             }
         }
-        // The most specific row comes first: its tier, then the highest threshold.
+        // The most specific row comes first: a row with its own tier, then the highest threshold.
         others.sort_by_key(|(above, tier, _)| (*tier == ServiceTier::Default, std::cmp::Reverse(*above)));
         base.map(|base| Self { base, rows: others }).ok_or(PriceError::Missing)
     }
 
-    /// The prices for a prompt of that many tokens in that tier.
+    /// Returns the prices for a prompt of that many tokens in that tier.
     #[must_use]
     pub fn at(&self, prompt_tokens: u64, tier: ServiceTier) -> &UnitPrices {
         self.rows
@@ -180,7 +176,7 @@ impl ModelPrices {
             .map_or(&self.base, |(_, _, prices)| prices)
     }
 
-    /// The rows that a prompt of at most that many tokens may be charged by.
+    /// Returns all price rows that may apply to a prompt of at most `prompt_tokens_max` tokens.
     pub(crate) fn possible(&self, prompt_tokens_max: u64, tier: ServiceTier) -> impl Iterator<Item = &UnitPrices> {
         let rows =
             self.rows.iter().filter(move |(above, of, _)| prompt_tokens_max > *above && (*of == tier || *of == ServiceTier::Default));

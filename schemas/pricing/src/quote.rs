@@ -1,4 +1,5 @@
-//! The upper bound before a request and the exact cost after it: integers, `i128` inside, rounded once, half up.
+//! The upper bound before a request and the exact cost after it. Both use integers, `i128` inside, and round once: the bound up, the cost
+//! half up.
 
 use events::Nanos;
 use events::usage::{Tokens, UnitPrices};
@@ -8,19 +9,19 @@ use crate::price::{ModelPrices, ServiceTier};
 /// Pico-USD per nano-USD.
 const PICOS_PER_NANO: i128 = 1_000;
 
-/// The most a request can cost.
+/// The upper bound of a request's cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// For the prompt and the request itself, in pico-USD.
+    /// The bound for the prompt and the request itself, in pico-USD.
     fixed_picos: i128,
-    /// For each completion token, in pico-USD.
+    /// The bound for each completion token, in pico-USD.
     per_output_picos: i128,
-    /// Completion tokens at the most, over all choices.
+    /// The most completion tokens, over all choices.
     pub output_tokens_max: u64,
 }
 
 impl Quote {
-    /// The bound for a prompt of at most `prompt_tokens_max` tokens and an answer of at most `output_tokens_max`.
+    /// Computes the bound for a prompt of at most `prompt_tokens_max` tokens and a response of at most `output_tokens_max`.
     #[must_use]
     pub fn new(prices: &ModelPrices, tier: ServiceTier, prompt_tokens_max: u64, output_tokens_max: u64) -> Self {
         let mut quote = Self { fixed_picos: 0, per_output_picos: 0, output_tokens_max };
@@ -32,19 +33,19 @@ impl Quote {
         quote
     }
 
-    /// The whole bound.
+    /// Returns the bound for the whole request.
     #[must_use]
     pub fn max_cost(&self) -> Nanos {
         self.with_output(self.output_tokens_max)
     }
 
-    /// The bound with at most that many completion tokens.
+    /// Returns the bound with at most that many completion tokens, rounded up.
     #[must_use]
     pub fn with_output(&self, output_tokens: u64) -> Nanos {
         rounded_up(self.fixed_picos + i128::from(output_tokens) * self.per_output_picos)
     }
 
-    /// How many completion tokens an amount is enough for, at most the request's own bound; `None` when not even one.
+    /// Returns how many completion tokens an amount covers, at most `output_tokens_max`; `None` if it covers not even one.
     #[must_use]
     pub fn output_for(&self, amount: Nanos) -> Option<u64> {
         let left = i128::from(amount.0) * PICOS_PER_NANO - self.fixed_picos;
@@ -69,7 +70,7 @@ fn dearest_output(prices: &UnitPrices) -> i64 {
     [prices.output, prices.reasoning, prices.audio_output, prices.image_output].into_iter().fold(0, i64::max)
 }
 
-/// The cost of what was used at these prices.
+/// Computes the cost of used tokens at these prices, rounded half up.
 #[must_use]
 pub fn cost(tokens: &Tokens, prices: &UnitPrices) -> Nanos {
     let classes = [

@@ -1,4 +1,4 @@
-//! Quotes and costs against big rationals: exact to the nano, and the quote is never below the cost.
+//! Quotes and costs against exact rationals: costs are exact to the nano-USD, and the quote is never below the cost.
 
 use events::usage::{Tokens, UnitPrices};
 use num_bigint::BigInt;
@@ -22,7 +22,7 @@ fn tokens() -> impl Strategy<Value = Tokens> {
     })
 }
 
-/// Up to 1,000 USD per million tokens, in whole pico-USD.
+/// Generates prices of up to 1,000 USD per million tokens, in whole pico-USD.
 fn row() -> impl Strategy<Value = PriceRow> {
     prop::array::uniform11(0_i64..1_000_000_000).prop_map(|picos| {
         let text = |pico: i64| format!("0.{pico:012}");
@@ -43,7 +43,7 @@ fn row() -> impl Strategy<Value = PriceRow> {
     })
 }
 
-/// The cost in nano-USD as a rational number, rounded half up.
+/// Computes the cost in nano-USD as a rational number, rounded half up.
 fn exact(tokens: &Tokens, prices: &UnitPrices) -> BigInt {
     let classes = [
         (tokens.input, prices.input),

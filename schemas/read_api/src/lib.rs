@@ -1,4 +1,4 @@
-//! What read routes of the ledger and the projector share: who calls, how a read fails, what a number is true for, CSV.
+//! Shared parts of the read routes of ledger and projector: the caller, errors, the state a number is true for, CSV.
 
 pub mod table;
 
@@ -18,32 +18,30 @@ use tokio::sync::watch;
 use wire::call::Format;
 use wire::client_error::ClientError;
 
-/// What read handlers are given.
+/// The context of the read handlers.
 #[derive(Clone)]
 pub struct Http {
-    /// The process's database.
     pub store: Store,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How the gateway proves who calls.
+    /// The secret with which the gateway proves the caller.
     pub secret: InternalSecret,
-    /// How far the reader behind the numbers is.
+    /// The progress of the reader that produces the numbers.
     pub progress: watch::Receiver<Progress>,
 }
 
-/// The state that a number is true for.
+/// The state of the log for which a number is true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AsOf {
-    /// The last event applied; null before the first.
+    /// The id of the last event applied; null before the first.
     pub event: Option<String>,
-    /// RFC 3339.
+    /// The time in RFC 3339.
     pub time: String,
-    /// How old that is, milliseconds; 0 when everything in the log is applied.
+    /// The age of that time in milliseconds; 0 if everything in the log is applied.
     pub lag_ms: i64,
 }
 
 impl AsOf {
-    /// For the header `X-As-Of` of a table.
+    /// Formats the value of the header `X-As-Of` of a table.
     #[must_use]
     pub fn to_header(&self) -> String {
         format!("{}; event={}; lag_ms={}", self.time, self.event.as_deref().unwrap_or("none"), self.lag_ms)
@@ -51,7 +49,7 @@ impl AsOf {
 }
 
 impl Http {
-    /// What is read now is at least as new as this.
+    /// Returns the current progress; all data read afterwards is at least as new.
     #[must_use]
     pub fn as_of(&self) -> AsOf {
         let progress = self.progress.borrow().clone();
@@ -80,39 +78,37 @@ impl FromRequestParts<Http> for Signed {
     }
 }
 
-/// Why a read fails.
+/// An error of a read route.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A query field has a wrong value.
     #[error("Invalid '{field}': {message}.")]
     Bad {
-        /// The field.
         field: &'static str,
-        /// What would be right.
+        /// The expected value.
         message: &'static str,
     },
     /// The query is malformed or has an unknown field.
     #[error("Invalid query: {0}.")]
     Query(String),
-    /// Not called by the gateway, or with another secret.
+    /// The request does not come from the gateway, or the gateway has another secret.
     #[error("This address is for the gateway only; its [internal] secret must be the same here.")]
     Unsigned,
-    /// Called by a gateway whose clock differs.
+    /// The clock of the calling gateway differs too much.
     #[error("The clocks of the gateway's machine and this one differ; the operator must set both by NTP.")]
     Clock,
-    /// There is no such thing, or it is another account's.
+    /// The object does not exist or belongs to another account.
     #[error("{0}")]
     NotFound(&'static str),
-    /// The database failed.
     #[error("The database is not available; try again.")]
     Database(#[from] sqlx::Error),
-    /// A mistake of ours.
+    /// A bug in this program.
     #[error("The answer could not be written.")]
     Internal,
 }
 
 impl ReadError {
-    /// A query field has a wrong value.
+    /// Builds the error for a query field with a wrong value.
     #[must_use]
     pub const fn bad(field: &'static str, message: &'static str) -> Self {
         Self::Bad { field, message }
@@ -142,7 +138,7 @@ impl IntoResponse for ReadError {
     }
 }
 
-/// A query string read into `T`, with our error when it is malformed or names an unknown field.
+/// A query string parsed into `T`; [`ReadError::Query`] if it is malformed or has a field that `T` refuses.
 pub struct Query<T>(pub T);
 
 impl<S: Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {

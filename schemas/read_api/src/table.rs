@@ -7,19 +7,16 @@ use axum::response::{IntoResponse, Response};
 
 use crate::{AsOf, ReadError};
 
-/// What a formula may begin with: spreadsheets pass over white space and control characters, and read full-width signs like ours.
+/// The first characters of formulas. Spreadsheets skip white space and control characters, and treat full-width signs like ASCII ones.
 const FORMULA: [char; 12] = ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
-/// A text cell that begins like a formula gets a leading apostrophe.
+/// Prefixes text that begins like a formula with an apostrophe.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
     if text.starts_with(FORMULA) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// The answer with a table; a cursor to the next part is in `X-Next-Cursor`.
-///
-/// # Errors
-/// When a row cannot be written.
+/// Builds the response with a table; the cursor of the next part is in `X-Next-Cursor`.
 pub fn respond(
     header: &[&str],
     rows: impl Iterator<Item = Vec<String>>,
