@@ -1,4 +1,4 @@
-//! Bodies of management calls: JSON read strictly, unknown fields refused by name.
+//! Bodies of management calls: JSON parsed strictly; an unknown field is an error that names it.
 
 use axum::body::Body;
 use events::Nanos;
@@ -14,40 +14,40 @@ use crate::error::GatewayError;
 /// Reads a body into `T`.
 ///
 /// # Errors
-/// 400 when it is no JSON or not a `T`; the message names the field.
+/// Returns 400 if the body is not JSON or not a `T`; the message names the field.
 pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, server: &ServerConfig) -> Result<T, GatewayError> {
     let bytes = edge::read_body(headers, body, server, None).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| GatewayError::BadRequest { message: format!("Invalid request body: {error}."), param: None })
 }
 
-/// A wrong field.
+/// Returns the 400 error for an invalid field.
 #[must_use]
 pub fn wrong(field: &'static str, what: &str) -> GatewayError {
     GatewayError::BadRequest { message: format!("Invalid '{field}': {what}."), param: Some(field) }
 }
 
-/// For fields in which null says something else than absence.
+/// Deserializes a field in which `null` means something else than absence.
 ///
 /// # Errors
-/// When the value is no `T`.
+/// Fails if the value is not a `T`.
 pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// An amount in USD, rounded half up to the nano: callers compute with floats.
+/// Reads an amount in USD and rounds it half up to the nano, because callers compute with floats.
 ///
 /// # Errors
-/// 400 when it is negative, or no number.
+/// Returns 400 if it is negative or not a number.
 pub fn usd(field: &'static str, raw: &RawValue) -> Result<Nanos, GatewayError> {
     let amount = signed_usd(field, raw)?;
     if amount < Nanos::ZERO { Err(wrong(field, "it must not be negative")) } else { Ok(amount) }
 }
 
-/// The same, negative amounts allowed.
+/// Reads an amount in USD that may be negative, rounded like [`usd`].
 ///
 /// # Errors
-/// 400 when it is no number.
+/// Returns 400 if it is not a number.
 pub fn signed_usd(field: &'static str, raw: &RawValue) -> Result<Nanos, GatewayError> {
     Nanos::from_usd_rounded(raw.get().trim_matches('"')).map_err(|error| wrong(field, &format!("it must be an amount in USD ({error})")))
 }

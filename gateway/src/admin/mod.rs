@@ -1,4 +1,4 @@
-//! Management: commands that become control events, and what only the gateway knows.
+//! Management API: commands that become control events, and calls that the ledger and the projector answer.
 
 pub mod key;
 pub mod account;
@@ -24,43 +24,40 @@ use crate::config::{BillingConfig, ServerConfig};
 use crate::error::GatewayError;
 use crate::spool::{Spool, SpoolError};
 
-/// How long the ledger may take to answer.
+/// The longest wait for a reply of the ledger or the projector.
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What commands need.
+/// The dependencies of the management calls.
 #[derive(Clone)]
 pub struct Admin {
-    /// Keys and accounts.
     pub directory: Arc<Directory>,
-    /// Where commands become events.
+    /// The spool that records the commands as events.
     pub spool: Arc<Spool>,
-    /// Money and spending.
+    /// The client for money and spending.
     pub ledger: rpc::Client,
-    /// Reports.
+    /// The client for reports.
     pub projector: rpc::Client,
-    /// Bounds of a body.
+    /// The limits of a request body.
     pub server: Arc<ServerConfig>,
-    /// Fees, and how long bought credit lasts.
+    /// The fees and the lifetime of purchased credit.
     pub billing: BillingConfig,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids come from.
     pub ids: Arc<dyn Ids>,
-    /// Whoever has it may make accounts and post credit.
+    /// The token that authorizes the operator's calls, such as creating accounts and posting credit.
     pub operator_token: Arc<str>,
-    /// What one caller may take of what all share.
+    /// The limits on one caller's use of shared resources.
     pub quotas: Arc<Quotas>,
-    /// Who is told of credit that came.
+    /// The admission that is notified of posted credit.
     pub admission: Arc<Admission>,
-    /// Held while keys of an account are changed; accounts share some.
+    /// Locks for changes of keys, each shared by several accounts.
     pub changing: Arc<[tokio::sync::Mutex<()>]>,
 }
 
 impl Admin {
-    /// Records a control event, waits until it is on the disk, and applies it here; other gateways read it from the log.
+    /// Records a control event, waits until it is on the disk, and applies it here. Other gateways read it from the log.
     ///
     /// # Errors
-    /// 503 when the spool takes nothing more.
+    /// Returns 503 if the spool is full, 400 if the event is too large.
     pub async fn record<P: Payload>(&self, account: &str, subject: &str, payload: &P) -> Result<(), GatewayError> {
         let draft = Draft { id: self.ids.uuid(&*self.clock), time_us: self.clock.now_us(), account, subject, traceparent: None, payload };
         let position = self.spool.append(|batch| batch.push(&draft)).map_err(|error| {
@@ -73,7 +70,7 @@ impl Admin {
         draft.write(&self.spool.source, 1, &mut bytes).map_err(|_| GatewayError::Internal)?;
         let envelope = RawEnvelope::parse(&bytes).map_err(|_| GatewayError::Internal)?;
         follow::apply(&self.directory, &envelope).map_err(|_| GatewayError::Internal)?;
-        // The answer may be all that the caller ever gets: the key must still be known after a crash with NATS away.
+        // The caller may never see another reply, so the key must still be known after a crash while NATS is unavailable.
         let directory = Arc::clone(&self.directory);
         let saved = tokio::task::spawn_blocking(move || directory.save()).await.map_err(|_| GatewayError::Internal)?;
         saved.map_err(|error| {
@@ -82,7 +79,7 @@ impl Admin {
         })
     }
 
-    /// Whoever reads the log into tables.
+    /// Returns the clients of the readers that store the log in tables.
     #[must_use]
     pub const fn readers(&self) -> [&rpc::Client; 2] {
         [&self.ledger, &self.projector]
@@ -91,10 +88,10 @@ impl Admin {
     /// Checks the operator's token.
     ///
     /// # Errors
-    /// 401 when it is missing or wrong.
+    /// Returns 401 if it is missing or wrong.
     pub fn operator(&self, headers: &HeaderMap) -> Result<(), GatewayError> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ")).unwrap_or_default();
-        // Hashes are compared, so that the time taken tells nothing about the token.
+        // Hashes are compared, so that the time of the comparison reveals nothing about the token.
         let same = events::KeyHash::of_secret(given) == events::KeyHash::of_secret(&self.operator_token);
         if same && !self.operator_token.is_empty() { Ok(()) } else { Err(GatewayError::Unauthenticated) }
     }

@@ -1,52 +1,50 @@
-//! Texts and lists that callers give and we keep: bounded, and without control characters.
+//! Checks of the texts and lists that callers submit and the system stores: bounded, and without control characters.
 
 use super::body::wrong;
 use crate::error::GatewayError;
 
-/// Characters of a name at the most.
 const NAME_CHARS_MAX: usize = 256;
-/// Characters of a description at the most.
 const DESCRIPTION_CHARS_MAX: usize = 1_000;
-/// Bytes of an id that a caller gives, at the most.
+/// The maximum bytes of an id that a caller supplies.
 const ID_BYTES_MAX: usize = 128;
 
-/// Whether a text has nothing that a database or a terminal would stumble over.
+/// Returns whether a text is free of control characters, which could cause trouble in a database or a terminal.
 #[must_use]
 pub fn is_clean(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
 
-/// A name of 1 to 256 characters.
+/// Checks a name: 1 to 256 characters.
 ///
 /// # Errors
-/// 400 when it is another.
+/// Returns 400 if it is empty, too long, or has control characters.
 pub fn name(name: String) -> Result<String, GatewayError> {
     let is_right = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && is_clean(&name);
     if is_right { Ok(name) } else { Err(wrong("name", "it must have 1 to 256 characters, and no control characters")) }
 }
 
-/// A text for people.
+/// Checks a human-readable description.
 ///
 /// # Errors
-/// 400 when it is too long, or has control characters.
+/// Returns 400 if it is too long or has control characters.
 pub fn description(text: String) -> Result<String, GatewayError> {
     let is_right = text.chars().count() <= DESCRIPTION_CHARS_MAX && is_clean(&text);
     if is_right { Ok(text) } else { Err(wrong("description", "it must have at most 1000 characters, and no control characters")) }
 }
 
-/// An id that a caller gives, to make a repeated call harmless.
+/// Checks an id that a caller supplies to make a repeated call harmless.
 ///
 /// # Errors
-/// 400 when it is none.
+/// Returns 400 unless it has 1 to 128 visible ASCII characters.
 pub fn id(field: &'static str, id: String) -> Result<String, GatewayError> {
     let is_right = (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     if is_right { Ok(id) } else { Err(wrong(field, "it must have 1 to 128 visible ASCII characters")) }
 }
 
-/// A list of so many names or patterns, each of so many bytes, at the most.
+/// Checks a list against the maximum number of entries and the maximum bytes of each.
 ///
 /// # Errors
-/// 400 when it has more, or one is no name.
+/// Returns 400 if it has more entries, or if one is not a valid name.
 pub fn list(field: &'static str, list: Vec<String>, (entries_max, bytes_max): (usize, usize)) -> Result<Vec<String>, GatewayError> {
     let is_name = |entry: &String| (1..=bytes_max).contains(&entry.len()) && is_clean(entry) && !entry.contains(['"', '\\']);
     if list.len() <= entries_max && list.iter().all(is_name) {

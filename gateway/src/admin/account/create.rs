@@ -1,4 +1,4 @@
-//! `POST /api/v1/admin/accounts`: makes an account with its first two keys; for the operator.
+//! `POST /api/v1/admin/accounts`: creates an account with a first management key; for the operator.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -20,10 +20,10 @@ struct CreateAccountBody {
     name: String,
 }
 
-/// 201 with `{data: {id, name}, management_key}`.
+/// Returns 201 with `{data: {id, name}, management_key}`.
 ///
 /// # Errors
-/// 400 for a bad body, 401 without the operator's token, 503 when nothing can be recorded.
+/// Returns 400 for a bad body, 401 without the operator's token, 503 if nothing can be recorded.
 pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     admin.operator(&parts.headers)?;

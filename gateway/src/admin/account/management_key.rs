@@ -1,4 +1,4 @@
-//! `POST /api/v1/admin/accounts/{id}/management-keys`: makes a management key of an account that has none any more; for the operator.
+//! `POST /api/v1/admin/accounts/{id}/management-keys`: creates a management key for an account that has lost its own; for the operator.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -19,10 +19,10 @@ struct ManagementKeyBody {
     name: String,
 }
 
-/// 201 with `{data, key}`.
+/// Returns 201 with `{data, key}`.
 ///
 /// # Errors
-/// 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 when nothing can be recorded.
+/// Returns 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
 pub async fn management_key(State(admin): State<Admin>, Path(id): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     admin.operator(&parts.headers)?;

@@ -1,4 +1,4 @@
-//! Accounts, made and suspended by the operator.
+//! Accounts, created and suspended by the operator.
 
 pub mod create;
 pub mod suspend;

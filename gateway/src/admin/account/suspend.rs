@@ -1,4 +1,4 @@
-//! `POST /api/v1/admin/accounts/{id}/{suspend|resume}`: refuses every key of an account, or takes them again; for the operator.
+//! `POST /api/v1/admin/accounts/{id}/{suspend|resume}`: rejects every key of an account, or accepts them again; for the operator.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,20 +13,20 @@ use super::unknown;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// The account's standing.
+/// The requested state of the account, taken from the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// Its keys are refused.
+    /// The account's keys are rejected.
     Suspend,
-    /// Its keys are taken.
+    /// The account's keys are accepted.
     Resume,
 }
 
-/// `{data: {id, name, suspended}}`.
+/// Returns `{data: {id, name, suspended}}`.
 ///
 /// # Errors
-/// 401 without the operator's token, 404 for an unknown account, 503 when nothing can be recorded.
+/// Returns 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
 pub async fn suspend(
     State(admin): State<Admin>,
     Path((id, standing)): Path<(String, Standing)>,

@@ -1,3 +1,3 @@
-//! Credit, posted by the operator.
+//! Credit that the operator posts.
 
 pub mod post;

@@ -1,4 +1,4 @@
-//! `POST /api/v1/admin/credit`: grants, sells, refunds or corrects credit, once for each id; for the operator.
+//! `POST /api/v1/admin/credit`: grants, sells, refunds or corrects credit, once per id; for the operator.
 
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,12 @@ use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::config::BillingConfig;
 use crate::error::GatewayError;
 
-/// How long a new account may take to reach the ledger.
+/// The longest wait for the ledger to learn of a new account.
 const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(20);
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
-/// The body; which fields belong to which kind: see [`PostCreditBody::command`].
+/// The body of the call. [`PostCreditBody::command`] defines which fields belong to which kind.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PostCreditBody {
@@ -40,7 +40,7 @@ struct PostCreditBody {
     purchase: Option<String>,
     #[serde(default)]
     description: Option<String>,
-    /// Makes a repeated call harmless.
+    /// The idempotency key, which makes a repeated call harmless.
     #[serde(default)]
     id: Option<String>,
 }
@@ -59,8 +59,10 @@ impl PostCreditBody {
         if at > now_us { Ok(Some(at)) } else { Err(wrong("expires_at", "it must lie in the future")) }
     }
 
-    /// `grant`: amount, priority, expires_at. `adjustment`: amount. `credit`, a purchase: amount, expires_at; the fee comes on top.
-    /// `refund`: purchase.
+    /// Builds the command and rejects fields that do not belong to the kind.
+    ///
+    /// `grant` takes amount, priority and expires_at; `adjustment` takes amount. `credit` is a purchase and takes amount and expires_at;
+    /// the fee is added to the amount. `refund` takes purchase.
     fn command(&self, billing: BillingConfig, now_us: i64) -> Result<CreditCommand, GatewayError> {
         let only = |field: &'static str, is_there: bool, kinds: &[CreditKind]| {
             if is_there && !kinds.contains(&self.kind) { Err(wrong(field, "it does not go with this kind")) } else { Ok(()) }
@@ -90,16 +92,16 @@ impl PostCreditBody {
     }
 }
 
-/// Rounded half up to the nano.
+/// Returns the fee, rounded half up to the nano.
 fn fee(amount: Nanos, basis_points: u32) -> Option<Nanos> {
     i64::try_from((i128::from(amount.0) * i128::from(basis_points) + 5_000) / 10_000).ok().map(Nanos)
 }
 
-/// `{data: {id, amount, balance}}`, USD.
+/// Returns 201 with `{data: {id, amount, balance}}`; amounts are in USD.
 ///
 /// # Errors
-/// 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 409 for an id used with other content or a
-/// purchase that cannot be refunded, 503 when the ledger does not answer.
+/// Returns 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 if the ledger does not reply. Returns 409
+/// for an id that was used with other content, and for a purchase that cannot be refunded.
 pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     admin.operator(&parts.headers)?;
@@ -126,10 +128,10 @@ pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Respon
 }
 
 impl Admin {
-    /// Posts credit; waits for the ledger to hear of an account that was just made.
+    /// Posts credit; retries while the ledger does not yet know an account that this gateway knows.
     ///
     /// # Errors
-    /// 503 when the ledger does not answer.
+    /// Returns 503 if the ledger does not reply.
     pub async fn post_credit(&self, command: &PostCredit) -> Result<CreditReply, GatewayError> {
         let since = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Changing a key: of two changes that were made of the same state, one counts and the other is made again.
+//! Changes of a key: of two changes based on the same revision, one is recorded and the other is recomputed from the new state.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +10,21 @@ use tokio::sync::MutexGuard;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// How long a change waits for those of other gateways to arrive here.
+/// The time after which a change stops retrying because the key's newest state has not arrived here from other gateways.
 const PATIENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(20);
-/// How long the ledger may take to grant a revision.
+/// The longest wait for the ledger to grant a revision.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
-/// How far a change without a claim goes ahead of those that are claimed meanwhile.
+/// The distance by which an unclaimed revision exceeds the known one, so that it supersedes revisions claimed in the meantime.
 const UNCLAIMED_LEAD: u64 = 1_000_000;
 
-/// The state that a key shall have. Its revision and time of change are given when it is recorded.
+/// The new state of a key. Its revision and time of change are set as it is recorded.
 pub enum Change {
-    /// Other fields, or enabled again.
+    /// New values of fields, or the key is enabled again.
     Update(Key),
-    /// Switched off: whatever else changed meanwhile.
+    /// The key is disabled; this overrides concurrent updates.
     Disable(Key),
-    /// Gone: whatever else changed meanwhile.
+    /// The key is deleted; this overrides concurrent updates.
     Delete(Key),
 }
 
@@ -41,17 +41,17 @@ impl Change {
 }
 
 impl Admin {
-    /// Waits until nobody else changes keys of that account here.
+    /// Locks the keys of an account against other changes on this gateway.
     pub async fn lock_keys(&self, account: &AccountId) -> MutexGuard<'_, ()> {
         let place = account.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         self.changing[place % self.changing.len()].lock().await
     }
 
-    /// Changes a key of an account as `change` says, of its newest state; returns its state then.
+    /// Applies `change` to the newest state of an account's key, records it, and returns the new state.
     ///
     /// # Errors
-    /// 404 for a key that is not the account's, the error of `change`, 409 when others change it all the time, 503 when nothing can be
-    /// recorded, or the ledger does not answer and the key is neither switched off nor deleted.
+    /// Returns 404 for a key of another account, the error of `change`, and 409 if concurrent changes do not stop. Returns 503 if nothing
+    /// can be recorded. Returns 503 if the ledger does not reply, unless the key is disabled or deleted.
     pub async fn change_key(
         &self,
         account: &AccountId,
@@ -67,7 +67,8 @@ impl Admin {
             let claim = ClaimRevision { key: hash.clone(), known: before.key.revision, wins: is_late && change.wins() };
             let claimed = Instant::now();
             let answer = match self.ledger.call(&claim, CLAIM_PATIENCE).await {
-                // A key must be revoked whatever else is away: nothing that others change of an older state comes behind this revision.
+                // Revoking a key must work even if the ledger is unavailable. The lead in revision supersedes concurrent changes of an
+                // older state.
                 Err(error) if change.wins() => {
                     tracing::warn!(%error, key = %hash, "a key is switched off or deleted without the ledger's word: {error}");
                     RevisionClaim::Granted { revision: before.key.revision + UNCLAIMED_LEAD }
@@ -75,7 +76,7 @@ impl Admin {
                 answer => answer?,
             };
             match answer {
-                // One that took too long may have been given to another meanwhile.
+                // A claim that took longer may already have been granted to another gateway.
                 RevisionClaim::Granted { revision } if claimed.elapsed() < CLAIM_LASTS => {
                     let key = change.key();
                     (key.revision, key.updated_at_us) = (revision, Some(self.clock.now_us()));
@@ -103,10 +104,10 @@ impl Admin {
         self.record(key.account.as_str(), key.hash.as_str(), payload).await
     }
 
-    /// Refuses to take away the last key by which an account can manage its keys.
+    /// Protects the last key with which an account can manage its keys.
     ///
     /// # Errors
-    /// 409 when it is.
+    /// Returns 409 if `key` is the last one.
     pub fn keep_a_manager(&self, key: &Key) -> Result<(), GatewayError> {
         if self.directory.is_last_manager(key, self.clock.now_us()) {
             return Err(GatewayError::Conflict(

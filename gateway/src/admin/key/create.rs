@@ -1,4 +1,4 @@
-//! `POST /api/v1/keys`: makes a key; its secret is in this answer and nowhere else.
+//! `POST /api/v1/keys`: creates a key; its secret appears in this reply and nowhere else.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -17,7 +17,7 @@ use crate::admin::body::{present, read, wrong};
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
 
-/// What a new key shall be.
+/// The body of the call: the properties of the new key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateKeyBody {
@@ -40,13 +40,13 @@ pub struct CreateKeyBody {
     key_type: Option<KeyType>,
 }
 
-/// The kind of key, in the API's words.
+/// The kind of key, as the API names it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyType {
-    /// For models.
+    /// A key for model requests.
     Regular,
-    /// For managing keys.
+    /// A key that manages other keys.
     Management,
 }
 
@@ -58,7 +58,7 @@ pub struct CreatedBody {
 }
 
 impl CreateKeyBody {
-    /// A management key.
+    /// Returns the body for a management key without limits.
     #[must_use]
     pub fn management(name: &str) -> Self {
         Self {
@@ -75,11 +75,11 @@ impl CreateKeyBody {
     }
 }
 
-/// 201 with `{data, key}`.
+/// Returns 201 with `{data, key}`.
 ///
 /// # Errors
-/// 400 for a bad body, 401 and 403 for the wrong credential, 409 when the account has as many keys as it may, 429 for too many changes,
-/// 503 when nothing can be recorded.
+/// Returns 400 for a bad body, 401 or 403 for the wrong credential, 429 for too many changes, 503 if nothing can be recorded. Returns 409
+/// if the account has reached its maximum number of keys.
 pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
@@ -94,10 +94,10 @@ pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Resp
 }
 
 impl Admin {
-    /// Makes a key of an account.
+    /// Creates a key for an account.
     ///
     /// # Errors
-    /// 400 for a bad body, 503 when nothing can be recorded.
+    /// Returns 400 for a bad body, 503 if nothing can be recorded.
     pub async fn create_key(&self, account: &AccountId, body: CreateKeyBody) -> Result<CreatedBody, GatewayError> {
         let limit = object::limit([("limit", &body.limit), ("limit_usd", &body.limit_usd), ("spending_limit", &body.spending_limit)])?;
         let now_us = self.clock.now_us();

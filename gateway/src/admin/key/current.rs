@@ -1,4 +1,4 @@
-//! `GET /api/v1/key`: what a key may know of itself.
+//! `GET /api/v1/key`: the state of the key that makes the call.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: {label, limit, limit_remaining, limit_reset, usage…, is_free_tier, is_management_key, rate_limit}}`.
+/// Returns `{data: {label, limit, limit_remaining, limit_reset, usage…, is_free_tier, is_management_key, rate_limit}}`.
 ///
 /// # Errors
-/// 401 for the wrong credential, 503 when the ledger does not answer.
+/// Returns 401 for the wrong credential, 503 if the ledger does not reply.
 pub async fn own(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let caller = admin.directory.identify(request.headers(), request.uri().query(), admin.clock.now_us())?;
     let body = admin.bodies(&[&caller.key]).await?.pop().ok_or(GatewayError::Internal)?;

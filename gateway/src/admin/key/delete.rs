@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/keys/{hash}`: deletes a key for good.
+//! `DELETE /api/v1/keys/{hash}`: deletes a key permanently.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -10,11 +10,11 @@ use super::change::Change;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: {deleted: true}}`.
+/// Returns `{data: {deleted: true}}`.
 ///
 /// # Errors
-/// 401 and 403 for the wrong credential, 404 for a key that is not the account's, 409 for its last management key, 429 for too many
-/// changes, 503 when nothing can be recorded.
+/// Returns 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if nothing can be recorded.
+/// Returns 409 if it is the account's last management key.
 pub async fn delete(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let now_us = admin.clock.now_us();
     let caller = admin.directory.identify_management(request.headers(), request.uri().query(), now_us)?;

@@ -1,4 +1,4 @@
-//! `GET /api/v1/keys/{hash}`: one key.
+//! `GET /api/v1/keys/{hash}`: shows one key.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -11,10 +11,10 @@ use crate::admin::Admin;
 use crate::auth::KeyEntry;
 use crate::error::GatewayError;
 
-/// `{data: key}`.
+/// Returns `{data: key}`.
 ///
 /// # Errors
-/// 401 and 403 for the wrong credential, 404 for a key that is not the account's, 503 when the ledger does not answer.
+/// Returns 401 or 403 for the wrong credential, 404 for a key of another account, 503 if the ledger does not reply.
 pub async fn get(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
     let entry = admin.key_of(&caller.key.account, &KeyHash::from(hash))?;
@@ -23,10 +23,10 @@ pub async fn get(State(admin): State<Admin>, Path(hash): Path<String>, request: 
 }
 
 impl Admin {
-    /// A key of an account.
+    /// Returns a key of an account.
     ///
     /// # Errors
-    /// 404 when there is none, or it is another account's.
+    /// Returns 404 if there is no such key, or if it belongs to another account.
     pub fn key_of(&self, account: &AccountId, hash: &KeyHash) -> Result<Arc<KeyEntry>, GatewayError> {
         let entry = self.directory.find(hash).filter(|entry| entry.key.account == *account);
         entry.ok_or_else(|| GatewayError::NotFound("No key of this account has that hash.".to_owned()))

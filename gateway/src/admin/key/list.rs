@@ -1,4 +1,4 @@
-//! `GET /api/v1/keys`: the account's keys, oldest first.
+//! `GET /api/v1/keys`: lists the account's keys, oldest first.
 
 use axum::Json;
 use axum::extract::{Query, Request, State};
@@ -23,10 +23,10 @@ struct ListQuery {
     include_disabled: Option<bool>,
 }
 
-/// `{data: [key], next_page_token}`; disabled keys only with `include_disabled=true`.
+/// Returns `{data: [key], next_page_token}`; disabled keys are included only with `include_disabled=true`.
 ///
 /// # Errors
-/// 400 for a bad query, 401 and 403 for the wrong credential, 503 when the ledger does not answer.
+/// Returns 400 for a bad query, 401 or 403 for the wrong credential, 503 if the ledger does not reply.
 pub async fn list(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
     let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
     let Query(query) = Query::<ListQuery>::try_from_uri(request.uri())

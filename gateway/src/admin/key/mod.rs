@@ -1,4 +1,4 @@
-//! Keys: made, listed, changed, deleted with a management key; each key sees its own state.
+//! Keys: created, listed, changed and deleted with a management key; each key can read its own state.
 
 pub mod object;
 pub mod create;

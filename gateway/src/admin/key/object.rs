@@ -1,4 +1,4 @@
-//! A key as the API shows it, and the fields that create and update share.
+//! The key object of the API, and the input fields that create and update share.
 
 use events::Nanos;
 use events::clock::rfc3339;
@@ -12,12 +12,12 @@ use crate::admin::body::{usd, wrong};
 use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
 
-/// Entries of `allowed_models`, and bytes of each.
+/// The maximum number of entries in `allowed_models`, and the maximum bytes of each.
 const MODELS_MAX: (usize, usize) = (256, 128);
-/// Entries of `allowed_providers`, and bytes of each.
+/// The maximum number of entries in `allowed_providers`, and the maximum bytes of each.
 const PROVIDERS_MAX: (usize, usize) = (64, 64);
 
-/// A key as the API shows it; amounts in USD.
+/// The key object of the API; amounts are in USD.
 #[derive(Debug, Serialize)]
 pub struct KeyBody {
     hash: String,
@@ -45,7 +45,7 @@ pub struct KeyBody {
     expires_at: Option<String>,
 }
 
-/// What is left of a key's limit in the running window.
+/// Returns the rest of a key's limit in the current window, never below zero. `None` means that the key has no limit.
 #[must_use]
 pub fn remaining(key: &Key, spend: &KeySpend) -> Option<Nanos> {
     let used = match key.limit_reset {
@@ -58,7 +58,7 @@ pub fn remaining(key: &Key, spend: &KeySpend) -> Option<Nanos> {
 }
 
 impl KeyBody {
-    /// The body of a key that has spent so much.
+    /// Builds the object of a key from its state and its spending.
     #[must_use]
     pub fn new(key: &Key, spend: &KeySpend) -> Self {
         Self {
@@ -87,10 +87,10 @@ impl KeyBody {
 }
 
 impl Admin {
-    /// The bodies of keys of one account, with what they have spent.
+    /// Returns the objects of keys, which must all belong to one account, with their spending.
     ///
     /// # Errors
-    /// 503 when the ledger does not answer.
+    /// Returns 503 if the ledger does not reply.
     pub async fn bodies(&self, keys: &[&Key]) -> Result<Vec<KeyBody>, GatewayError> {
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
         let ask = GetKeySpend { account: first.account.clone(), keys: keys.iter().map(|key| key.hash.clone()).collect() };
@@ -99,10 +99,10 @@ impl Admin {
     }
 }
 
-/// `daily|weekly|monthly`, or `"never"` for none.
+/// Reads `daily`, `weekly` or `monthly`; `"never"` and `null` mean no reset.
 ///
 /// # Errors
-/// When it is another word.
+/// Fails for any other word.
 pub fn reset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<LimitReset>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -120,10 +120,10 @@ pub fn reset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option
     }))
 }
 
-/// The limit, which has three names as input.
+/// Returns the limit, which the input accepts under three names.
 ///
 /// # Errors
-/// 400 when several are given, or the amount is none.
+/// Returns 400 if several names are given, or if the amount is invalid.
 pub fn limit(given: [(&'static str, &Option<Option<Box<RawValue>>>); 3]) -> Result<Option<Option<Nanos>>, GatewayError> {
     let mut found = given.into_iter().filter_map(|(field, value)| value.as_ref().map(|value| (field, value)));
     let Some((field, value)) = found.next() else { return Ok(None) };
@@ -133,18 +133,18 @@ pub fn limit(given: [(&'static str, &Option<Option<Box<RawValue>>>); 3]) -> Resu
     value.as_ref().map(|raw| usd(field, raw)).transpose().map(Some)
 }
 
-/// The model patterns that a key may use.
+/// Checks the model patterns that a key may use.
 ///
 /// # Errors
-/// 400 when they are too many or too long.
+/// Returns 400 if they are too many or too long.
 pub fn models(list: Option<Vec<String>>) -> Result<Option<Vec<String>>, GatewayError> {
     list.map(|list| text::list("allowed_models", list, MODELS_MAX)).transpose()
 }
 
-/// The providers that a key may use.
+/// Checks the providers that a key may use.
 ///
 /// # Errors
-/// 400 when they are too many or too long.
+/// Returns 400 if they are too many or too long.
 pub fn providers(list: Option<Vec<String>>) -> Result<Option<Vec<String>>, GatewayError> {
     list.map(|list| text::list("allowed_providers", list, PROVIDERS_MAX)).transpose()
 }

@@ -11,10 +11,10 @@ use super::change::Change;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: {deleted: true}}`.
+/// Returns `{data: {deleted: true}}`.
 ///
 /// # Errors
-/// 401 without the operator's token, 404 for an unknown key, 503 when nothing can be recorded.
+/// Returns 401 without the operator's token, 404 for an unknown key, 503 if nothing can be recorded.
 pub async fn revoke(State(admin): State<Admin>, Path(hash): Path<String>, headers: HeaderMap) -> Result<Response, GatewayError> {
     admin.operator(&headers)?;
     let hash = KeyHash::from(hash);

@@ -1,4 +1,4 @@
-//! `PATCH /api/v1/keys/{hash}`: changes a key; switching it off acts at once.
+//! `PATCH /api/v1/keys/{hash}`: changes a key; disabling it takes effect at once.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -15,7 +15,7 @@ use crate::admin::body::{present, read};
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
 
-/// What shall change; absent fields stay.
+/// The fields to change; absent fields keep their value.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpdateKeyBody {
@@ -37,11 +37,11 @@ struct UpdateKeyBody {
     allowed_models: Option<Option<Vec<String>>>,
 }
 
-/// `{data: key}` after the change.
+/// Returns `{data: key}` with the state after the change.
 ///
 /// # Errors
-/// 400 for a bad body, 401 and 403 for the wrong credential, 404 for a key that is not the account's, 409 for its last management
-/// key or when others change it all the time, 429 for too many changes, 503 when nothing can be recorded.
+/// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if
+/// nothing can be recorded. Returns 409 if the change disables the account's last management key, or if concurrent changes do not stop.
 pub async fn update(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;

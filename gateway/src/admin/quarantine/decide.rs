@@ -1,4 +1,4 @@
-//! `POST /api/v1/admin/quarantine/{event_id}/{release|discard}`: applies an event again, or gives it up.
+//! `POST /api/v1/admin/quarantine/{event_id}/{release|discard}`: applies a quarantined event again, or discards it.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -10,11 +10,12 @@ use serde_json::json;
 use crate::admin::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
 
-/// `{data: {event_id, decision, readers}}`: `readers` are those that had set it aside. Each decides for itself; asking again is harmless.
+/// Returns `{data: {event_id, decision, readers}}`; `readers` are those that had quarantined the event. Each reader executes the decision
+/// on its own, and repeating the call is harmless.
 ///
 /// # Errors
-/// 401 without the operator's token, 404 when no such event waits, 409 when a reader still cannot apply it, 503 when the ledger or the
-/// projector does not answer.
+/// Returns 401 without the operator's token, 404 if no such event is in quarantine, 409 if a reader still cannot apply it. Returns 503 if
+/// the ledger or the projector does not reply.
 pub async fn decide(
     State(admin): State<Admin>,
     Path((event_id, decision)): Path<(String, Decision)>,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/admin/quarantine`: what waits for the operator's decision.
+//! `GET /api/v1/admin/quarantine`: lists the events that need the operator's decision.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,10 +10,11 @@ use super::waiting;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at}]}`; of each reader, `ledger` or `projector`, oldest first.
+/// Returns `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at}]}`, grouped by reader (`ledger`, then
+/// `projector`), oldest first.
 ///
 /// # Errors
-/// 401 without the operator's token, 503 when the ledger or the projector does not answer.
+/// Returns 401 without the operator's token, 503 if the ledger or the projector does not reply.
 pub async fn list(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, GatewayError> {
     admin.operator(&headers)?;
     Ok(Json(json!({"data": waiting(&admin, None).await?})).into_response())

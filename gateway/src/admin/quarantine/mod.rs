@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
 
-/// An event that a reader set aside.
+/// An event in the quarantine of a reader.
 #[derive(Debug, Serialize)]
 pub struct Waiting {
     reader: &'static str,
@@ -18,7 +18,7 @@ pub struct Waiting {
     event: Quarantined,
 }
 
-/// What the readers set aside and nobody has decided about; one event with its payload when it is named.
+/// Returns the undecided events in quarantine of all readers. With `event_id`, returns only that event, with its payload.
 async fn waiting(admin: &Admin, event_id: Option<String>) -> Result<Vec<Waiting>, GatewayError> {
     let (ask, mut waiting) = (ListQuarantine { event_id }, Vec::new());
     for asker in admin.readers() {

@@ -1,4 +1,4 @@
-//! `GET /api/v1/admin/quarantine/{event_id}`: an event that waits for the operator's decision, as it came.
+//! `GET /api/v1/admin/quarantine/{event_id}`: shows an event that needs the operator's decision, with its payload as received.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -10,11 +10,12 @@ use super::waiting;
 use crate::admin::Admin;
 use crate::error::GatewayError;
 
-/// `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at, payload}]}`, once for each reader that set it aside; the
-/// payload is a text, since it may be no JSON.
+/// Returns `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at, payload}]}`, once per reader that
+/// quarantined it. The payload is a string, because it may not be valid JSON.
 ///
 /// # Errors
-/// 401 without the operator's token, 404 when no such event waits, 503 when the ledger or the projector does not answer.
+/// Returns 401 without the operator's token, 404 if no such event is in quarantine. Returns 503 if the ledger or the projector does not
+/// reply.
 pub async fn show(State(admin): State<Admin>, Path(event_id): Path<String>, headers: HeaderMap) -> Result<Response, GatewayError> {
     admin.operator(&headers)?;
     let found = waiting(&admin, Some(event_id)).await?;
