@@ -1,4 +1,5 @@
-//! A request that was admitted: it owns its hold and its place in the spool, and gives exactly one terminal event, even when dropped.
+//! The state of an admitted request: it owns its hold and its room in the spool, and records exactly one terminal event, even if it is
+//! dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,36 +21,36 @@ use crate::metrics::Counts;
 use crate::route::Model;
 use crate::spool::{Reservation, Spool, SpoolError};
 
-/// A request that was admitted.
+/// An admitted request that records its own end.
 pub struct Admitted {
     started: RequestStarted,
-    /// Taken when the end is recorded.
+    /// The hold and the room in the spool; taken as the end is recorded.
     open: Option<(Hold, Reservation)>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     since: Instant,
     ttft_us: Option<u64>,
-    /// Every try so far.
+    /// The attempts at providers so far.
     attempts: Vec<Attempt>,
-    /// The call that is under way, once one is.
+    /// The call to a provider in progress, or the last one.
     asked: Option<Asked>,
     mode: SpoolMode,
-    /// Its share of what all requests may take.
+    /// The request's share of the quotas.
     slot: Option<Slot>,
     counts: Counts,
 }
 
-/// A call to a provider whose answer is not here yet.
+/// A call to a provider whose response has not arrived yet.
 struct Asked {
     served: Served,
-    /// Tokens of the prompt, estimated.
+    /// The estimated number of prompt tokens.
     prompt_tokens: u64,
-    /// Whether bytes of it may have reached the provider.
+    /// A flag that is set once bytes of the call may have reached the provider.
     sent: Arc<AtomicBool>,
 }
 
 impl Asked {
-    /// The use of a call that nobody waited for: the provider has the prompt, and bills it.
+    /// Returns the usage of a call that was abandoned: a provider that has received the prompt bills it.
     fn abandoned(&self) -> Measured {
         if !self.sent.load(Ordering::Relaxed) {
             return Measured::UNKNOWN;
@@ -59,49 +60,46 @@ impl Asked {
     }
 }
 
-/// Who answered, and in which tier.
+/// The model that answered, and the service tier.
 #[derive(Debug, Clone)]
 pub struct Served {
-    /// The model.
     pub model: Arc<Model>,
-    /// The tier that prices apply for.
+    /// The tier whose prices apply.
     pub tier: ServiceTier,
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Debug)]
 pub struct End {
-    /// Which way.
     pub outcome: Outcome,
-    /// The HTTP status that the client got.
+    /// The HTTP status that the client received.
     pub status: Option<u16>,
-    /// The provider's finish reason.
     pub finish_reason: Option<String>,
-    /// Who answered; none when nobody did.
+    /// The model that answered; `None` if none did.
     pub served: Option<Served>,
-    /// What was used.
+    /// The measured usage.
     pub measured: Measured,
 }
 
-/// What a request is charged.
+/// The charge for a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Charge {
-    /// What was used.
+    /// The tokens used.
     pub tokens: Tokens,
-    /// What kind of cost it is.
+    /// The kind of cost.
     pub status: CostStatus,
-    /// The charge.
+    /// The amount charged.
     pub cost: Nanos,
-    /// Beyond the hold; not charged.
+    /// The cost above the hold, which is not charged.
     pub beyond: Nanos,
-    /// From admission to the end.
+    /// The time from admission to the end.
     pub latency_us: u64,
-    /// From admission to the first piece.
+    /// The time from admission to the first piece of the response.
     pub ttft_us: Option<u64>,
 }
 
 impl Admitted {
-    /// A request whose start is recorded.
+    /// Creates the state of a request whose start is recorded.
     #[must_use]
     pub fn new(started: RequestStarted, (hold, reservation): (Hold, Reservation), slot: Option<Slot>, admission: &Admission) -> Self {
         Self {
@@ -119,49 +117,48 @@ impl Admitted {
         }
     }
 
-    /// The request.
     #[must_use]
     pub const fn request(&self) -> &RequestId {
         &self.started.request
     }
 
-    /// What is set aside.
+    /// Returns the amount that is held for the request.
     #[must_use]
     pub fn hold(&self) -> Nanos {
         self.started.hold_nanos
     }
 
-    /// When it was admitted, microseconds since 1970.
+    /// Returns the time of admission, in microseconds since 1970.
     #[must_use]
     pub const fn admitted_at_us(&self) -> i64 {
         self.started.admitted_at_us
     }
 
-    /// A provider is about to be asked: once `sent`, the request may cost something.
+    /// Notes that a provider is about to be called; once `sent` is set, the request may cost something.
     pub fn ask(&mut self, served: Served, prompt_tokens: u64, sent: Arc<AtomicBool>) {
         self.asked = Some(Asked { served, prompt_tokens, sent });
     }
 
-    /// Counts what becomes of it.
+    /// Returns the counters of request outcomes.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Its share of what all requests may take.
+    /// Returns the request's share of the quotas.
     #[must_use]
     pub const fn slot(&self) -> Option<&Slot> {
         self.slot.as_ref()
     }
 
-    /// The body of the request is not kept any longer.
+    /// Releases the quota of the request's body, which is no longer kept in memory.
     pub fn release_body(&mut self) {
         if let Some(slot) = &mut self.slot {
             slot.release_bytes();
         }
     }
 
-    /// Records that nobody waits any longer for the answer to a call that is under way. Its prompt is charged where it was sent.
+    /// Records that the response of the call in progress is no longer awaited. The prompt is charged if it was sent.
     pub async fn abandon(self, outcome: Outcome, status: Option<u16>) -> Charge {
         let end = self.abandoned(outcome, status);
         self.finish(&end).await
@@ -174,17 +171,17 @@ impl Admitted {
         End { outcome, status, finish_reason: None, served, measured }
     }
 
-    /// A provider was tried.
+    /// Notes an attempt at a provider.
     pub fn tried(&mut self, attempt: Attempt) {
         self.attempts.push(attempt);
     }
 
-    /// The first piece of the answer is here.
+    /// Notes that the first piece of the response has arrived.
     pub fn first_piece(&mut self) {
         self.ttft_us = Some(micros(self.since));
     }
 
-    /// What these tokens cost at a model, within the hold: cost and what lies beyond.
+    /// Returns the cost of these tokens at a model: the part within the hold, and the part above it.
     #[must_use]
     pub fn cost(&self, served: &Served, tokens: &Tokens) -> (Nanos, Nanos) {
         let prices = served.model.prices.at(tokens.prompt(), served.tier);
@@ -193,7 +190,7 @@ impl Admitted {
         (charged, cost.saturating_sub(charged))
     }
 
-    /// Records that a stream still runs, with what it has cost so far.
+    /// Records that a stream is still running, with its cost so far.
     pub fn progress(&self, served: &Served, tokens: Tokens) {
         let Some((_, reservation)) = &self.open else { return };
         let progress = RequestProgress {
@@ -211,7 +208,7 @@ impl Admitted {
         failpoint(Failpoint::ProgressWritten);
     }
 
-    /// Records the end and settles the hold. The events are written when this returns, and synced to the disk in mode `strict`.
+    /// Records the end and settles the hold. On return the events are written, and in mode `strict` they are also synced to the disk.
     pub async fn finish(mut self, end: &End) -> Charge {
         let (charge, recorded) = self.end(end);
         if let Some((spool, position)) = recorded {
@@ -224,7 +221,7 @@ impl Admitted {
         charge
     }
 
-    /// The same without waiting for anybody: the events are written when this returns.
+    /// Records the end like [`Self::finish`], but synchronously and without a sync. On return the events are written.
     pub fn finish_now(mut self, end: &End) {
         self.end_now(end);
     }
@@ -235,7 +232,7 @@ impl Admitted {
         }
     }
 
-    /// Nothing is lost as long as the process lives: what the disk did not take is written when it does.
+    /// Logs a failed write. Nothing is lost as long as the process lives: the events stay in memory until the disk accepts them.
     fn report(&self, written: Result<(), SpoolError>) {
         if let Err(error) = written {
             let request = &self.started.request;
@@ -252,7 +249,7 @@ impl Admitted {
         let usage = self.asked.is_some().then(|| self.usage(end, &charge));
         let spool = reservation.spool();
         let position = reservation.end(|batch| {
-            // The end comes last: after a torn write, what has no end is settled again, and what is charged already is not.
+            // The end comes last. After a torn write, a request without an end is settled again, and an existing charge is not repeated.
             if let Some(usage) = &usage {
                 batch.push(&self.draft(usage));
             }
@@ -270,7 +267,7 @@ impl Admitted {
         if served.model.free {
             return (CostStatus::Free, nothing);
         }
-        // A provider that failed is paid only what it says itself; what nobody knows is not charged.
+        // A failed call is charged only by the provider's own report. Unknown usage is never charged.
         let is_charged = match end.outcome {
             Outcome::Failed => end.measured.provenance == Provenance::Reported,
             Outcome::Finished | Outcome::Cancelled | Outcome::Aborted => end.measured.provenance != Provenance::Unknown,
@@ -337,7 +334,7 @@ impl Admitted {
 }
 
 impl Drop for Admitted {
-    /// Dropped without an end: the client left, or it was never sent.
+    /// Records the end of a request that is dropped without one: the client left, or the request was never sent.
     fn drop(&mut self) {
         if self.open.is_some() {
             let outcome = if self.asked.is_some() { Outcome::Cancelled } else { Outcome::Aborted };

@@ -1,4 +1,5 @@
-//! A budget: the local_lease that an account's (or a limited key's) requests are paid from, and those who wait for it to be filled.
+//! The budget of an account, or of a key with a limit: the local lease that pays for requests, and the requests that wait for it to be
+//! refilled.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,58 +13,56 @@ use tokio::sync::{Notify, oneshot};
 use super::local_lease::{Hold, LocalLease, Moment};
 use crate::error::GatewayError;
 
-/// How long a denial is believed without asking again.
+/// The time for which a denial is reused without calling the ledger again.
 const DENIAL_LASTS: Duration = Duration::from_millis(250);
-/// Requests that may wait for one budget.
+/// The maximum number of requests that wait for one budget.
 const WAITING_MAX: usize = 10_000;
 
-/// Whose budget: an account's, or one key's when it has a limit (with the revision the ledger must know).
+/// The owner of a budget: an account, or one key with a limit, together with the key's revision that the ledger must know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
-    /// The account.
     pub account: AccountId,
-    /// The key, and its revision.
+    /// The key and its revision; `None` for the budget of the account.
     pub key: Option<(KeyHash, u64)>,
 }
 
-/// A budget.
+/// A budget that pays for requests.
 #[derive(Debug)]
 pub struct Budget {
-    /// Whose.
     pub scope: Scope,
     current: RwLock<Option<Arc<LocalLease>>>,
     waiting: Mutex<VecDeque<Waiter>>,
     denied: Mutex<Option<(Instant, Nanos, Denial)>>,
-    /// Wakes the refiller.
+    /// The signal that wakes the refiller.
     pub wake: Notify,
-    /// Below this much free money the refiller is woken.
+    /// The amount of free money below which the refiller is woken.
     pub low_water: AtomicI64,
-    /// Counts holds, so that the refiller sees whether it is used.
+    /// The number of holds taken, from which the refiller sees whether the budget is in use.
     pub holds: AtomicU64,
 }
 
 /// A request that waits for money.
 #[derive(Debug)]
 pub struct Waiter {
-    /// The least it can go on with.
+    /// The smallest hold with which the request can proceed.
     pub least: Nanos,
-    /// What it asked for in full.
+    /// The full amount that the request asked for.
     pub most: Nanos,
-    /// Told the outcome.
+    /// The channel that receives the outcome.
     pub answer: oneshot::Sender<Result<Hold, Denied>>,
 }
 
-/// Why a waiting request gets nothing.
+/// The reason a waiting request gets no hold.
 #[derive(Debug, Clone)]
 pub enum Denied {
-    /// There is no money.
+    /// The account or key has no money.
     Money(Denial),
-    /// The ledger does not answer.
+    /// The ledger is unavailable.
     Away,
 }
 
 impl Budget {
-    /// An empty budget.
+    /// Creates an empty budget.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
         Self {
@@ -77,7 +76,7 @@ impl Budget {
         }
     }
 
-    /// Takes a hold from what is here, without waiting.
+    /// Takes a hold from the local lease without waiting; `None` if too little is free.
     #[must_use]
     pub fn hold_now(&self, amount: Nanos, at: Moment) -> Option<Hold> {
         let local_lease = self.local_lease()?;
@@ -92,7 +91,7 @@ impl Budget {
     /// Waits until the refiller has money for a hold between `least` and `most`, or knows that there is none.
     ///
     /// # Errors
-    /// 402 when there is none, 503 when the ledger does not answer.
+    /// Returns 402 if there is no money, 503 if the ledger is unavailable.
     pub async fn hold(&self, least: Nanos, most: Nanos) -> Result<Hold, GatewayError> {
         let denied = |denial| GatewayError::PaymentRequired { denial: Box::new(denial), needed: least };
         let answered = match self.queue(least, most, Instant::now()) {
@@ -110,10 +109,10 @@ impl Budget {
         }
     }
 
-    /// Queues a request for money, unless it is known already that there is none for it.
+    /// Queues a request for money.
     ///
     /// # Errors
-    /// When there is no money, or too many wait.
+    /// Fails if a recent denial covers the amount, or if too many requests wait.
     pub fn queue(&self, least: Nanos, most: Nanos, now: Instant) -> Result<oneshot::Receiver<Result<Hold, Denied>>, Denied> {
         if let Some(denial) = self.denied_before(least, now) {
             return Err(Denied::Money(denial));
@@ -130,28 +129,28 @@ impl Budget {
         Ok(answered)
     }
 
-    /// The local_lease that holds are taken from.
+    /// Returns the local lease from which holds are taken.
     #[must_use]
     pub fn local_lease(&self) -> Option<Arc<LocalLease>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another local_lease in its place.
+    /// Replaces the local lease.
     pub fn replace(&self, local_lease: Option<Arc<LocalLease>>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = local_lease;
     }
 
-    /// Those who wait.
+    /// Locks and returns the queue of waiting requests.
     pub fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that there was no money for this much.
+    /// Remembers a denial of this amount.
     pub fn remember(&self, least: Nanos, denial: Denial, now: Instant) {
         *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, least, denial));
     }
 
-    /// Forgets that there was no money.
+    /// Forgets the last denial.
     pub fn forget_denial(&self) {
         *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -1,4 +1,4 @@
-//! The refiller of a budget: wakes when it is low, when somebody waits and from time to time, and takes requests to the ledger.
+//! The refiller of a budget: it wakes on low money, on waiting requests and at intervals, and calls the ledger.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,30 +12,28 @@ use super::Budgets;
 use super::local_lease::Moment;
 use super::refill_policy::{LeaseCall, RefillPolicy, TICK};
 
-/// How long the ledger may take.
+/// The longest wait for a reply of the ledger.
 const RPC_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long to wait before call a ledger again that does not answer or is behind.
+/// The delay before the ledger is called again after it was unavailable or behind.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// How long a budget without money is kept that nobody asks for.
+/// The time after which an empty and unused budget is removed.
 const UNUSED_KEPT: Duration = Duration::from_secs(5);
 
-/// Keeps one budget.
+/// A task that keeps one budget filled.
 pub struct LeaseRefiller {
-    /// What is decided.
+    /// The state that decides which calls to make.
     pub policy: RefillPolicy,
-    /// Where the budget is found, and taken out of when nobody has used it for a while.
+    /// The table of all budgets; an unused budget is removed from it.
     pub budgets: Arc<Mutex<Budgets>>,
-    /// Who lends.
+    /// The client of the ledger, which grants the leases.
     pub ledger: rpc::Client,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids of leases come from.
     pub ids: Arc<dyn Ids>,
 }
 
 impl LeaseRefiller {
-    /// Keeps the budget until `stop`; then nothing is given back here, the end of the boot settles all of it.
+    /// Keeps the budget filled until `stop`. Nothing is returned to the ledger then, because the end of the boot settles all leases.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut used_at = Instant::now();
         loop {
@@ -67,10 +65,10 @@ impl LeaseRefiller {
         }
     }
 
-    /// Takes the budget out of those that are found, unless a request has just found it.
+    /// Removes the budget from the table, unless a request has just looked it up.
     fn remove_unused(&self) -> bool {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        // The other one is in the table, whose lock everybody takes who looks for a budget.
+        // One reference is here and one is in the table. Every lookup takes the table's lock, so the count cannot grow meanwhile.
         let is_unused = Arc::strong_count(&self.policy.budget) <= 2;
         if is_unused {
             budgets.remove(&self.policy.budget.scope);
@@ -87,7 +85,7 @@ impl LeaseRefiller {
         self.policy.refill_for_waiters(at, || self.ids.lease(&*self.clock))
     }
 
-    /// Takes a request to the ledger; gives back whether to ask again soon.
+    /// Sends a call to the ledger; returns whether to call again soon.
     async fn ask(&mut self, call: LeaseCall) -> bool {
         match self.ledger.call(&call.request, RPC_TIMEOUT).await {
             Ok(answer) => {

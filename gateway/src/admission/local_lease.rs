@@ -1,4 +1,4 @@
-//! A lease as the gateway uses it: free money in one atomic, holds taken by compare-and-set.
+//! A lease as the gateway uses it: free money in one atomic, and holds taken by compare-and-set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -6,44 +6,43 @@ use std::time::{Duration, Instant};
 
 use events::{Clock, LeaseId, Nanos};
 
-/// A moment, on the clock that only goes forward and on the calendar.
+/// A point in time, on the monotonic clock and on the calendar.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// For how long something lasts.
+    /// The monotonic time, for durations.
     pub instant: Instant,
-    /// For windows: microseconds since 1970.
+    /// The calendar time in microseconds since 1970, for the windows of limits.
     pub civil_us: i64,
 }
 
 impl Moment {
-    /// The moment on these clocks now.
+    /// Reads both clocks.
     #[must_use]
     pub fn now(clock: &dyn Clock) -> Self {
         Self { instant: Instant::now(), civil_us: clock.now_us() }
     }
 }
 
-/// `free` of a local_lease from which nothing may be taken any more.
+/// The offset added to `free` of a closed lease, so that no hold can be taken from it.
 const SHUT: i64 = i64::MIN / 2;
 
-/// A lease as the gateway uses it. `granted = returned + spent + free + held`.
+/// A lease as the gateway uses it. Invariant: `granted = returned + spent + free + held`.
 #[derive(Debug)]
 pub struct LocalLease {
-    /// The lease.
     pub lease: LeaseId,
     free: AtomicI64,
     granted: AtomicI64,
     returned: AtomicI64,
     spent: AtomicI64,
-    /// Since this moment `usable_for` counts.
+    /// The start of the period that `usable_for_ms` measures.
     born: Instant,
-    /// Milliseconds after `born` until which holds may be taken.
+    /// The milliseconds after `born` until which holds may be taken.
     usable_for_ms: AtomicU64,
-    /// When the key's window ends, microseconds since 1970.
+    /// The end of the key's limit window, in microseconds since 1970.
     window_ends_at_us: AtomicI64,
 }
 
-/// Money set aside for one request.
+/// Money reserved for one request.
 #[derive(Debug)]
 pub struct Hold {
     local_lease: Arc<LocalLease>,
@@ -51,7 +50,7 @@ pub struct Hold {
 }
 
 impl LocalLease {
-    /// A lease that nothing was granted to yet.
+    /// Creates a lease to which nothing has been granted yet.
     #[must_use]
     pub fn new(lease: LeaseId, now: Instant) -> Self {
         Self {
@@ -66,17 +65,17 @@ impl LocalLease {
         }
     }
 
-    /// Notes what the ledger has granted in total, and until when it may be used.
+    /// Records the total that the ledger has granted, and the time until which it may be used.
     pub fn grant(&self, granted: Nanos, sent: Instant, ttl: Duration, window_ends_at_us: Option<i64>) {
         let before = self.granted.swap(granted.0, Ordering::AcqRel);
-        // A second before the ledger may take it back.
+        // Holds stop one second before the ledger may take the lease back.
         let until = sent.saturating_duration_since(self.born) + ttl.saturating_sub(Duration::from_secs(1));
         self.usable_for_ms.store(u64::try_from(until.as_millis()).unwrap_or(0), Ordering::Release);
         self.window_ends_at_us.store(window_ends_at_us.unwrap_or(i64::MAX), Ordering::Release);
         self.free.fetch_add(granted.0 - before, Ordering::AcqRel);
     }
 
-    /// Whether holds may be taken at this moment.
+    /// Returns whether holds may be taken at this time.
     #[must_use]
     pub fn is_usable(&self, at: Moment) -> bool {
         let age_ms = u64::try_from(at.instant.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX);
@@ -93,31 +92,31 @@ impl LocalLease {
         taken.ok().map(|_| Hold { local_lease: Arc::clone(self), amount })
     }
 
-    /// What is free.
+    /// Returns the free amount.
     #[must_use]
     pub fn free(&self) -> Nanos {
         Nanos(self.free.load(Ordering::Acquire).max(0))
     }
 
-    /// What the ledger has granted in total.
+    /// Returns the total that the ledger has granted.
     #[must_use]
     pub fn granted(&self) -> Nanos {
         Nanos(self.granted.load(Ordering::Acquire))
     }
 
-    /// What was given back in total.
+    /// Returns the total that was returned to the ledger.
     #[must_use]
     pub fn returned(&self) -> Nanos {
         Nanos(self.returned.load(Ordering::Acquire))
     }
 
-    /// What was charged in total.
+    /// Returns the total that was charged.
     #[must_use]
     pub fn spent(&self) -> Nanos {
         Nanos(self.spent.load(Ordering::Acquire))
     }
 
-    /// What holds have taken. Never less than the truth, though for a moment it may be more.
+    /// Returns the sum of the holds. It is never too low, but concurrent changes may make it too high for a moment.
     #[must_use]
     pub fn held(&self) -> Nanos {
         let free = self.free.load(Ordering::Acquire);
@@ -125,7 +124,7 @@ impl LocalLease {
         Nanos(self.granted().0 - self.returned().0 - self.spent().0 - free)
     }
 
-    /// Takes free money out, to be given back to the ledger; at most `most`.
+    /// Takes free money, at most `most`, out of the lease to return it to the ledger.
     pub fn withdraw(&self, most: Nanos) {
         let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free > 0).then(|| free - free.min(most.0)));
         if let Ok(free) = taken {
@@ -133,28 +132,28 @@ impl LocalLease {
         }
     }
 
-    /// No hold is taken from it any more.
+    /// Closes the lease: no more holds are taken from it.
     pub fn shut(&self) {
         let shut = |free: i64| (free > SHUT / 2).then_some(free + SHUT);
-        // Shut already is as good.
+        // The result is ignored, because closing a closed lease is harmless.
         let _before = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, shut);
     }
 }
 
 impl Hold {
-    /// What is set aside.
+    /// Returns the reserved amount.
     #[must_use]
     pub const fn amount(&self) -> Nanos {
         self.amount
     }
 
-    /// The lease it is taken from.
+    /// Returns the lease that the hold is taken from.
     #[must_use]
     pub fn lease(&self) -> &LeaseId {
         &self.local_lease.lease
     }
 
-    /// Ends the hold: `cost` of it is spent, the rest is free again.
+    /// Ends the hold: `cost` is spent, and the rest becomes free again.
     pub fn settle(mut self, cost: Nanos) {
         self.local_lease.spent.fetch_add(cost.0, Ordering::AcqRel);
         let held = std::mem::take(&mut self.amount);
@@ -163,7 +162,7 @@ impl Hold {
 }
 
 impl Drop for Hold {
-    /// Nothing was spent of a hold that nobody settled: whoever waited for it left.
+    /// Frees the whole amount of a hold that was not settled, because its request left and spent nothing.
     fn drop(&mut self) {
         self.local_lease.free.fetch_add(self.amount.0, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! Admission: no request goes on without money set aside for it and a place in the spool.
+//! Admission: a request proceeds only with money held for it and with room in the spool.
 
 pub mod quota;
 pub mod local_lease;
@@ -30,53 +30,47 @@ pub use budget::{Budget, Scope};
 use local_lease::Moment;
 use quota::Slot;
 
-/// What admits requests.
+/// The admission of requests.
 pub struct Admission {
-    /// Records starts and ends.
+    /// The spool that records starts and ends.
     pub spool: Arc<Spool>,
-    /// When the end is on disk.
+    /// The mode that defines at which point events must be on disk.
     pub mode: SpoolMode,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids come from.
     pub ids: Arc<dyn Ids>,
-    /// Who lends credit.
+    /// The client of the ledger, which grants leases.
     pub ledger: rpc::Client,
-    /// Counts the refillers of budgets.
+    /// The tracker of the refiller tasks.
     pub tasks: TaskTracker,
-    /// Runs them.
+    /// The runtime of the refiller tasks.
     pub refill_runtime: Handle,
-    /// Ends them.
+    /// The token that stops the refiller tasks.
     pub stop: CancellationToken,
-    /// Counts what becomes of requests.
+    /// The counters of request outcomes.
     pub counts: Counts,
-    /// One for each account, and for each key with a limit.
+    /// The budgets in use: one per account, and one per key with a limit.
     pub budgets: Arc<Mutex<Budgets>>,
 }
 
-/// The budgets that are in use.
+/// The budgets in use, by their owner.
 pub type Budgets = HashMap<Scope, Arc<Budget>>;
 
-/// What is known of a request when it asks to be admitted.
+/// The properties of a request that asks for admission.
 #[derive(Debug)]
 pub struct Intent<'a> {
-    /// Its id.
     pub request: RequestId,
-    /// The credential.
     pub key: &'a Key,
     /// The format that the client speaks.
     pub format: Format,
-    /// What it will try.
+    /// The routing plan, which bounds the cost.
     pub plan: &'a Plan,
-    /// Whether the answer is a stream.
+    /// Whether the response is a stream.
     pub streamed: bool,
-    /// The end user.
     pub user: Option<String>,
-    /// The calling application.
     pub app: Option<String>,
 }
 
-/// The error of a request that cannot be recorded; the operator is told once a minute.
+/// Returns the error for a request that cannot be recorded. The log reports it to the operator at most once a minute.
 fn refused(error: &SpoolError) -> GatewayError {
     static TROUBLES: Throttle = Throttle::new();
     if let (_, Some(unsaid)) = TROUBLES.failed() {
@@ -86,12 +80,12 @@ fn refused(error: &SpoolError) -> GatewayError {
 }
 
 impl Admission {
-    /// Sets money aside, takes a place in the spool and records the start.
+    /// Takes a hold, takes room in the spool and records the start.
     ///
-    /// The slot is taken when the request is admitted.
+    /// The admitted request takes over `slot`.
     ///
     /// # Errors
-    /// 402 when there is no money, 503 when the ledger does not answer or the spool is full.
+    /// Returns 402 if there is no money, 503 if the ledger is unavailable or the spool is full.
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
         let mut reservation = self.spool.reserve().map_err(|error| refused(&error))?;
         failpoint(Failpoint::RequestReserved);
@@ -100,7 +94,7 @@ impl Admission {
             Some(hold) => hold,
             None => budget.hold(intent.plan.min_cost(), intent.plan.max_cost()).await?,
         };
-        // It may have waited for its money: it is admitted now that it has it.
+        // The request may have waited for money, so the time of admission is read now.
         let now_us = self.clock.now_us();
         failpoint(Failpoint::RequestHeld);
         let started = RequestStarted {
@@ -127,7 +121,7 @@ impl Admission {
         let position = reservation.start(&draft).map_err(|error| refused(&error))?;
         failpoint(Failpoint::StartRecorded);
         let admitted = Admitted::new(started, (hold, reservation), slot.take(), self);
-        // What fails here has an end all the same: `admitted` records it when it is dropped.
+        // A request that fails from here on still gets an end: `admitted` records it on drop.
         self.spool.flushed(position).await.map_err(|error| refused(&error))?;
         failpoint(Failpoint::StartWritten);
         if self.mode == SpoolMode::Strict {
@@ -136,13 +130,13 @@ impl Admission {
         Ok(admitted)
     }
 
-    /// Credit has come to an account: what was denied before may be there now.
+    /// Forgets the denials of an account that has received credit.
     pub fn credited(&self, account: &AccountId) {
         let budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         budgets.values().filter(|budget| budget.scope.account == *account).for_each(|budget| budget.forget_denial());
     }
 
-    /// The budget that pays for a key: its own when it has a limit, else its account's.
+    /// Returns the budget that pays for a key: the key's own if it has a limit, otherwise the account's.
     fn budget(&self, key: &Key) -> Arc<Budget> {
         let scope = Scope { account: key.account.clone(), key: key.limit_nanos.map(|_| (key.hash.clone(), key.revision)) };
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Quotas: how much of the gateway's memory and work one account, and all of them, may have in flight.
+//! Quotas: limits on the memory and work in flight, for one account and for all accounts together.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::LimitsConfig;
 use crate::error::{GatewayError, Quota};
 
-/// Changes that may come at once, in seconds of their rate.
+/// The seconds' worth of the rate that an account may use in one burst.
 const BURST_S: u32 = 4;
-/// Accounts whose rates are remembered before idle ones are dropped.
+/// The number of accounts with remembered rates above which idle ones are dropped.
 const RATES_MAX: usize = 4_096;
 
-/// What all requests of this gateway have in flight.
+/// The quotas, with the usage of all requests in flight on this gateway.
 pub struct Quotas {
-    /// The bounds.
     pub limits: LimitsConfig,
     all: Share,
     accounts: Mutex<HashMap<AccountId, Arc<Share>>>,
@@ -27,7 +26,7 @@ pub struct Quotas {
     rates: Mutex<HashMap<AccountId, Rates>>,
 }
 
-/// What somebody has in flight.
+/// The usage in flight of one account, or of all accounts.
 #[derive(Debug, Default)]
 struct Share {
     requests: AtomicUsize,
@@ -35,19 +34,19 @@ struct Share {
     counts: AtomicUsize,
 }
 
-/// How often an account does what costs others something.
+/// The rates of an account's actions that consume shared resources.
 struct Rates {
-    /// Changes of keys that may come now, in thousandths.
+    /// The key changes that are allowed now, in thousandths of a change.
     changes: u64,
     counted_at: Instant,
-    /// Refusals recorded since `second_at`.
+    /// The refusals recorded since `second_at`.
     recorded: u32,
     second_at: Instant,
-    /// The last refusal that was not recorded by itself, and how many there were.
+    /// The first refusal that was only counted, and the number of counted refusals.
     skipped: Option<(RequestRefused, u64)>,
 }
 
-/// The part of the quotas that one request takes; given back when it is dropped.
+/// The part of the quotas that one request uses; it is released on drop.
 pub struct Slot {
     quotas: Arc<Quotas>,
     account: AccountId,
@@ -55,30 +54,30 @@ pub struct Slot {
     bytes: usize,
 }
 
-/// A prompt that is being counted.
+/// A prompt that is being counted; its quota is released on drop.
 pub struct Counting {
     share: Arc<Share>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Adds to a counter unless it would pass its bound.
+/// Adds to a counter unless the sum exceeds the limit; returns whether it was added.
 fn take(counter: &AtomicUsize, amount: usize, most: usize) -> bool {
     let added = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= most);
     counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added).is_ok()
 }
 
 impl Quotas {
-    /// Nothing in flight.
+    /// Creates the quotas with nothing in flight.
     #[must_use]
     pub fn new(limits: LimitsConfig) -> Arc<Self> {
         let counts = Arc::new(Semaphore::new(limits.token_counts_max.max(1)));
         Arc::new(Self { limits, all: Share::default(), accounts: Mutex::default(), counts, rates: Mutex::default() })
     }
 
-    /// Takes a place for one request of an account.
+    /// Takes a slot for one request of an account.
     ///
     /// # Errors
-    /// 429 when the account has as many as it may, 503 when the gateway has.
+    /// Returns 429 if the account has reached its limit, 503 if the gateway has.
     pub fn request(self: &Arc<Self>, account: &AccountId) -> Result<Slot, GatewayError> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let share = match accounts.get(account) {
@@ -96,16 +95,16 @@ impl Quotas {
         Ok(Slot { quotas: Arc::clone(self), account: account.clone(), share, bytes: 0 })
     }
 
-    /// Requests in flight, and bytes of their bodies.
+    /// Returns the number of requests in flight and the bytes of their bodies.
     #[must_use]
     pub fn in_flight(&self) -> (usize, usize) {
         (self.all.requests.load(Ordering::Relaxed), self.all.bytes.load(Ordering::Relaxed))
     }
 
-    /// Notes a change of an account's keys.
+    /// Counts a change of an account's keys.
     ///
     /// # Errors
-    /// 429 when the account changes its keys more often than it may.
+    /// Returns 429 if the account changes its keys too often.
     pub fn change_key(&self, account: &AccountId) -> Result<(), GatewayError> {
         let (rate, now) = (u64::from(self.limits.key_changes_per_second), Instant::now());
         let most = rate * 1_000 * u64::from(BURST_S);
@@ -121,7 +120,7 @@ impl Quotas {
         Ok(())
     }
 
-    /// Whether a refusal of an account is recorded by itself; else it is counted.
+    /// Returns whether a refusal of an account is recorded as its own event; otherwise it is only counted.
     pub fn refusal(&self, account: &AccountId, refused: impl FnOnce() -> RequestRefused) -> bool {
         let (limit, now) = (self.limits.refusals_recorded_per_second, Instant::now());
         let most = u64::from(self.limits.key_changes_per_second) * 1_000 * u64::from(BURST_S);
@@ -142,7 +141,7 @@ impl Quotas {
         false
     }
 
-    /// The refusals that were counted since they were last taken: for each account one, with its count. Forgets accounts that lie idle.
+    /// Returns and resets the counted refusals: one per account, with its count. Also drops idle accounts if too many are remembered.
     pub fn skipped_refusals(&self) -> Vec<(AccountId, RequestRefused)> {
         let mut all = self.rates();
         let counted = |(account, rates): (&AccountId, &mut Rates)| {
@@ -168,10 +167,10 @@ impl Rates {
 }
 
 impl Slot {
-    /// Takes room for bytes of the request's body, besides those it has.
+    /// Takes quota for more bytes of the request's body.
     ///
     /// # Errors
-    /// 429 when the account's requests have as many as they may, 503 when all have.
+    /// Returns 429 if the account's requests have reached the limit, 503 if all requests together have.
     pub fn take_bytes(&mut self, bytes: usize) -> Result<(), GatewayError> {
         let limits = &self.quotas.limits;
         let is_own = !take(&self.share.bytes, bytes, limits.body_bytes_in_flight_per_account_max);
@@ -185,17 +184,17 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives back the room that the body took.
+    /// Releases the quota of the request's body.
     pub fn release_bytes(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.share.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.quotas.all.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes a place to count the request's prompt: one for each account, a few for all.
+    /// Takes a place for counting the request's prompt. An account may use half of the places, and at least one.
     ///
     /// # Errors
-    /// 429 when the account's prompts are being counted already, 503 when others' are.
+    /// Returns 429 if the account has reached its limit, 503 if the gateway has.
     pub fn count(&self) -> Result<Counting, GatewayError> {
         let busy = |is_own| GatewayError::Busy { quota: Quota::TokenCounts, is_own };
         if !take(&self.share.counts, 1, (self.quotas.limits.token_counts_max / 2).max(1)) {
@@ -221,7 +220,7 @@ impl Drop for Slot {
         self.quotas.all.requests.fetch_sub(1, Ordering::Relaxed);
         if self.share.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
             let mut accounts = self.quotas.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            // Another request of the account may have come meanwhile: places are taken under this lock.
+            // A new request of the account may have arrived meanwhile; slots are taken under this lock.
             if self.share.requests.load(Ordering::Relaxed) == 0 && self.share.counts.load(Ordering::Relaxed) == 0 {
                 accounts.remove(&self.account);
             }

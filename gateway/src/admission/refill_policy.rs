@@ -1,5 +1,5 @@
-//! How a budget is kept: when to fill it, how much to ask for, when to renew, what to give back, and who of those who wait is served.
-//! Pure: the time comes from outside, and what is to be asked goes out as a value.
+//! The refill policy of a budget: it decides the time and amount of refills, renewals and returns, and which waiting requests are served.
+//! It is pure: the time is passed in, and calls to the ledger are returned as values.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,66 +11,64 @@ use events::{LeaseId, Nanos};
 use super::budget::{Budget, Denied, Waiter};
 use super::local_lease::{Hold, LocalLease, Moment};
 
-/// How often a budget is looked at when nobody wakes its refiller.
+/// The interval at which a budget is checked if its refiller is not woken.
 pub const TICK: Duration = Duration::from_millis(200);
-/// How long requests wait for a ledger that does not answer or is behind.
+/// The longest time that requests wait for a ledger that is unavailable or behind.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an unused local_lease is kept while the account has plenty left.
+/// The time for which an unused local lease is kept while the account has plenty of credit.
 const IDLE_KEPT: Duration = Duration::from_secs(20);
-/// Seconds of spending that a local_lease should last for.
+/// The seconds of spending that a local lease should cover.
 const LASTS_S: i64 = 2;
-/// An account has plenty when it could lend this many more such local leases.
+/// The number of further local leases of the current size that an account must be able to grant to have plenty of credit.
 const PLENTY: i64 = 8;
 
-/// The state of keeping one budget.
+/// The state of the refill policy for one budget.
 pub struct RefillPolicy {
-    /// The budget.
     pub budget: Arc<Budget>,
     holder: String,
-    /// Slices that no hold is taken from any more, until their last hold ends.
+    /// Closed local leases that wait for their last hold to end.
     retiring: Vec<Arc<LocalLease>>,
     renew_at: Instant,
     used: Usage,
     plenty: bool,
-    /// Since when those who wait are not served.
+    /// The time since which waiting requests have not been served; `None` while they are.
     unserved: Option<Instant>,
 }
 
-/// How much is used, to know how much is needed.
+/// The measured usage, from which the needed amount is derived.
 struct Usage {
     measured_at: Instant,
     spent: Nanos,
-    /// Nano-USD a second, smoothed.
+    /// The smoothed spending rate in nano-USD per second.
     rate: i64,
-    /// The most that was held at once, slowly forgotten.
+    /// The peak of concurrently held money, which decays slowly.
     held: i64,
     holds: u64,
     last_hold: Instant,
 }
 
-/// A request to the ledger that is on its way.
+/// A call to the ledger in progress.
 pub struct LeaseCall {
-    /// The request.
     pub request: LeaseRequest,
     local_lease: Arc<LocalLease>,
     sent: Instant,
 }
 
 impl RefillPolicy {
-    /// Begins to keep a budget for a holder: the source of the gateway's boot.
+    /// Creates the policy of a budget. The holder is the source of the gateway's boot.
     #[must_use]
     pub fn new(budget: Arc<Budget>, holder: String, now: Instant) -> Self {
         let used = Usage { measured_at: now, spent: Nanos::ZERO, rate: 0, held: 0, holds: 0, last_hold: now };
         Self { budget, holder, retiring: Vec::new(), renew_at: now, used, plenty: true, unserved: None }
     }
 
-    /// Whether it has no local_lease, not even one whose last hold has to end, and nobody waits.
+    /// Returns whether the budget has no local lease, not even a closing one, and no waiting requests.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.retiring.is_empty() && self.budget.local_lease().is_none() && self.budget.waiting().is_empty()
     }
 
-    /// Measures how fast money goes.
+    /// Measures the spending rate.
     pub fn measure(&mut self, now: Instant) {
         let elapsed_ms = i64::try_from(now.saturating_duration_since(self.used.measured_at).as_millis()).unwrap_or(i64::MAX);
         let Some(local_lease) = self.budget.local_lease() else { return };
@@ -91,12 +89,12 @@ impl RefillPolicy {
         self.budget.low_water.store(target / 2, Ordering::Relaxed);
     }
 
-    /// How much should be free: what lasts for some seconds, and as much again as was held at once.
+    /// Returns the amount that should be free: the spending of some seconds, plus the peak of concurrent holds.
     fn target(&self) -> i64 {
         self.used.rate.saturating_mul(LASTS_S).saturating_add(self.used.held)
     }
 
-    /// What to ask for those who wait, when somebody does.
+    /// Returns the call that obtains money for the waiting requests; `None` if none waits.
     pub fn refill_for_waiters(&mut self, at: Moment, new_lease: impl FnOnce() -> LeaseId) -> Option<LeaseCall> {
         let (least, most) = {
             let mut waiting = self.budget.waiting();
@@ -107,7 +105,8 @@ impl RefillPolicy {
         Some(self.ask(least, most, at, new_lease))
     }
 
-    /// What to ask with nobody waiting: fill up, give back what is too much, or renew. Retires what lies idle or has run out.
+    /// Returns the call to make while no request waits: refill, return of excess money, or renewal. Retires a local lease that is idle or
+    /// expired.
     pub fn tick(&mut self, at: Moment) -> Option<LeaseCall> {
         let local_lease = self.budget.local_lease()?;
         let idle = at.instant.saturating_duration_since(self.used.last_hold);
@@ -127,8 +126,8 @@ impl RefillPolicy {
         is_due.then(|| self.ask(Nanos::ZERO, Nanos::ZERO, at, || lease))
     }
 
-    /// What to ask to close local leases that are not used any more and whose last hold has ended. Asked before anything else: what they give
-    /// back may be what somebody waits for.
+    /// Returns the calls that close retired local leases whose last hold has ended. They go first, because the money that they return may
+    /// be what a request waits for.
     pub fn closings(&mut self, at: Moment) -> Vec<LeaseCall> {
         if let Some(local_lease) = self.budget.local_lease().filter(|local_lease| !local_lease.is_usable(at)) {
             self.retire(&local_lease);
@@ -143,7 +142,7 @@ impl RefillPolicy {
         done.into_iter().map(closing).collect()
     }
 
-    /// The ledger has answered: grants are taken, and those who wait are served or refused. Gives back whether to ask again soon.
+    /// Handles a reply of the ledger: applies grants, then serves or denies waiting requests. Returns whether to call again soon.
     pub fn answered(&mut self, call: &LeaseCall, answer: LeaseReply, at: Moment) -> bool {
         if call.request.closing {
             return false;
@@ -171,7 +170,7 @@ impl RefillPolicy {
         }
     }
 
-    /// The ledger has not answered. Gives back whether to ask again soon.
+    /// Handles a call without a reply. Returns whether to call again soon.
     pub fn failed(&mut self, call: LeaseCall, now: Instant) -> bool {
         if call.request.closing {
             self.retiring.push(call.local_lease);
@@ -180,7 +179,7 @@ impl RefillPolicy {
         self.not_served(now)
     }
 
-    /// Refuses those who wait when they have waited long enough.
+    /// Rejects the waiting requests if they have waited long enough; otherwise returns true to retry soon.
     fn not_served(&mut self, now: Instant) -> bool {
         let since = *self.unserved.get_or_insert(now);
         if now.saturating_duration_since(since) < PATIENCE {
@@ -194,7 +193,7 @@ impl RefillPolicy {
         false
     }
 
-    /// Gives holds to those who wait, in order, as far as the money goes; the first may get less than it asked for.
+    /// Gives holds to waiting requests in order, as far as the money lasts. A request may get less than its full amount.
     fn hand_out(&self, at: Moment) {
         let Some(local_lease) = self.budget.local_lease() else { return };
         let mut waiting = self.budget.waiting();
@@ -210,7 +209,7 @@ impl RefillPolicy {
         }
     }
 
-    /// Refuses everybody who needs at least as much as was denied.
+    /// Denies every waiting request that needs at least as much as the first one.
     fn deny(&self, denial: &Denial, now: Instant) {
         let mut waiting = self.budget.waiting();
         let Some(least) = waiting.front().map(|waiter| waiter.least) else { return };
@@ -247,7 +246,7 @@ impl RefillPolicy {
         }
     }
 
-    /// A request about the current local_lease, or about a new one.
+    /// Builds a call for the current local lease, or for a new one.
     fn ask(&mut self, least: Nanos, most: Nanos, at: Moment, new_lease: impl FnOnce() -> LeaseId) -> LeaseCall {
         let current = self.budget.local_lease().filter(|local_lease| local_lease.is_usable(at));
         if current.is_none()
@@ -263,6 +262,6 @@ impl RefillPolicy {
 }
 
 fn notify(waiter: Waiter, hold: Result<Hold, Denied>) {
-    // When the client left while it waited, the hold comes back and gives its money back.
+    // If the client left while it waited, the hold is dropped here and frees its money.
     drop(waiter.answer.send(hold));
 }

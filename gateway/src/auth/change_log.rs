@@ -1,4 +1,4 @@
-//! The directory on disk: a file of JSON lines that is appended to, and written anew when most of it is out of date.
+//! The directory on disk: an append-only file of JSON lines that is rewritten once most of it is outdated.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,25 +12,25 @@ use super::directory::KeyEntry;
 
 /// The file's name in the data folder.
 const FILE: &str = "directory.log";
-/// Its name before lines were appended to it.
+/// The file's name in earlier versions, which rewrote the whole file.
 const BEFORE: &str = "directory.json";
-/// Bytes that may be out of date, besides as many as are not.
+/// The bytes by which the file may exceed twice its size after the last rewrite.
 const STALE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// One line.
+/// One line of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
-    /// A key's newest state.
+    /// The newest state of a key.
     Key(KeyEntry),
-    /// An account's newest state.
+    /// The newest state of an account.
     Account(Account),
-    /// How far the control events are read: the stream's identity, the sequence, the event.
+    /// The position up to which control events are read: stream identity, sequence and event id.
     Checkpoint(String, u64, String),
 }
 
 impl Line {
-    /// Appends it, with its end.
+    /// Appends the line and its line break to `into`.
     pub fn write(&self, into: &mut Vec<u8>) {
         if let Ok(text) = serde_json::to_vec(self) {
             into.extend_from_slice(&text);
@@ -39,7 +39,7 @@ impl Line {
     }
 }
 
-/// The file of an earlier version: all of it as one object.
+/// The content of an earlier version's file: everything in one object.
 #[derive(Deserialize)]
 struct Snapshot {
     keys: Vec<KeyEntry>,
@@ -51,18 +51,15 @@ struct Snapshot {
 pub struct ChangeLog {
     folder: PathBuf,
     file: File,
-    /// Up to where it is good.
+    /// The length of the valid content.
     length: u64,
-    /// Its length when it was written anew.
+    /// The length after the last rewrite.
     fresh: u64,
     is_damaged: bool,
 }
 
 impl ChangeLog {
-    /// Opens the file, made when missing, and shows every line of it.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Opens the file, creates it if it is missing, and passes every line to `see`.
     pub fn open(folder: &Path, mut see: impl FnMut(Line)) -> io::Result<Self> {
         let before = folder.join(BEFORE);
         if let Some(snapshot) = read(&before)? {
@@ -74,7 +71,7 @@ impl ChangeLog {
             }
         }
         let bytes = read(&folder.join(FILE))?.unwrap_or_default();
-        // A line without an end was being written when the process died.
+        // A last line without a line break was being written as the process died.
         let good = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let mut is_damaged = false;
         for line in bytes[..good].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -92,7 +89,7 @@ impl ChangeLog {
         Ok(Self { folder: folder.to_owned(), file, length, fresh: length, is_damaged })
     }
 
-    /// Whether lines were lost.
+    /// Returns whether lines were lost to damage.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         self.is_damaged
@@ -101,7 +98,7 @@ impl ChangeLog {
     /// Appends lines and syncs them.
     ///
     /// # Errors
-    /// When the disk fails or is full: the next append writes over what came of it.
+    /// Fails if the disk fails or is full; the next append overwrites the partial write.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
@@ -112,16 +109,16 @@ impl ChangeLog {
         Ok(())
     }
 
-    /// Whether most of it is out of date.
+    /// Returns whether most of the file is outdated.
     #[must_use]
     pub const fn is_long(&self) -> bool {
         self.length > self.fresh.saturating_mul(2).saturating_add(STALE_BYTES_MAX)
     }
 
-    /// Writes the file anew with these lines.
+    /// Rewrites the file with these lines.
     ///
     /// # Errors
-    /// When the disk fails or is full: the old file stays.
+    /// Fails if the disk fails or is full; the old file stays in use.
     pub fn compact(&mut self, lines: &[u8]) -> io::Result<()> {
         let temporary = self.folder.join(format!("{FILE}.new"));
         let file = create(&temporary, true)?;

@@ -1,4 +1,4 @@
-//! All keys and accounts, in memory, folded from control events and kept on disk: a restart works with NATS away.
+//! The directory of all keys and accounts: in memory, folded from control events, and saved on disk so that a restart works without NATS.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -13,30 +13,29 @@ use serde::{Deserialize, Serialize};
 
 use super::change_log::{ChangeLog, Line};
 
-/// A key, and whether it still exists.
+/// A key, and whether it is deleted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyEntry {
-    /// Its newest state.
+    /// The newest state of the key.
     pub key: Key,
-    /// Deleted keys are kept, so that an older event cannot bring them back.
+    /// Whether the key is deleted. Deleted keys are kept, so that an older event cannot restore them.
     pub deleted: bool,
 }
 
 impl KeyEntry {
-    /// Whether it takes the place of another state of the same key. What is deleted stays deleted; of two changes with one revision, which
-    /// only foreign events have, the stricter counts.
+    /// Returns whether this state replaces another state of the same key. A deleted key stays deleted. Of two changes with the same
+    /// revision, which occur only in foreign events, the stricter one wins.
     fn replaces(&self, known: &Self) -> bool {
         let order = |entry: &Self| (entry.key.revision, entry.key.disabled);
         !known.deleted && (self.deleted || order(self) > order(known))
     }
 }
 
-/// All keys and accounts.
 #[derive(Default)]
 pub struct Directory {
     state: RwLock<State>,
     changed: tokio::sync::Notify,
-    /// Written by one at a time.
+    /// The file, written by one caller at a time.
     change_log: Mutex<Option<ChangeLog>>,
 }
 
@@ -46,16 +45,16 @@ struct State {
     by_account: HashMap<AccountId, BTreeSet<KeyHash>>,
     accounts: HashMap<AccountId, Account>,
     checkpoint: Option<Checkpoint>,
-    /// Lines that are not on the disk yet.
+    /// Lines that are not on disk yet.
     unsaved: Vec<u8>,
     is_moved: bool,
 }
 
 impl Directory {
-    /// The directory as an earlier process left it; empty when there is none.
+    /// Loads the directory as an earlier process saved it; it is empty if there is no file.
     ///
     /// # Errors
-    /// When its file is there and cannot be read.
+    /// Fails if the file exists but cannot be read.
     pub fn load(folder: &Path) -> io::Result<Self> {
         let directory = Self::default();
         let change_log = ChangeLog::open(folder, |line| match line {
@@ -68,7 +67,7 @@ impl Directory {
         let mut state = directory.write();
         state.unsaved.clear();
         if change_log.is_damaged() {
-            // What the file has lost is in the log.
+            // The checkpoint is dropped, so that the lost lines are read again from the log.
             state.checkpoint = None;
         }
         drop(state);
@@ -76,11 +75,12 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Appends what changed to the file, which outlives a loss of power then. Takes a time that depends on what changed, not on how many
-    /// keys there are, but for a rare compaction; blocks while the disk is busy.
+    /// Appends the changes to the file and syncs it.
+    ///
+    /// The time depends on the number of changes, not on the number of keys, except for a rare compaction. Blocks while the disk is busy.
     ///
     /// # Errors
-    /// When the disk fails or is full: what changed is appended the next time.
+    /// Fails if the disk fails or is full; the next call appends the changes again.
     pub fn save(&self) -> io::Result<()> {
         let mut change_log = self.change_log.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(change_log) = change_log.as_mut() else { return Ok(()) };
@@ -105,7 +105,7 @@ impl Directory {
         Ok(())
     }
 
-    /// All of it as lines.
+    /// Returns the whole directory as lines.
     fn lines(&self) -> Vec<u8> {
         let state = self.read();
         let mut lines = Vec::new();
@@ -125,10 +125,10 @@ impl Directory {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a key's state unless a newer one is known.
+    /// Stores a key's state unless a newer one is known.
     pub fn put_key(&self, mut entry: KeyEntry) {
         if entry.deleted {
-            // Nothing of it is needed any more but that it was.
+            // Of a deleted key, only the fact of its deletion is still needed.
             (entry.key.allowed_models, entry.key.allowed_providers) = (None, None);
         }
         let mut state = self.write();
@@ -140,7 +140,7 @@ impl Directory {
         }
     }
 
-    /// Takes an account's state unless a newer one is known.
+    /// Stores an account's state unless a newer one is known.
     pub fn put_account(&self, account: Account) {
         let mut state = self.write();
         let newer = state.accounts.get(&account.id).is_none_or(|known| known.revision < account.revision);
@@ -151,7 +151,7 @@ impl Directory {
         }
     }
 
-    /// Notes how far the control events are read.
+    /// Stores the position up to which control events are read.
     pub fn advance(&self, checkpoint: Checkpoint) {
         let mut state = self.write();
         state.checkpoint = Some(checkpoint);
@@ -159,41 +159,41 @@ impl Directory {
         self.changed.notify_one();
     }
 
-    /// How far the control events are read.
+    /// Returns the position up to which control events are read.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.read().checkpoint.clone()
     }
 
-    /// Something is still not on the disk.
+    /// Wakes [`Self::changed`] again, because changes are still unsaved.
     pub fn unsaved(&self) {
         self.changed.notify_one();
     }
 
-    /// Waits until something changed that is not on the disk.
+    /// Waits for a change that is not on disk.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// The key of that secret.
+    /// Returns the key with that secret, unless it is deleted.
     #[must_use]
     pub fn find_secret(&self, secret: &str) -> Option<Arc<KeyEntry>> {
         self.find(&KeyHash::of_secret(secret))
     }
 
-    /// The key of that hash, unless it is deleted.
+    /// Returns the key with that hash, unless it is deleted.
     #[must_use]
     pub fn find(&self, hash: &KeyHash) -> Option<Arc<KeyEntry>> {
         self.read().keys.get(hash).filter(|entry| !entry.deleted).cloned()
     }
 
-    /// Whether a key of that hash exists or did.
+    /// Returns whether a key with that hash exists or has existed.
     #[must_use]
     pub fn knows(&self, hash: &KeyHash) -> bool {
         self.read().keys.contains_key(hash)
     }
 
-    /// An account's keys, oldest first.
+    /// Returns an account's keys, oldest first, without deleted ones.
     #[must_use]
     pub fn keys_of(&self, account: &AccountId) -> Vec<Arc<KeyEntry>> {
         let state = self.read();
@@ -204,13 +204,13 @@ impl Directory {
         keys
     }
 
-    /// How many keys an account has or had.
+    /// Returns the number of an account's keys, including deleted ones.
     #[must_use]
     pub fn count_of(&self, account: &AccountId) -> usize {
         self.read().by_account.get(account).map_or(0, BTreeSet::len)
     }
 
-    /// Whether a key is the only one by which its account can manage its keys.
+    /// Returns whether a key is the only one with which its account can manage keys.
     #[must_use]
     pub fn is_last_manager(&self, key: &Key, now_us: i64) -> bool {
         let manages =
@@ -218,19 +218,16 @@ impl Directory {
         manages(key) && !self.keys_of(&key.account).iter().any(|other| other.key.hash != key.hash && manages(&other.key))
     }
 
-    /// The account of that id.
     #[must_use]
     pub fn account(&self, id: &AccountId) -> Option<Account> {
         self.read().accounts.get(id).cloned()
     }
 
-    /// Whether there is such an account.
     #[must_use]
     pub fn has_account(&self, account: &AccountId) -> bool {
         self.read().accounts.contains_key(account)
     }
 
-    /// Whether an account is suspended.
     #[must_use]
     pub fn is_suspended(&self, account: &AccountId) -> bool {
         self.read().accounts.get(account).is_some_and(|account| account.suspended)

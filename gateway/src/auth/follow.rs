@@ -1,4 +1,4 @@
-//! Keeping the directory current: reads `CONTROL`, and writes a snapshot after every change.
+//! Updates of the directory: reads `CONTROL`, and saves the changes to disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::directory::{Directory, KeyEntry};
 
 const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(1);
-/// How long changes are gathered before they are written.
+/// The time for which changes are gathered before the next save.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Applies one control event.
+/// Applies one control event; an event of unknown type is skipped.
 ///
 /// # Errors
-/// When it is malformed.
+/// Fails if the event is malformed.
 pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), EnvelopeError> {
     let put = |key, deleted| directory.put_key(KeyEntry { key, deleted });
     match envelope.kind {
@@ -71,7 +71,7 @@ async fn read(directory: &Directory, log: &Log) -> Result<(), TailError> {
     }
 }
 
-/// Writes every change to the disk until `stop`, and once more then.
+/// Saves every change to disk until `stop`, and then once more.
 pub async fn save(directory: Arc<Directory>, stop: CancellationToken) {
     loop {
         let last = tokio::select! {

@@ -1,4 +1,4 @@
-//! Who calls: one credential, from whichever place its SDK puts it, looked up in memory.
+//! Authentication of callers: finds the credential in any of the places that SDKs put it, and looks it up in memory.
 
 pub mod directory;
 pub mod change_log;
@@ -12,15 +12,15 @@ use http::HeaderMap;
 use crate::error::GatewayError;
 pub use directory::{Directory, KeyEntry};
 
-/// Headers that carry a credential as it is.
+/// Headers whose whole value is a credential.
 const KEY_HEADERS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
 
-/// The credential of a call.
+/// Returns the credential of a call.
 ///
 /// # Errors
-/// 401 when there is none, or several that differ.
+/// Returns 401 if there is none, or if there are several different ones.
 pub fn credential<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<&'a str, GatewayError> {
-    // What is no bearer token is a credential too: one that nobody has.
+    // An authorization header without a bearer token counts as a credential too, one that matches no key.
     let bearer = headers.get_all(http::header::AUTHORIZATION).iter().map(|value| {
         let text = value.to_str().unwrap_or("?");
         let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -37,10 +37,10 @@ pub fn credential<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<
 }
 
 impl Directory {
-    /// The key of a call, if it may be used now.
+    /// Returns the key of a call if it may be used now.
     ///
     /// # Errors
-    /// 401 with one message for missing, unknown, deleted, expired and disabled keys; 403 when the account is suspended.
+    /// Returns 401, with one message for missing, unknown, deleted, expired and disabled keys. Returns 403 if the account is suspended.
     pub fn identify(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
         let secret = credential(headers, query)?;
         let entry = self.find_secret(secret).ok_or(GatewayError::Unauthenticated)?;
@@ -51,10 +51,10 @@ impl Directory {
         if self.is_suspended(&entry.key.account) { Err(GatewayError::Suspended) } else { Ok(entry) }
     }
 
-    /// A key that may ask models.
+    /// Returns the key of a call if it may call models.
     ///
     /// # Errors
-    /// 401 as above; 403 for a management key.
+    /// Fails like [`Self::identify`]; returns 403 for a management key.
     pub fn identify_inference(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
         let entry = self.identify(headers, query, now_us)?;
         match entry.key.kind {
@@ -65,10 +65,10 @@ impl Directory {
         }
     }
 
-    /// A key that may manage keys.
+    /// Returns the key of a call if it may manage keys.
     ///
     /// # Errors
-    /// 401 as above; 403 for an inference key.
+    /// Fails like [`Self::identify`]; returns 403 for a regular key.
     pub fn identify_management(&self, headers: &HeaderMap, query: Option<&str>, now_us: i64) -> Result<Arc<KeyEntry>, GatewayError> {
         let entry = self.identify(headers, query, now_us)?;
         match entry.key.kind {

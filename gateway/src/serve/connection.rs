@@ -1,4 +1,4 @@
-//! One connection: served until it ends, is idle for too long, or takes no bytes of its answer for too long.
+//! One connection: served until it ends, is idle for too long, or accepts no bytes of its response for too long.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,24 +25,24 @@ use tower::Service;
 
 use crate::config::ServerConfig;
 
-/// How often a silent peer is probed.
+/// The interval between probes of a silent peer.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
-/// Probes without an answer after which it is gone.
+/// The number of unanswered probes after which the peer is considered gone.
 const PROBES: u32 = 4;
 
-/// How long a connection may take for what.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// To send a head, from its first byte on; a new connection for its first one.
+    /// The limit for a request head, from its first byte on; for the first head, from the start of the connection.
     pub read: Duration,
-    /// To take some bytes of an answer.
+    /// The limit for the client to accept more bytes of a response.
     pub write: Duration,
-    /// To begin the next request.
+    /// The limit for the next request to begin.
     pub keep_alive: Duration,
 }
 
 impl Timeouts {
-    /// Those of a configuration.
+    /// Returns the time limits of a configuration.
     #[must_use]
     pub const fn of(config: &ServerConfig) -> Self {
         Self {
@@ -53,21 +53,22 @@ impl Timeouts {
     }
 }
 
-/// A connection's state, as others see it. Times are milliseconds since it began, plus one; 0 is never.
+/// The state of a connection, shared with its observers. Times are in milliseconds since the start of the connection, plus one; 0 means
+/// never.
 #[derive(Debug)]
 pub struct Activity {
     began: Instant,
-    /// Requests that are being answered.
+    /// The number of requests that are being answered.
     answering: AtomicUsize,
-    /// The first byte of a head that is not whole.
+    /// The time of the first byte of an incomplete request head.
     head_at: AtomicU64,
-    /// The end of the last answer.
+    /// The end of the last response.
     answered_at: AtomicU64,
-    /// Since when no byte of an answer was taken, although some wait.
+    /// The time since which the client has accepted no bytes of a pending response.
     blocked_at: AtomicU64,
-    /// Whether it had a request.
+    /// Whether the connection has had a request.
     is_used: AtomicBool,
-    /// Closes it.
+    /// The token that closes the connection.
     pub close: CancellationToken,
 }
 
@@ -95,13 +96,13 @@ impl Activity {
         Some(self.began + Duration::from_millis(at))
     }
 
-    /// Since when it serves nobody; none while it does.
+    /// Returns the time since which the connection is idle; `None` while it is answering.
     #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
         (self.answering.load(Ordering::Relaxed) == 0).then(|| self.at(&self.answered_at).unwrap_or(self.began))
     }
 
-    /// When it must be over unless something happens before; `None` while that depends on nobody but us.
+    /// Returns the deadline at which the connection is closed if nothing happens. `None` while only this process can make progress.
     fn deadline(&self, timeouts: Timeouts) -> Option<Instant> {
         if let Some(blocked) = self.at(&self.blocked_at) {
             return Some(blocked + timeouts.write);
@@ -113,9 +114,9 @@ impl Activity {
         Some(idle + if self.is_used.load(Ordering::Relaxed) { timeouts.keep_alive } else { timeouts.read })
     }
 
-    /// Returns when the connection must be closed.
+    /// Returns once the connection must be closed.
     async fn expired(&self, timeouts: Timeouts) {
-        // What begins while this sleeps is found at most so much later.
+        // A deadline that starts during the sleep is noticed at most this much later.
         let look = (timeouts.write / 4).max(Duration::from_millis(100));
         loop {
             let now = Instant::now();
@@ -129,7 +130,7 @@ impl Activity {
     }
 }
 
-/// A stream whose reads and writes are noted.
+/// A stream that notes its reads and writes in an [`Activity`].
 struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
@@ -185,7 +186,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A request that is being answered, until the last byte of its answer is handed over.
+/// A request that is being answered, until the last byte of its response is handed over.
 struct Answering(Arc<Activity>);
 
 impl Answering {
@@ -204,7 +205,7 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer.
+/// The body of a response, which keeps the request counted as being answered.
 struct Answer {
     body: Body,
     _answering: Answering,
@@ -233,7 +234,7 @@ async fn answer(mut router: Router, activity: Arc<Activity>, request: Request<In
     Ok(response.map(|body| Answer { body, _answering: answering }))
 }
 
-/// Serves one connection until it ends, or is idle after `stop`; over TLS when there is an acceptor.
+/// Serves one connection until it ends, or after `stop` until it is idle. Uses TLS if there is an acceptor.
 pub(crate) async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
@@ -269,7 +270,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        // Dropped, it records the end of what it was answering.
+        // Dropping the connection records the end of the requests that it was answering.
         () = activity.expired(timeouts) => return,
         () = activity.close.cancelled() => return,
         () = stop.cancelled() => {
@@ -285,9 +286,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Sets what keeps frames from waiting for each other, and finds out that a peer is gone.
+/// Sets the socket options that send frames without delay and detect a dead peer.
 fn prepare(stream: &TcpStream, timeouts: Timeouts) -> io::Result<()> {
-    // Without this every short frame of a stream on a kept-alive connection waits for about 44 ms.
+    // Without this, every short frame of a stream on a keep-alive connection is delayed by about 44 ms.
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, PROBE_EVERY)?;

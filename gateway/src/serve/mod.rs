@@ -1,4 +1,4 @@
-//! The HTTP server: accepts within its quotas, serves each connection without Nagle's delay, and drains when it must stop.
+//! The HTTP server: accepts within its quotas, serves each connection without Nagle's delay, and drains on shutdown.
 
 pub mod connection;
 pub mod open;
@@ -15,18 +15,18 @@ use tokio_util::task::TaskTracker;
 
 use connection::{Activity, Timeouts, connection};
 
-/// How long to wait before accepting again when the system has no file descriptor left.
+/// The pause before the next accept after the system has run out of file descriptors.
 pub(crate) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Binds the address.
 ///
 /// # Errors
-/// When the port is taken or may not be used.
+/// Fails if the port is in use or not permitted.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves other processes of ours until `stop`, then lets running answers end.
+/// Serves the system's internal connections until `stop`, then waits for running responses to end.
 pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, stop: CancellationToken) {
     let connections = TaskTracker::new();
     loop {

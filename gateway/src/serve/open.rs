@@ -1,4 +1,4 @@
-//! The connections that are open: how many there may be, from one address and in all, and which one goes when another comes.
+//! The open connections: their limits per address and in total, and the choice of the idle ones to close for a new one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,12 +11,12 @@ use rustix::process::{Resource, getrlimit};
 use super::connection::Activity;
 use crate::config::LimitsConfig;
 
-/// File descriptors that are not for connections: spool, databases, NATS, logs.
+/// The file descriptors that are reserved for other uses than connections: spool, databases, NATS, logs.
 const RESERVED_FILES: u64 = 256;
-/// Connections closed at once where room is made.
+/// The maximum number of idle connections that are closed together to make room.
 const MADE_AT_ONCE: usize = 32;
 
-/// The connections that are open.
+/// The set of open connections.
 pub struct Open {
     most: usize,
     most_per_address: usize,
@@ -31,24 +31,24 @@ struct All {
     addresses: HashMap<IpAddr, usize>,
 }
 
-/// A connection among those that are open, until it is dropped.
+/// An open connection's place in the set, until it is dropped.
 pub struct Entry {
     open: Arc<Open>,
     number: u64,
-    /// What it does.
     pub activity: Arc<Activity>,
 }
 
-/// A network that is none.
+/// The error for a configured proxy that is neither an address nor a network.
 #[derive(Debug, thiserror::Error)]
 #[error("limits.trusted_proxies: {0:?} is neither an address nor a network such as 10.0.0.0/8")]
 pub struct BadNetwork(String);
 
 impl Open {
-    /// No connections yet; as many as configured, or as the system has files for: one for the client and one for the provider.
+    /// Creates an empty set. The limit is the configured one, or what the system's file descriptors allow with two per connection: one for
+    /// the client, one for the provider.
     ///
     /// # Errors
-    /// When a proxy's network is none.
+    /// Fails if a trusted proxy is not a valid network.
     pub fn try_new(limits: &LimitsConfig) -> Result<Arc<Self>, BadNetwork> {
         let network =
             |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| BadNetwork(text.clone()));
@@ -70,19 +70,18 @@ impl Open {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all().connections.len()
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes a connection in. Where there are as many as may be, those go that have been idle for longest; `None` when all are in use.
+    /// Adds a connection. If a limit is reached, closes the connections that have been idle for longest; returns `None` if all are in use.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Entry> {
         let address = address.to_canonical();
         let mut all = self.all();
@@ -102,7 +101,7 @@ impl Open {
 }
 
 impl All {
-    /// Closes some of those that have been idle for longest, of one address or of all; false when none is idle.
+    /// Closes some of the connections that have been idle for longest, of one address or of all. Returns false if none is idle.
     fn make_room(&mut self, of: Option<IpAddr>) -> bool {
         let mut idle: Vec<(Instant, u64)> = self
             .connections
@@ -111,7 +110,7 @@ impl All {
             .filter_map(|(number, (_, activity))| Some((activity.idle_since()?, *number)))
             .collect();
         if idle.is_empty() {
-            // Those that were told to go may not have gone yet.
+            // Connections that were already told to close may still be open.
             return self
                 .connections
                 .values()

@@ -1,4 +1,4 @@
-//! TLS on the listener: a certificate chain and its key from two files, read again when they change.
+//! TLS on the listener: a certificate chain and its key from two files, which are read again after a change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,34 +10,31 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// How often the files are looked at.
+/// The interval at which the files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Why a certificate cannot be used.
+/// An error that makes the certificate unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the two is missing.
+    /// Only one of the two files is configured.
     #[error("set both server.tls_cert and server.tls_key, or neither")]
     Half,
-    /// A file cannot be read, or is no PEM file of that kind.
+    /// A file cannot be read, or is not a PEM file of the expected kind.
     #[error("cannot use {path}: {cause}; it must be a PEM file")]
     File {
-        /// The file.
         path: PathBuf,
-        /// Why.
         cause: rustls::pki_types::pem::Error,
     },
-    /// The key does not belong to the certificate, or is of no known kind.
+    /// The key does not belong to the certificate, or is of an unsupported kind.
     #[error("the certificate {path} and its key cannot be used: {cause}")]
     Pair {
-        /// The certificate's file.
+        /// The file of the certificate.
         path: PathBuf,
-        /// Why.
         cause: rustls::Error,
     },
 }
 
-/// The certificate that connections are accepted with.
+/// The certificate with which connections are accepted.
 pub struct Certificate {
     cert: PathBuf,
     key: PathBuf,
@@ -45,10 +42,10 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The certificate in these files; none when none is configured.
+    /// Loads the certificate from these files; `None` if none is configured.
     ///
     /// # Errors
-    /// When the files cannot be used.
+    /// Fails if only one file is configured, or if the files cannot be used.
     pub fn load(cert: Option<&PathBuf>, key: Option<&PathBuf>) -> Result<Option<Arc<Self>>, TlsError> {
         match (cert, key) {
             (None, None) => Ok(None),
@@ -60,13 +57,13 @@ impl Certificate {
         }
     }
 
-    /// Accepts connections with the newest certificate.
+    /// Returns a TLS acceptor with the newest certificate.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again whenever they change, until `stop`. Files that cannot be used change nothing.
+    /// Reads the files again after each change, until `stop`. Unusable files leave the certificate as it is.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut seen = self.changed_at();
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
@@ -80,7 +77,7 @@ impl Certificate {
                     seen = now;
                     tracing::info!(path = %self.cert.display(), "the certificate {} was read again", self.cert.display());
                 }
-                // Tried again: the two files may be written one after the other.
+                // The files are tried again at the next check, because they may be written one after the other.
                 Err(error) => tracing::error!(%error, "the old certificate stays in use: {error}"),
             }
         }
