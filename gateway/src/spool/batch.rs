@@ -1,4 +1,4 @@
-//! Events as they are before they have a place in their source: written as JSON before anybody waits for anybody.
+//! Batches of events without a sequence yet: serialized to JSON before any lock is taken.
 
 use events::subject::{Stream, subject};
 use events::{Draft, Payload, Source};
@@ -11,11 +11,11 @@ pub struct Batch<'a> {
     source: &'a Source,
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<Entry>,
-    /// An event that does not fit: nothing of the batch is recorded then.
+    /// The subject of an event that does not fit; nothing of the batch is recorded then.
     too_large: Option<String>,
 }
 
-/// Where one of them ends, and what its record has besides.
+/// The end of one event in the batch's bytes, and the other fields of its record.
 pub(super) struct Entry {
     pub(super) stream: Stream,
     pub(super) id: Uuid,
@@ -24,10 +24,10 @@ pub(super) struct Entry {
 }
 
 impl<'a> Batch<'a> {
-    /// Events that fit.
+    /// Collects events into a batch.
     ///
     /// # Errors
-    /// When one of them is larger than a record.
+    /// Fails if one of them is larger than a record.
     pub(super) fn of(source: &'a Source, write: impl FnOnce(&mut Self)) -> Result<Self, SpoolError> {
         let mut batch = Self { source, bytes: Vec::with_capacity(2_048), entries: Vec::with_capacity(2), too_large: None };
         write(&mut batch);
@@ -37,7 +37,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The same for the end of a request, of which nobody can be told any more: what does not fit is left out, with an alarm.
+    /// Collects the events of a request's end. No caller can handle an error any more, so an event that does not fit is left out and logged
+    /// as an error.
     pub(super) fn of_end(source: &'a Source, write: impl FnOnce(&mut Self)) -> Self {
         let mut batch = Self { source, bytes: Vec::with_capacity(2_048), entries: Vec::with_capacity(2), too_large: None };
         write(&mut batch);
@@ -47,7 +48,6 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Adds an event.
     pub fn push<P: Payload>(&mut self, draft: &Draft<'_, P>) {
         let start = self.bytes.len();
         let subject = subject::<P>(draft.account, draft.subject);

@@ -1,5 +1,5 @@
-//! Carrying forward: a request that runs long is recorded again in a newer file, so that it does not keep the file of its start, and with
-//! it everything that came since.
+//! Carrying forward: the start of a long request is recorded again in a newer file. Otherwise it would keep its old file, and every file
+//! after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::segment::length;
 use super::segment::{HEADER, Segment, Sequences};
 use super::{Spool, SpoolError};
 
-/// A request that is open, as the oldest file has it.
+/// An open request, as recorded in the oldest file.
 struct Open {
     number: u64,
     started: RequestStarted,
@@ -26,12 +26,13 @@ struct Open {
 }
 
 impl Spool {
-    /// Records the starts of open requests again, with their last progress, when they are all that keeps the oldest file: everything else in
-    /// it is taken over. The file can go once the position that is returned is synced. Readers see a second `request.started` of such a
-    /// request.
+    /// Records the starts of open requests again, with their last progress, if only they keep the oldest file and all its events are taken
+    /// over.
+    ///
+    /// The file can be deleted once the returned position is synced. Readers see a second `request.started` of such a request.
     ///
     /// # Errors
-    /// When the spool is full or the disk fails: the file stays.
+    /// Fails if the spool is full or the disk fails; the file stays.
     pub fn carry_forward(&self, taken_over: &Sequences, clock: &dyn Clock, ids: &dyn Ids) -> Result<Option<u64>, SpoolError> {
         let Some(oldest) = self.oldest_kept_open(taken_over) else { return Ok(None) };
         for open in self.open_in(&oldest)? {
@@ -42,7 +43,7 @@ impl Spool {
         Ok(Some(position))
     }
 
-    /// The oldest file, when nothing but open requests keeps it.
+    /// Returns the oldest file, if only open requests keep it.
     fn oldest_kept_open(&self, taken_over: &Sequences) -> Option<Arc<Segment>> {
         let files = self.files();
         let first_open = self.queue().first_open()?;
@@ -51,7 +52,7 @@ impl Spool {
         (all && next.lasts.load(Ordering::Relaxed) && first_open <= oldest.ends_at()).then(|| Arc::clone(oldest))
     }
 
-    /// The open requests whose starts a file has, with the last progress that any file has of them.
+    /// Returns the open requests whose starts are in a file, with their last progress from any file.
     fn open_in(&self, oldest: &Segment) -> Result<Vec<Open>, SpoolError> {
         let numbers: BTreeMap<u64, u64> = self.queue().open.iter().map(|(number, position)| (*position, *number)).collect();
         let before = oldest.ends_at().saturating_sub(oldest.filled().saturating_sub(HEADER));
@@ -82,7 +83,7 @@ impl Spool {
         let progress = open.progress.as_ref().map(|progress| draft(account, subject, progress, clock, ids));
         let progress = Batch::of(&self.source, |batch| progress.iter().for_each(|progress| batch.push(progress)))?;
         let mut queue = self.room_for(RESERVATION_BYTES)?;
-        // Its end may have been recorded meanwhile, and nothing of it may stand behind that.
+        // The end may have been recorded meanwhile, and no event of the request may come after it.
         if queue.is_running(open.number) {
             let position = queue.add(&started);
             queue.open.insert(open.number, position);
@@ -92,7 +93,7 @@ impl Spool {
     }
 }
 
-/// Shows every event of a file, and the byte behind it.
+/// Passes every event of a file to `see`, with the offset of the byte after it.
 fn each_event(segment: &Segment, mut see: impl FnMut(u64, &RawEnvelope<'_>)) -> Result<(), SpoolError> {
     let (bytes, filled) = (segment.bytes()?, segment.filled());
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
@@ -194,7 +195,7 @@ mod tests {
             cost_nanos: Nanos(30),
         };
         spool.append(|batch| batch.push(&draft("a", "long", &progress, &SystemClock, &SystemIds))).unwrap();
-        // Ten times what the spool may hold; what it costs grows meanwhile.
+        // This is ten times the capacity of the spool, and the request's cost grows meanwhile.
         for round in 0..20 {
             let progress = RequestProgress { cost_nanos: Nanos(30 + round), ..progress.clone() };
             spool.append(|batch| batch.push(&draft("a", "long", &progress, &SystemClock, &SystemIds))).unwrap();
@@ -205,7 +206,7 @@ mod tests {
             spool.truncate(&taken).unwrap();
             assert!(spool.segments().len() <= 3, "{} files", spool.segments().len());
         }
-        // The process dies here.
+        // This simulates the death of the process.
         std::mem::forget(place);
         drop(spool);
         let settled = recovered(folder.path());

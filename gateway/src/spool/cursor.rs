@@ -1,4 +1,4 @@
-//! What of a spool is sent next: whatever is synced and not taken over, in its order.
+//! The position in a spool from which the next events are sent: synced events that are not taken over, in their order.
 
 use std::io;
 use std::sync::Arc;
@@ -12,39 +12,37 @@ use super::Spool;
 use super::record::{Found, RECORD_MAX, read};
 use super::segment::{HEADER, Segment, Sequences};
 
-/// Events sent at once.
+/// The maximum number of events sent at once.
 const BATCH: usize = 512;
-/// Bytes read at once.
+/// The maximum number of bytes read at once.
 const CHUNK: usize = 512 * 1024;
 const _: () = assert!(CHUNK > RECORD_MAX);
 
-/// Where in a spool the events end that are sent.
+/// The end of the events that were sent.
 #[derive(Default)]
 pub struct SpoolCursor {
     sent: Option<End>,
 }
 
-/// Where events end: the segment, and the byte in it.
+/// The end of a run of events: the segment, and the offset in it.
 pub struct End {
     segment: Arc<Segment>,
     offset: u64,
 }
 
 impl SpoolCursor {
-    /// Begins again at the oldest that is there: what the log had acknowledged it may have lost.
+    /// Returns to the oldest event, because the log may have lost events that it had acknowledged.
     pub fn restart(&mut self) {
         self.sent = None;
     }
 
-    /// Goes on behind events that the log has acknowledged.
+    /// Moves behind events that the log has acknowledged.
     pub fn sent(&mut self, end: End) {
         self.sent = Some(end);
     }
 
-    /// The next events that are not taken over, none of a portion that all are; `None` when nothing more is synced.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Returns the next events, and their end. The list is empty if all events of a portion are taken over. Returns `None` if no more
+    /// events are synced.
     pub fn next(&self, spool: &Spool, taken: &Sequences) -> io::Result<Option<(Vec<Outgoing>, End)>> {
         let segments = spool.segments();
         let at =
@@ -64,7 +62,7 @@ impl SpoolCursor {
             segment.read(offset, end, &mut buffer, CHUNK)?;
             let (events, read) = parse(&buffer, taken);
             if read == 0 {
-                // Cannot be read here either; the scan has said so. Go on behind it.
+                // The damaged bytes were already reported by the recovery scan; reading continues behind them.
                 if let Some(behind) = segment.behind_hole(offset) {
                     offset = behind;
                 } else {
@@ -80,7 +78,7 @@ impl SpoolCursor {
     }
 }
 
-/// The events in a chunk that are not taken over, and how many of its bytes they end at.
+/// Returns the events in a chunk that are not taken over, and the number of bytes that were parsed.
 fn parse(chunk: &[u8], taken: &Sequences) -> (Vec<Outgoing>, usize) {
     let mut events = Vec::with_capacity(BATCH);
     let mut offset = 0;
@@ -99,7 +97,7 @@ fn parse(chunk: &[u8], taken: &Sequences) -> (Vec<Outgoing>, usize) {
     (events, offset)
 }
 
-/// Up to where ledger and projector both have everything, where both need it.
+/// Returns the sequences up to which every reader that needs a stream has all its events.
 #[must_use]
 pub fn taken_over(ledger: &Watermarks, projector: &Watermarks) -> Sequences {
     let of = |marks: &Watermarks, stream| marks.get(&stream).copied().unwrap_or(0);
@@ -109,7 +107,8 @@ pub fn taken_over(ledger: &Watermarks, projector: &Watermarks) -> Sequences {
     })
 }
 
-/// Up to where the ledger and the projector each have everything that they need; of what one does not need it lacks nothing.
+/// Returns the sequences up to which the ledger and the projector each have all the events that they need. A stream that a reader does not
+/// need counts as complete.
 #[must_use]
 pub fn marks(ledger: &Watermarks, projector: &Watermarks, last: &Sequences) -> [Sequences; 2] {
     let of = |marks: &Watermarks, stream: Stream| marks.get(&stream).copied().unwrap_or(0);
@@ -117,7 +116,7 @@ pub fn marks(ledger: &Watermarks, projector: &Watermarks, last: &Sequences) -> [
     [ledger, Stream::ALL.map(|stream| of(projector, stream))]
 }
 
-/// Which readers must have an event of a stream before it may be forgotten.
+/// Returns whether the ledger, in addition to the projector, must have an event of a stream before it may be deleted.
 const fn needs_ledger(stream: Stream) -> bool {
     match stream {
         Stream::Usage | Stream::Control => true,

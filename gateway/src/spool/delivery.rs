@@ -1,14 +1,13 @@
-//! How much of a spool the ledger and the projector have.
+//! The progress of the ledger and the projector in a spool.
 
 use std::time::Instant;
 
 use super::segment::Sequences;
 
-/// How much of a spool the ledger and the projector have.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
-    /// What was recorded at a moment, and is not taken over yet.
+    /// The sequences recorded up to a moment, and that moment; `None` if all of them are taken over.
     pub(super) waiting: Option<(Sequences, Instant)>,
-    /// Up to where ledger and projector each have everything.
+    /// The sequences up to which the ledger and the projector each have everything.
     pub(super) marks: [Sequences; 2],
 }

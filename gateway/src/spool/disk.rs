@@ -1,4 +1,4 @@
-//! Where the spool keeps its bytes: the file system, or a simulated one that tears writes, fills up and loses power.
+//! The storage of the spool: the file system, or a simulated one that tears writes, fills up and loses power.
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
@@ -6,91 +6,59 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Folders and files. What is written may be lost with the power until it is synced, a file's name until its folder is.
+/// A store of folders and files. Written bytes may be lost with the power until the file is synced, and a file's name until its folder is
+/// synced.
 pub trait Disk: Debug + Send + Sync {
-    /// Makes a folder and those above it, which outlive a loss of power.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
+    /// Creates a folder and its parents, durably.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// Makes a file of that size, all of it allocated; none when there is no room.
+    /// Creates a file with all its bytes allocated; creates nothing if there is no room.
     ///
     /// # Errors
-    /// When the file is there, the disk is full or fails.
+    /// Fails if the file exists, or if the disk is full or fails.
     fn allocate(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn Stored>>;
 
-    /// Opens a file.
-    ///
-    /// # Errors
-    /// When it is not there, or the disk fails.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Stored>>;
 
-    /// The folders directly in a folder, sorted.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Returns the folders directly in a folder, sorted.
     fn folders(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// The files directly in a folder, sorted.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Returns the files directly in a folder, sorted.
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// Writes a file that nothing is added to later, and that outlives a loss of power.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
+    /// Writes a whole file durably; nothing is added to it later.
     fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Deletes a file.
-    ///
-    /// # Errors
-    /// When the disk fails.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Deletes a folder with what is in it.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Deletes a folder and its content.
     fn remove_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// Waits until the names in a folder outlive a loss of power.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
-/// A file. All writes go to bytes that are allocated.
+/// A file. All writes go to allocated bytes.
 pub trait Stored: Debug + Send + Sync {
-    /// Its size.
-    ///
-    /// # Errors
-    /// When the disk fails.
     fn size(&self) -> io::Result<u64>;
 
-    /// Writes all of it, or an unknown part when it fails.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the disk fails, an unknown part of the bytes may be written.
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 
     /// Fills the buffer.
     ///
     /// # Errors
-    /// When there are not so many bytes, or the disk fails.
+    /// Fails if the file has too few bytes.
     fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
 
-    /// Waits until what was written outlives a loss of power.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Makes the written bytes durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// The disk of this machine.
+/// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileSystem;
 

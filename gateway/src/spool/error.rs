@@ -1,20 +1,19 @@
-//! Why the spool takes nothing more.
+//! Errors of the spool.
 
 use std::io;
 
-/// Why nothing more is taken.
+/// The reason the spool does not accept an event.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// At its cap, or the disk is full.
+    /// The spool is at its size limit, or the disk is full.
     #[error("the spool is full: {0}")]
     Full(String),
     /// An event is larger than a record.
     #[error("an event for {0} is larger than the spool takes")]
     TooLarge(String),
-    /// What was written may not be on the disk: the system forgets it after it has said so once.
+    /// A sync failed, so written bytes may not be on disk. The system reports such a loss only once.
     #[error("the disk did not keep what was written to the spool: {0}")]
     Sync(io::Error),
-    /// The disk failed.
     #[error("the spool cannot be written: {0}")]
     Io(#[from] io::Error),
 }

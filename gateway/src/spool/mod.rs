@@ -1,7 +1,7 @@
-//! The spool: what happened, on disk before anybody is told, until the ledger and the projector have it.
+//! The spool: events are on disk before any caller sees a result, and stay there until the ledger and the projector have them.
 //!
-//! One folder for each boot, files of a fixed size that are allocated before they are needed, so that recording the end of an
-//! admitted request cannot fail for lack of space.
+//! Each boot has one folder. Its files have a fixed size and are allocated before they are needed, so that recording the end of an admitted
+//! request cannot fail for lack of space.
 
 pub mod disk;
 pub mod record;

@@ -1,7 +1,7 @@
-//! Shipping the spool to the log, and forgetting what the ledger and the projector have.
+//! Publishing of the spool to the log, and deletion of the events that the ledger and the projector have.
 //!
-//! The files themselves are the queue: whatever is synced and lies above the watermarks is sent, in order, and sent again after every new
-//! connection, since what the server had acknowledged it may have lost. Ids make that harmless.
+//! The files themselves are the queue: synced events above the watermarks are sent in order. They are sent again after every new
+//! connection, because the server may have lost events that it had acknowledged. Event ids make that harmless.
 
 use std::io;
 use std::sync::Arc;
@@ -20,39 +20,36 @@ use super::Spool;
 use super::cursor::{SpoolCursor, marks, taken_over};
 use super::segment::Sequences;
 
-/// How long to wait after a failure.
+/// The delay before the next look at the spool if no sync wakes the publisher.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long to gather what is synced before it is sent.
+/// The time for which synced events are gathered before they are sent.
 const GATHER: Duration = Duration::from_millis(20);
-/// How often watermarks are asked for.
+/// The interval between requests for watermarks.
 const WATERMARKS_EVERY: Duration = Duration::from_millis(500);
-/// The same while the spool is more than half full.
+/// The interval between requests for watermarks while the spool is more than half full.
 const WATERMARKS_OFTEN: Duration = Duration::from_millis(50);
-/// How long what was recorded again may take to be synced.
+/// The longest wait for a sync of the starts that were recorded again.
 const SYNC_PATIENCE: Duration = Duration::from_secs(1);
-/// How long an answer may take.
+/// The longest wait for a reply.
 const RPC_TIMEOUT: Duration = Duration::from_secs(5);
-/// When watermarks stand still for so long although everything is sent, it is sent again: something was lost on the way.
+/// The time without progress of the watermarks after which events are sent again, because some were lost on the way.
 const STUCK: Duration = Duration::from_secs(10);
 
-/// Ships one spool.
+/// A task that publishes one spool.
 pub struct Publisher {
-    /// The spool.
     pub spool: Arc<Spool>,
-    /// Where to.
+    /// The destination of the events.
     pub log: Log,
-    /// The ledger, for its watermarks.
+    /// The client of the ledger, for its watermarks.
     pub ledger: rpc::Client,
-    /// The projector, for its watermarks.
+    /// The client of the projector, for its watermarks.
     pub projector: rpc::Client,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids come from.
     pub ids: Arc<dyn Ids>,
 }
 
 impl Publisher {
-    /// Ships until `stop`, then until everything that is written is told or `abandon_flush`.
+    /// Publishes until `stop`, then until all written events are published or `abandon_flush` is cancelled.
     pub async fn run(self, stop: CancellationToken, abandon_flush: CancellationToken) {
         let mut cursor = SpoolCursor::default();
         let mut syncs = self.spool.syncs();
@@ -102,14 +99,14 @@ impl Publisher {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                // A moment more makes one batch of what comes together.
+                // A short delay puts events that arrive together into one batch.
                 _ = syncs.changed() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(RETRY) => {}
             }
         }
     }
 
-    /// Deletes what everybody has. Requests that run long are recorded again where they are all that keeps a file.
+    /// Deletes the files that all readers have. Long requests are recorded again if only they keep a file.
     async fn make_room(&self, taken: &Sequences) {
         loop {
             let carried = self.spool.carry_forward(taken, &*self.clock, &*self.ids).unwrap_or_else(|error| {
@@ -130,7 +127,7 @@ impl Publisher {
         }
     }
 
-    /// Ships the spool of an earlier boot until everybody has it and its leases are settled, then deletes it.
+    /// Publishes the spool of an earlier boot until all readers have it and its leases are settled, then deletes it.
     pub async fn finish(self, stop: CancellationToken) {
         let shipping = CancellationToken::new();
         let last_usage = self.spool.last()[Stream::Usage.index()];
@@ -158,7 +155,7 @@ impl Publisher {
         }
     }
 
-    /// Sends the next events that are not taken over; false when there are none.
+    /// Sends the next events that are not taken over; returns false if there are none.
     async fn send(&self, cursor: &mut SpoolCursor, taken: &Sequences) -> Result<bool, SendError> {
         let Some((events, end)) = cursor.next(&self.spool, taken)? else { return Ok(false) };
         if !events.is_empty() {
@@ -169,7 +166,7 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Up to where ledger and projector both have everything, where both need it; `None` when one does not answer.
+    /// Returns the sequences up to which every reader that needs a stream has all its events; `None` if a reader does not reply.
     async fn watermarks(&self) -> Option<Sequences> {
         let source = self.spool.source.0.clone();
         let ledger = self.ledger.call(&GetWatermarks { source: source.clone() }, RPC_TIMEOUT).await.ok()?;

@@ -1,49 +1,46 @@
-//! A record: length, checksum, then stream, sequence, event id, subject and event.
+//! The record format: length, checksum, then stream, sequence, event id, subject and event.
 //!
-//! Little endian: `length u32 · crc32 u32 · stream u8 · sequence u64 · id [16] · subject length u16 · subject · event`; `length`
-//! counts what follows the checksum. A length of zero ends a file that was allocated longer than it is filled.
+//! Little endian: `length u32 · crc32 u32 · stream u8 · sequence u64 · id [16] · subject length u16 · subject · event`. `length` counts the
+//! bytes after the checksum. A length of zero marks the end of the filled part of an allocated file.
 
 use events::envelope::number;
 use events::subject::Stream;
 use uuid::Uuid;
 
-/// Bytes before the body.
+/// The bytes before the body.
 pub const HEAD: usize = 8;
-/// Bytes of a record at the most.
+/// The maximum bytes of a record.
 pub const RECORD_MAX: usize = 64 * 1024;
 const FIXED: usize = 1 + 8 + 16 + 2;
-/// Bytes of a sequence at the end of an event, at the most.
+/// The maximum bytes that the sequence takes at the end of an event.
 const NUMBER_MAX: usize = 40;
 
-/// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Where it travels.
+    /// The stream that the event is published to.
     pub stream: Stream,
-    /// Its place in its source and stream.
+    /// The sequence within its source and stream.
     pub sequence: u64,
-    /// The event's id.
     pub id: Uuid,
-    /// Where it is published.
+    /// The subject that the event is published under.
     pub subject: &'a str,
-    /// The event.
     pub event: &'a [u8],
-    /// Bytes on disk.
+    /// The bytes of the record on disk.
     pub size: usize,
 }
 
-/// What stands at an offset.
+/// The result of reading at an offset.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// A record.
     Record(Record<'a>),
-    /// Nothing more was written.
+    /// The end of the written records.
     End,
-    /// Bytes that are no record: a torn write, or damage. When its length can be believed, so many bytes belong to it.
+    /// Bytes that are not a valid record: a torn write, or damage. Contains the bytes of the damaged record if its length field is
+    /// plausible.
     Damaged(Option<usize>),
 }
 
-/// Appends a record: `event` is written up to its sequence, which is appended here.
+/// Appends a record. `event` is the event up to its sequence, which is appended here.
 pub fn write(into: &mut Vec<u8>, stream: Stream, sequence: u64, id: Uuid, subject: &str, event: &[u8]) {
     let start = into.len();
     into.extend_from_slice(&[0; HEAD]);
@@ -60,13 +57,13 @@ pub fn write(into: &mut Vec<u8>, stream: Stream, sequence: u64, id: Uuid, subjec
     into[start + 4..start + HEAD].copy_from_slice(&checksum);
 }
 
-/// Whether a record of this subject and unnumbered event is one that [`read`] takes.
+/// Returns whether a record of this subject and unnumbered event is small enough for [`read`].
 #[must_use]
 pub const fn fits(subject: &str, event: &[u8]) -> bool {
     HEAD + FIXED + subject.len() + event.len() + NUMBER_MAX <= RECORD_MAX && subject.len() <= 1_024
 }
 
-/// Reads what stands at the beginning of `bytes`, which reach to the end of the file or hold at least [`RECORD_MAX`].
+/// Reads the record at the start of `bytes`, which must reach to the end of the file or hold at least [`RECORD_MAX`] bytes.
 #[must_use]
 pub fn read(bytes: &[u8]) -> Found<'_> {
     let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);

@@ -1,4 +1,4 @@
-//! Reading the spools of earlier boots: what they recorded is sent again, and what they never ended is settled.
+//! Recovery of the spools of earlier boots: their events are published again, and requests without an end are settled.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -19,31 +19,28 @@ use super::segment::{HEADER, Opened, Segment, Sequences, all_of, length};
 use super::{Disk, Spool, SpoolError};
 use crate::config::SpoolConfig;
 
-/// A request that started and has no end.
+/// A request that has a start and no complete end.
 struct Unfinished {
     started: RequestStarted,
     progress: Option<RequestProgress>,
-    /// Charged already: only the end was torn off.
+    /// The recorded charge, if only the end was torn off.
     usage: Option<UsageRecorded>,
-    /// Ended already: only the charge was damaged.
+    /// Whether the end is recorded and only the charge was damaged.
     is_ended: bool,
 }
 
-/// What is read of one boot.
+/// The content of one boot's spool, as read so far.
 #[derive(Default)]
 struct Boot {
     sequences: Sequences,
     unfinished: BTreeMap<String, Unfinished>,
-    /// Which sequences were read; kept for what is missing after damage.
+    /// The sequences that were read, from which the ones lost to damage are found.
     seen: [Vec<u64>; Stream::ALL.len()],
-    /// The names of files with damaged bytes.
+    /// The names of the files to which damaged bytes were copied.
     damaged: Vec<String>,
 }
 
-/// Spools of earlier boots below a folder, ready to be published: every request in them has an end.
-///
-/// # Errors
-/// When a folder cannot be read or written.
+/// Returns the spools of earlier boots below a folder, ready to be published: every request in them has an end.
 pub fn recover(
     disk: &Arc<dyn Disk>,
     folder: &Path,
@@ -73,7 +70,7 @@ fn one(
     for path in disk.files(&folder)? {
         let segment = match Segment::open(&**disk, &path)? {
             Opened::Segment(segment) => segment,
-            // Before the first file there was nothing; a file that is never the first has its head on the disk when it becomes it.
+            // The first file has nothing before it. Any other file has its header on disk by the time it becomes the oldest file.
             Opened::Headless(file) => {
                 match before_first(&all_of(&*file)?).map(|before| if is_first(&path) { Sequences::default() } else { before }) {
                     None => {
@@ -107,13 +104,12 @@ fn one(
         );
     }
     replace_damaged(&spool, &boot, &before, clock, ids)?;
-    // What is settled stays settled: the start may be forgotten from now on.
+    // Settlements must be durable, because the starts of the settled requests may be deleted from now on.
     spool.sync()?;
     Ok(spool)
 }
 
-/// Puts an event into each place whose own was damaged or lost with the power, so that readers see it and do not wait for what never
-/// comes.
+/// Replaces each event that was damaged or lost on a power failure with a placeholder, so that readers do not wait for its sequence.
 fn replace_damaged(spool: &Spool, boot: &Boot, before: &Sequences, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
     let kept_in = boot.damaged.first().cloned().unwrap_or_default();
     for stream in Stream::ALL {
@@ -133,20 +129,21 @@ fn replace_damaged(spool: &Spool, boot: &Boot, before: &Sequences, clock: &dyn C
     Ok(())
 }
 
-/// An event of which nobody knows whose it is.
+/// Returns a draft of an event whose account is unknown.
 fn nobodys<'a, P>(payload: &'a P, clock: &dyn Clock, ids: &dyn Ids) -> Draft<'a, P> {
     Draft { id: ids.uuid(clock), time_us: clock.now_us(), account: "unknown", subject: "unknown", traceparent: None, payload }
 }
 
-/// Reads the whole segment, notes its sequences and what it leaves open, and where its good part ends. Bytes that are no record but
-/// have records behind them were damaged: they are set aside, and reading goes on.
+/// Reads a whole segment: notes its sequences, its open requests and the end of its valid part.
+///
+/// Invalid bytes with records after them are damage: they are set aside, and reading continues.
 fn scan(disk: &dyn Disk, segment: &Segment, boot: &mut Boot) -> io::Result<()> {
     let bytes = segment.bytes()?;
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
-    // Whether what was written directly before is missing.
+    // Whether the event written directly before the next one is missing.
     let mut is_torn = segment.before != boot.sequences;
-    // Numbers that were given out before it stay given out, also when the power took them: else a later start, which finds this file
-    // first, would count on from here and wait for what never comes.
+    // Sequences assigned before this file stay assigned, even if a power failure lost their events. Otherwise a later start that finds this
+    // file first would count from here, and readers would wait for events that never come.
     for (last, before) in boot.sequences.iter_mut().zip(segment.before) {
         *last = before.max(*last);
     }
@@ -160,7 +157,7 @@ fn scan(disk: &dyn Disk, segment: &Segment, boot: &mut Boot) -> io::Result<()> {
             is_torn = false;
             continue;
         }
-        // Behind a write that was torn, and behind the last one, there is nothing.
+        // No records follow a torn write or the last record.
         let Some(next) = next_record(&bytes, offset + 1) else { break };
         boot.damaged.push(set_aside(disk, segment, offset, &bytes[offset..next])?);
         segment.add_hole(length(offset), length(next));
@@ -171,12 +168,12 @@ fn scan(disk: &dyn Disk, segment: &Segment, boot: &mut Boot) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file is the first of its spool.
+/// Returns whether a file is the first of its spool.
 fn is_first(path: &Path) -> bool {
     path.file_stem().is_some_and(|name| name == "00000001")
 }
 
-/// What was before the records of a file, by its first record of each stream; `None` when it has no record.
+/// Returns the last sequences before a file, derived from its first record of each stream; `None` if it has no record.
 fn before_first(bytes: &[u8]) -> Option<Sequences> {
     let mut before = [None; Stream::ALL.len()];
     let mut offset = usize::try_from(HEADER).unwrap_or(usize::MAX);
@@ -190,7 +187,7 @@ fn before_first(bytes: &[u8]) -> Option<Sequences> {
     has_records.then(|| before.map(Option::unwrap_or_default))
 }
 
-/// Keeps damaged bytes in the folder `damaged` beside the spools; gives back the file's name.
+/// Copies damaged bytes to the folder `damaged` beside the spools; returns the name of the copy.
 fn set_aside(disk: &dyn Disk, segment: &Segment, offset: usize, bytes: &[u8]) -> io::Result<String> {
     let part = |path: Option<&Path>| path.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let boot = segment.path.parent();
@@ -209,18 +206,18 @@ fn set_aside(disk: &dyn Disk, segment: &Segment, offset: usize, bytes: &[u8]) ->
     Ok(name)
 }
 
-/// Where the next record begins.
+/// Returns the offset of the next record.
 fn next_record(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len().saturating_sub(HEAD)).find(|at| bytes[*at..*at + 4] != [0; 4] && matches!(read(&bytes[*at..]), Found::Record(_)))
 }
 
-/// Takes an event into what is unfinished. `is_torn`: what was written directly before it is missing.
+/// Updates the unfinished requests with an event. `is_torn` says that the event written directly before it is missing.
 fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bool) {
     let Ok(envelope) = RawEnvelope::parse(event) else { return };
     match envelope.kind {
         RequestStarted::KIND => {
             if let Ok(started) = envelope.payload::<RequestStarted>() {
-                // A long one is recorded again and again: it is still the same.
+                // A long request has several recorded starts; later ones change nothing.
                 let fresh = || Unfinished { started: started.clone(), progress: None, usage: None, is_ended: false };
                 unfinished.entry(started.request.to_string()).or_insert_with(fresh);
             }
@@ -229,7 +226,7 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bo
             if let Ok(progress) = envelope.payload::<RequestProgress>()
                 && let Some(request) = unfinished.get_mut(progress.request.as_str())
             {
-                // Costs only grow; one that was recorded again may stand behind a later one.
+                // Costs only grow, and a progress that was recorded again may come after a newer one.
                 if request.progress.as_ref().is_none_or(|known| known.cost_nanos <= progress.cost_nanos) {
                     request.progress = Some(progress);
                 }
@@ -243,7 +240,7 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bo
             }
         }
         RequestFinished::KIND => {
-            // What was sent to a provider has its charge directly before its end, or the charge was lost.
+            // A request that was sent to a provider has its charge directly before its end; otherwise the charge was lost.
             let is_charged = unfinished.get(envelope.subject).is_none_or(|request| request.usage.is_some());
             if is_charged || !is_torn && envelope.payload::<RequestFinished>().is_ok_and(|end| end.attempts.is_empty()) {
                 unfinished.remove(envelope.subject);
@@ -255,7 +252,7 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bo
     }
 }
 
-/// Ends a request that the process did not live to end: what it had relayed is charged, and nothing else.
+/// Ends a request that the process did not end: only its relayed output is charged.
 fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
     let now_us = clock.now_us();
     let started = &request.started;
@@ -275,10 +272,10 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
     Ok(())
 }
 
-/// The charge for what a stream had relayed by its last progress.
+/// Returns the charge for the output that a stream had relayed by its last progress.
 fn relayed(request: &Unfinished, latency_us: u64) -> UsageRecorded {
     let usage = UsageRecorded::unfinished(&request.started, request.progress.as_ref(), latency_us);
-    // It was ended, and only its charge was damaged.
+    // The request was ended, and only its charge was damaged.
     let is_unknown = request.is_ended && request.progress.is_none();
     UsageRecorded { cost_status: if is_unknown { CostStatus::Unknown } else { usage.cost_status }, ..usage }
 }
@@ -317,7 +314,7 @@ mod tests {
         Draft { id: SystemIds.uuid(&SystemClock), time_us: 0, account: "a", subject: request, traceparent: None, payload }
     }
 
-    /// Five requests, each with its start, charge and end.
+    /// Records five requests, each with its start, charge and end.
     fn recorded(folder: &Path) -> Arc<Spool> {
         let spool = Spool::create(disk(), folder.join("boot"), Source::gateway("n", "boot"), config()).unwrap();
         for request in ["r1", "r2", "r3", "r4", "r5"] {
@@ -351,7 +348,7 @@ mod tests {
         SpoolConfig { segment_bytes: 256 * 1024, bytes_max: 1024 * 1024, ..SpoolConfig::default() }
     }
 
-    /// Every event of a spool: stream, sequence, type, what it is about.
+    /// Returns every event of a spool: stream, sequence, type, subject.
     fn read_all(spool: &Spool) -> Vec<(Stream, u64, String, String)> {
         let mut all = Vec::new();
         for segment in spool.segments() {
@@ -381,7 +378,7 @@ mod tests {
         drop(spool);
         let bytes = std::fs::read(&path).unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        // Somewhere in the charge of r3.
+        // This is a byte in the charge of r3.
         let charge = bytes
             .windows(24)
             .enumerate()
@@ -441,7 +438,7 @@ mod tests {
         let folder = data.path().join("spool");
         let config = config();
         let spool = Spool::create(disk(), folder.join("boot"), Source::gateway("n", "boot"), config.clone()).unwrap();
-        // Places for more than one file holds: others are allocated ahead.
+        // The reservations exceed one file, so further files are allocated ahead.
         let places: Vec<_> = (0..30).map(|_| spool.reserve().unwrap()).collect();
         assert!(std::fs::read_dir(folder.join("boot")).unwrap().count() > 2, "files are allocated for what is reserved");
         let mut last = 0;
@@ -451,7 +448,7 @@ mod tests {
         assert!(last > 0);
         let known = spool.last();
         drop((places, spool));
-        // The first file is gone, as when everybody has it.
+        // The first file is deleted, as if all readers had it.
         std::fs::remove_file(folder.join("boot/00000001.seg")).unwrap();
         let spools = recover(&disk(), &folder, "n", &config, &SystemClock, &SystemIds).unwrap();
         let requests = Stream::Requests.index();
@@ -470,7 +467,7 @@ mod tests {
         let given = spool.last()[Stream::Requests.index()];
         let (first, second) = (spool.segments()[0].path.clone(), spool.segments()[1].path.clone());
         drop(spool);
-        // Of the second file only its header was on the disk, of the first the front half.
+        // Only the header of the second file and the front half of the first were on disk.
         let lose = |path: &Path, from: u64| {
             let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
             let bytes = file.metadata().unwrap().len() - HEADER - from;
@@ -503,12 +500,12 @@ mod tests {
             assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 2, "start {start}");
             assert_eq!(read_all(&spools[0]), all, "start {start}");
         }
-        // What is behind a write that was torn must not come to stand behind what is written next.
+        // Records after a torn write must not end up behind new records.
         let file = std::fs::OpenOptions::new().write(true).open(folder.join("boot/00000002.seg")).unwrap();
         file.write_all_at(&[7], HEADER + 40).unwrap();
         recover(&disk(), &folder, "n", &config(), &SystemClock, &SystemIds).unwrap();
         assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 3);
-        // Nor does one go on with a file of another size.
+        // A file of another size is not continued either.
         let larger = SpoolConfig { segment_bytes: 512 * 1024, ..config() };
         recover(&disk(), &folder, "n", &larger, &SystemClock, &SystemIds).unwrap();
         assert_eq!(std::fs::read_dir(folder.join("boot")).unwrap().count(), 4);

@@ -1,4 +1,4 @@
-//! A request's place in the spool: room for its end, taken before it is sent anywhere.
+//! A request's reservation in the spool: room for its end, taken before the request is sent to a provider.
 
 use std::sync::Arc;
 
@@ -8,20 +8,18 @@ use super::batch::Batch;
 use super::queue::RESERVATION_BYTES;
 use super::{Spool, SpoolError};
 
-/// Room for the end of one request, taken before it is sent anywhere.
+/// A reservation of room for the end of one request, taken before the request is sent to a provider.
 pub struct Reservation {
     pub(super) spool: Arc<Spool>,
-    /// The request among those that have no end yet, once its start is recorded.
+    /// The number of the request among the open ones; `None` until its start is recorded.
     pub(super) open: Option<u64>,
 }
 
 impl Reservation {
-    /// Records the start of the request; its file is kept until the end is recorded. Gives back the position to be [flushed].
+    /// Records the start of the request; its file is kept until the end is recorded. Returns the position to pass to [`Spool::flushed`].
     ///
     /// # Errors
-    /// When it is larger than a record.
-    ///
-    /// [flushed]: Spool::flushed
+    /// Fails if the event is larger than a record.
     pub fn start<P: Payload>(&mut self, draft: &Draft<'_, P>) -> Result<u64, SpoolError> {
         let batch = Batch::of(&self.spool.source, |batch| batch.push(draft))?;
         let mut queue = self.spool.queue();
@@ -30,8 +28,7 @@ impl Reservation {
         Ok(position)
     }
 
-    /// Records the end of the request, all of it in one write, into the room that was reserved. Gives back the position to be
-    /// flushed.
+    /// Records the end of the request in one write, into the reserved room. Returns the position to be flushed.
     pub fn end(self, write: impl FnOnce(&mut Batch<'_>)) -> u64 {
         let batch = Batch::of_end(&self.spool.source, write);
         let mut queue = self.spool.queue();
@@ -40,7 +37,6 @@ impl Reservation {
         position
     }
 
-    /// The spool it is a place in.
     #[must_use]
     pub fn spool(&self) -> Arc<Spool> {
         Arc::clone(&self.spool)
@@ -48,10 +44,10 @@ impl Reservation {
 }
 
 impl Spool {
-    /// Takes room for the end of one request.
+    /// Reserves room for the end of one request.
     ///
     /// # Errors
-    /// When the spool is at its cap or the disk is full: the request must be refused.
+    /// Fails if the spool is at its size limit or the disk is full; the request must be rejected then.
     pub fn reserve(self: &Arc<Self>) -> Result<Reservation, SpoolError> {
         let mut queue = self.room_for(RESERVATION_BYTES)?;
         queue.reserved += RESERVATION_BYTES;

@@ -1,4 +1,4 @@
-//! One file of the spool: allocated whole, filled from the front, deleted when everybody has what is in it.
+//! A segment, one file of the spool: allocated as a whole, filled from the front, deleted once all readers have its events.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,30 +11,27 @@ use super::disk::{Disk, Stored};
 
 /// The first bytes of every segment.
 const MAGIC: &[u8; 8] = b"ARSPOOL1";
-/// Magic, the last sequence of each stream before this segment, checksum.
+/// The bytes of the header: magic, the last sequence of each stream before this segment, checksum.
 pub const HEADER: u64 = 8 + 8 * 4 + 4;
 
 /// The last sequence of each stream, in the order of [`Stream::ALL`].
 pub type Sequences = [u64; Stream::ALL.len()];
 
-/// One file of the spool.
 #[derive(Debug)]
 pub struct Segment {
-    /// Where it is.
     pub path: PathBuf,
-    /// The file.
     pub file: Box<dyn Stored>,
-    /// The last sequence of each stream before it.
+    /// The last sequence of each stream before this segment.
     pub before: Sequences,
-    /// How far it is filled.
+    /// The offset up to which the file is filled.
     filled: AtomicU64,
-    /// The last sequence of each stream in it or before it.
+    /// The last sequence of each stream in this segment or before it.
     last: [AtomicU64; Stream::ALL.len()],
-    /// The spool's position at its end.
+    /// The spool's position at the end of this segment.
     ends_at: AtomicU64,
-    /// Whether its header outlives a loss of power.
+    /// Whether the header is durable.
     pub(super) lasts: AtomicBool,
-    /// Bytes that cannot be read: first and behind the last.
+    /// The unreadable byte ranges, each with its start and the offset after it.
     holes: Mutex<Vec<(u64, u64)>>,
 }
 
@@ -46,42 +43,35 @@ pub struct Blank {
     bytes: u64,
 }
 
-/// What a file of an earlier boot is.
+/// The result of opening a file of an earlier boot.
 #[derive(Debug)]
 pub enum Opened {
-    /// A segment.
     Segment(Arc<Segment>),
-    /// A file that nothing was written to, or whose first and last bytes are damaged: what was before it is not known from itself.
+    /// A file that was never written, or whose first and last bytes are damaged. It does not tell which sequences came before it.
     Headless(Box<dyn Stored>),
 }
 
 impl Blank {
-    /// Makes a file of that size, allocated on the disk.
-    ///
-    /// # Errors
-    /// When the disk is full or the folder cannot be written.
+    /// Creates a file of that size, allocated on the disk.
     pub fn allocate(disk: &dyn Disk, folder: &Path, number: u64, bytes: u64) -> io::Result<Self> {
         let path = folder.join(format!("{number:08}.seg"));
         let file = disk.allocate(&path, bytes)?;
         Ok(Self { path, file, bytes })
     }
 
-    /// Writes what a segment begins with, behind these sequences.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Writes the header of a segment that follows these sequences.
     pub fn begin(&self, before: &Sequences) -> io::Result<()> {
         write_header(&*self.file, self.bytes, before)
     }
 
-    /// The segment that was begun.
+    /// Returns the segment, after [`Self::begin`].
     #[must_use]
     pub fn into_segment(self, before: Sequences) -> Arc<Segment> {
         Segment::new(self.path, self.file, before)
     }
 }
 
-/// Writes the header of a file of that size: once at the front, and once more at the end, should the front be lost.
+/// Writes the header of a file of that size: at the front, and a copy at the end in case the front is lost.
 fn write_header(file: &dyn Stored, bytes: u64, before: &Sequences) -> io::Result<()> {
     let mut header = MAGIC.to_vec();
     for sequence in before {
@@ -92,17 +82,14 @@ fn write_header(file: &dyn Stored, bytes: u64, before: &Sequences) -> io::Result
     file.write(&header, 0)
 }
 
-/// All bytes of a file.
-///
-/// # Errors
-/// When it cannot be read.
+/// Returns all bytes of a file.
 pub fn all_of(file: &dyn Stored) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
     file.read(&mut bytes, 0)?;
     Ok(bytes)
 }
 
-/// The sequences that a header names; `None` when it is none.
+/// Returns the sequences in a header; `None` if it is not a valid header.
 fn sequences(header: &[u8; 44]) -> Option<Sequences> {
     let (body, checksum) = header.split_at(40);
     if !body.starts_with(MAGIC) || crc32fast::hash(body).to_le_bytes() != checksum {
@@ -117,9 +104,6 @@ fn sequences(header: &[u8; 44]) -> Option<Sequences> {
 
 impl Segment {
     /// Opens a file of an earlier boot.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Opened> {
         let file = disk.open(path)?;
         let bytes = file.size()?;
@@ -135,7 +119,7 @@ impl Segment {
         Ok(Opened::Headless(file))
     }
 
-    /// A segment in a file, behind these sequences.
+    /// Creates a segment in a file, following these sequences.
     #[must_use]
     pub fn new(path: PathBuf, file: Box<dyn Stored>, before: Sequences) -> Arc<Self> {
         Arc::new(Self {
@@ -150,19 +134,19 @@ impl Segment {
         })
     }
 
-    /// Its place among the files of its boot, from its name.
+    /// Returns the segment's number among the files of its boot, from its name.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or_default()
     }
 
-    /// How far it is filled.
+    /// Returns the offset up to which the file is filled.
     #[must_use]
     pub fn filled(&self) -> u64 {
         self.filled.load(Ordering::Acquire)
     }
 
-    /// Notes that it is filled up to there, with these last sequences.
+    /// Notes that the file is filled up to an offset, with these last sequences.
     pub fn fill(&self, to: u64, last: &Sequences) {
         for (stored, sequence) in self.last.iter().zip(last) {
             stored.store(*sequence, Ordering::Relaxed);
@@ -170,28 +154,25 @@ impl Segment {
         self.filled.store(to, Ordering::Release);
     }
 
-    /// The last sequences in it or before it.
+    /// Returns the last sequences in this segment or before it.
     #[must_use]
     pub fn last(&self) -> Sequences {
         std::array::from_fn(|index| self.last[index].load(Ordering::Relaxed))
     }
 
-    /// Notes the spool's position at its end.
+    /// Notes the spool's position at the end of this segment.
     pub fn end_at(&self, position: u64) {
         self.ends_at.store(position, Ordering::Release);
     }
 
-    /// The spool's position at its end: all bytes that were recorded up to there, in this file and before.
+    /// Returns the spool's position at the end of this segment: the number of bytes recorded in it and all segments before it.
     #[must_use]
     pub fn ends_at(&self) -> u64 {
         self.ends_at.load(Ordering::Acquire)
     }
 
-    /// Whether it has that size and nothing was ever written to it but its header: behind a torn write records may still stand, which must
-    /// not come to stand behind others.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Returns whether the file has that size and contains only its header. After a torn write old records may remain in it, and new
+    /// records must not be put before those.
     pub fn is_blank(&self, size: u64) -> io::Result<bool> {
         if self.filled() != HEADER || self.file.size()? != size {
             return Ok(false);
@@ -201,40 +182,31 @@ impl Segment {
         Ok(bytes.get(header..bytes.len() - header).is_some_and(|between| between.iter().all(|byte| *byte == 0)))
     }
 
-    /// Writes its header again: one of the two may be lost.
-    ///
-    /// # Errors
-    /// When the disk fails.
+    /// Writes the header again, because one of its two copies may be lost.
     pub fn begin_again(&self) -> io::Result<()> {
         write_header(&*self.file, self.file.size()?, &self.before)
     }
 
-    /// Notes bytes that cannot be read.
+    /// Notes an unreadable byte range.
     pub fn add_hole(&self, from: u64, to: u64) {
         self.holes.lock().unwrap_or_else(PoisonError::into_inner).push((from, to));
     }
 
-    /// Where reading goes on behind bytes that cannot be read.
+    /// Returns the offset at which reading continues behind an unreadable range that begins at `at`.
     #[must_use]
     pub fn behind_hole(&self, at: u64) -> Option<u64> {
         let holes = self.holes.lock().unwrap_or_else(PoisonError::into_inner);
         holes.iter().find(|(from, _)| *from == at).map(|(_, to)| *to)
     }
 
-    /// Reads from an offset into a buffer, at most up to `end`.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
+    /// Reads from an offset into a buffer, up to `end` and at most `most` bytes.
     pub fn read(&self, offset: u64, end: u64, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
         let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
         buffer.resize(left.min(most), 0);
         self.file.read(buffer, offset)
     }
 
-    /// All of the file.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Returns all bytes of the file.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         all_of(&*self.file)
     }

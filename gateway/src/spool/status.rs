@@ -1,4 +1,4 @@
-//! The status of the spool: what ledger and projector have of it, and how full it is.
+//! The status of the spool: the progress of the ledger and the projector, and the fill level.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ impl Spool {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes up to where ledger and projector have everything.
+    /// Notes the sequences up to which every reader has all the events that it needs.
     pub fn note_taken_over(&self, taken_over: &Sequences) {
         let last = self.last();
         let has = |sequences: &Sequences| sequences.iter().zip(taken_over).all(|(sequence, taken)| sequence <= taken);
@@ -22,12 +22,12 @@ impl Spool {
         }
     }
 
-    /// Notes up to where the ledger and the projector each have everything.
+    /// Notes the sequences up to which the ledger and the projector each have everything.
     pub fn note_marks(&self, marks: [Sequences; 2]) {
         self.delivery().marks = marks;
     }
 
-    /// How many events the ledger and the projector each lack, of those that they need.
+    /// Returns the number of events that the ledger and the projector each still need.
     #[must_use]
     pub fn behind(&self) -> [(&'static str, u64); 2] {
         let (last, marks) = (self.last(), self.delivery().marks);
@@ -35,20 +35,20 @@ impl Spool {
         [("ledger", of(&marks[0])), ("projector", of(&marks[1]))]
     }
 
-    /// How long the oldest event waits, at most, that ledger and projector do not both have.
+    /// Returns the age of the oldest event that the ledger and the projector do not both have, to the accuracy of the watermark requests.
     #[must_use]
     pub fn oldest_unshipped(&self) -> Duration {
         self.delivery().waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
-    /// Whether more than half of what the files may take is taken.
+    /// Returns whether the files take more than half of the allowed bytes.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
         let files = self.files();
         length(files.segments.len() + files.spares.len()) * self.config.segment_bytes * 2 > self.config.bytes_max
     }
 
-    /// Bytes of files, and requests that have no end yet.
+    /// Returns the bytes of all files and the number of requests whose end is not synced.
     #[must_use]
     pub fn in_use(&self) -> (u64, usize) {
         let files = self.files();

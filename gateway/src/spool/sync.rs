@@ -1,4 +1,4 @@
-//! The thread that syncs the spool to the disk, in groups, and does nothing else: a slow disk never blocks a request.
+//! The thread that syncs the spool to the disk in groups and does nothing else, so that a slow disk never blocks a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Spool, SpoolError};
 
-/// A running thread; `stop` ends it after a last sync.
+/// A running sync thread; [`Self::stop`] ends it after a last sync.
 pub struct Syncer {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Syncer {
-    /// Starts the thread; `failed` is cancelled when what was written must not be relied on.
-    ///
-    /// # Errors
-    /// When the system has no thread left.
+    /// Starts the thread. `failed` is cancelled if written events may be lost.
     pub fn start(spool: Arc<Spool>, every: Duration, failed: CancellationToken) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -31,7 +28,7 @@ impl Syncer {
                 let mut wait = every;
                 match spool.sync() {
                     Ok(()) => troubles.succeeded(),
-                    // The system drops what it could not write: the next sync would say that all is well.
+                    // The system drops data that it could not write, so the next sync would wrongly report success.
                     Err(error @ SpoolError::Sync(_)) => {
                         tracing::error!(%error, "the gateway ends, since {error}; check the disk, then start again");
                         failed.cancel();
@@ -54,7 +51,7 @@ impl Syncer {
         Ok(Self { stop, thread })
     }
 
-    /// Syncs once more and ends.
+    /// Syncs once more and ends the thread.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         if self.thread.join().is_err() {

@@ -1,5 +1,5 @@
-//! Writing: sequences are given under one short lock, so that a source never has a gap; the disk is written under another, so that
-//! what many requests record at the same time becomes one write.
+//! The writer of the spool. Sequences are assigned under one short lock, so that a source never has a gap. The disk is written under
+//! another lock, so that the concurrent records of many requests become one write.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,45 +20,44 @@ use super::record::{self, Found, RECORD_MAX};
 use super::segment::{Blank, HEADER, Segment, Sequences, length};
 use crate::config::SpoolConfig;
 
-/// Bytes of a file that may stay empty, because the next record did not fit.
+/// The bytes at the end of a file that may stay empty because the next record does not fit.
 const TAIL_BYTES: u64 = RECORD_MAX as u64;
 
 /// The spool of one boot.
 pub struct Spool {
     /// The source of its events.
     pub source: Source,
-    /// Its folder.
     pub folder: PathBuf,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) config: SpoolConfig,
-    /// Never locked while waiting for the disk.
+    /// The queue of recorded events. Its lock is never held while waiting for the disk.
     queue: Mutex<Queue>,
-    /// Locked before `queue`, where both are.
+    /// The files. If both locks are taken, this one is taken before `queue`.
     files: Mutex<Files>,
     written: watch::Sender<u64>,
     synced: watch::Sender<u64>,
-    /// How many files were made when the names in the folder were last synced.
+    /// The number of created files as of the last sync of the folder.
     names_synced: AtomicU64,
-    /// What ledger and projector have of it.
+    /// The progress of the ledger and the projector.
     pub(super) delivery: Mutex<Delivery>,
 }
 
 pub(super) struct Files {
     pub(super) segments: VecDeque<Arc<Segment>>,
-    /// Allocated for what is reserved; nothing is in them yet.
+    /// Empty files, allocated for reserved room.
     pub(super) spares: VecDeque<Blank>,
     next_number: u64,
     scratch: Vec<u8>,
 }
 
 impl Files {
-    /// What they still take.
+    /// Returns the bytes that still fit into the files.
     fn room(&self, config: &SpoolConfig) -> u64 {
         let usable = |filled: u64| config.segment_bytes.saturating_sub(filled).saturating_sub(TAIL_BYTES);
         self.segments.back().map_or(0, |current| usable(current.filled())) + length(self.spares.len()) * usable(HEADER)
     }
 
-    /// The last one, if it is as a new one would be.
+    /// Returns the last segment if it is equivalent to a new one.
     fn begun(&self, config: &SpoolConfig, sequences: &Sequences) -> io::Result<Option<&Segment>> {
         let Some(last) = self.segments.back().filter(|last| last.before == *sequences) else { return Ok(None) };
         Ok(last.is_blank(config.segment_bytes)?.then_some(last))
@@ -72,20 +71,14 @@ impl Files {
 }
 
 impl Spool {
-    /// Makes the spool of a new boot.
-    ///
-    /// # Errors
-    /// When the folder cannot be written or the disk is full.
+    /// Creates the spool of a new boot.
     pub fn create(disk: Arc<dyn Disk>, folder: PathBuf, source: Source, config: SpoolConfig) -> Result<Arc<Self>, SpoolError> {
         disk.make_folder(&folder)?;
         Self::resume(disk, folder, source, config, VecDeque::new(), Sequences::default())
     }
 
-    /// Goes on with the spool of an earlier boot: its segments as they were read, and a new one behind them, unless an earlier start has
-    /// made one and written nothing to it.
-    ///
-    /// # Errors
-    /// When the folder cannot be written or the disk is full.
+    /// Continues the spool of an earlier boot: its segments as read, and a new one after them. An earlier start's new segment is reused if
+    /// nothing was written to it.
     pub fn resume(
         disk: Arc<dyn Disk>,
         folder: PathBuf,
@@ -103,8 +96,8 @@ impl Spool {
             current.begin(&sequences)?;
             files.segments.push_back(current.into_segment(sequences));
         }
-        // What a killed process wrote may not be on the disk yet, and is shipped from now on. And the oldest file outlives the power from
-        // here on: where it is missing, everybody had what was in it.
+        // Events written by a killed process may not be on disk yet, and are published from now on. The oldest file must be durable too: a
+        // missing one means that all readers had its events.
         for segment in &files.segments {
             segment.file.sync()?;
             segment.lasts.store(true, Ordering::Relaxed);
@@ -135,10 +128,10 @@ impl Spool {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records and writes events that no request has reserved room for.
+    /// Records and writes events for which no request has reserved room.
     ///
     /// # Errors
-    /// When an event is too large, the spool is full or the disk fails.
+    /// Fails if an event is too large, the spool is full or the disk fails.
     pub fn append(&self, write: impl FnOnce(&mut Batch<'_>)) -> Result<u64, SpoolError> {
         let batch = Batch::of(&self.source, write)?;
         let position = self.room_for(RESERVATION_BYTES.max(length(batch.bytes.len())))?.add(&batch);
@@ -146,10 +139,7 @@ impl Spool {
         Ok(position)
     }
 
-    /// Records and writes an event in a place of its source that is empty, because what stood there was damaged.
-    ///
-    /// # Errors
-    /// When the spool is full or the disk fails.
+    /// Records and writes an event under a sequence whose own event was damaged.
     pub fn fill<P: Payload>(&self, sequence: u64, draft: &Draft<'_, P>) -> Result<(), SpoolError> {
         let batch = Batch::of(&self.source, |batch| batch.push(draft))?;
         let mut queue = self.room_for(RESERVATION_BYTES)?;
@@ -160,7 +150,10 @@ impl Spool {
         self.flush(position)
     }
 
-    /// The queue with so many bytes free beyond what is reserved; allocates the next file when they are not.
+    /// Locks the queue with that many bytes free beyond the reserved ones; allocates more files if needed.
+    ///
+    /// # Errors
+    /// Fails if the spool is at its size limit or the disk is full.
     pub(super) fn room_for(&self, bytes: u64) -> Result<MutexGuard<'_, Queue>, SpoolError> {
         let queue = self.queue();
         if queue.is_stuck {
@@ -190,10 +183,10 @@ impl Spool {
         Ok(queue)
     }
 
-    /// Writes everything up to a position, together with whatever others have recorded meanwhile.
+    /// Writes everything up to a position, together with events that others have recorded meanwhile.
     ///
     /// # Errors
-    /// When the disk fails: what could not be written stays recorded and is written as soon as the disk takes it.
+    /// Fails if the disk fails; unwritten events stay recorded and are written once the disk accepts them.
     pub fn flush(&self, position: u64) -> Result<(), SpoolError> {
         if *self.written.borrow() >= position {
             return Ok(());
@@ -226,7 +219,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Writes records into the current file, and into the next where they do not fit; what is written is taken out of `bytes`.
+    /// Writes records into the current file, and into the next one if they do not fit; removes written records from `bytes`.
     fn write(&self, files: &mut Files, bytes: &mut Vec<u8>, sequences: &Sequences, position: u64) -> Result<(), SpoolError> {
         while !bytes.is_empty() {
             let current = files.segments.back().map(Arc::clone);
@@ -254,7 +247,7 @@ impl Spool {
                     let blank = files.allocate(&*self.disk, &self.folder, &self.config)?;
                     files.spares.push_back(blank);
                 }
-                // A spare that cannot be begun now stays one.
+                // A spare that cannot be started now stays a spare.
                 if let Some(blank) = files.spares.front() {
                     blank.begin(&before)?;
                 }
@@ -264,38 +257,38 @@ impl Spool {
         Ok(())
     }
 
-    /// Writes everything up to a position after those who record at the same moment have added theirs.
+    /// Writes everything up to a position, after concurrent requests have recorded their events.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails; unwritten events stay recorded.
     pub async fn flushed(&self, position: u64) -> Result<(), SpoolError> {
-        // Whoever is ready on this thread goes first; then one write serves all of them.
+        // Other ready tasks on this thread run first, and then one write serves all of them.
         tokio::task::yield_now().await;
         self.flush(position)
     }
 
-    /// How many bytes were synced to the disk so far.
+    /// Returns the number of bytes synced to the disk so far.
     pub(super) fn synced_up_to(&self) -> watch::Ref<'_, u64> {
         self.synced.borrow()
     }
 
-    /// Told how many bytes were synced to the disk so far.
+    /// Returns a receiver of the number of bytes synced to the disk so far.
     #[must_use]
     pub fn syncs(&self) -> watch::Receiver<u64> {
         self.synced.subscribe()
     }
 
-    /// Whether everything that is written is synced.
+    /// Returns whether everything that is written is synced.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         *self.written.borrow() <= *self.synced.borrow()
     }
 
-    /// Up to where a segment is synced. What is not may be gone after a loss of power, and its sequences may be given out again then: it
-    /// must not be anywhere else before.
+    /// Returns the offset up to which a segment is synced. Events after it may be lost on a power failure, and their sequences assigned
+    /// again, so they must not be sent before.
     #[must_use]
     pub fn synced_in(&self, segment: &Segment) -> u64 {
-        // In this order: a write meanwhile makes it less, never more.
+        // With this order of reads, a concurrent write makes the result smaller, never larger.
         let (synced, filled) = (*self.synced.borrow(), segment.filled());
         filled.saturating_sub(segment.ends_at().saturating_sub(synced)).max(HEADER)
     }
@@ -303,14 +296,14 @@ impl Spool {
     /// Waits until everything up to a position is synced to the disk.
     pub async fn synced(&self, position: u64) {
         let mut synced = self.synced.subscribe();
-        // The sender lives in self: waiting can only end well.
+        // The sender lives in `self`, so the wait cannot fail.
         let _reached = synced.wait_for(|synced| *synced >= position).await;
     }
 
-    /// Writes and syncs what is recorded now; called by the thread that does nothing else.
+    /// Writes and syncs everything recorded so far; called by the sync thread.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails. After [`SpoolError::Sync`] the written events must not be relied on.
     pub fn sync(&self) -> Result<(), SpoolError> {
         let recorded = self.queue().position;
         self.flush(recorded)?;
@@ -338,20 +331,20 @@ impl Spool {
         Ok(())
     }
 
-    /// The segments from the oldest on.
+    /// Returns the segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<Arc<Segment>> {
         self.files().segments.iter().cloned().collect()
     }
 
-    /// The last sequences given out.
+    /// Returns the last assigned sequences.
     #[must_use]
     pub fn last(&self) -> Sequences {
         self.queue().sequences
     }
 }
 
-/// How many bytes of whole records fit, and the last sequences in them.
+/// Returns the bytes of whole records that fit, and the last sequences in them.
 fn fitting(bytes: &[u8], left: u64, mut last: Sequences) -> (usize, Sequences) {
     let mut size = 0;
     while let Found::Record(record) = record::read(&bytes[size..])
