@@ -1,14 +1,14 @@
-//! Content codings: gzip, deflate, br and zstd, decoded piece by piece within a bound.
+//! Content codings: gzip, deflate, br and zstd, decoded piece by piece within a size limit.
 
 use std::io::{self, Write};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 
-/// Bytes that a decoder of `br` works on at once.
+/// The buffer size of a `br` decoder, in bytes.
 const BROTLI_BUFFER: usize = 16 * 1024;
 
-/// Decodes a body as it comes.
+/// A streaming decoder of a body.
 pub struct Decoder(Coding);
 
 enum Coding {
@@ -19,22 +19,21 @@ enum Coding {
     Zstd(Box<zstd::stream::write::Decoder<'static, Bounded>>),
 }
 
-/// Decoded bytes that nobody has taken yet, and how many may still come.
+/// Decoded bytes that were not taken yet, and the number of bytes that may still come.
 struct Bounded {
     bytes: BytesMut,
     left: usize,
 }
 
-/// Why a body cannot be decoded.
+/// The reason a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodingError {
-    /// A coding that is not known here.
     #[error("the content coding {0:?} is not supported; use gzip, deflate, br, zstd or none")]
     Unknown(String),
-    /// More bytes than allowed.
+    /// The decoded body exceeds the allowed bytes.
     #[error("more than {0} bytes when decoded")]
     TooLarge(usize),
-    /// Bytes that are not of that coding.
+    /// The bytes are not valid in their coding.
     #[error("not of its content coding: {0}")]
     Malformed(io::Error),
 }
@@ -52,10 +51,10 @@ impl Write for Bounded {
 }
 
 impl Decoder {
-    /// The decoder for a body with these headers, which may become so many bytes.
+    /// Creates the decoder for a body with these headers, limited to `bytes_max` decoded bytes.
     ///
     /// # Errors
-    /// When its coding is not known, or there are several.
+    /// Fails if the coding is unknown, or if there are several.
     pub fn new(headers: &HeaderMap, bytes_max: usize) -> Result<Self, CodingError> {
         let unknown = |name: &str| CodingError::Unknown(name.chars().take(64).collect());
         let mut named = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -75,13 +74,13 @@ impl Decoder {
         }))
     }
 
-    /// Passes bodies as they are.
+    /// Returns a decoder that passes bodies unchanged.
     #[must_use]
     pub const fn identity() -> Self {
         Self(Coding::Identity)
     }
 
-    /// Whether bodies pass as they are.
+    /// Returns whether bodies pass unchanged.
     #[must_use]
     pub const fn is_identity(&self) -> bool {
         matches!(self.0, Coding::Identity)
@@ -90,7 +89,7 @@ impl Decoder {
     /// Decodes the next piece; returns the bytes that it completes.
     ///
     /// # Errors
-    /// When it is not of the coding, or too large.
+    /// Fails if the piece is invalid in its coding, or if the body becomes too large.
     pub fn push(&mut self, piece: Bytes, bytes_max: usize) -> Result<Bytes, CodingError> {
         let decoded = match &mut self.0 {
             Coding::Identity => return Ok(piece),
@@ -127,7 +126,7 @@ mod tests {
         zstd::encode_all(bytes, 3).unwrap()
     }
 
-    /// "hello hello hello" by `brotli -c`.
+    /// The output of `brotli -c` for "hello hello hello".
     const BROTLI: &[u8] =
         &[0x0b, 0x08, 0x80, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x20, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x20, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x03];
 

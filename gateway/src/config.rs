@@ -1,4 +1,4 @@
-//! What the gateway can be told, one small struct for each stage.
+//! The configuration of the gateway, one small struct for each stage.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,27 +8,27 @@ use wire::call::Format;
 
 use crate::route::tokens::Tokenizer;
 
-/// Where requests come in.
+/// The HTTP server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Address and port; port 0 takes a free one.
+    /// The address and port; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Bytes of a request body at the most.
+    /// The maximum bytes of a request body.
     pub body_bytes_max: usize,
-    /// How long a request's head or body may take to arrive.
+    /// The longest time for a request's head or body to arrive, in milliseconds.
     pub read_timeout_ms: u64,
-    /// How long a client may take no bytes of its answer before it counts as gone.
+    /// The longest time that a client may accept no bytes of its response before it counts as gone, in milliseconds.
     pub write_timeout_ms: u64,
-    /// How long a connection may wait for its next request; longer than the 60 s of common balancers.
+    /// The longest wait of a connection for its next request, in milliseconds; longer than the 60 s of common load balancers.
     pub keep_alive_timeout_ms: u64,
-    /// How long one request may take, streams included.
+    /// The maximum duration of one request, including its stream, in milliseconds.
     pub stream_timeout_ms: u64,
-    /// How long running streams may go on after SIGTERM.
+    /// The time that running streams get to end after SIGTERM, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// Certificate chain (PEM); with it and `tls_key` requests come in over TLS. Read again when the file changes.
+    /// The certificate chain (PEM). With it and `tls_key` requests arrive over TLS. The file is read again after a change.
     pub tls_cert: Option<PathBuf>,
-    /// Private key (PEM) of `tls_cert`.
+    /// The private key (PEM) of `tls_cert`.
     pub tls_key: Option<PathBuf>,
 }
 
@@ -48,31 +48,31 @@ impl Default for ServerConfig {
     }
 }
 
-/// Quotas: what one caller may take of what all share.
+/// Limits on one caller's use of shared resources, and on their use in total.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Connections at once; fewer where the system allows fewer open files.
+    /// The maximum number of open connections; lower if the system allows too few open files.
     pub connections_max: usize,
-    /// Connections at once from one address.
+    /// The maximum number of open connections from one address.
     pub connections_per_address_max: usize,
-    /// Proxies in front, as addresses or networks such as `10.0.0.0/8`: their connections have no share per address.
+    /// The proxies in front, as addresses or networks such as `10.0.0.0/8`; they are exempt from the limit per address.
     pub trusted_proxies: Vec<String>,
-    /// Requests in flight.
+    /// The maximum number of requests in flight.
     pub requests_in_flight_max: usize,
-    /// Requests in flight of one account.
+    /// The maximum number of requests in flight of one account.
     pub requests_in_flight_per_account_max: usize,
-    /// Bytes of the bodies of requests in flight.
+    /// The maximum bytes of the bodies of requests in flight.
     pub body_bytes_in_flight_max: usize,
-    /// Bytes of the bodies of one account's requests in flight.
+    /// The maximum bytes of the bodies of one account's requests in flight.
     pub body_bytes_in_flight_per_account_max: usize,
-    /// Prompts that are counted in tokens at once.
+    /// The maximum number of prompts whose tokens are counted concurrently.
     pub token_counts_max: usize,
-    /// Keys of one account, deleted ones included.
+    /// The maximum number of keys of one account, including deleted ones.
     pub keys_per_account_max: usize,
-    /// Changes of one account's keys a second; four times as many may come at once.
+    /// The changes of one account's keys per second; a burst may be four times as many.
     pub key_changes_per_second: u32,
-    /// Refusals of one account that are recorded one by one each second; the rest is recorded as a count.
+    /// The refusals of one account that are recorded individually per second; the others are recorded as a count.
     pub refusals_recorded_per_second: u32,
 }
 
@@ -117,13 +117,13 @@ impl From<Written> for Decimal {
     }
 }
 
-/// What is sold.
+/// The terms of sold credit.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BillingConfig {
-    /// Days after which bought credit expires; 0 = never.
+    /// The days after which purchased credit expires; 0 means never.
     pub purchase_expires_days: u32,
-    /// What is paid on top of bought credit, in hundredths of a percent of it.
+    /// The fee added to purchased credit, in basis points (hundredths of a percent).
     pub fee_basis_points: u32,
 }
 
@@ -133,13 +133,13 @@ impl Default for BillingConfig {
     }
 }
 
-/// When the end of a request is on disk.
+/// The durability of a request's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpoolMode {
-    /// Written before the answer goes on, synced every few milliseconds: survives the death of the process.
+    /// Events are written before the response continues and synced every few milliseconds; they survive the death of the process.
     Fast,
-    /// Synced before the request is sent to a provider and before the answer ends: survives the loss of power.
+    /// Events are synced before the request is sent to a provider and before the response ends; they survive a loss of power.
     Strict,
 }
 
@@ -147,13 +147,12 @@ pub enum SpoolMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpoolConfig {
-    /// See [`SpoolMode`].
     pub mode: SpoolMode,
-    /// Bytes on disk at the most; when full, requests are refused.
+    /// The maximum bytes on disk; requests are rejected at the limit.
     pub bytes_max: u64,
-    /// Bytes of one file.
+    /// The bytes of one file.
     pub segment_bytes: u64,
-    /// How long written bytes may wait for a sync.
+    /// The longest time that written bytes wait for a sync, in milliseconds.
     pub sync_every_ms: u64,
 }
 
@@ -167,15 +166,15 @@ impl Default for SpoolConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Until a connection stands.
+    /// The timeout for establishing a connection, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// Until the first byte of an answer. A model may think for many minutes before it.
+    /// The timeout for the first byte of a response, in milliseconds. A model may think for many minutes before it.
     pub first_byte_timeout_ms: u64,
-    /// Between two bytes of an answer, comments included.
+    /// The timeout between two bytes of a response, comments included, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// How long a stream may be silent before a comment tells the client and the proxies between that it lives.
+    /// The time without stream output after which a comment keeps the client and the proxies in between from timing out, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Bytes of an answer that is not a stream, at the most.
+    /// The maximum bytes of a response that is not a stream.
     pub body_bytes_max: usize,
 }
 
@@ -191,14 +190,14 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// The call to a provider after its client has left.
+/// The treatment of a call to a provider after its client has disconnected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
-    /// Its connection is closed at once: what was relayed is charged, by our own count.
+    /// The call's connection is closed at once, and the relayed output is charged by the gateway's own count.
     #[default]
     Cancel,
-    /// It is read to its end, within a bound, to learn what it bills.
+    /// The response is read to its end, within a time limit, to learn the billed usage.
     Drain,
 }
 
@@ -206,29 +205,28 @@ pub enum OnDisconnect {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
-    /// Its name in model ids, such as `openai`.
+    /// The provider's name in model ids, such as `openai`.
     pub slug: String,
-    /// The format it speaks, `openai` for chat completions, which is the default.
+    /// The wire format, `openai` for chat completions, which is the default.
     #[serde(default = "chat", deserialize_with = "provider_format")]
     pub format: Format,
-    /// Such as `https://api.openai.com/v1`; known providers have a default.
+    /// The base URL, such as `https://api.openai.com/v1`; known providers have a default.
     pub base_url: Option<String>,
-    /// The environment variable that holds its credential.
+    /// The environment variable that holds the credential.
     pub api_key_env: Option<String>,
-    /// Its credential; better in the environment.
+    /// The credential; the environment is a better place for it.
     pub api_key: Option<String>,
-    /// The field by which it takes a bound on completion tokens; default: what is known of it, else `max_tokens`.
+    /// The request field that limits completion tokens; default: the known field of the provider, or `max_tokens`.
     pub max_tokens_field: Option<String>,
-    /// The call after its client has left.
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
-    /// How long such a call is read on, with `drain`.
+    /// The longest time for which such a call is read on with `drain`, in milliseconds.
     #[serde(default = "drain_timeout_ms")]
     pub drain_timeout_ms: u64,
 }
 
 impl ProviderConfig {
-    /// A provider that speaks OpenAI's format at an address, and needs no credential.
+    /// Returns a provider with OpenAI's format at an address, without a credential.
     #[must_use]
     pub fn openai(slug: &str, base_url: String) -> Self {
         Self {
@@ -260,52 +258,47 @@ fn provider_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
     }
 }
 
-/// A model that the catalogue lacks, or with other prices.
+/// A model that the catalogue lacks, or whose prices differ.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// What clients ask for, such as `local/llama`.
+    /// The id that clients request, such as `local/llama`.
     pub id: String,
-    /// The provider's slug.
+    /// The slug of the provider.
     pub provider: String,
-    /// The provider's name for it; default: the id without its first part.
+    /// The provider's name of the model; default: the id without its first part.
     pub upstream_model: Option<String>,
-    /// USD per million prompt tokens; absent only for free models.
+    /// The price in USD per million prompt tokens; absent only for free models.
     pub prompt_usd_per_mtok: Option<Decimal>,
-    /// USD per million completion tokens; absent only for free models.
+    /// The price in USD per million completion tokens; absent only for free models.
     pub completion_usd_per_mtok: Option<Decimal>,
-    /// Costs nothing, on purpose.
+    /// Whether the model is intentionally free.
     #[serde(default)]
     pub free: bool,
-    /// Prompt and completion tokens together.
+    /// The maximum of prompt and completion tokens together.
     pub context_length: u64,
-    /// Completion tokens at the most; default: the context length.
+    /// The maximum of completion tokens; default: the context length.
     pub max_output_tokens: Option<u64>,
-    /// How it counts prompts, `o200k_base` or `cl100k_base`: where credit is short, a prompt is counted instead of bounded by its bytes.
+    /// The tokenizer, `o200k_base` or `cl100k_base`. If credit is short, a prompt is counted with it instead of bounded by its bytes.
     pub tokenizer: Option<Tokenizer>,
 }
 
-/// All that the gateway is told.
+/// The whole configuration of the gateway.
 #[derive(Clone)]
 pub struct GatewayConfig {
-    /// Its name in the source of its events.
+    /// The gateway's name in the source of its events.
     pub node: String,
-    /// Its folder for spool and snapshots.
+    /// The gateway's folder for the spool and the key directory.
     pub data: PathBuf,
-    /// Where requests come in.
     pub server: ServerConfig,
-    /// Quotas.
     pub limits: LimitsConfig,
-    /// What is sold.
     pub billing: BillingConfig,
-    /// The spool.
     pub spool: SpoolConfig,
-    /// Calls to providers.
     pub upstream: UpstreamConfig,
-    /// Providers, with their credentials read.
+    /// The providers, with their credentials resolved.
     pub providers: Vec<ProviderConfig>,
-    /// Models beside the catalogue's.
+    /// The models in addition to the catalogue's.
     pub models: Vec<ModelConfig>,
-    /// Whoever has it may make accounts and post credit.
+    /// The token that authorizes the operator's calls, such as creating accounts and posting credit.
     pub operator_token: String,
 }

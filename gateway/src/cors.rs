@@ -1,4 +1,4 @@
-//! CORS: browsers may call inference routes from any page, without cookies; management stays closed to them.
+//! CORS: pages of any origin may call the inference routes, without cookies; management routes stay closed to browsers.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -9,12 +9,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-/// Headers that a page may read besides those that it always may.
+/// The response headers that a page may read in addition to the default ones.
 const EXPOSED: &str = "x-request-id, x-generation-id, retry-after";
-/// How long a browser may remember the answer to a preflight: a day.
+/// The time in seconds for which a browser may cache a preflight: one day.
 const MAX_AGE_S: &str = "86400";
 
-/// Paths that pages may call, below `/v1` and `/api/v1`.
+/// The paths that pages may call, below `/v1` and `/api/v1`.
 const INFERENCE: [&str; 2] = ["/v1/chat/completions", "/v1/models"];
 
 fn is_inference(path: &str) -> bool {
@@ -22,7 +22,7 @@ fn is_inference(path: &str) -> bool {
     INFERENCE.iter().any(|route| path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
-/// Answers preflights of inference routes, and lets pages read their answers and errors.
+/// Answers preflights of inference routes, and lets pages read the responses and errors of these routes.
 pub async fn open(request: Request, next: Next) -> Response {
     if !is_inference(request.uri().path()) {
         return next.run(request).await;
@@ -30,7 +30,7 @@ pub async fn open(request: Request, next: Next) -> Response {
     readable(if request.method() == Method::OPTIONS { preflight(request.headers()) } else { next.run(request).await })
 }
 
-/// An answer at a path, for pages to read when it is an inference route.
+/// Makes a response readable for pages if its path is an inference route.
 #[must_use]
 pub fn opened(path: &str, response: Response) -> Response {
     if is_inference(path) { readable(response) } else { response }
@@ -43,11 +43,11 @@ fn readable(mut response: Response) -> Response {
     response
 }
 
-/// Answers a browser that asks whether it may call.
+/// Answers a preflight request.
 fn preflight(asked: &HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    // A star does not cover `Authorization`: what is asked for is named.
+    // A star does not cover `Authorization`, so the requested headers are named.
     let allowed =
         asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().unwrap_or_else(|| HeaderValue::from_static("authorization, content-type"));
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);

@@ -1,4 +1,4 @@
-//! The edge: bodies read within their bounds, and the request id on every answer.
+//! The edge: reads bodies within their limits, and sets the request id on every response.
 
 use std::time::Duration;
 
@@ -18,17 +18,19 @@ use crate::error::GatewayError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How long a body that is not wanted may take to come.
+/// The longest time for which an unwanted body is read.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
-/// How many times the limit is read of a body that is too large.
+/// The multiple of the body limit up to which a body that is too large is read.
 const DRAINED_TIMES: usize = 4;
 
-/// Reads a body, decoded. One that is too large is read a while longer and thrown away, so that its sender gets to read the answer. With
-/// a slot, its bytes are taken out of the quotas before they are kept.
+/// Reads and decodes a body.
+///
+/// A body that is too large is read further and discarded, so that its sender can read the response. With a slot, the quota for the bytes
+/// is taken before they are kept.
 ///
 /// # Errors
-/// 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off, 415 for an unknown content coding, 429 or 503 when a
-/// quota is used up.
+/// Returns 413 if the body is too large, 408 if it arrives too slowly, 400 if it breaks off, 415 for an unknown content coding. Returns 429
+/// or 503 if a quota is exhausted.
 pub async fn read_body(headers: &HeaderMap, body: Body, config: &ServerConfig, slot: Option<&mut Slot>) -> Result<Bytes, GatewayError> {
     let most = config.body_bytes_max;
     let decoder = Decoder::new(headers, most).map_err(|error| coding_error(&error))?;
@@ -51,8 +53,8 @@ fn coding_error(error: &CodingError) -> GatewayError {
     }
 }
 
-/// Reads a body that is not wanted and keeps none of it: a sender whose connection ends before it has sent all of it may never read the
-/// answer.
+/// Reads an unwanted body and keeps none of it. A sender whose connection is closed before it has sent everything may never read the
+/// response.
 pub async fn discard(body: Body, config: &ServerConfig) {
     let most = config.body_bytes_max.saturating_mul(DRAINED_TIMES);
     let mut pieces = body.into_data_stream();
@@ -73,7 +75,7 @@ struct Reading<'a> {
     expected: usize,
     decoder: Decoder,
     slot: Option<&'a mut Slot>,
-    /// Bytes taken out of the quotas.
+    /// The bytes for which quota is taken.
     taken: usize,
 }
 
@@ -82,7 +84,7 @@ impl Reading<'_> {
         self.take(self.expected)?;
         let broken = |_| GatewayError::BadRequest { message: "The request body broke off.".to_owned(), param: None };
         let first = match pieces.next().await.transpose().map_err(broken)? {
-            // Most bodies come in one piece.
+            // Most bodies arrive in one piece.
             Some(first) if first.len() == self.expected && self.decoder.is_identity() => return Ok(first),
             Some(first) => first,
             None => return Ok(Bytes::new()),
@@ -106,7 +108,7 @@ impl Reading<'_> {
         if total > self.most { Err(GatewayError::BodyTooLarge(self.most)) } else { Ok(all.freeze()) }
     }
 
-    /// Takes so many bytes in all out of the quotas.
+    /// Raises the taken quota to that many bytes in total.
     fn take(&mut self, bytes: usize) -> Result<(), GatewayError> {
         let more = bytes.saturating_sub(self.taken);
         if let Some(slot) = self.slot.as_mut().filter(|_| more > 0) {
@@ -117,7 +119,7 @@ impl Reading<'_> {
     }
 }
 
-/// Every answer carries `X-Request-Id`: the caller's when it is 1 to 128 visible ASCII characters, else a new one.
+/// Sets `X-Request-Id` on every response: the caller's if it has 1 to 128 visible ASCII characters, otherwise a new one.
 pub async fn enter(
     ids: std::sync::Arc<dyn events::ids::Ids>,
     clock: std::sync::Arc<dyn events::Clock>,
@@ -142,7 +144,7 @@ pub async fn enter(
     response
 }
 
-/// The first part of an address that is no clean text when decoded.
+/// Returns the first part of an address that is not clean text after decoding.
 fn unclean(uri: &Uri) -> Option<String> {
     if !is_clean(uri.path()) {
         return Some("path".to_owned());

@@ -1,4 +1,5 @@
-//! Reads of the ledger and the projector: the gateway says who calls, they answer. In this process, or over HTTP when they live apart.
+//! Reads that the ledger and the projector answer. The gateway authenticates the caller and forwards the call, in this process or over HTTP
+//! to another one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,37 +18,35 @@ use tower::ServiceExt;
 use crate::auth::Directory;
 use crate::error::GatewayError;
 
-/// How long the beginning of an answer may take.
+/// The longest wait for the head of a response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where reads are answered.
+/// The process that answers reads.
 #[derive(Clone)]
 pub enum Reads {
-    /// In this process.
+    /// This process.
     Local(Router),
-    /// At this address.
+    /// Another process at this address.
     Remote(Url, reqwest::Client),
 }
 
-/// Forwards reads of one process.
+/// The forwarding of reads to one process.
 #[derive(Clone)]
 pub struct Forward {
-    /// Whose.
+    /// The process that answers.
     pub who: Peer,
-    /// Who calls.
+    /// The directory that identifies the caller.
     pub directory: Arc<Directory>,
-    /// Where to.
     pub reads: Reads,
-    /// How the gateway vouches for the caller.
+    /// The secret with which the gateway signs the identity of the caller.
     pub secret: InternalSecret,
-    /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Identifies the caller and passes the read on under its canonical path.
+/// Identifies the caller and forwards the read under its canonical path.
 ///
 /// # Errors
-/// 401 for the wrong credential, 503 when the process does not answer.
+/// Returns 401 for the wrong credential, 503 if the process is unavailable.
 pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Result<Response, GatewayError> {
     let now_us = forward.clock.now_us();
     let caller = forward.directory.identify(request.headers(), request.uri().query(), now_us)?;
@@ -74,7 +73,7 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
                 GatewayError::unavailable(forward.who)
             })?;
             if answer.status() == StatusCode::UNAUTHORIZED {
-                // Not the caller's fault: whoever calls was let in here.
+                // The caller is already authenticated here, so this is not the caller's fault.
                 tracing::error!(
                     who = forward.who.as_str(),
                     "the {} does not trust this gateway: internal.secret differs there",
@@ -93,7 +92,7 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
     }
 }
 
-/// `/v1/balance?key=…&limit=1` as `/api/v1/balance?limit=1`: the canonical path, without the credential.
+/// Maps `/v1/balance?key=…&limit=1` to `/api/v1/balance?limit=1`: the canonical path, without the credential.
 fn target(uri: &http::Uri) -> String {
     let path = uri.path();
     let path = match path {

@@ -1,5 +1,5 @@
-//! `GET /readyz`: whether requests can be served, and what is away. It tests what it promises: a write of the ledger's database, and that
-//! events leave for the log.
+//! `GET /readyz`: tells whether requests can be served, and which component is unavailable. It probes the real dependencies: a write to the
+//! ledger's database, and delivery of events to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,14 @@ use tokio::sync::Mutex;
 
 use crate::spool::Spool;
 
-/// How long an answer is good for.
+/// The time for which a report is cached.
 const CACHED: Duration = Duration::from_secs(1);
-/// How long the ledger may take.
+/// The longest wait for the ledger.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The age of the oldest event that ledger and projector do not have, from which on something is wrong behind the gateway.
+/// The age of the oldest event not taken over by the ledger and the projector, from which on the gateway is not ready.
 const UNSHIPPED_MAX: Duration = Duration::from_mins(1);
 
-/// What readiness depends on.
+/// The components on which readiness depends.
 pub struct Health {
     log: Log,
     ledger: rpc::Client,
@@ -32,7 +32,7 @@ pub struct Health {
     last: Mutex<Option<(Instant, Report)>>,
 }
 
-/// The body of the answer.
+/// The body of the response.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     status: &'static str,
@@ -40,18 +40,18 @@ pub struct Report {
     ledger: &'static str,
     log: &'static str,
     spool: &'static str,
-    /// The age of the oldest event that ledger and projector do not have.
+    /// The age of the oldest event that the ledger and the projector do not both have.
     oldest_unshipped_ms: u64,
 }
 
 impl Health {
-    /// Not ready until [`Self::open`].
+    /// Creates a health check that is not ready until [`Self::open`].
     #[must_use]
     pub fn new(log: Log, ledger: rpc::Client, spool: Arc<Spool>) -> Self {
         Self { log, ledger, spool, is_open: AtomicBool::new(false), last: Mutex::default() }
     }
 
-    /// The first request can come: accounts and keys are there.
+    /// Allows readiness: accounts and keys are loaded, so the first request can come.
     pub fn open(&self) {
         self.is_open.store(true, Ordering::Release);
     }
@@ -64,7 +64,7 @@ impl Health {
         let ledger = self.ledger.call(&ProbeWrite {}, PATIENCE).await.is_ok();
         let spool = self.spool.reserve().is_ok();
         let unshipped = self.spool.oldest_unshipped();
-        // With NATS away requests go on, and wait in the spool: that is well as long as it is short.
+        // Requests continue while NATS is unavailable, and their events wait in the spool. That is healthy only for a short time.
         let log = self.log.takes_writes() && unshipped < UNSHIPPED_MAX;
         let is_open = self.is_open.load(Ordering::Acquire);
         let word = |well: bool| if well { "ok" } else { "away" };
@@ -85,7 +85,8 @@ impl Health {
     }
 }
 
-/// 200 when requests can be served, else 503; `{status, nats, ledger, log, spool, oldest_unshipped_ms}` either way.
+/// Returns 200 if requests can be served, otherwise 503; the body is `{status, nats, ledger, log, spool, oldest_unshipped_ms}` in both
+/// cases.
 pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     let report = health.report().await;
     let status = if report.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -1,4 +1,4 @@
-//! The gateway: HTTP in, HTTP out to providers; keys, limits, routing, streaming, metering, spool; management commands.
+//! The gateway: HTTP in, and HTTP out to providers; with keys, limits, routing, streaming, metering, spool and management commands.
 
 pub mod config;
 pub mod request;

@@ -1,4 +1,4 @@
-//! Figures for Prometheus: counted where things happen, or looked up when they are asked for. No account and no key is a label.
+//! Metrics for Prometheus: counters updated by the stages, and gauges measured on each scrape. No account and no key is a label.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -21,34 +21,33 @@ use crate::admission::{Admission, Budgets};
 use crate::serve::open::Open;
 use crate::spool::Spool;
 
-/// How long ledger and projector may take to say what they have set aside.
+/// The longest wait for a reader's list of quarantined events.
 const PATIENCE: Duration = Duration::from_secs(2);
 const NANOS_PER_USD: f64 = 1e9;
 
-/// What is counted on the way of a request.
+/// The counters that requests update.
 #[derive(Clone)]
 pub struct Counts {
     finished: Counter,
     failed: Counter,
     cancelled: Counter,
     aborted: Counter,
-    /// Requests that were refused before they were sent anywhere, by code.
+    /// The requests that were rejected before they were sent to a provider, by code.
     pub refused: Family<CodeLabel, Counter>,
-    /// Failures of providers.
+    /// The failures of providers.
     pub failures: Family<FailureLabels, Counter>,
-    /// Seconds from admission to the first piece.
+    /// The seconds from admission to the first piece of the response.
     pub ttft: Histogram,
-    /// Seconds from the request's head to the call of its first provider.
+    /// The seconds from the request's head to the call of its first provider.
     pub added: Histogram,
 }
 
-/// An error's code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
     code: String,
 }
 
-/// A provider, and how it failed.
+/// A provider, and the kind of its failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FailureLabels {
     provider: String,
@@ -69,7 +68,7 @@ impl Default for Counts {
             aborted: Counter::default(),
             refused: Family::default(),
             failures: Family::default(),
-            // 1 ms to 2 min, and 10 us to 10 s.
+            // The buckets cover 1 ms to 2 min, and 10 us to 10 s.
             ttft: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             added: Histogram::new(exponential_buckets(0.000_01, 2.0, 20)),
         }
@@ -86,7 +85,7 @@ impl Counts {
         }
     }
 
-    /// Counts a request that was admitted and has its end.
+    /// Counts the end of an admitted request.
     pub fn ended(&self, outcome: Outcome, ttft_us: Option<u64>) {
         self.of(outcome).inc();
         if let Some(us) = ttft_us {
@@ -94,12 +93,12 @@ impl Counts {
         }
     }
 
-    /// Counts a request that was refused.
+    /// Counts a rejected request.
     pub fn refused(&self, code: String) {
         self.refused.get_or_create(&CodeLabel { code }).inc();
     }
 
-    /// Counts a provider's failure.
+    /// Counts a failure of a provider.
     pub fn failed(&self, provider: &str, kind: &'static str) {
         self.failures.get_or_create(&FailureLabels { provider: provider.to_owned(), kind }).inc();
     }
@@ -107,7 +106,7 @@ impl Counts {
 
 type Figure = Gauge<f64, AtomicU64>;
 
-/// What is looked up when it is asked for.
+/// The gauges that are measured on each scrape.
 #[derive(Default)]
 struct Figures {
     spool_bytes: Figure,
@@ -123,30 +122,26 @@ struct Figures {
     quarantined: Family<ReaderLabel, Figure>,
 }
 
-/// All figures of a gateway.
+/// All metrics of a gateway.
 pub struct Metrics {
     registry: Registry,
     figures: Figures,
-    /// What they are looked up in.
     pub sources: Sources,
 }
 
-/// What figures are looked up in.
+/// The objects that the gauges are measured from.
 pub struct Sources {
-    /// The spool.
     pub spool: Arc<Spool>,
-    /// The connections.
     pub open: Arc<Open>,
-    /// The quotas.
     pub quotas: Arc<Quotas>,
-    /// The leases.
+    /// The admission, for its leases.
     pub admission: Arc<Admission>,
-    /// Those who read the log into tables.
+    /// The readers that store the log in tables.
     pub readers: [rpc::Client; 2],
 }
 
 impl Metrics {
-    /// The figures of a gateway.
+    /// Registers the metrics of a gateway.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
         let (mut registry, figures) = (Registry::with_prefix("arouter"), Figures::default());
@@ -183,12 +178,12 @@ impl Metrics {
         Self { registry, figures, sources }
     }
 
-    /// All of them in the text format of OpenMetrics.
+    /// Measures the gauges and returns all metrics in the text format of OpenMetrics.
     pub async fn to_text(&self) -> String {
         self.measure();
         for reader in &self.sources.readers {
             let label = ReaderLabel { reader: reader.who().as_str() };
-            // A reader that does not answer has no figure, not a zero.
+            // A reader that does not reply has no value, rather than a zero.
             match reader.call(&ListQuarantine { event_id: None }, PATIENCE).await {
                 Ok(waiting) => {
                     self.figures.quarantined.get_or_create(&label).set(count(waiting.len()));
@@ -225,7 +220,7 @@ impl Metrics {
     }
 }
 
-/// How many leases there are, and what is free and held of them, USD.
+/// Returns the number of leases, and their free and held amounts in USD.
 fn lent(budgets: &Budgets) -> (usize, f64, f64) {
     let local_leases: Vec<_> = budgets.values().filter_map(|budget| budget.local_lease()).collect();
     #[expect(clippy::cast_precision_loss, reason = "a gauge may be off by a few nanos")]

@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `/v1/models/{id}`: what this key may ask for.
+//! `GET /v1/models` and `/v1/models/{id}`: the models that the caller's key may use.
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
@@ -11,7 +11,7 @@ use crate::request::Stages;
 use crate::route::Model;
 use crate::route::plan::check_allowed;
 
-/// Parameters that every chat model is sent.
+/// The parameters that every chat model accepts.
 const PARAMETERS: [&str; 6] = ["max_tokens", "temperature", "top_p", "stop", "seed", "stream"];
 
 #[derive(Debug, Default, Deserialize)]
@@ -21,10 +21,10 @@ struct ModelsQuery {
     supported_parameters: Option<String>,
 }
 
-/// `{object: "list", data: [model]}`, the union of OpenAI's and OpenRouter's shapes; prices are strings in USD per token.
+/// Returns `{object: "list", data: [model]}`, the union of OpenAI's and OpenRouter's formats; prices are strings in USD per token.
 ///
 /// # Errors
-/// 401 for the wrong credential.
+/// Returns 401 for the wrong credential, 400 for a bad query.
 pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
     let Query(query) = Query::<ModelsQuery>::try_from_uri(request.uri())
@@ -43,10 +43,10 @@ pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request
     Ok(Json(json!({"object": "list", "data": data})).into_response())
 }
 
-/// The same object for one model.
+/// Returns the same object for one model.
 ///
 /// # Errors
-/// 401 for the wrong credential, 404 for a model that does not exist or that the key may not ask for.
+/// Returns 401 for the wrong credential, 404 for a model that does not exist or that the key may not use.
 pub async fn retrieve(
     State(stages): State<std::sync::Arc<Stages>>,
     Path(id): Path<String>,

@@ -1,4 +1,4 @@
-//! The gateway as a process: recover, build the stages, serve, drain.
+//! The gateway as a process: recovers, builds the stages, serves, drains.
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,77 +40,67 @@ use crate::spool::sync::Syncer;
 use crate::spool::{Disk, FileSystem, Spool, SpoolError, recover};
 use crate::workers::{Worker, Workers};
 
-/// How long a stopping gateway waits for NATS to take what is in the spool; what it does not take is sent at the next start.
+/// The time that a stopping gateway waits for NATS to accept the spool; the rest is published at the next start.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Locks that accounts share while their keys are changed.
+/// The number of locks for key changes, each shared by several accounts.
 const KEY_LOCKS: usize = 256;
 
 /// The other processes.
 #[derive(Clone)]
 pub struct Peers {
-    /// The log.
     pub log: Log,
-    /// Requests to the ledger.
+    /// The client for calls to the ledger.
     pub ledger: rpc::Client,
-    /// Requests to the projector.
+    /// The client for calls to the projector.
     pub projector: rpc::Client,
-    /// Reads of the ledger.
+    /// The target of reads that the ledger answers.
     pub ledger_reads: Reads,
-    /// Reads of the projector.
+    /// The target of reads that the projector answers.
     pub projector_reads: Reads,
-    /// How the gateway vouches for callers.
+    /// The secret with which the gateway signs the identity of callers.
     pub secret: InternalSecret,
-    /// Runs what no request waits for.
+    /// The runtime for work that no request waits for.
     pub background: Handle,
 }
 
-/// Why the gateway does not start.
+/// The reason the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be used.
     #[error("cannot listen on {address}: {cause}; stop what uses that port, or choose another with --listen")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// Why.
         cause: io::Error,
     },
-    /// The data folder cannot be used.
     #[error("cannot use the data folder {folder}: {cause}; make it writable, or choose another with --data")]
     Data {
-        /// The folder.
         folder: String,
-        /// Why.
         cause: io::Error,
     },
-    /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// Providers or models are configured wrongly.
+    /// Providers or models are misconfigured.
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// The catalogue cannot be read.
     #[error(transparent)]
     Catalog(#[from] pricing::CatalogError),
-    /// A proxy's network is none.
+    /// A trusted proxy is not a valid network.
     #[error(transparent)]
     Network(#[from] BadNetwork),
-    /// The certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsError),
-    /// TLS cannot be set up.
+    /// The TLS client for calls to providers cannot be set up.
     #[error("TLS cannot be set up: {0}; are ca-certificates installed?")]
     Client(#[from] rustls::Error),
 }
 
 /// A running gateway.
 pub struct Gateway {
-    /// Where it listens.
+    /// The address that the gateway listens on.
     pub address: SocketAddr,
-    /// Management, for the first start.
+    /// The management commands, for the first start.
     pub admin: Admin,
-    /// Whether requests can be served.
+    /// The health check of the gateway.
     pub health: Arc<Health>,
     metrics: Arc<Metrics>,
     first_model: Option<String>,
@@ -126,7 +116,7 @@ pub struct Gateway {
     abandon_flush: CancellationToken,
 }
 
-/// Tasks that end together.
+/// Tasks that are stopped together.
 #[derive(Clone, Default)]
 struct Tasks {
     running: TaskTracker,
@@ -134,23 +124,20 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Tells them to stop; none may be added.
+    /// Signals the tasks to stop; no task may be added afterwards.
     fn stop(&self) {
         self.stop.cancel();
         self.running.close();
     }
 
-    /// All of them within the time.
+    /// Returns whether all tasks end within the time.
     async fn ended_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.running.wait()).await.is_ok()
     }
 }
 
 impl Gateway {
-    /// Starts: what earlier boots left is shipped and settled, then requests are served.
-    ///
-    /// # Errors
-    /// When the address, the folder or the configuration cannot be used.
+    /// Starts the gateway: settles and publishes the spools of earlier boots, then serves requests.
     pub async fn start(config: GatewayConfig, peers: Peers, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, StartError> {
         let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
         let listener =
@@ -218,7 +205,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Takes connections, on one thread for each core.
+    /// Accepts connections, with one worker thread per core.
     fn serve(&self, listener: TcpListener, routes: &Arc<Routes>, open: &Arc<Open>, peers: &Peers) -> Result<(), StartError> {
         let server = &self.admin.server;
         let forward = |who: Peer, reads: &Reads| Forward {
@@ -252,18 +239,17 @@ impl Gateway {
         Ok(())
     }
 
-    /// Returns when the disk did not keep what was written: the gateway must end, and start again from what is there.
+    /// Waits until the disk has lost written events. The gateway must then end, and start again from the remaining data.
     pub async fn failed(&self) {
         self.failed.cancelled().await;
     }
 
-    /// Its figures.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 
-    /// A model that a first request can ask for.
+    /// Returns a model that a first request can use.
     #[must_use]
     pub fn first_model(&self) -> Option<String> {
         self.first_model.clone()
@@ -288,7 +274,7 @@ impl Gateway {
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 
-    /// The stages of one thread; only the client to providers is its own.
+    /// Builds the stages of one thread; only the HTTP client for providers is not shared between threads.
     fn stages(&self, routes: &Arc<Routes>, drains: &TaskTracker) -> Result<Stages, StartError> {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
@@ -304,7 +290,7 @@ impl Gateway {
         })
     }
 
-    /// Takes no more requests, lets streams end until the deadline, cuts the rest, and ships what they recorded.
+    /// Accepts no more requests, lets streams end until the deadline, cuts the rest, and publishes their events.
     pub async fn stop(self) {
         let drain = Duration::from_millis(self.config.server.drain_timeout_ms);
         self.serving.stop();
@@ -334,7 +320,7 @@ fn data(config: &GatewayConfig) -> impl Fn(io::Error) -> StartError {
     move |cause| StartError::Data { folder: folder.clone(), cause }
 }
 
-/// The spool of this boot, and what earlier ones left.
+/// Opens the spool of this boot and recovers those of earlier ones.
 fn spools(config: &GatewayConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<(Arc<Spool>, Vec<Arc<Spool>>), StartError> {
     let folder = config.data.join("spool");
     std::fs::create_dir_all(&folder).map_err(data(config))?;
@@ -347,7 +333,7 @@ fn spools(config: &GatewayConfig, clock: &dyn Clock, ids: &dyn Ids) -> Result<(A
 
 fn syncers(spool: &Arc<Spool>, old: &[Arc<Spool>], config: &GatewayConfig, failed: &CancellationToken) -> Result<Vec<Syncer>, SpoolError> {
     let every = Duration::from_millis(config.spool.sync_every_ms);
-    // What recovery wrote is synced once, now.
+    // The events that recovery wrote are synced once, now.
     old.iter().try_for_each(|spool| spool.sync())?;
     Ok(vec![Syncer::start(Arc::clone(spool), every, failed.clone())?])
 }

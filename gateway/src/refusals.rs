@@ -1,4 +1,4 @@
-//! Refusals that are too many to be recorded one by one: each second, one event for each account with how many there were.
+//! Refusals that are too many to be recorded individually: each second, one event per account records their number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Admin;
 use crate::admission::quota::Quotas;
 
-/// How often they are recorded.
+/// The interval between these events.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Records what was counted until `stop`, and once more then.
+/// Records the counted refusals until `stop`, and then once more.
 pub async fn count(quotas: Arc<Quotas>, admin: Admin, stop: CancellationToken) {
     loop {
         let goes_on = stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some();

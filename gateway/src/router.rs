@@ -1,4 +1,4 @@
-//! All routes of the gateway, grouped by who calls them.
+//! The routes of the gateway, grouped by caller.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use crate::health::{Health, ready};
 use crate::models;
 use crate::request::{Stages, chat};
 
-/// What the routes need.
+/// The state of the routes.
 pub struct AppState {
-    /// For models.
+    /// The stages of model requests.
     pub stages: Arc<Stages>,
-    /// For management.
+    /// The management calls.
     pub admin: Admin,
-    /// Reads of the ledger.
+    /// The reads that the ledger answers.
     pub ledger: Forward,
-    /// Reads of the projector.
+    /// The reads that the projector answers.
     pub projector: Forward,
-    /// Whether requests can be served.
     pub health: Arc<Health>,
 }
 
-/// The whole router. Every management route also answers at `/v1/…`, and inference at `/api/v1/…`.
+/// Builds the router. Management routes are also served at `/v1/…`, and inference routes at `/api/v1/…`; operator routes only at
+/// `/api/v1/admin/…`.
 pub fn router(parts: AppState) -> Router {
     let (ids, clock) = (Arc::clone(&parts.stages.ids), Arc::clone(&parts.stages.clock));
     let mut inference = Router::new();
@@ -73,7 +73,7 @@ pub fn router(parts: AppState) -> Router {
         .merge(Router::new().route("/readyz", get(ready)).with_state(parts.health))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
-        // One layer for all: each costs every request a few allocations.
+        // One layer serves all routes, because each layer costs every request a few allocations.
         .layer(middleware::from_fn(move |request, next| edge::enter(Arc::clone(&ids), Arc::clone(&clock), request, next)))
 }
 

@@ -1,7 +1,7 @@
-//! One thread for each core, each with a runtime and a client of its own: a request never leaves the thread that accepted it.
+//! Worker threads: one per core, each with its own runtime and HTTP client. A request never leaves the thread that accepted it.
 //!
-//! With one runtime over all cores, handler, client connection and server connection of one request often lie on different threads,
-//! and each hand-over wakes another one. In `make bench` this layout did 8,850 requests/s where one runtime over two cores did 6,780.
+//! With one runtime over all cores, the handler, client connection and server connection of one request often run on different threads, and
+//! each hand-over wakes another thread. In `make bench` this layout served 8,850 requests/s; one runtime over two cores served 6,780.
 
 use std::io;
 use std::sync::Arc;
@@ -19,40 +19,36 @@ use crate::serve::connection::{Timeouts, connection};
 use crate::serve::open::{Entry, Open};
 use crate::serve::tls::Certificate;
 
-/// Accepted connections that may wait for their thread.
+/// The maximum number of accepted connections that wait for a thread.
 const WAITING_MAX: usize = 1_024;
 
-/// The answer to a connection that cannot be taken in.
+/// The response to a connection that exceeds the limits.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 134\r\n\r\n\
 {\"error\":{\"message\":\"This gateway has as many connections as it may have.\",\"type\":\"server_error\",\"code\":\"connections\",\"param\":null}}  ";
 
-/// Running threads.
+/// The running threads.
 pub struct Workers {
     senders: Vec<mpsc::Sender<(std::net::TcpStream, Entry)>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What a thread serves.
+/// The parts that a thread needs to serve connections.
 pub struct Worker {
-    /// The routes, with stages of this thread's own.
+    /// The routes, with this thread's own stages.
     pub router: Router,
-    /// How long connections may take for what.
     pub timeouts: Timeouts,
-    /// The certificate, when connections are TLS.
+    /// The certificate; `None` for connections without TLS.
     pub certificate: Option<Arc<Certificate>>,
-    /// Ends connections when they are idle.
+    /// The token that ends connections once they are idle.
     pub stop: CancellationToken,
-    /// Closes the connections that are left.
+    /// The token that closes the remaining connections.
     pub close_connections: CancellationToken,
-    /// Calls whose clients have left.
+    /// The tracker of calls whose clients have left.
     pub drains: TaskTracker,
 }
 
 impl Workers {
-    /// Starts a thread for each.
-    ///
-    /// # Errors
-    /// When the system has no thread left.
+    /// Starts one thread per worker.
     pub fn start(workers: Vec<Worker>) -> io::Result<Self> {
         let mut started = Self { senders: Vec::new(), threads: Vec::new() };
         for worker in workers {
@@ -65,7 +61,7 @@ impl Workers {
         Ok(started)
     }
 
-    /// Accepts connections and hands them out in turn until `stop`; then waits until all threads have ended.
+    /// Accepts connections and distributes them in turn until `stop`, then waits for all threads to end.
     pub async fn accept(self, listener: TcpListener, open: Arc<Open>, stop: CancellationToken) {
         let mut turn = self.senders.iter().cycle();
         loop {
@@ -76,7 +72,7 @@ impl Workers {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors: wait for some connection to end.
+                    // The system is out of file descriptors, so this waits for a connection to end.
                     tracing::warn!(%error, "a connection could not be accepted: {error}");
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                     continue;
@@ -115,7 +111,7 @@ async fn run(worker: Worker, mut accepted: mpsc::Receiver<(std::net::TcpStream, 
                 let activity = Arc::clone(&entry.activity);
                 let serving = connection(stream, tls, worker.router.clone(), worker.timeouts, worker.stop.clone(), activity);
                 let close = worker.close_connections.clone();
-                // Dropping a connection records the ends of what runs on it.
+                // Dropping a connection records the ends of its requests.
                 connections.spawn(async move {
                     close.run_until_cancelled(serving).await;
                     drop(entry);
