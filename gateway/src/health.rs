@@ -51,7 +51,7 @@ impl Health {
         Self { log, ledger, spool, is_open: AtomicBool::new(false), last: Mutex::default() }
     }
 
-    /// Allows readiness: accounts and keys are loaded, so the first request can come.
+    /// Allows readiness: accounts and keys exist, so the first request can come.
     pub fn open(&self) {
         self.is_open.store(true, Ordering::Release);
     }
