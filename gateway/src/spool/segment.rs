@@ -64,7 +64,7 @@ impl Blank {
         write_header(&*self.file, self.bytes, before)
     }
 
-    /// Returns the segment, after [`Self::begin`].
+    /// Turns the file into a segment; [`Self::begin`] comes first.
     #[must_use]
     pub fn into_segment(self, before: Sequences) -> Arc<Segment> {
         Segment::new(self.path, self.file, before)
