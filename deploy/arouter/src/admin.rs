@@ -1,4 +1,4 @@
-//! `arouter admin`: accounts, keys and credit, by the same commands as HTTP.
+//! `arouter admin`: commands for accounts, keys, credit and quarantined events. Each of them calls the gateway's HTTP API.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 
 use crate::data_dir;
 
-/// Where the gateway is and what it shall do.
+/// The address and the credentials of a gateway, and the command to run on it.
 #[derive(Args)]
 pub struct AdminArgs {
-    /// The data folder of the gateway: its address and the operator's token are read there.
+    /// Data folder of the gateway. The gateway's address and the operator's token are read from it.
     #[arg(long, default_value = "./data", global = true)]
     data: PathBuf,
-    /// The gateway's address instead, such as http://10.0.0.4:8080.
+    /// Address of the gateway, such as http://10.0.0.4:8080; default: read from the data folder.
     #[arg(long, global = true)]
     url: Option<String>,
-    /// The operator's token instead.
+    /// Operator's token; default: read from the data folder.
     #[arg(long, env = "AROUTER_OPERATOR_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
     #[command(subcommand)]
@@ -27,76 +27,76 @@ pub struct AdminArgs {
 
 #[derive(Subcommand)]
 enum AdminCommand {
-    /// Accounts.
+    /// Creates, suspends and resumes accounts.
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Keys of an account, with its management key.
+    /// Manages the keys of an account, with its management key.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Credit of an account, in USD.
+    /// Grants, purchases, refunds and adjusts the credit of an account, in USD.
     #[command(subcommand)]
     Credit(CreditCommand),
-    /// Events that the ledger could not apply; an account that may owe something by one gets no new leases.
+    /// Events that the ledger could not apply. An account that may owe money for such an event gets no new leases.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
 }
 
 #[derive(Subcommand)]
 enum AccountCommand {
-    /// Makes an account; prints its id and its management key.
+    /// Creates an account and prints its id and its management key.
     Create {
-        /// Its name.
+        /// Name of the account.
         name: String,
     },
-    /// Refuses every key of an account from now on.
+    /// Suspends an account: all of its keys are refused from now on.
     Suspend {
-        /// Its id.
+        /// Id of the account.
         id: String,
     },
-    /// Takes its keys again.
+    /// Resumes a suspended account: its keys are accepted again.
     Resume {
-        /// Its id.
+        /// Id of the account.
         id: String,
     },
-    /// Makes a management key for an account that has lost its own; prints it once.
+    /// Creates a management key for an account that has lost its own, and prints it once.
     ManagementKey {
-        /// Its id.
+        /// Id of the account.
         id: String,
     },
 }
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Deletes any key of any account; for the operator.
+    /// Deletes any key of any account, with the operator's token.
     Revoke {
-        /// Its hash.
+        /// Hash of the key.
         hash: String,
     },
-    /// Makes a key; prints it once.
+    /// Creates a key and prints it once.
     Create {
-        /// Its name.
+        /// Name of the key.
         name: String,
-        /// The account's management key.
+        /// Management key of the account.
         #[arg(long)]
         management_key: String,
-        /// Most it may spend, USD.
+        /// The most that the key may spend, in USD.
         #[arg(long)]
         limit: Option<String>,
-        /// When the limit starts over: daily, weekly or monthly.
+        /// Period after which the limit starts again: daily, weekly or monthly.
         #[arg(long)]
         limit_reset: Option<String>,
     },
-    /// Lists keys.
+    /// Lists the keys of an account.
     List {
-        /// The account's management key.
+        /// Management key of the account.
         #[arg(long)]
         management_key: String,
     },
     /// Deletes a key.
     Delete {
-        /// Its hash.
+        /// Hash of the key.
         hash: String,
-        /// The account's management key.
+        /// Management key of the account.
         #[arg(long)]
         management_key: String,
     },
@@ -104,74 +104,74 @@ enum KeyCommand {
 
 #[derive(Subcommand)]
 enum QuarantineCommand {
-    /// Lists what waits for a decision.
+    /// Lists the quarantined events that wait for a decision.
     List,
-    /// Shows an event as it came.
+    /// Shows a quarantined event as it was received.
     Show {
-        /// Its id.
+        /// Id of the event.
         event_id: String,
     },
-    /// Applies an event again, after what kept it from being applied is mended.
+    /// Applies an event again, after its cause has been repaired.
     Release {
-        /// Its id.
+        /// Id of the event.
         event_id: String,
     },
-    /// Gives an event up: nothing is booked for it.
+    /// Discards an event: nothing is posted for it.
     Discard {
-        /// Its id.
+        /// Id of the event.
         event_id: String,
     },
 }
 
 #[derive(Subcommand)]
 enum CreditCommand {
-    /// Gives credit.
+    /// Grants credit.
     Grant {
-        /// The account's id.
+        /// Id of the account.
         account: String,
-        /// USD.
+        /// Amount in USD.
         amount: String,
-        /// When what is left of it goes, such as 2027-01-31T00:00:00Z; default: never.
+        /// Time at which the unspent rest expires, such as 2027-01-31T00:00:00Z; default: never.
         #[arg(long)]
         expires_at: Option<String>,
-        /// Lower ones are spent first; default 100.
+        /// Priority of the grant. Grants with lower numbers are spent first; default: 100.
         #[arg(long)]
         priority: Option<i64>,
-        /// For people.
+        /// Description for human readers.
         #[arg(long)]
         description: Option<String>,
     },
-    /// Books credit that was paid for; the configured fee comes on top.
+    /// Posts credit that was paid for. The configured fee is charged on top of the amount.
     Purchase {
-        /// The account's id.
+        /// Id of the account.
         account: String,
-        /// USD.
+        /// Amount in USD.
         amount: String,
-        /// When what is left of it goes; default: after billing.purchase_expires_days.
+        /// Time at which the unspent rest expires; default: after billing.purchase_expires_days.
         #[arg(long)]
         expires_at: Option<String>,
-        /// For people.
+        /// Description for human readers.
         #[arg(long)]
         description: Option<String>,
     },
-    /// Gives the unspent part of a purchase back, within 24 hours.
+    /// Refunds the unspent part of a purchase, within 24 hours.
     Refund {
-        /// The account's id.
+        /// Id of the account.
         account: String,
-        /// The purchase's transaction id.
+        /// Transaction id of the purchase.
         purchase: String,
-        /// For people.
+        /// Description for human readers.
         #[arg(long)]
         description: Option<String>,
     },
-    /// Corrects credit, up or down.
+    /// Adjusts credit, up or down.
     Adjust {
-        /// The account's id.
+        /// Id of the account.
         account: String,
-        /// USD.
+        /// Amount in USD; negative to reduce the credit.
         #[arg(allow_hyphen_values = true)]
         amount: String,
-        /// For people.
+        /// Description for human readers.
         #[arg(long)]
         description: Option<String>,
     },
@@ -196,7 +196,7 @@ impl CreditCommand {
     }
 }
 
-/// Does it and prints the answer.
+/// Runs the command and prints the response.
 pub async fn run(args: AdminArgs) -> Result<()> {
     let operator = || match &args.token {
         Some(token) => Ok(token.clone()),

@@ -1,4 +1,4 @@
-//! The archive in this process: the first of the ledgers writes it.
+//! The archive in this process. Of several ledgers, only the first one writes it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::ArchiveConfig;
 
-/// Starts to archive every stream, when there is an archive.
+/// Starts archiving every stream, if an archive is configured.
 pub fn start(
     config: &ArchiveConfig,
     log: &Log,
@@ -31,7 +31,8 @@ pub fn start(
     Ok(())
 }
 
-/// Whether the chain of every stream holds and every file is what was written; gives back how many were looked at, and what is wrong.
+/// Checks that the chain of every stream is unbroken and that every file is unchanged. Returns the number of checked segments and the
+/// errors.
 pub async fn check(archive: &Archive) -> (i64, Vec<String>) {
     let (mut segments, mut broken) = (0, Vec::new());
     for stream in Stream::ALL {

@@ -1,4 +1,5 @@
-//! Configuration: a TOML file, and every key also as environment variable `AROUTER_{SECTION}__{KEY}`. Alone here is the environment read.
+//! Configuration from a TOML file. Every key can also be set as environment variable `AROUTER_{SECTION}__{KEY}`. Only this file reads the
+//! environment.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,56 +19,43 @@ use crate::Settings;
 use crate::simulated::SimulatedConfig;
 
 const PREFIX: &str = "AROUTER_";
-/// Variables of ours that are no configuration keys.
+/// Environment variables with our prefix that are not configuration keys.
 const OTHERS: [&str; 1] = ["AROUTER_LOG"];
 
-/// Everything that can be configured.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where requests come in.
     pub server: ServerConfig,
-    /// Budgets: what one caller may take of what all share.
+    /// The limits on what one caller may use of shared resources.
     pub limits: LimitsConfig,
-    /// Figures for Prometheus.
     pub metrics: MetricsConfig,
-    /// This machine.
     pub node: NodeConfig,
-    /// What is sold.
     pub billing: BillingConfig,
-    /// The first start.
     pub bootstrap: BootstrapConfig,
-    /// The event log.
     pub nats: NatsConfig,
-    /// The ledger.
     pub ledger: ReaderConfig,
-    /// The projector.
     pub projector: ReaderConfig,
-    /// What outlives the streams.
+    /// The archive, which keeps events after they have left their streams.
     pub archive: ArchiveConfig,
-    /// What gateways are lent credit on.
+    /// The terms on which credit is lent to gateways.
     pub leases: Terms,
-    /// The spool.
     pub spool: SpoolConfig,
-    /// Calls to providers.
     pub upstream: UpstreamConfig,
-    /// The built-in provider, used when no other is configured.
+    /// The built-in provider, which serves if no other provider is configured.
     pub simulated: SimulatedConfig,
-    /// What the processes share.
+    /// Settings that all processes share.
     pub internal: InternalConfig,
-    /// The operator.
     pub operator: OperatorConfig,
-    /// Providers.
     pub providers: Vec<ProviderConfig>,
-    /// Models beside the catalogue's.
+    /// Models in addition to those of the catalogue.
     pub models: Vec<ModelConfig>,
 }
 
-/// This machine.
+/// Settings of this machine.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Its name in events; each gateway needs another.
+    /// The node's name in events. Each gateway needs a different one.
     pub name: String,
 }
 
@@ -77,13 +65,13 @@ impl Default for NodeConfig {
     }
 }
 
-/// The first start.
+/// Settings that apply to the first start only.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BootstrapConfig {
-    /// What the first account is given, USD.
+    /// Credit of the first account, in USD.
     pub credit_usd: Decimal,
-    /// Its name.
+    /// The name of the first account.
     pub account_name: String,
 }
 
@@ -93,53 +81,53 @@ impl Default for BootstrapConfig {
     }
 }
 
-/// Figures for Prometheus.
+/// Settings of the Prometheus metrics.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
-    /// Their address, apart from that of requests; they are not served when absent.
+    /// The address that serves the metrics, which is not that of requests. `None` means that no metrics are served.
     pub listen: Option<SocketAddr>,
 }
 
-/// One address, or several.
+/// One server address or several.
 #[derive(Clone, Deserialize)]
 #[serde(untagged, expecting = "an address, or a list of addresses")]
 pub enum Addresses {
-    /// One; or several, with commas between.
+    /// One address, or several separated by commas.
     One(String),
-    /// The seeds of a cluster.
+    /// The seed servers of a cluster.
     Several(Vec<String>),
 }
 
-/// The event log.
+/// Settings of the event log.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NatsConfig {
-    /// Servers that run already; `up` starts its own when absent. Credentials in them are used.
+    /// The addresses of running servers. `None` means that `up` starts its own. Credentials in the addresses are used.
     pub url: Option<Addresses>,
-    /// Our user there.
+    /// The user name at the servers.
     pub user: Option<String>,
-    /// The environment variable with the user's password.
+    /// The name of the environment variable that has the user's password.
     pub password_env: Option<String>,
-    /// The environment variable with a token.
+    /// The name of the environment variable that has a token.
     pub token_env: Option<String>,
-    /// A file with the seed of an nkey.
+    /// A file that contains the seed of an nkey.
     pub nkey_seed_file: Option<PathBuf>,
-    /// A credentials file: JWT and seed.
+    /// A credentials file with a JWT and a seed.
     pub creds_file: Option<PathBuf>,
-    /// Certificates of authorities (PEM) that servers are trusted by.
+    /// A file with the CA certificates (PEM) that the servers' certificates are checked against.
     pub tls_ca: Option<PathBuf>,
-    /// Our certificate (PEM), for servers that ask for one.
+    /// The client certificate (PEM), for servers that require one.
     pub tls_cert: Option<PathBuf>,
-    /// The key (PEM) of `tls_cert`.
+    /// The private key (PEM) of `tls_cert`.
     pub tls_key: Option<PathBuf>,
-    /// Takes a server that asks for no credentials: whoever reaches it can write to the log.
+    /// Whether a server that requires no credentials is accepted. Anybody who can reach such a server can write to the log.
     pub allow_unauthenticated: bool,
-    /// The program that `up` starts; default: from PATH or `.tools`.
+    /// The nats-server program that `up` starts; default: from PATH or `.tools`.
     pub binary: Option<PathBuf>,
-    /// The port of the server that `up` starts; 0 takes a free one.
+    /// The port of the server that `up` starts; 0 selects a free one.
     pub port: u16,
-    /// Copies of each stream.
+    /// The number of replicas of each stream.
     pub replicas: usize,
 }
 
@@ -164,7 +152,7 @@ impl Default for NatsConfig {
 }
 
 impl NatsConfig {
-    /// The way to the configured servers; none when none is.
+    /// Returns the addresses and credentials of the configured servers; `None` if none is configured.
     pub fn access(&self) -> Result<Option<Access>> {
         let url = match &self.url {
             None => return Ok(None),
@@ -205,33 +193,33 @@ impl NatsConfig {
     }
 }
 
-/// The ledger or the projector.
+/// Settings of the ledger or the projector.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReaderConfig {
-    /// Of the ledger: the file with the keys that its facts are signed with; default: `ledger.signing_key` in the data folder.
+    /// Only for the ledger: the file with the keys that sign its facts; default: `ledger.signing_key` in the data folder.
     pub signing_key_file: Option<PathBuf>,
     /// `sqlite://PATH` or `postgres://…`; default: a file in the data folder.
     pub database_url: Option<String>,
-    /// Where it answers reads when it runs apart.
+    /// The address on which the process serves reads if it runs standalone.
     pub listen: Option<SocketAddr>,
-    /// Where the gateway finds it when it runs apart, such as `http://10.0.0.5:8081`.
+    /// The address at which the gateway reaches the process if it runs standalone, such as `http://10.0.0.5:8081`.
     pub url: Option<String>,
 }
 
-/// What outlives the streams.
+/// Settings of the archive.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArchiveConfig {
-    /// A folder, or `s3://BUCKET/PATH`; without it nothing is archived.
+    /// A folder, or `s3://BUCKET/PATH`. `None` means that nothing is archived.
     pub url: Option<String>,
-    /// Of the store, such as `aws_region`, `aws_endpoint`; `AWS_…` variables of the environment count too.
+    /// Options of the object store, such as `aws_region` and `aws_endpoint`. Environment variables `AWS_…` are used too.
     pub options: BTreeMap<String, String>,
-    /// The longest that events wait for their segment.
+    /// The longest time in seconds that an event waits for its segment.
     pub every_seconds: u32,
-    /// A segment's size before compression.
+    /// The size of a segment before compression.
     pub segment_bytes: usize,
-    /// Days that archived events stay in their streams; for ever when absent.
+    /// The days for which archived events stay in their streams. `None` means for ever.
     pub keep_days: Option<f64>,
 }
 
@@ -243,12 +231,11 @@ impl Default for ArchiveConfig {
 }
 
 impl ArchiveConfig {
-    /// When segments are written.
     pub const fn terms(&self) -> ArchiveTerms {
         ArchiveTerms { every_seconds: self.every_seconds, segment_bytes: self.segment_bytes, keep_days: self.keep_days }
     }
 
-    /// The archive, when there is one.
+    /// Opens the archive; `None` if none is configured.
     pub fn open(&self) -> Result<Option<Archive>> {
         let Some(url) = &self.url else { return Ok(None) };
         let options = store_variables().into_iter().chain(self.options.clone());
@@ -256,23 +243,23 @@ impl ArchiveConfig {
     }
 }
 
-/// What the processes share when they run apart.
+/// Settings that the processes share if they run standalone.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InternalConfig {
-    /// By which the processes trust each other; at least 32 characters.
+    /// The secret by which the processes trust each other; at least 32 characters.
     pub secret: Option<Secret>,
 }
 
-/// The operator.
+/// Settings of the operator.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OperatorConfig {
-    /// At least 16 characters; default: made at the first start, in `operator.token` in the data folder.
+    /// The operator's token, at least 16 characters; default: generated at the first start, in `operator.token` in the data folder.
     pub token: Option<Secret>,
 }
 
-/// A text that no message shows, whatever it looks like: one of digits only is still a text.
+/// A text that no message shows. A value of digits only is still read as text.
 #[derive(Clone)]
 pub struct Secret(pub String);
 
@@ -288,7 +275,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 impl Config {
-    /// Reads the file and the environment, and the credentials that providers name.
+    /// Reads the file, the environment, and the credentials that the providers' settings name.
     pub fn load(settings: &Settings) -> Result<Self> {
         let mut table = match &settings.config {
             None => Table::new(),
@@ -342,7 +329,7 @@ fn variables() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__") && !OTHERS.contains(&name.as_str())).collect()
 }
 
-/// What S3-compatible stores read from the environment.
+/// Returns the environment variables that configure S3-compatible stores.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn store_variables() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_lowercase(), value)).collect()
@@ -353,12 +340,12 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The folders in which programs are looked for.
+/// Returns the folders of PATH.
 pub fn program_folders() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default()
 }
 
-/// `AROUTER_SERVER__LISTEN=…` as `server.listen`.
+/// Sets a key from an environment variable: `AROUTER_SERVER__LISTEN=…` sets `server.listen`.
 fn put(table: &mut Table, name: &str, value: String) -> Result<()> {
     let (in_section, key) = name[PREFIX.len()..].split_once("__").unwrap_or_default();
     let value = match (value.parse::<i64>(), value.parse::<bool>()) {
@@ -375,7 +362,7 @@ fn section<'a>(table: &'a mut Table, name: &str) -> Result<&'a mut Table> {
     section.as_table_mut().with_context(|| format!("configuration: {name} is not a section that environment variables can set"))
 }
 
-/// The error in one line, with the nearest known name for an unknown one.
+/// Formats the error in one line; for an unknown name it suggests the nearest known one.
 fn explained(error: &toml::de::Error) -> String {
     let message = error.message().trim();
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();

@@ -1,4 +1,4 @@
-//! The data folder: made, locked, and the small secrets in it.
+//! The data folder: its creation, its lock, and the secret files in it.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
@@ -13,35 +13,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
-/// Permissions of the data folder and of the files in it: their owner's alone.
+/// Permissions of the data folder: only its owner has access.
 const OWNERS: u32 = 0o700;
 
-/// What other commands must know of a running process.
+/// A description of a running process, which other commands read.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Running {
-    /// Where it listens.
+    /// The address that the gateway listens on, as base URL.
     pub base_url: String,
-    /// The event log, with our credentials.
+    /// The address of the event log, with our credentials.
     pub nats_url: String,
-    /// Figures for Prometheus, when they are served.
+    /// The address of the Prometheus metrics. `None` means that they are not served.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metrics_url: Option<String>,
 }
 
-/// The data folder, which no other process uses while this value lives.
+/// The data folder. It is locked against other processes for the lifetime of this value.
 pub struct DataFolder {
-    /// Where it is.
     pub path: PathBuf,
     _lock: File,
 }
 
 impl DataFolder {
-    /// Makes and locks it.
+    /// Creates the folder if it is missing, and locks it.
     pub fn open(path: &Path) -> Result<Self> {
         let unusable = || format!("cannot use the data folder {}: make it writable, or choose another with --data", path.display());
         std::fs::create_dir_all(path).with_context(unusable)?;
         let path = path.canonicalize().with_context(unusable)?;
-        // Everybody's spending is in it.
+        // The folder contains the spending of all accounts.
         std::fs::set_permissions(&path, Permissions::from_mode(OWNERS)).with_context(unusable)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).with_context(unusable)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -49,12 +48,12 @@ impl DataFolder {
         Ok(Self { path, _lock: lock })
     }
 
-    /// The address of a database in it.
+    /// Returns the configured database address, or that of a SQLite file in the folder.
     pub fn database(&self, configured: Option<&String>, name: &str) -> String {
         configured.cloned().unwrap_or_else(|| database(&self.path, name))
     }
 
-    /// The operator's token: as configured, else the one in the folder, made when missing.
+    /// Returns the configured operator's token. Without one, returns the token in the folder, which is generated if it is missing.
     pub fn operator_token(&self, config: &Config) -> Result<String> {
         if let Some(token) = &config.operator.token {
             return Ok(token.0.clone());
@@ -62,7 +61,7 @@ impl DataFolder {
         self.secret("operator.token", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", "lr_operator_"))
     }
 
-    /// A secret that is kept in a file of the folder, made when it is missing.
+    /// Returns the secret that a file of the folder contains. A missing file is created.
     pub fn secret(&self, file: &str, make: impl FnOnce() -> String) -> Result<String> {
         let path = self.path.join(file);
         match std::fs::read_to_string(&path) {
@@ -76,28 +75,28 @@ impl DataFolder {
         Ok(secret)
     }
 
-    /// The file with the ledger's signing keys.
+    /// Returns the path of the ledger's signing keys.
     pub fn signing_key(&self, config: &Config) -> PathBuf {
         signing_key(&self.path, config)
     }
 
-    /// Tells other commands where this process is.
+    /// Writes `running.json`, from which other commands learn the addresses of this process.
     pub fn announce(&self, running: &Running) -> Result<()> {
         write_secret(&self.path.join("running.json"), &serde_json::to_string_pretty(running)?)
     }
 }
 
-/// The address of a SQLite database in a data folder.
+/// Returns the address of a SQLite database in a data folder.
 pub fn database(folder: &Path, name: &str) -> String {
     format!("sqlite://{}", folder.join(format!("{name}.db")).display())
 }
 
-/// The file with the ledger's signing keys, for a data folder.
+/// Returns the path of the ledger's signing keys, for a data folder.
 pub fn signing_key(folder: &Path, config: &Config) -> PathBuf {
     config.ledger.signing_key_file.clone().unwrap_or_else(|| folder.join("ledger.signing_key"))
 }
 
-/// The way to the log of an installation: as configured, else as the process that runs on the folder said.
+/// Returns the address and credentials of the log: as configured, or else as the process that runs on the folder announced them.
 pub fn access(config: &Config, folder: &Path) -> Result<Option<Access>> {
     match config.nats.access()? {
         Some(access) => Ok(Some(access)),
@@ -105,12 +104,12 @@ pub fn access(config: &Config, folder: &Path) -> Result<Option<Access>> {
     }
 }
 
-/// What a process that runs on a folder said of itself.
+/// Returns the announcement of the process that runs or last ran on a folder.
 pub fn running(folder: &Path) -> Option<Running> {
     serde_json::from_slice(&std::fs::read(folder.join("running.json")).ok()?).ok()
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
+/// Writes a file atomically; only its owner may read it.
 pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
     let temporary = path.with_extension("new");

@@ -1,4 +1,4 @@
-//! `arouter doctor`: looks for what is wrong with this installation, and says what to do.
+//! `arouter doctor`: finds problems of this installation and says how to repair them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::first_run::FILE;
 use crate::{Settings, data_dir, nats};
 
-/// Prints a line for each thing looked at; fails when something must be done.
+/// Prints a line for each check. Returns a failure code if the operator must act.
 pub async fn doctor(settings: &Settings) -> Result<ExitCode> {
     let mut is_well = true;
     let mut say = |well: bool, text: String| {

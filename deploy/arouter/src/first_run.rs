@@ -1,4 +1,5 @@
-//! The first start: an account, two keys and some credit, written down before they are made, so that a crash in between repeats them.
+//! The first start creates an account, two keys and some credit. They are written to a file before they are created, so that a start
+//! after a crash repeats them.
 
 use std::path::Path;
 
@@ -13,26 +14,25 @@ use serde::{Deserialize, Serialize};
 use crate::config::BootstrapConfig;
 use crate::data_dir::write_secret;
 
-/// The file's name in the data folder.
+/// The file in the data folder that has the result of the first start.
 pub const FILE: &str = "first-run.json";
 
-/// What the first start made.
+/// The account and keys that the first start creates.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FirstRun {
-    /// For OpenAI's SDKs.
+    /// The base URL for OpenAI's SDKs.
     pub base_url: String,
-    /// The account.
     pub account: AccountId,
-    /// For models.
+    /// The key for requests to models.
     pub live_key: String,
-    /// For keys, transactions and exports.
+    /// The key that manages keys, reads transactions and exports.
     pub management_key: String,
-    /// For subscribers to events, with their credentials; absent where nats-server is not ours.
+    /// The address of the event log for subscribers, with their credentials. `None` if `up` does not run its own nats-server.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub nats_url: Option<String>,
 }
 
-/// Makes the first account unless there is one; gives back what was made now.
+/// Creates the first account unless there is one. Returns the account and its keys only in the start that generates them.
 pub async fn bootstrap(
     admin: &Admin,
     config: &BootstrapConfig,
@@ -66,7 +66,7 @@ pub async fn bootstrap(
     };
     if credit > Nanos::ZERO {
         match admin.post_credit(&command).await? {
-            // A conflict: the configured amount changed after the first start. What was granted stays.
+            // A conflict means that the configured amount was changed after the first start. The first grant stays.
             CreditReply::Posted { .. } | CreditReply::Conflict => {}
             CreditReply::UnknownAccount | CreditReply::Insufficient | CreditReply::NotRefundable => {
                 bail!("the ledger did not take the first credit: start again")
@@ -76,7 +76,8 @@ pub async fn bootstrap(
     Ok(is_new.then_some(first))
 }
 
-/// Makes what is not known yet. Each is the first revision: whatever was changed since is newer and stays.
+/// Creates the account and the keys that are not in the directory yet. Each is written as revision 1, so that later changes take
+/// precedence.
 async fn make(admin: &Admin, first: &FirstRun, name: &str) -> Result<()> {
     let now_us = admin.clock.now_us();
     let id = first.account.as_str();

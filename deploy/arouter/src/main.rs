@@ -1,4 +1,5 @@
-//! `arouter`: the one command. Everything in one process with `up`, each process apart, and the tools of an operator.
+//! `arouter`: the program. `up` runs everything in one process, other commands run each process alone, and the rest are tools for
+//! operators.
 
 mod config;
 mod data_dir;
@@ -30,9 +31,9 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// Files and folders that we make are their owner's alone.
+/// The umask: files and folders that the program creates are accessible to their owner only.
 const OTHERS_NOTHING: u32 = 0o077;
-/// How much lower the priority of background work is.
+/// The nice value of background threads.
 const BACKGROUND_NICE: i32 = 5;
 
 #[derive(Parser)]
@@ -42,13 +43,13 @@ struct Cli {
     command: Command,
 }
 
-/// What every process is told.
+/// The settings that every process has.
 #[derive(Args, Clone)]
 pub struct Settings {
     /// Configuration file (TOML).
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Folder for everything that is kept.
+    /// Data folder, which contains everything that is stored.
     #[arg(long, default_value = "./data")]
     data: PathBuf,
     /// Address and port for requests, such as 127.0.0.1:8080.
@@ -58,23 +59,23 @@ pub struct Settings {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything on this machine: gateway, ledger, projector, nats-server, SQLite.
+    /// Runs everything on this machine: gateway, ledger, projector, nats-server and SQLite.
     Up(Settings),
-    /// The gateway alone, against a given NATS.
+    /// Runs only the gateway, against an existing NATS.
     Gateway(Settings),
-    /// The ledger alone, against a given NATS and database.
+    /// Runs only the ledger, against an existing NATS and database.
     Ledger(Settings),
-    /// The projector alone, against a given NATS and database.
+    /// Runs only the projector, against an existing NATS and database.
     Projector(Settings),
-    /// Accounts, keys and credit, by the same commands as HTTP.
+    /// Manages accounts, keys, credit and quarantined events over HTTP.
     Admin(admin::AdminArgs),
-    /// Proves that the books are right.
+    /// Proves that the books are correct.
     Verify(verify::VerifyArgs),
-    /// Makes books and reports again from the log, and compares them with the live ones.
+    /// Rebuilds books and reports from the log, and compares them with the live ones.
     Replay(replay::ReplayArgs),
-    /// Looks for what is wrong with this installation.
+    /// Finds problems of this installation.
     Doctor(Settings),
-    /// Price lists.
+    /// Imports price lists.
     Prices(prices::PricesArgs),
 }
 
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// As many open files as the system allows: shells and service managers start with few, and each request in flight takes two.
+/// Raises the soft limit of open files to the hard limit. Shells and service managers set it low, and each request in flight takes two.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -107,8 +108,8 @@ fn raise_file_limit() {
     }
 }
 
-/// One runtime for requests, and one of lower priority for everything that no request waits for: shipping events, posting them,
-/// projecting them. Under load requests come first; what is behind them waits in the spool.
+/// Builds one runtime for requests, and one of lower priority for work that no request waits for: shipping, posting and projecting
+/// events. Under load requests come first, and unshipped events wait in the spool.
 fn runtimes() -> std::io::Result<(Runtime, Runtime)> {
     let foreground = Builder::new_multi_thread().enable_all().build()?;
     let lower = || {

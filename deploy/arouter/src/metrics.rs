@@ -1,4 +1,4 @@
-//! `/metrics`, at an address of its own: for Prometheus, not for callers.
+//! `/metrics`, served at an address of its own because it is for Prometheus and not for callers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +16,11 @@ use gateway::serve::connection::Timeouts;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The text format's content type.
+/// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The timeouts of scrapers.
 const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
 
-/// Serves figures until `stop`, when an address is configured; returns where.
+/// Serves the metrics until `stop`, if an address is configured. Returns the address.
 pub async fn serve(
     listen: Option<SocketAddr>,
     metrics: Arc<Metrics>,

@@ -1,4 +1,4 @@
-//! The nats-server that `up` starts: found, configured, supervised, ended.
+//! The nats-server that `up` starts: finding the program, writing its configuration, supervising and ending it.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,29 +18,29 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{NatsConfig, program_folders};
 use crate::data_dir::{DataFolder, write_secret};
 
-/// How long the server may take to start, or to end.
+/// The time within which the server must start or end.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait before starting it again.
+/// The delay before a server that has ended is started again.
 const RESTART_AFTER: Duration = Duration::from_millis(200);
 const OLDEST: (u64, u64) = (2, 14);
 
-/// How long a server that is told to end because it takes no writes may take for that.
+/// The time within which a server that takes no writes must end before it is killed.
 const RESTART_PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is looked at whether the server takes writes, and how long it has after a restart.
+/// The interval at which the server is checked for writes, and the pause after a restart.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(10);
-/// Bytes that must be free for a restart to be of use.
+/// The number of free bytes below which a restart would not help.
 const ROOM_MIN: u64 = 32 * 1024 * 1024;
-/// The account that has the streams. Before it had a name, they lay in the folder of the account that a server has by itself.
+/// The NATS account that owns the streams. Earlier versions used the server's default account, `$G`.
 const ACCOUNT: &str = "AROUTER";
 
-/// A server that is kept running.
+/// A supervised nats-server.
 pub struct NatsServer {
-    /// Where it listens, and our credentials there: new at each start.
+    /// The server's address with our credentials, which are new at each start.
     pub access: Access,
-    /// The same for subscribers: they stay over restarts.
+    /// The server's address with the subscribers' credentials, which stay the same over restarts.
     pub reader: Access,
-    /// Told when the server must be started again although it runs.
+    /// A signal that the server must be restarted although it runs.
     pub restart: Arc<Notify>,
     binary: PathBuf,
     folder: PathBuf,
@@ -48,7 +48,7 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts the server with its store below the data folder.
+    /// Starts the server with its store in the data folder.
     pub async fn start(config: &NatsConfig, data: &DataFolder, ids: &dyn Ids) -> Result<Self> {
         let binary = find(config).await?;
         let folder = data.path.join("nats");
@@ -89,7 +89,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Starts it again whenever it ends, until `stop`; then ends it.
+    /// Restarts the server whenever it ends, until `stop`. Then ends it.
     pub async fn supervise(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -122,7 +122,7 @@ impl NatsServer {
         }
     }
 
-    /// Ends the server, which is started again then.
+    /// Ends the server; [`NatsServer::supervise`] starts it again.
     async fn end_for_restart(&mut self) {
         self.end();
         if tokio::time::timeout(RESTART_PATIENCE, self.child.wait()).await.is_err()
@@ -133,8 +133,8 @@ impl NatsServer {
     }
 }
 
-/// Has the server started again when it takes no writes although there is room: a stream that could not be written once, because the disk
-/// was full, refuses all writes from then on.
+/// Requests a restart of the server if it takes no writes although the disk has room. A stream whose write once failed because the disk
+/// was full refuses all writes from then on.
 pub async fn watch(log: Log, restart: Arc<Notify>, folder: PathBuf, stop: CancellationToken) {
     let mut wait = WATCH_EVERY;
     while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
@@ -148,7 +148,7 @@ pub async fn watch(log: Log, restart: Arc<Notify>, folder: PathBuf, stop: Cancel
     }
 }
 
-/// The port of the last start when it is free, else a free one: subscribers keep their address.
+/// Returns the port of the last start if it is free, so that subscribers keep their address. Otherwise returns a free port.
 fn kept_port(folder: &Path) -> Result<u16> {
     let file = folder.join("port");
     let last = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
@@ -158,7 +158,7 @@ fn kept_port(folder: &Path) -> Result<u16> {
     Ok(port)
 }
 
-/// Gives the streams of an earlier version, which have no account of their own, to ours.
+/// Moves the streams of an earlier version from the server's default account to ours.
 fn name_account(folder: &Path) -> std::io::Result<()> {
     let streams = folder.join("jetstream");
     let (before, now) = (streams.join("$G"), streams.join(ACCOUNT));
@@ -171,8 +171,8 @@ fn end(pid: Pid) {
     }
 }
 
-/// Calls that subscribers may make, with `response_type: stream` where one may be answered many times. `deploy/nats/nats.conf` says why each
-/// kind of user has an account of its own.
+/// Calls that subscribers may make; `true` marks calls that may have several responses (`response_type: stream`). `deploy/nats/nats.conf`
+/// says why each kind of user has an account of its own.
 const READER_CALLS: [(&str, bool); 22] = [
     ("$JS.API.STREAM.NAMES", false),
     ("$JS.API.STREAM.INFO.REQUESTS", false),
@@ -263,15 +263,15 @@ fn spawn(binary: &Path, folder: &Path) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // A signal to our group must not end it before what we still have to say is said.
+        // A signal to our process group must not end the server before the last events are published.
         .process_group(0)
-        // When the start fails further on, nothing is left behind.
+        // If the start fails later, no server is left behind.
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start {}", binary.display()))
 }
 
-/// A server that an earlier process left behind when it was killed still has the store open.
+/// Ends a server that an earlier, killed process left behind, because that server still has the store open.
 async fn end_orphan(folder: &Path) -> Result<()> {
     let Ok(text) = std::fs::read_to_string(folder.join("nats.pid")) else { return Ok(()) };
     let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
@@ -290,7 +290,7 @@ async fn end_orphan(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The configured program, else the first on PATH or in `.tools` that is new enough.
+/// Returns the configured program. Without one, returns the first program on PATH or in `.tools` that is new enough.
 pub async fn find(config: &NatsConfig) -> Result<PathBuf> {
     let mut candidates: Vec<PathBuf> = config.binary.iter().cloned().collect();
     if candidates.is_empty() {
@@ -312,7 +312,7 @@ pub async fn find(config: &NatsConfig) -> Result<PathBuf> {
     }
 }
 
-/// `nats-server: v2.15.1` as (2, 15).
+/// Returns the version of a program: `nats-server: v2.15.1` becomes (2, 15).
 async fn version(binary: &Path) -> Option<(u64, u64)> {
     let output = Command::new(binary).arg("--version").output().await.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -1,4 +1,4 @@
-//! `arouter prices import FILE`: reads LiteLLM's public price format and writes a list in ours.
+//! `arouter prices import FILE`: reads a price list in LiteLLM's public format and writes it in ours.
 
 use std::path::PathBuf;
 
@@ -14,20 +14,20 @@ pub struct PricesArgs {
 
 #[derive(Subcommand)]
 enum PricesCommand {
-    /// Writes the list to standard output, or to a file.
+    /// Converts a LiteLLM price list, and writes it to standard output or to a file.
     Import {
-        /// A file in LiteLLM's format.
+        /// Price list in LiteLLM's format.
         file: PathBuf,
-        /// Where to write it.
+        /// File to write; default: standard output.
         #[arg(long)]
         output: Option<PathBuf>,
-        /// The name of the list on every charge; default: today.
+        /// Version of the price list, which every charge names; default: today's date.
         #[arg(long)]
         version: Option<String>,
     },
 }
 
-/// Imports.
+/// Converts the price list, and reports the models that were left out on standard error.
 pub fn run(args: &PricesArgs) -> Result<()> {
     let PricesCommand::Import { file, output, version } = &args.command;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;

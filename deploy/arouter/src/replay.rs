@@ -1,4 +1,5 @@
-//! `arouter replay`: makes books and reports again from the log, beside the live ones, compares, and puts them in their place.
+//! `arouter replay`: rebuilds books and reports from the log in another place, compares them with the live ones, and swaps them on
+//! request.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,29 +24,30 @@ use crate::Settings;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder, database};
 
-/// How long the new reports may wait for the live ones, which are read from the same log.
+/// The longest wait for the live ledger to publish its facts, and for rebuilt and live reports to reach the same place in the log.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// What to make and where.
+/// The places of the rebuilt databases.
 #[derive(Args)]
 pub struct ReplayArgs {
     #[command(flatten)]
     settings: Settings,
-    /// The folder that gets the new `ledger.db` and `projector.db`; it must have none.
+    /// Folder that gets the rebuilt `ledger.db` and `projector.db`; it must not contain either of them.
     #[arg(long)]
     into: PathBuf,
-    /// A database for the new books instead, empty.
+    /// Address of an empty database for the rebuilt books, instead of a file.
     #[arg(long)]
     ledger_url: Option<String>,
-    /// A database for the new reports instead, empty.
+    /// Address of an empty database for the rebuilt reports, instead of a file.
     #[arg(long)]
     projector_url: Option<String>,
-    /// Makes nothing: puts what was made in FOLDER in the place of the live files, which are kept beside. Stop arouter before.
+    /// Rebuilds nothing. Replaces the live files by those that were rebuilt in the `--into` folder, and keeps the live ones beside them.
+    /// Stop arouter first.
     #[arg(long)]
     swap: bool,
 }
 
-/// Makes, compares, says what it found; or swaps.
+/// Rebuilds and compares, and prints the result. With `--swap`, replaces the live files instead.
 pub async fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     if args.swap {
         return swap(&args.settings.data, &args.into).map(|()| ExitCode::SUCCESS);
@@ -78,7 +80,7 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
     let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default(), signing_key };
     let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     ensure!(written(&mut *made.store.reads.acquire().await?).await? == 0, "{new} has books already: choose an empty place");
-    // One state of the live books, while they go on.
+    // The snapshot stays the same while the live ledger goes on writing.
     let mut snapshot = live.snapshot().await?;
     let until = written(&mut snapshot).await?;
     let since = Instant::now();
@@ -105,7 +107,7 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
     Ok(is_same)
 }
 
-/// How many facts books have.
+/// Returns the number of facts in the books.
 async fn written(connection: &mut AnyConnection) -> Result<u64> {
     let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_optional(connection).await?;
     Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>("written"))?.unsigned_abs())
@@ -120,7 +122,7 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     );
     let (tasks, stop, since) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
     made.start(log, &tasks, &stop);
-    // Both go on reading the same log: they are compared in states in which they are at the same place.
+    // Both projectors keep reading the same log, so they are compared only in states that have the same checkpoints.
     let is_same = loop {
         ensure!(
             since.elapsed() < PATIENCE,
@@ -141,7 +143,7 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     Ok(is_same)
 }
 
-/// How far each projection is.
+/// Returns the checkpoint of each projection.
 async fn places(connection: &mut AnyConnection) -> Result<Vec<(String, i64)>> {
     let rows = sqlx::query::<Any>("SELECT reader, sequence FROM checkpoints ORDER BY reader").fetch_all(connection).await?;
     rows.iter().map(|row| Ok((row.try_get("reader")?, row.try_get("sequence")?))).collect()
@@ -158,7 +160,7 @@ async fn compare(live: &mut AnyConnection, made: &mut AnyConnection, tables: imp
     Ok(is_same)
 }
 
-/// Puts what was made in the place of the live files; those are kept with the ending `before-replay`.
+/// Replaces the live files by the rebuilt ones. The live files are kept with the suffix `before-replay`.
 fn swap(data: &Path, from: &Path) -> Result<()> {
     let folder = DataFolder::open(data)?;
     for name in ["ledger.db", "projector.db"] {

@@ -1,4 +1,4 @@
-//! Waiting for what ends a process: a signal, or a database that must not be used any more.
+//! The end of a process: waiting for a signal or for a database that must not be used any more, and the order of the shutdown.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use eventlog::Store;
 use futures_util::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long what needs a database or NATS may take to end.
+/// The time within which everything that needs a database or NATS must end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Listens for SIGTERM and SIGINT from the moment it is made: before anybody is told that the process is up, or a signal that comes
-/// right then would end it without draining.
+/// A listener for SIGTERM and SIGINT. It must exist before the process reports that it is up. Otherwise an early signal would end the
+/// process without draining.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Starts listening.
     pub fn listen() -> Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Returns when one has come.
+    /// Waits for one of the signals.
     pub async fn wait(mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -31,8 +31,8 @@ impl Signals {
         }
     }
 
-    /// The same for a process with databases. When one has older rows than were decided on, that is the error: the next start brings it up
-    /// to the log first.
+    /// Waits for a signal, in a process with databases. Fails if a database has lost rows that decisions were based on; the next start
+    /// brings it up to the log first.
     pub async fn wait_beside(self, databases: &[&Store]) -> Result<()> {
         let fenced = select_all(databases.iter().map(|database| Box::pin(database.fenced())));
         tokio::select! {
@@ -45,14 +45,14 @@ impl Signals {
     }
 }
 
-/// The error of a process whose disk did not keep what was written.
+/// Returns the error of a process whose disk did not keep written data.
 pub fn disk_failed() -> anyhow::Error {
     anyhow::anyhow!("the disk did not keep what was written to the spool: check it, then start again; what is there is settled first")
 }
 
-/// Ends the front, whose streams have their own time, and then what is behind it, which has no longer than a while: a connection to a
-/// database that hangs would keep it for ever. After an error both have no longer than that. What was not ended is found by the next
-/// start.
+/// Ends the front first, whose streams have their own time limit, and then the back, which gets `PATIENCE`. A hanging database connection
+/// would otherwise block the exit for ever. After an error, front and back together get `PATIENCE`. The next start completes whatever did
+/// not end.
 pub async fn in_order(ended: Result<()>, front: impl Future<Output = ()>, behind: impl Future<Output = ()>) -> Result<()> {
     let Err(error) = ended else {
         front.await;

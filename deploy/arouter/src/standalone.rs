@@ -1,4 +1,4 @@
-//! `arouter gateway`, `arouter ledger`, `arouter projector`: each process alone, against a given NATS and database.
+//! `arouter gateway`, `arouter ledger` and `arouter projector`: each process alone, against an existing NATS and database.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use crate::data_dir::{DataFolder, Running};
 use crate::up::{Streams, connect, gateway_config, origin};
 use crate::{Settings, archive, metrics, shutdown};
 
-/// The time that ledger and projector have to accept a read, and to go on with an answer.
+/// The time within which the ledger or the projector must accept a connection, and the longest pause within a response.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The timeouts of gateways that read here.
+/// The timeouts of the servers that gateways read from.
 const TIMEOUTS: Timeouts = Timeouts { read: Duration::from_secs(10), write: Duration::from_secs(30), keep_alive: Duration::from_secs(100) };
 
-/// What a process has when it runs standalone.
+/// The parts that every standalone process has.
 struct Standalone {
     config: Config,
     access: Access,
@@ -76,7 +76,7 @@ impl Standalone {
         Signer { secret: self.secret.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) }
     }
 
-    /// Answers requests over NATS and reads over HTTP until a signal, or until the database must not be used any more.
+    /// Serves requests over NATS and reads over HTTP until a signal, or until the database must not be used any more.
     async fn serve(self, to: Peer, handler: Arc<dyn rpc::Handler>, router: Router, listen: SocketAddr, database: &Store) -> Result<()> {
         let listener =
             serve::bind(listen).await.with_context(|| format!("cannot listen on {listen}: stop what uses that port, or set another"))?;
@@ -101,7 +101,6 @@ impl Standalone {
     }
 }
 
-/// The ledger alone.
 pub async fn ledger(settings: &Settings) -> Result<()> {
     let standalone = Standalone::start(settings, "ledger").await?;
     let folder = DataFolder::open(&settings.data)?;
@@ -128,7 +127,6 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
     standalone.serve(Peer::Ledger, ledger.rpc_handler(), router, listen, &ledger.store).await
 }
 
-/// The projector alone.
 pub async fn projector(settings: &Settings) -> Result<()> {
     let standalone = Standalone::start(settings, "projector").await?;
     let folder = DataFolder::open(&settings.data)?;
@@ -140,7 +138,6 @@ pub async fn projector(settings: &Settings) -> Result<()> {
     standalone.serve(Peer::Projector, projector.rpc_handler(), router, listen, &projector.store).await
 }
 
-/// The gateway alone.
 pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
     let standalone = Standalone::start(settings, "gateway").await?;
     let folder = DataFolder::open(&settings.data)?;

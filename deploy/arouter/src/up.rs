@@ -1,4 +1,4 @@
-//! `arouter up`: gateway, ledger and projector in this process, a supervised nats-server beside it, SQLite below.
+//! `arouter up`: gateway, ledger and projector in one process, with SQLite databases and a supervised nats-server.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::first_run::{self, FirstRun};
 use crate::nats::{self, NatsServer};
 use crate::{Settings, archive, metrics, shutdown, simulated};
 
-/// How long NATS may take to answer at the start.
+/// The time within which NATS must respond at the start.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
-/// What runs in the background.
+/// The parts that run in the background.
 struct Background {
     access: Access,
-    /// For subscribers, when nats-server is ours.
+    /// The log's address for subscribers. `None` if nats-server is not ours.
     reader: Option<Access>,
     log: Log,
     ledger: Arc<Ledger>,
@@ -42,7 +42,7 @@ struct Background {
 }
 
 impl Background {
-    /// Starts nats-server, the ledger and the projector. Whatever these start inherits the priority of the caller's thread.
+    /// Starts nats-server, the ledger and the projector. Their threads and processes inherit the priority of the calling thread.
     async fn start(config: Config, folder: Arc<DataFolder>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self> {
         let (tasks, supervisor) = (TaskTracker::new(), TaskTracker::new());
         let (stop_readers, stop_nats) = (CancellationToken::new(), CancellationToken::new());
@@ -128,16 +128,17 @@ pub async fn up(settings: &Settings, background_runtime: Handle) -> Result<()> {
     Box::pin(shutdown::in_order(ended, gateway.stop(), background.stop())).await
 }
 
-/// The streams, as a process needs them.
+/// A process's part in creating the streams.
 #[derive(Clone, Copy)]
 pub enum Streams {
-    /// It makes them, with so many copies.
+    /// The process creates the streams, with this number of replicas.
     Made(usize),
-    /// The ledger makes them.
+    /// The process waits until the ledger has created the streams.
     Awaited,
 }
 
-/// Connects, and makes the streams or waits for them; a server that has just started may need a moment.
+/// Connects to the log, and creates the streams or waits for them. Retries for a while, because a server that has just started may not be
+/// ready.
 pub async fn connect(access: &Access, role: &str, streams: Streams) -> Result<Log> {
     let mut last = None;
     let attempt = async {
@@ -165,13 +166,13 @@ pub async fn connect(access: &Access, role: &str, streams: Streams) -> Result<Lo
     Ok(log.map_err(|_| anyhow::anyhow!("NATS with JetStream does not answer at {access}: {hint}{}", why()))??)
 }
 
-/// Where requests come in.
+/// Returns the URL of the gateway, without a path.
 pub fn origin(config: &Config, gateway: &Gateway) -> String {
     let scheme = if config.server.tls_cert.is_some() { "https" } else { "http" };
     format!("{scheme}://{}", gateway.address)
 }
 
-/// The gateway's configuration; the built-in provider serves when no other is configured.
+/// Returns the gateway's configuration. If no provider is configured, the built-in one is started and used.
 pub async fn gateway_config(
     config: &Config,
     folder: &DataFolder,
@@ -200,7 +201,8 @@ pub async fn gateway_config(
     })
 }
 
-/// Says where everything is. Secrets go to a terminal only: what stdout is else, a journal or a container's log, is kept and read by others.
+/// Prints the addresses, and the keys of a first start. Keys are printed to a terminal only: journals and container logs are kept and
+/// read by others.
 fn greet(gateway: &Gateway, background: &Background, first: Option<&FirstRun>, config: &Config) {
     println!("ARouter is up at {}", origin(config, gateway));
     println!("Events are at {}", background.access);

@@ -1,4 +1,4 @@
-//! `arouter verify`: proves on live or stopped data that the books are right; a report and an exit code.
+//! `arouter verify`: proves on live or stopped data that the books are correct, and returns a report and an exit code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,26 +20,27 @@ use sqlx::{Any, Row};
 use crate::config::Config;
 use crate::{Settings, data_dir};
 
-/// How long the readers may take to come up to what the log has now.
-/// How long activity and books may take to meet under load.
+/// The longest time for activity and books to meet under load.
 const TOTALS_PATIENCE: Duration = Duration::from_secs(10);
+/// The time within which the readers must reach the current end of the log.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long the end of a charged request may be on its way.
+/// The time within which the end of a charged request must arrive.
 const ENDS_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a stream is read from its start at the most.
+/// The maximum number of attempts to read a stream from its start.
 const READ_TRIES: u32 = 5;
 
-/// What to prove, and where to say so besides.
+/// The settings, and a file for the results.
 #[derive(Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
     settings: Settings,
-    /// Writes a gauge for each check into this file, in Prometheus' text format: for node_exporter's textfile collector.
+    /// File to which a gauge for each check is written, in Prometheus' text format. It is meant for the textfile collector of
+    /// node_exporter.
     #[arg(long)]
     metrics: Option<PathBuf>,
 }
 
-/// Writes the gauges, all of them or none.
+/// Writes the gauges atomically.
 fn write_metrics(path: &Path, checks: &[Check]) -> std::io::Result<()> {
     let label = |name: &str| name.replace([' ', '-'], "_").replace(['\'', ','], "");
     let mut text = "# HELP arouter_check_broken What breaks a check of arouter verify, counted up to 10; 0 is right.\n# TYPE arouter_check_broken gauge\n".to_owned();
@@ -53,7 +54,7 @@ fn write_metrics(path: &Path, checks: &[Check]) -> std::io::Result<()> {
     std::fs::rename(temporary, path)
 }
 
-/// Runs all proofs.
+/// Runs all checks.
 pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<ExitCode> {
     let config = Config::load(settings)?;
     let data = settings.data.canonicalize().with_context(|| format!("there is no data folder {}", settings.data.display()))?;
@@ -95,7 +96,7 @@ pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<Exi
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits until every reader has what the log has now.
+/// Waits until every reader has reached the current end of the log.
 async fn caught_up(log: &Log, ledger: &Store, projector: &Store) -> Result<Check> {
     let mut broken = Vec::new();
     let since = Instant::now();
@@ -122,7 +123,8 @@ async fn caught_up(log: &Log, ledger: &Store, projector: &Store) -> Result<Check
     })
 }
 
-/// Every fact of ours in the log is what the books published. Events of stream LEDGER that no ledger of ours signed are skipped by all readers.
+/// Checks that every signed fact in the log is one that the books published. All readers skip events of stream LEDGER that none of our
+/// keys signed.
 async fn facts(log: &Log, ledger: &Store, key_file: &Path) -> Result<Check> {
     let name = "every signed fact in the log is one of the books";
     let Some(keys) = ledger::signing::read(key_file)? else {
@@ -149,7 +151,7 @@ async fn facts(log: &Log, ledger: &Store, key_file: &Path) -> Result<Check> {
     Ok(Check { name, looked_at: ours, broken })
 }
 
-/// Every usage event in the log has its posting, and its request one end.
+/// Checks that every usage event in the log has its posting, and that its request has exactly one end.
 async fn of_log(log: &Log, ledger: &Store) -> Result<[Check; 2]> {
     let (mut usage, mut charged) = (BTreeSet::new(), BTreeSet::new());
     each(log, Stream::Usage, |envelope| {
@@ -165,7 +167,8 @@ async fn of_log(log: &Log, ledger: &Store) -> Result<[Check; 2]> {
                 return;
             }
             ended.insert(envelope.subject.to_owned());
-            // What the ledger ended by a rule its gateway may end too, should it come back: that end counts for nothing.
+            // The ledger may end a request by a rule, and the gateway may come back and end it too. The gateway's end then has no effect,
+            // and is no duplicate.
             if !envelope.source.starts_with("/ledger/")
                 && by_gateway.insert(envelope.subject.to_owned(), envelope.id.to_owned()).is_some_and(|before| before != envelope.id)
             {
@@ -174,7 +177,7 @@ async fn of_log(log: &Log, ledger: &Store) -> Result<[Check; 2]> {
         })
         .await?;
         let without: Vec<String> = charged.difference(&ended).cloned().collect();
-        // An end is recorded with its charge and travels in another stream: it may come a moment later.
+        // An end is recorded together with its charge but travels in another stream, so it may arrive later.
         if without.is_empty() || since.elapsed() > ENDS_PATIENCE {
             break (without, twice);
         }
@@ -208,7 +211,8 @@ async fn each(log: &Log, stream: Stream, mut see: impl FnMut(&RawEnvelope<'_>)) 
     .await
 }
 
-/// Shows every event that a stream has now, and what the archive has from before; some of them again, when events leave the stream meanwhile.
+/// Calls `see` for every event of a stream, from the archive and the stream. Some events are seen twice if events leave the stream
+/// meanwhile.
 async fn each_record(log: &Log, stream: Stream, mut see: impl FnMut(&Record)) -> Result<()> {
     let mut tries = 0;
     loop {
@@ -255,13 +259,14 @@ async fn of_projector(projector: &Store) -> Result<Vec<Check>> {
     ])
 }
 
-/// The sum that every account was charged, and over how many requests.
+/// Returns the sum that every account was charged, and the number of its requests.
 async fn sums(store: &Store, sql: &'static str) -> Result<BTreeSet<(String, i64, i64)>> {
     let rows = sqlx::query::<Any>(sql).fetch_all(&store.reads).await?;
     rows.iter().map(|row| Ok((row.try_get("account")?, row.try_get("total")?, row.try_get("requests")?))).collect()
 }
 
-/// Activity and books name the same sum for every account. Under load the two are read a moment apart: they are read again until they meet.
+/// Checks that activity and books have the same sum and the same number of requests for every account. Both are read again until
+/// they meet, since under load they are read at different moments.
 async fn totals(ledger: &Store, projector: &Store) -> Result<Check> {
     let books = "SELECT account, CAST(SUM(book_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions
          WHERE book LIKE 'revenue:%' AND book_nanos <> 0 GROUP BY account";

@@ -1,4 +1,4 @@
-//! One answer of the built-in provider: the last user message again, a word a piece.
+//! A response of the built-in provider: it repeats the last user message, one word per chunk.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct ChatBody {
     max_completion_tokens: Option<usize>,
 }
 
-/// How one model behaves.
+/// The behaviour of one model.
 struct Manner {
     latency: Duration,
     gap: Duration,
@@ -60,7 +60,7 @@ impl Simulated {
     }
 }
 
-/// `POST /v1/chat/completions`.
+/// Serves `POST /v1/chat/completions`.
 pub async fn chat(State(simulated): State<Simulated>, Json(body): Json<ChatBody>) -> Response {
     let manner = simulated.manner(&body.model);
     tokio::time::sleep(manner.latency).await;

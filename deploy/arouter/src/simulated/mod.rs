@@ -1,4 +1,4 @@
-//! The built-in provider: a real HTTP server on loopback that answers like OpenAI, so that a newcomer sees the product work.
+//! The built-in provider: a real HTTP server on loopback that responds like OpenAI, so that a new installation works without a provider.
 
 pub mod answer;
 
@@ -16,17 +16,17 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How it behaves; `simulated/slow` and `simulated/flaky` have their own latency and rates.
+/// Settings of the built-in provider. `simulated/slow` and `simulated/flaky` have their own latency and rates.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatedConfig {
-    /// Until the first piece.
+    /// The time until the first chunk.
     pub latency_ms: u64,
-    /// Pieces a second of a stream; 0 = at once.
+    /// The chunks per second of a stream; 0 means no delay.
     pub tokens_per_second: u64,
-    /// Of a hundred answers, how many are errors.
+    /// The percentage of responses that are errors.
     pub error_percent: u8,
-    /// Of a hundred streams, how many break off.
+    /// The percentage of streams that break off.
     pub cut_percent: u8,
 }
 
@@ -36,14 +36,14 @@ impl Default for SimulatedConfig {
     }
 }
 
-/// What the handlers need.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub struct Simulated {
     config: Arc<SimulatedConfig>,
     ids: Arc<dyn Ids>,
 }
 
-/// Starts it; gives back its address.
+/// Starts the provider and returns its address.
 pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTracker, stop: CancellationToken) -> Result<SocketAddr> {
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let address = listener.local_addr()?;
@@ -52,7 +52,7 @@ pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTrack
     Ok(address)
 }
 
-/// The provider and its models, for the gateway's configuration.
+/// Returns the provider and its models as entries of the gateway's configuration.
 pub fn entries(address: SocketAddr) -> (ProviderConfig, Vec<ModelConfig>) {
     let provider = ProviderConfig::openai("simulated", format!("http://{address}/v1"));
     let model = |name: &str| ModelConfig {
