@@ -1,4 +1,4 @@
-//! `make bench-admission`: what a request waits for before it may be sent, while its account's lease is warm.
+//! `make bench-admission`: measures the delay of a request before it may be sent, while its account's lease is warm.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn holds(criterion: &mut Criterion) {
     });
 }
 
-/// Requests between two syncs, which another thread does and nobody waits for: they are not measured.
+/// The number of requests between two syncs. Another thread syncs and no request waits for it, so syncs are not measured.
 const SYNC_EVERY: u64 = 10_000;
 
 fn starts(criterion: &mut Criterion) {

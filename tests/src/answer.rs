@@ -1,4 +1,4 @@
-//! An answer as a client reads it, whole or streamed.
+//! A response as a client reads it, complete or streamed.
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::Arouter;
 use crate::arouter::nanos;
 
-/// An answer that was read to its end.
+/// A response that was read to its end.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
@@ -26,26 +26,26 @@ impl Answer {
         Self::read(request.body(body.to_string()).send().await.expect("an answer")).await
     }
 
-    /// Reads the rest of an answer, which must be UTF-8.
+    /// Reads the rest of a response, which must be UTF-8.
     pub async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = String::from_utf8(response.bytes().await.expect("a whole body").to_vec()).expect("UTF-8");
         Self { status, headers, text }
     }
 
-    /// Returns a header's text; empty when it is absent.
+    /// Returns the value of a header; empty if it is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Returns the body as JSON; null when it is none.
+    /// Returns the body as JSON; null if it is none.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
-    /// Returns the frames as a client reads them that follows the SSE standard. Each must be JSON; the end mark is left out.
+    /// Returns the frames of a stream, parsed by the SSE standard. Each must be JSON; the end mark is left out.
     #[must_use]
     pub fn frames(&self) -> Vec<Value> {
         let data = |event: &str| -> Option<String> {
@@ -62,7 +62,7 @@ impl Answer {
         self.frames().iter().filter_map(|frame| frame["choices"][0]["delta"]["content"].as_str()).collect()
     }
 
-    /// Returns the error object: of the frame that has one, or of the body. Null when there is none.
+    /// Returns the error object of a frame, or that of the body; null if there is none.
     #[must_use]
     pub fn error(&self) -> Value {
         let of_body = self.json()["error"].clone();
@@ -72,7 +72,7 @@ impl Answer {
         of_body
     }
 
-    /// Returns the last usage object: of a frame, or of the body. Null when there is none.
+    /// Returns the last usage object of the frames, or that of the body; null if there is none.
     #[must_use]
     pub fn usage(&self) -> Value {
         if self.text.contains("data:") {
@@ -89,7 +89,7 @@ impl Answer {
         nanos(&usage["cost"])
     }
 
-    /// Whether a stream ended as a complete one does: with the end mark and without an error.
+    /// Returns whether a stream is complete: it has the end mark and no error.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.status == StatusCode::OK && self.text.ends_with("data: [DONE]\n\n") && self.error().is_null()

@@ -18,7 +18,7 @@ use crate::postgres::Postgres;
 use crate::provider::Provider;
 use crate::wait::until;
 
-/// Where the ledger and the projector keep their tables.
+/// The place of the tables of ledger and projector.
 pub enum Storage {
     /// Files in the data folder.
     Sqlite,
@@ -26,32 +26,32 @@ pub enum Storage {
     Postgres(Postgres),
 }
 
-/// What the first start printed.
+/// The output of the first start.
 #[derive(Debug, Clone, serde::Deserialize)]
 pub struct Keys {
-    /// The account.
+    /// The account's id.
     pub account: String,
-    /// For models.
+    /// The key for requests to models.
     pub live_key: String,
-    /// For keys.
+    /// The key that manages keys.
     pub management_key: String,
 }
 
-/// `arouter up` on a folder of its own.
+/// A process `arouter up` on a folder of its own.
 pub struct Arouter {
     child: Option<Child>,
     folder: TempDir,
     storage: Storage,
     config: String,
-    /// Where it listens.
+    /// The base address of the gateway.
     pub base: String,
     /// The first account's keys.
     pub keys: Keys,
-    /// For calls.
+    /// An HTTP client for calls.
     pub http: Client,
 }
 
-/// The program, beside the tests' own.
+/// Returns the path of the program, which is built into the same folder as the tests.
 #[must_use]
 pub fn program() -> PathBuf {
     let own = std::env::current_exe().unwrap();
@@ -59,23 +59,23 @@ pub fn program() -> PathBuf {
     folder.join("arouter")
 }
 
-/// The folder of the repository.
+/// Returns the folder of the repository.
 #[must_use]
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 impl Arouter {
-    /// Starts with this configuration beside the usual.
+    /// Starts with this configuration in addition to the usual one.
     pub async fn start(storage: Storage, config: &str) -> Self {
         Self::start_in(&std::env::temp_dir(), storage, config).await
     }
 
-    /// The same, with everything that it writes below this folder.
+    /// Starts as [`Arouter::start`] does, but writes all files below this folder.
     pub async fn start_in(parent: &Path, storage: Storage, config: &str) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::Builder::new().prefix("arouter").tempdir_in(parent).unwrap();
-        // A process that hangs must fail the test, not hang it.
+        // The timeout makes the test fail if the process hangs.
         let http = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let keys = Keys { account: String::new(), live_key: String::new(), management_key: String::new() };
         let mut arouter = Self { child: None, folder, storage, config: config.to_owned(), base: String::new(), keys, http };
@@ -85,13 +85,13 @@ impl Arouter {
         arouter
     }
 
-    /// Its data folder.
+    /// Returns the data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// The address at which the database `ledger` or `projector` can be read.
+    /// Returns the read-only address of the database `ledger` or `projector`.
     #[must_use]
     pub fn database(&self, name: &str) -> String {
         match &self.storage {
@@ -100,10 +100,10 @@ impl Arouter {
         }
     }
 
-    /// The server that has its databases.
+    /// Returns the server that has its databases.
     ///
     /// # Panics
-    /// When they are files.
+    /// Panics if the databases are files.
     #[must_use]
     pub fn postgres(&self) -> &Postgres {
         match &self.storage {
@@ -112,7 +112,7 @@ impl Arouter {
         }
     }
 
-    /// The arguments and environment that every command on this folder gets.
+    /// Returns a command of the program, with the arguments and environment for this folder.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
         let file = self.folder.path().join("arouter.toml");
@@ -135,8 +135,8 @@ impl Arouter {
         self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
-    /// Starts the process again on the same folder, to die when it reaches this point for so many times. Gives back whether it got
-    /// ready before.
+    /// Restarts the process on the same folder, to die after it has reached this failpoint `times` times. Returns whether it became ready
+    /// before.
     pub async fn launch_to_die(&mut self, point: Failpoint, times: u64) -> bool {
         let mut command = self.command("up");
         self.spawn(command.env(failpoint::VARIABLE, format!("{}:{times}", point.name())));
@@ -174,13 +174,13 @@ impl Arouter {
         self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
-    /// Starts the process again on the same folder.
+    /// Restarts the process on the same folder.
     pub async fn launch(&mut self) {
         let command = self.command("up");
         self.launch_as(command).await;
     }
 
-    /// Starts the process by this command, which ends in [`Arouter::command`]'s, and waits until it is ready.
+    /// Starts the process by this command, which must run that of [`Arouter::command`], and waits until it is ready.
     pub async fn launch_as(&mut self, mut command: Command) {
         self.spawn(&mut command);
         let data = self.data();
@@ -208,7 +208,7 @@ impl Arouter {
         .await;
     }
 
-    /// Whom clients ask, and how.
+    /// Returns the addresses and credentials that clients need.
     #[must_use]
     pub fn target(&self) -> Target {
         Target {
@@ -226,24 +226,24 @@ impl Arouter {
         acknowledged.prove(&self.database("ledger"), &self.database("projector"), provider).await;
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Its process id.
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)).expect("it runs")
     }
 
-    /// The operator's token.
+    /// Returns the operator's token.
     #[must_use]
     pub fn operator_token(&self) -> String {
         std::fs::read_to_string(self.data().join("operator.token")).unwrap().trim().to_owned()
     }
 
-    /// Makes another account with so much credit, and a key for models.
+    /// Creates another account with this credit, and a key for models.
     pub async fn tenant(&self, usd: u32) -> Keys {
         let operator = self.operator_token();
         let (status, made) = self.call(Method::POST, "/api/v1/admin/accounts", &operator, Some(json!({"name": "tenant"}))).await;
@@ -260,7 +260,7 @@ impl Arouter {
         Keys { account, live_key: text(&key["key"]), management_key }
     }
 
-    /// Every event that a stream of its log holds now.
+    /// Returns every event that a stream of its log contains now.
     pub async fn recorded(&self, stream: Stream) -> Vec<Value> {
         let log = self.connect_log().await;
         let last = log.last_sequence(stream).await.unwrap();
@@ -274,46 +274,46 @@ impl Arouter {
         events
     }
 
-    /// Connects to its log, as another one would.
+    /// Connects to its log, as another process would.
     pub async fn connect_log(&self) -> Log {
         let running: Value = serde_json::from_slice(&std::fs::read(self.data().join("running.json")).unwrap()).unwrap();
         Log::connect(&running["nats_url"].as_str().unwrap().parse().unwrap(), "test").await.unwrap()
     }
 
-    /// The process id of its nats-server.
+    /// Returns the process id of its nats-server.
     #[must_use]
     pub fn nats_pid(&self) -> Option<Pid> {
         std::fs::read_to_string(self.data().join("nats/nats.pid")).ok()?.trim().parse().ok().and_then(Pid::from_raw)
     }
 
-    /// `kill -9` of the process and of its nats-server.
+    /// Kills the process and its nats-server with SIGKILL.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.kill_nats();
         self.child.take().unwrap().wait().unwrap();
     }
 
-    /// `kill -9` of its nats-server alone.
+    /// Kills only its nats-server with SIGKILL.
     pub fn kill_nats(&self) {
         if let Some(pid) = self.nats_pid() {
             let _gone = kill_process(pid, Signal::KILL);
         }
     }
 
-    /// SIGTERM, and waits for the end; it must be a clean one.
+    /// Sends SIGTERM and waits for the end, which must be clean.
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
         let status = self.child.take().unwrap().wait().unwrap();
         assert!(status.success(), "the process ended with {status}, signal {:?}: {}", status.signal(), self.log());
     }
 
-    /// Waits until it has ended by itself, which must be an error.
+    /// Waits until the process has ended by itself, which must be with an error.
     pub async fn failed(&mut self) {
         let status = self.ended().await;
         assert!(status.code().is_some_and(|code| code != 0), "the process ended with {status}: {}", self.log());
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         until("the end of the process", || {
             let is_dead = self.is_dead();
@@ -323,20 +323,20 @@ impl Arouter {
         self.child.take().unwrap().wait().unwrap()
     }
 
-    /// What it logged.
+    /// Returns its log output.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("arouter.log")).unwrap_or_default()
     }
 
-    /// Runs `arouter verify`; the books must be right.
+    /// Runs `arouter verify`, which must succeed.
     pub fn verify(&self) {
         let output = self.command("verify").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "verify: {text}\n{}", self.log());
     }
 
-    /// Ends the boot, starts another, and waits until nothing of the old one is left: no spool, no money held. Then verifies.
+    /// Ends the boot and starts another. Waits until neither spools nor holds of the old boot are left, then runs `arouter verify`.
     pub async fn settle_and_verify(&mut self) {
         if self.child.is_some() {
             self.stop();
@@ -353,7 +353,7 @@ impl Arouter {
         until("the money held", || async { (self.balance().await["held"] == json!(0)).then_some(()) }).await;
     }
 
-    /// A call with a credential; gives back status and body.
+    /// Sends a request with a credential, and returns status and body.
     pub async fn call(&self, method: Method, path: &str, key: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(key);
         if let Some(body) = body {
@@ -364,24 +364,24 @@ impl Arouter {
         (status, answer.json_value().await.unwrap_or(Value::Null))
     }
 
-    /// A chat request with the first key.
+    /// Sends a chat request with the first key.
     pub async fn chat(&self, body: Value) -> (StatusCode, Value) {
         self.call(Method::POST, "/v1/chat/completions", &self.keys.live_key, Some(body)).await
     }
 
-    /// A read with the first key.
+    /// Sends a GET request with the first key. The response must be a success.
     pub async fn get(&self, path: &str) -> Value {
         let (status, body) = self.call(Method::GET, path, &self.keys.live_key, None).await;
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
         body
     }
 
-    /// The balance.
+    /// Returns the balance.
     pub async fn balance(&self) -> Value {
         self.get("/api/v1/balance").await
     }
 
-    /// Usage transactions, newest first, once there are so many.
+    /// Returns the usage transactions, newest first, once there are `count` of them.
     pub async fn usage(&self, count: usize) -> Vec<Value> {
         until("postings", || async {
             let body = self.get("/api/v1/transactions?type=usage&limit=1000").await;
@@ -406,9 +406,9 @@ impl Drop for Arouter {
     }
 }
 
-/// Reads a body as JSON.
+/// Parsing of a response body as JSON.
 pub trait JsonValue {
-    /// The body, when it is JSON.
+    /// Returns the body; `None` if it is no JSON.
     fn json_value(self) -> impl Future<Output = Option<Value>>;
 }
 
@@ -418,7 +418,7 @@ impl JsonValue for reqwest::Response {
     }
 }
 
-/// An amount of the API in nano-USD, from its exact text.
+/// Converts an amount of the API to nano-USD, from its exact text.
 #[must_use]
 pub fn nanos(value: &Value) -> i64 {
     events::Nanos::from_usd(&value.to_string()).unwrap_or_else(|error| panic!("{value}: {error}")).0

@@ -1,4 +1,4 @@
-//! A provider whose answers do not end by themselves. It runs on a thread of its own, so that its work delays nobody else's.
+//! A provider whose responses do not end by themselves. It runs on a thread of its own, so that its work delays no other task.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// `drip` says a few words every 100 ms for ever, `gush` 1 kB a thousand times a second, `flood` as much as is read, `think` answers after 3 s.
+/// The models. `drip` sends a few words every 100 ms for ever, `gush` 1 kB a thousand times a second, `flood` as much as is read. `think`
+/// responds after 3 s.
 pub const MODELS: [&str; 4] = ["drip", "gush", "flood", "think"];
 const DRIP: Duration = Duration::from_millis(100);
 const GUSH: Duration = Duration::from_millis(10);
-/// Pieces of a gush at a time, and words of each.
+/// The chunks of a gush that are sent at a time, and the words of each chunk.
 const GUSHING: (usize, usize) = (10, 64);
 const THINK: Duration = Duration::from_secs(3);
 
@@ -31,7 +32,7 @@ pub struct Endless {
     _ends: DropGuard,
 }
 
-/// One answer that goes on.
+/// A guard that counts a response as open until it is dropped.
 struct Open(Arc<AtomicUsize>);
 
 impl Open {
@@ -48,7 +49,7 @@ impl Drop for Open {
 }
 
 impl Endless {
-    /// Starts one.
+    /// Starts a provider.
     #[must_use]
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -58,7 +59,7 @@ impl Endless {
             Router::new().route("/v1/chat/completions", post(chat)).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&open));
         let ended = end.clone();
         std::thread::spawn(move || {
-            // At low priority, so that a flood costs what it costs the gateway. Linux keeps the priority of each thread.
+            // The priority is low, so that a flood costs only the work of the gateway. Linux has a priority for each thread.
             let _nicer = rustix::process::nice(10);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
@@ -72,13 +73,13 @@ impl Endless {
         Self { address, open, _ends: end.drop_guard() }
     }
 
-    /// The number of its answers that go on now.
+    /// Returns the number of responses that are still open.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// The configuration that makes it the provider `endless`; prices are 1 and 2 USD per million tokens.
+    /// Returns the configuration that makes it the provider `endless`. Prices are 1 and 2 USD per million tokens.
     #[must_use]
     pub fn config(&self) -> String {
         let mut text =
@@ -97,7 +98,7 @@ fn model_config(model: &str) -> String {
     )
 }
 
-/// A request for an answer of one of its models that goes on for long.
+/// Returns a request for a long streamed response of one of its models.
 #[must_use]
 pub fn stream_of(model: &str) -> Value {
     json!({"model": format!("endless/{model}"), "stream": true, "max_tokens": 1_000_000, "messages": [{"role": "user", "content": "x"}]})
@@ -123,7 +124,7 @@ async fn chat(State(count): State<Arc<AtomicUsize>>, body: Bytes) -> Response {
         "choices": [{"index": 0, "delta": {"content": "again and again ".repeat(words)}, "finish_reason": null}]});
     let piece = Bytes::from(format!("data: {piece}\n\n").repeat(pieces));
     let pieces = stream::repeat(piece).then(move |piece| {
-        // The answer counts as open for as long as its body exists.
+        // The response counts as open for as long as its body exists.
         let _open = &open;
         async move {
             if !gap.is_zero() {

@@ -1,4 +1,4 @@
-//! Load from many clients, what they were told, and the proof that nothing was lost and nothing happened twice.
+//! Load from many clients, a record of the responses that they got, and the proof that nothing was lost and nothing happened twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,46 +15,46 @@ use tokio::task::JoinSet;
 use crate::Provider;
 use crate::arouter::{JsonValue, nanos};
 
-/// How long a client waits before it asks again where it got no answer.
+/// The pause before a client that got no response sends its next request.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Whom clients ask.
+/// The gateways and credentials that clients use.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The gateways, without a path.
     pub gateways: Vec<String>,
-    /// For calls.
+    /// An HTTP client for calls.
     pub http: Client,
-    /// For models: clients take them in turn.
+    /// The keys for requests to models. Clients use them in turn.
     pub live_keys: Vec<String>,
-    /// For keys.
+    /// The key that manages keys.
     pub management_key: String,
-    /// For credit.
+    /// The token that posts credit.
     pub operator_token: String,
-    /// Whose credit.
+    /// The account that gets the credit.
     pub account: String,
 }
 
-/// What clients were told.
+/// The results that were acknowledged to clients.
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     users: AtomicU64,
-    /// The charge of every whole answer, nano-USD, by request.
+    /// The charge of every complete response in nano-USD, by request.
     charges: Mutex<BTreeMap<String, i64>>,
-    /// Credit of a nano each, by command id, and whether it was said to be posted; what was not is posted again.
+    /// Grants of one nano-USD, by command id, and whether each was acknowledged. Those that were not are posted again.
     credit: Mutex<BTreeMap<String, bool>>,
-    /// Keys that were made.
+    /// The hashes of created keys.
     keys: Mutex<BTreeSet<String>>,
 }
 
-/// Clients that ask until told to stop.
+/// Clients that send requests until they are stopped.
 pub struct Load {
     clients: JoinSet<()>,
     stop: Arc<AtomicBool>,
 }
 
 impl Load {
-    /// Starts so many clients, half of which ask for streams, and one more that posts credit and makes keys.
+    /// Starts this number of clients, half of which request streams, and one more that posts credit and creates keys.
     #[must_use]
     pub fn start(target: &Target, acknowledged: &Arc<Acknowledged>, clients: usize) -> Self {
         let mut load = Self::of_requests(target, acknowledged, clients);
@@ -68,7 +68,7 @@ impl Load {
         load
     }
 
-    /// Starts so many clients, half of which ask for streams.
+    /// Starts this number of clients, half of which request streams.
     #[must_use]
     pub fn of_requests(target: &Target, acknowledged: &Arc<Acknowledged>, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -88,7 +88,7 @@ impl Load {
         Self { clients: tasks, stop }
     }
 
-    /// Lets every client end what it does, and waits.
+    /// Lets every client complete its current request, and waits for all of them.
     pub async fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
@@ -98,13 +98,14 @@ impl Load {
 }
 
 impl Acknowledged {
-    /// How many whole answers came.
+    /// Returns the number of complete responses.
     #[must_use]
     pub fn answers(&self) -> usize {
         self.charges.lock().unwrap().len()
     }
 
-    /// One request with a `user` of its own; every eighth client asks for streams that take over a second. `None` when no whole answer came.
+    /// Sends one request with a unique `user`. Every eighth client requests streams that take over a second. Returns `None` if no
+    /// complete response came.
     pub async fn chat(&self, target: &Target, client: usize, at: usize) -> Option<()> {
         let user = format!("u{}", self.users.fetch_add(1, Ordering::Relaxed));
         let model = if client % 8 == 2 { "test/paced" } else { "test/ok" };
@@ -117,7 +118,7 @@ impl Acknowledged {
         Some(())
     }
 
-    /// Posts what credit is not known to be posted, some more, and makes a key.
+    /// Posts the credit that is not acknowledged yet and some more, and creates a key.
     pub async fn administer(&self, target: &Target) {
         let gateway = &target.gateways[self.users.load(Ordering::Relaxed) as usize % target.gateways.len()];
         let waiting: Vec<String> = {
@@ -144,13 +145,14 @@ impl Acknowledged {
         }
     }
 
-    /// Whether all credit is known to be posted; posts what is not.
+    /// Posts the credit that is not acknowledged yet. Returns `None` while some of it is not.
     pub async fn all_credit_is_posted(&self, target: &Target) -> Option<()> {
         self.administer(target).await;
         self.credit.lock().unwrap().values().all(|is_posted| *is_posted).then_some(())
     }
 
-    /// Every answer has its charge, every request that reached the provider is known once, every command was carried out once.
+    /// Proves that every response has its charge, that every request of the provider is known once, and that every command was carried
+    /// out once.
     pub async fn prove(&self, ledger: &str, projector: &str, provider: &Provider) {
         let rows = read(ledger, "SELECT request, amount_nanos FROM transactions WHERE kind = 'usage'").await;
         let all: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), -row.get::<i64, _>(1))).collect();
@@ -179,7 +181,7 @@ impl Acknowledged {
     }
 }
 
-/// Id and cost of a whole answer, streamed or not.
+/// Returns id and cost of a complete response, streamed or not.
 fn charge(text: &str) -> Option<(String, i64)> {
     let value: Value = if text.starts_with("data: ") {
         let frames: Vec<&str> = text.split("\n\n").filter_map(|frame| frame.strip_prefix("data: ")).collect();
@@ -191,13 +193,13 @@ fn charge(text: &str) -> Option<(String, i64)> {
     Some((value["id"].as_str()?.to_owned(), nanos(value.get("usage")?.get("cost")?)))
 }
 
-/// The address of a SQLite file that is only read.
+/// Returns the read-only address of a SQLite file.
 #[must_use]
 pub fn file(path: &Path) -> String {
     format!("sqlite://{}?mode=ro", path.display())
 }
 
-/// Rows of a database.
+/// Returns the rows of a query.
 pub async fn read(url: &str, sql: &'static str) -> Vec<AnyRow> {
     sqlx::any::install_default_drivers();
     let pool = sqlx::AnyPool::connect(url).await.unwrap();

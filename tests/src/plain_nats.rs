@@ -1,4 +1,4 @@
-//! A NATS client that knows nothing of ours: the text protocol over TCP, as any stranger can speak it.
+//! A NATS client that shares no code with the product: the text protocol over TCP, as any stranger can speak it.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout_at};
 
-/// The longest time for an answer that the server gives at once.
+/// The longest wait for a reply that the server sends at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection.
+/// A connection to a NATS server.
 pub struct PlainNats {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
-    /// The prefix of subjects for answers.
+    /// The prefix of reply subjects.
     inbox: String,
     subscriptions: u64,
     inboxes: u64,
@@ -26,47 +26,47 @@ pub struct PlainNats {
     pongs: usize,
 }
 
-/// A message as it came.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// The subscription that it came for.
+    /// The number of the subscription that it belongs to.
     pub subscription: u64,
-    /// Its subject.
+    /// The subject.
     pub subject: String,
-    /// The subject for answers.
+    /// The reply subject.
     pub reply: Option<String>,
-    /// Its headers, with the line of the status.
+    /// The headers, with the status line.
     pub headers: String,
-    /// Its body.
+    /// The body.
     pub payload: Vec<u8>,
 }
 
-/// The fate of a question.
+/// The outcome of a request.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// Somebody answered.
+    /// A reply.
     Answered(Message),
-    /// The server did not let it through; its words.
+    /// A refusal by the server, with its message.
     Refused(String),
-    /// The server says that nobody listens.
+    /// A report of the server that the subject has no subscribers.
     Nobody,
-    /// Nothing came in time.
+    /// No reply within the time limit.
     Silence,
 }
 
 /// The parts of an address `nats://user:password@host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The user, when there is one.
+    /// The user name, if any.
     pub user: Option<String>,
-    /// The password, when there is one.
+    /// The password, if any.
     pub password: Option<String>,
     /// Host and port.
     pub host: String,
 }
 
 impl Address {
-    /// Reads an address.
+    /// Parses an address.
     #[must_use]
     pub fn parse(url: &str) -> Self {
         let rest = url.strip_prefix("nats://").unwrap_or(url).trim_end_matches('/');
@@ -75,13 +75,13 @@ impl Address {
         Self { user: parts.next(), password: parts.next(), host: host.to_owned() }
     }
 
-    /// The same server for another user.
+    /// Returns the address of the same server for another user.
     #[must_use]
     pub fn for_user(&self, user: &str, password: &str) -> Self {
         Self { user: Some(user.to_owned()), password: Some(password.to_owned()), host: self.host.clone() }
     }
 
-    /// The same server without credentials.
+    /// Returns the address of the same server without credentials.
     #[must_use]
     pub fn bare(&self) -> Self {
         Self { user: None, password: None, host: self.host.clone() }
@@ -89,13 +89,13 @@ impl Address {
 }
 
 impl Message {
-    /// The status of a message of the server's own, as 100 or 404.
+    /// Returns the status of a message that the server itself sent, such as 100 or 404.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.headers.strip_prefix("NATS/1.0 ")?.get(..3)?.parse().ok()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON; null if it is none.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.payload).unwrap_or_default()
@@ -103,7 +103,7 @@ impl Message {
 }
 
 impl Outcome {
-    /// The answer as JSON, if there is one.
+    /// Returns the reply as JSON; null if there is none.
     #[must_use]
     pub fn json(&self) -> Value {
         match self {
@@ -112,7 +112,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the server did not let it through, or answered with an error.
+    /// Returns whether the server refused the request, or a reply contains an error.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         match self {
@@ -122,7 +122,7 @@ impl Outcome {
         }
     }
 
-    /// A line for people.
+    /// Formats the outcome in one line for human readers.
     #[must_use]
     pub fn line(&self) -> String {
         match self {
@@ -135,10 +135,10 @@ impl Outcome {
 }
 
 impl PlainNats {
-    /// Connects with the inbox prefix that clients have unless told otherwise.
+    /// Connects with the default inbox prefix of NATS clients.
     ///
     /// # Errors
-    /// The server's words, when it does not let the client in.
+    /// Fails with the server's message if it rejects the client.
     pub async fn connect(address: &Address) -> Result<Self, String> {
         Self::connect_with_inbox(address, "_INBOX").await
     }
@@ -146,7 +146,7 @@ impl PlainNats {
     /// Connects with another inbox prefix.
     ///
     /// # Errors
-    /// The server's words, when it does not let the client in.
+    /// Fails with the server's message if it rejects the client.
     pub async fn connect_with_inbox(address: &Address, inbox: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(&address.host).await.map_err(|error| error.to_string())?;
         let (reader, writer) = stream.into_split();
@@ -164,14 +164,14 @@ impl PlainNats {
     }
 
     async fn send(&mut self, bytes: Vec<u8>) {
-        // A server that refuses closes the connection; its words are still there to be read, and the next read fails.
+        // A server that refuses closes the connection. Its message can still be read; the read after that fails.
         let _closed = self.writer.write_all(&bytes).await;
     }
 
-    /// Subscribes, and gives back the subscription's number.
+    /// Subscribes, and returns the subscription's number.
     ///
     /// # Errors
-    /// The server's words, when it refuses.
+    /// Fails with the server's message if it refuses.
     pub async fn subscribe(&mut self, subject: &str) -> Result<u64, String> {
         self.subscriptions += 1;
         let number = self.subscriptions;
@@ -180,10 +180,10 @@ impl PlainNats {
         self.refusals.pop_front().map_or(Ok(number), Err)
     }
 
-    /// Publishes.
+    /// Publishes a message.
     ///
     /// # Errors
-    /// The server's words, when it refuses.
+    /// Fails with the server's message if it refuses.
     pub async fn publish(&mut self, subject: &str, reply: Option<&str>, headers: &[(&str, &str)], payload: &[u8]) -> Result<(), String> {
         let block = headers.iter().fold("NATS/1.0\r\n".to_owned(), |mut block, (name, value)| {
             let _infallible = write!(block, "{name}: {value}\r\n");
@@ -192,10 +192,10 @@ impl PlainNats {
         self.publish_raw(subject, reply, if headers.is_empty() { "" } else { &block }, payload).await
     }
 
-    /// Publishes with headers as they came with another message.
+    /// Publishes a message with the headers of another message.
     ///
     /// # Errors
-    /// The server's words, when it refuses.
+    /// Fails with the server's message if it refuses.
     pub async fn publish_raw(&mut self, subject: &str, reply: Option<&str>, headers: &str, payload: &[u8]) -> Result<(), String> {
         let reply = reply.map(|reply| format!("{reply} ")).unwrap_or_default();
         let mut bytes = if headers.is_empty() {
@@ -210,10 +210,10 @@ impl PlainNats {
         self.refusals.pop_front().map_or(Ok(()), Err)
     }
 
-    /// Waits until the server has taken everything.
+    /// Waits until the server has processed everything that was sent.
     ///
     /// # Errors
-    /// The server's words, when it closes the connection.
+    /// Fails with the server's message if it closes the connection.
     pub async fn flush(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         self.pongs = 0;
@@ -224,7 +224,7 @@ impl PlainNats {
         Ok(())
     }
 
-    /// The next message of any subscription.
+    /// Returns the next message of any subscription.
     pub async fn next(&mut self, within: Duration) -> Option<Message> {
         let deadline = Instant::now() + within;
         while self.messages.is_empty() {
@@ -233,7 +233,7 @@ impl PlainNats {
         self.messages.pop_front()
     }
 
-    /// The next message of one subscription; those of others stay.
+    /// Returns the next message of one subscription. Messages of other subscriptions stay in the queue.
     pub async fn next_of(&mut self, subscription: u64, within: Duration) -> Option<Message> {
         let deadline = Instant::now() + within;
         loop {
@@ -244,18 +244,18 @@ impl PlainNats {
         }
     }
 
-    /// A subject for answers that nobody else has.
+    /// Returns a unique reply subject.
     pub fn new_inbox(&mut self) -> String {
         self.inboxes += 1;
         format!("{}.{}", self.inbox, self.inboxes)
     }
 
-    /// Asks, and tells the fate of the question.
+    /// Sends a request, and returns its outcome.
     pub async fn ask(&mut self, subject: &str, payload: &[u8]) -> Outcome {
         self.ask_raw(subject, "", payload).await
     }
 
-    /// Asks with headers as they came with another message.
+    /// Sends a request with the headers of another message, and returns its outcome.
     pub async fn ask_raw(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Outcome {
         let inbox = self.new_inbox();
         let number = match self.subscribe(&inbox).await {
@@ -272,7 +272,7 @@ impl PlainNats {
         }
     }
 
-    /// Makes a consumer by the subject that names it and its filter, and gives back the server's answer.
+    /// Creates a consumer through the API subject that contains its name and filter. Returns the server's reply.
     pub async fn make_consumer(&mut self, stream: &str, name: &str, filter: &str, more: Value) -> Outcome {
         let mut config =
             json!({"name": name, "filter_subject": filter, "ack_policy": "none", "deliver_policy": "all", "mem_storage": true});
@@ -283,10 +283,10 @@ impl PlainNats {
         self.ask(&format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}"), body.as_bytes()).await
     }
 
-    /// Reads everything that a stream has of a filter now, by a pull consumer.
+    /// Reads all events of a stream that match a filter, through a pull consumer.
     ///
     /// # Errors
-    /// The server's words, when it refuses, or the number of events that came.
+    /// Fails with the server's message if it refuses, or with the number of received events if some are missing.
     pub async fn pull(&mut self, stream: &str, name: &str, filter: &str) -> Result<Vec<Message>, String> {
         let made = self.make_consumer(stream, name, filter, json!({})).await;
         let Some(count) = made.json()["num_pending"].as_u64() else { return Err(made.line()) };
@@ -297,15 +297,15 @@ impl PlainNats {
         self.collect(number, count).await
     }
 
-    /// Reads everything that a stream has of a filter now, by a push consumer.
+    /// Reads all events of a stream that match a filter, through a push consumer.
     ///
     /// # Errors
-    /// The server's words, when it refuses, or the number of events that came.
+    /// Fails with the server's message if it refuses, or with the number of received events if some are missing.
     pub async fn push(&mut self, stream: &str, name: &str, filter: &str) -> Result<Vec<Message>, String> {
         let inbox = self.new_inbox();
         let number = self.subscribe(&inbox).await?;
         let made = self.make_consumer(stream, name, filter, json!({"deliver_subject": inbox})).await;
-        // It may have begun to deliver before it said how many wait.
+        // Delivery may begin before the server has reported how many events are pending, so both numbers are added.
         let answer = made.json();
         let count = answer["num_pending"].as_u64().zip(answer["delivered"]["consumer_seq"].as_u64()).map(|(waiting, sent)| waiting + sent);
         let Some(count) = count else { return Err(made.line()) };
@@ -323,7 +323,7 @@ impl PlainNats {
         Ok(found)
     }
 
-    /// Reads one piece of the protocol.
+    /// Reads one protocol message.
     async fn read(&mut self) -> Result<(), String> {
         let mut line = String::new();
         match self.reader.read_line(&mut line).await {
@@ -340,7 +340,7 @@ impl PlainNats {
                 let message = self.read_message(rest, word == "HMSG").await?;
                 self.messages.push_back(message);
             }
-            // INFO comes at the begin, and again when the cluster changes.
+            // INFO comes at the start, and again after changes of the cluster.
             _ => {}
         }
         Ok(())

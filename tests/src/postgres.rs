@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the test's own. It refuses to run as root, so then it runs as the user `postgres`.
+//! A PostgreSQL server for one test. PostgreSQL refuses to run as root; if the test does, the server runs as user `postgres`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,14 +73,14 @@ impl Postgres {
         postgres
     }
 
-    /// Starts it again when it has ended.
+    /// Restarts the server if it has ended.
     pub fn supervise(&mut self) {
         if self.child.try_wait().unwrap().is_some() {
             self.child = serve(self.folder.path(), self.port);
         }
     }
 
-    /// Takes a copy of it as it is now, for [`Postgres::fail_over`].
+    /// Copies the server's current data, for [`Postgres::fail_over`].
     pub fn copy(&self) {
         let copied = as_other_user(&binary("pg_basebackup"))
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-c", "fast", "-D"])
@@ -91,7 +91,7 @@ impl Postgres {
         assert!(copied.success(), "pg_basebackup");
     }
 
-    /// Kills it, and starts the copy in its place, as a standby that was behind.
+    /// Kills the server, and starts the copy in its place, as a standby that was behind.
     pub fn stand_by(&mut self) {
         if let Some(pid) = self.pid() {
             let _gone = kill_process(pid, Signal::KILL);
@@ -105,7 +105,7 @@ impl Postgres {
         self.child = serve(self.folder.path(), self.port);
     }
 
-    /// Kills it, and promotes the copy in its place.
+    /// Kills the server, and promotes the copy in its place.
     pub fn fail_over(&mut self) {
         self.stand_by();
         let since = std::time::Instant::now();
@@ -118,14 +118,14 @@ impl Postgres {
         }
     }
 
-    /// Stops it with all its sessions: it answers nobody, and breaks no connection.
+    /// Stops the server with all its sessions, so that it does not respond but breaks no connection.
     pub fn hang(&self) {
         for pid in self.processes() {
             let _gone = kill_process(pid, Signal::STOP);
         }
     }
 
-    /// Lets it go on after a stop. The program that changed the user stops with it, and is told too.
+    /// Resumes a stopped server. The program that changes the user stops with it, and is resumed too.
     pub fn resume(&self) {
         let child = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default());
         for pid in self.processes().into_iter().chain(child) {
@@ -133,7 +133,7 @@ impl Postgres {
         }
     }
 
-    /// The server and its sessions.
+    /// Returns the process ids of the server and its sessions.
     fn processes(&self) -> Vec<Pid> {
         let own = |pid: Pid| std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pid.as_raw_nonzero())).unwrap_or_default();
         let server = self.pid();
@@ -141,7 +141,7 @@ impl Postgres {
         server.into_iter().chain(sessions.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?))).collect()
     }
 
-    /// The server's own process id: the child may be the program that changed the user.
+    /// Returns the server's own process id, because the child may be the program that changes the user.
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         let own = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).ok()?;
@@ -164,7 +164,7 @@ impl Postgres {
         }
     }
 
-    /// The address of a database.
+    /// Returns the address of a database.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
@@ -176,7 +176,7 @@ impl Drop for Postgres {
         if let Some(pid) = self.pid() {
             let _gone = kill_process(pid, Signal::QUIT);
         }
-        // One that was stopped hears of it when it goes on.
+        // A stopped process handles the signal only after it is resumed.
         while matches!(self.child.try_wait(), Ok(None)) {
             self.resume();
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! A provider that answers like OpenAI, or misbehaves in the way its model is named after, and remembers what it was asked.
+//! A provider that responds like OpenAI, or misbehaves in the way that the model's name says. It records the requests that it gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
-/// Requests that are kept.
+/// The number of requests that are recorded.
 const ASKED_KEPT: usize = 1_000;
 
-/// What it was asked.
+/// A recorded request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The body.
@@ -29,14 +29,14 @@ pub struct Asked {
 /// A running provider.
 #[derive(Clone)]
 pub struct Provider {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     users: Arc<Mutex<BTreeMap<String, u32>>>,
     peers: Arc<Mutex<BTreeSet<SocketAddr>>>,
 }
 
-/// Models by name: what each does.
+/// The models, each named after its behaviour.
 pub const MODELS: [&str; 17] = [
     "ok",
     "tools",
@@ -58,7 +58,7 @@ pub const MODELS: [&str; 17] = [
 ];
 
 impl Provider {
-    /// Starts one.
+    /// Starts a provider.
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider =
@@ -72,13 +72,13 @@ impl Provider {
         provider
     }
 
-    /// What it was asked so far; the first thousand.
+    /// Returns the requests so far, at most the first thousand.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// How many connections it was asked over.
+    /// Returns the number of connections that requests came over.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.peers.lock().unwrap().len()
@@ -94,19 +94,19 @@ impl Provider {
         }
     }
 
-    /// How many requests with a `user` came.
+    /// Returns the number of distinct `user` values in requests.
     #[must_use]
     pub fn count(&self) -> usize {
         self.users.lock().unwrap().len()
     }
 
-    /// How often each `user` asked.
+    /// Returns the number of requests for each `user`.
     #[must_use]
     pub fn users(&self) -> BTreeMap<String, u32> {
         self.users.lock().unwrap().clone()
     }
 
-    /// The configuration that makes it the provider `test`; prices are 1 and 2 USD per million tokens.
+    /// Returns the configuration that makes it the provider `test`. Prices are 1 and 2 USD per million tokens.
     #[must_use]
     pub fn config(&self) -> String {
         let mut text =

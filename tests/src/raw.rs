@@ -1,32 +1,32 @@
-//! Plain connections, for what no HTTP client does.
+//! Plain TCP connections, for tests that no HTTP client can express.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Bytes that a connection of [`narrow`] takes before it is read.
+/// The receive buffer of a [`narrow`] connection, in bytes.
 const NARROW_BYTES: u32 = 4_096;
 
-/// A connection to a gateway.
+/// Connects to a gateway.
 ///
 /// # Errors
-/// When it is refused.
+/// Fails if the connection is refused.
 pub async fn connect(base: &str) -> std::io::Result<TcpStream> {
     TcpStream::connect(base.trim_start_matches("http://")).await
 }
 
-/// A connection with a small receive window.
+/// Connects with a small receive window.
 ///
 /// # Errors
-/// When it is refused.
+/// Fails if the connection is refused.
 pub async fn narrow(base: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(NARROW_BYTES)?;
     socket.connect(base.trim_start_matches("http://").parse().map_err(std::io::Error::other)?).await
 }
 
-/// The head of a chat request whose body has so many bytes.
+/// Returns the head of a chat request whose body has this number of bytes.
 #[must_use]
 pub fn chat_head(key: &str, body_bytes: usize) -> String {
     format!(
@@ -34,17 +34,17 @@ pub fn chat_head(key: &str, body_bytes: usize) -> String {
     )
 }
 
-/// A chat request over a connection of its own, whose answer is not read.
+/// Sends a chat request over a connection of its own, and leaves the response unread.
 ///
 /// # Errors
-/// When the connection is refused or broken.
+/// Fails if the connection is refused or broken.
 pub async fn chat_unread(base: &str, key: &str, body: &str) -> std::io::Result<TcpStream> {
     let mut stream = narrow(base).await?;
     stream.write_all((chat_head(key, body.len()) + body).as_bytes()).await?;
     Ok(stream)
 }
 
-/// Whether the other side has closed a connection that says nothing.
+/// Returns whether the other side has closed a connection that sends nothing.
 #[must_use]
 pub fn is_closed(stream: &TcpStream) -> bool {
     let mut byte = [0; 1];
@@ -54,7 +54,7 @@ pub fn is_closed(stream: &TcpStream) -> bool {
     }
 }
 
-/// Reads a connection until it closes, or for as long as this.
+/// Reads a connection until it closes, or for at most this time.
 pub async fn read_for(stream: &mut TcpStream, longest: Duration) -> String {
     let mut bytes = Vec::new();
     let _ended = tokio::time::timeout(longest, stream.read_to_end(&mut bytes)).await;

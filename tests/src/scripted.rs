@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// One request as it came.
+/// A request as it was received.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The request line and the headers.
@@ -36,7 +36,7 @@ enum Step {
     Until(CancellationToken),
 }
 
-/// The bytes of one answer, head included, and the gaps between them. The connection is closed behind the last byte unless it is kept.
+/// A response as raw bytes, head included, and the pauses between them. The connection is closed after the last byte unless it is kept.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
     steps: Vec<Step>,
@@ -51,13 +51,13 @@ impl Script {
         self
     }
 
-    /// Sends several pieces.
+    /// Sends several chunks.
     #[must_use]
     pub fn all<T: AsRef<[u8]>>(self, pieces: impl IntoIterator<Item = T>) -> Self {
         pieces.into_iter().fold(self, Self::then)
     }
 
-    /// Sends nothing for so long.
+    /// Sends nothing for this time.
     #[must_use]
     pub fn pause(mut self, gap: Duration) -> Self {
         self.steps.push(Step::Pause(gap));
@@ -78,7 +78,7 @@ impl Script {
         self
     }
 
-    /// Keeps the connection for the next request.
+    /// Keeps the connection open for the next request.
     #[must_use]
     pub const fn keep_alive(mut self) -> Self {
         self.keeps_open = true;
@@ -86,7 +86,7 @@ impl Script {
     }
 }
 
-/// The script of a whole answer with a length. Each of `headers` ends with CRLF; the connection is kept.
+/// Returns the script of a response with a content length. Each of `headers` ends with CRLF; the connection is kept.
 #[must_use]
 pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Script {
     let body = body.as_ref();
@@ -94,13 +94,13 @@ pub fn reply(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Script {
     Script::default().then([head.as_bytes(), body].concat()).keep_alive()
 }
 
-/// The script of a stream of which only the head is sent.
+/// Returns the script of a stream of which only the head is sent.
 #[must_use]
 pub fn sse() -> Script {
     Script::default().then("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
 }
 
-/// The object of a chunk with one choice.
+/// Returns a chunk object with one choice.
 #[must_use]
 pub fn piece(delta: &Value, finish: impl Into<Value>) -> Value {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": finish.into()});
@@ -110,38 +110,38 @@ pub fn piece(delta: &Value, finish: impl Into<Value>) -> Value {
 /// The end mark of a stream.
 pub const DONE: &str = "data: [DONE]\n\n";
 
-/// A frame that carries this data.
+/// Returns an SSE frame that carries this data.
 #[must_use]
 pub fn frame(data: &Value) -> String {
     format!("data: {data}\n\n")
 }
 
-/// The frame of a chunk with text.
+/// Returns the frame of a chunk with text.
 #[must_use]
 pub fn say(text: &str) -> String {
     frame(&piece(&json!({"content": text}), Value::Null))
 }
 
-/// The frame of a chunk that ends the choice.
+/// Returns the frame of a chunk that ends the choice.
 #[must_use]
 pub fn stop() -> String {
     frame(&piece(&json!({}), "stop"))
 }
 
-/// The usage of 10 prompt and 5 completion tokens, which costs 20,000 nano-USD.
+/// Returns the usage of 10 prompt and 5 completion tokens, which costs 20,000 nano-USD.
 #[must_use]
 pub fn usage() -> Value {
     json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15})
 }
 
-/// The frame without choices that carries a usage, and the end mark.
+/// Returns a frame that carries a usage but no choices, followed by the end mark.
 #[must_use]
 pub fn tail(usage: &Value) -> String {
     let last = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage});
     frame(&last) + DONE
 }
 
-/// The body of a whole answer that says this.
+/// Returns the body of a response that is not streamed.
 #[must_use]
 pub fn whole(text: &str, usage: &Value) -> Value {
     let choice = json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
@@ -153,7 +153,7 @@ type Decide = dyn Fn(&Asked) -> Script + Send + Sync;
 /// A running provider.
 #[derive(Clone)]
 pub struct Scripted {
-    /// The address it listens on.
+    /// The address that it listens on.
     pub address: SocketAddr,
     decide: Arc<Mutex<Arc<Decide>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -161,7 +161,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Starts one on a free port. It gives a whole answer to each request until a test says otherwise.
+    /// Starts a provider on a free port. It gives a complete response to each request until a test changes that.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let usual = reply("200 OK", "", whole("one two", &usage()).to_string());
@@ -186,12 +186,12 @@ impl Scripted {
         provider
     }
 
-    /// Answers every request from now on by this script.
+    /// Responds to every request from now on with this script.
     pub fn answer(&self, script: Script) {
         self.answer_by(move |_| script.clone());
     }
 
-    /// Answers every request from now on by the script that `decide` returns for it.
+    /// Responds to every request from now on with the script that `decide` returns for it.
     pub fn answer_by(&self, decide: impl Fn(&Asked) -> Script + Send + Sync + 'static) {
         *self.decide.lock().unwrap() = Arc::new(decide);
     }
@@ -202,20 +202,20 @@ impl Scripted {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Counts the answers that the gateway left before their end.
+    /// Returns the number of responses that the gateway left before their end.
     #[must_use]
     pub fn abandoned(&self) -> usize {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// The configuration that makes it the provider `fake` with the model `fake/m`.
+    /// Returns the configuration that makes it the provider `fake` with the model `fake/m`.
     #[must_use]
     pub fn config(&self) -> String {
         self.config_as("fake", "")
     }
 
-    /// The configuration that makes it a provider of this name with these further settings and one model `m`. Prices are 1 and 2 USD
-    /// per million tokens, the context has 100,000 tokens and an answer at most 1,000.
+    /// Returns the configuration that makes it a provider of this name with these further settings and one model `m`. Prices are 1 and 2
+    /// USD per million tokens, the context has 100,000 tokens and a response at most 1,000.
     #[must_use]
     pub fn config_as(&self, slug: &str, settings: &str) -> String {
         format!(
@@ -264,7 +264,7 @@ async fn unless_left(stream: &TcpStream, wait: impl Future<Output = ()>) -> std:
     }
 }
 
-/// Reads one request; `None` when the connection ends instead.
+/// Reads one request; `None` if the connection ends instead.
 async fn read(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Asked> {
     let head_bytes = loop {
         if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {

@@ -1,5 +1,5 @@
-//! Seeded histories on all cores. A seed that fails is printed; run it alone with `AROUTER_TEST_SEED`. `AROUTER_TEST_SEEDS` histories
-//! from `AROUTER_TEST_FIRST_SEED` on are run.
+//! Seeded histories on all cores. A failing seed is printed; run it alone with `AROUTER_TEST_SEED`. Otherwise `AROUTER_TEST_SEEDS`
+//! histories run, from `AROUTER_TEST_FIRST_SEED` on.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +9,10 @@ fn number(name: &str) -> Option<u64> {
     std::env::var_os(name).and_then(|text| text.to_str()?.parse().ok())
 }
 
-/// Runs the histories of so many seeds, and gives back what each was made of.
+/// Runs the histories of `count` seeds, and returns their summaries.
 ///
 /// # Panics
-/// When one of them does, after all are run: with their seeds.
+/// Panics with the seeds that failed, after the histories have run.
 pub fn histories<S: Debug + Send>(count: u64, run: impl Fn(u64) -> S + Sync) -> Vec<S> {
     if let Some(seed) = number("AROUTER_TEST_SEED") {
         let summary = run(seed);

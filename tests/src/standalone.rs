@@ -16,7 +16,7 @@ use crate::plain_nats::Address;
 use crate::postgres::Postgres;
 use crate::wait::until;
 
-/// Everything that runs; it ends with the test.
+/// All processes of an installation; they end with the test.
 pub struct Standalone {
     children: BTreeMap<String, Child>,
     settings: Vec<(&'static str, String)>,
@@ -24,15 +24,15 @@ pub struct Standalone {
     nats: u16,
     /// The database server.
     pub postgres: Postgres,
-    /// Where the gateways listen.
+    /// The base addresses of the gateways.
     pub gateways: Vec<String>,
-    /// Where the ledger answers reads of gateways.
+    /// The address at which the ledger serves reads of gateways.
     pub ledger: String,
-    /// For calls.
+    /// An HTTP client for calls.
     pub http: Client,
 }
 
-/// The pinned nats-server, or the one on PATH.
+/// Returns the path of the pinned nats-server, or else of the one on PATH.
 #[must_use]
 pub fn nats_server() -> PathBuf {
     let pinned = repository().join(".tools/nats-server");
@@ -58,12 +58,12 @@ fn free_port() -> u16 {
 }
 
 impl Standalone {
-    /// Starts so many gateways, one ledger and one projector.
+    /// Starts this number of gateways, one ledger and one projector.
     pub async fn start(gateways: usize, config: &str) -> Self {
         Self::start_with(gateways, config, Vec::new()).await
     }
 
-    /// The same with environment variables.
+    /// Starts as [`Standalone::start`] does, with further environment variables.
     pub async fn start_with(gateways: usize, config: &str, more: Vec<(&'static str, String)>) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let postgres = Postgres::start();
@@ -83,7 +83,7 @@ impl Standalone {
             ("AROUTER_PROJECTOR__URL", format!("http://127.0.0.1:{projector}")),
         ];
         settings.extend(more);
-        // A gateway in trouble takes long to answer; whoever waits for it must not wait for ever.
+        // A gateway in trouble may respond late or never, and a client must not wait for ever.
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
         let ledger = format!("http://127.0.0.1:{ledger}");
         let (children, listen) = (BTreeMap::new(), Vec::new());
@@ -99,7 +99,7 @@ impl Standalone {
         standalone
     }
 
-    /// The command line of a part.
+    /// Returns the command line of a part.
     fn command(&self, part: &str) -> Command {
         if part == "nats" {
             let mut command = Command::new(nats_server());
@@ -111,12 +111,12 @@ impl Standalone {
         self.on(kind, part, number.parse().ok().and_then(|number: usize| self.gateways.get(number)))
     }
 
-    /// A command of ours on the folder of a part.
+    /// Returns a command of the program on the folder of a part.
     fn on(&self, kind: &str, part: &str, listen: Option<&String>) -> Command {
         let mut command = Command::new(program());
         command.arg(kind).arg("--data").arg(self.folder.path().join(part)).arg("--config").arg(self.folder.path().join("arouter.toml"));
         command.env("AROUTER_NODE__NAME", part).envs(self.settings.iter().map(|(key, value)| (*key, value)));
-        // Verify, replay and what else an operator starts.
+        // Verify, replay and other tools of the operator run as user `tools`.
         let user = NATS_USERS.into_iter().find(|user| *user == kind).unwrap_or("tools");
         command.env("AROUTER_NATS__USER", user).env("AROUTER_NATS__PASSWORD_ENV", variable(user)).env(variable(user), password(user));
         if kind == "ledger" && part != kind {
@@ -126,7 +126,7 @@ impl Standalone {
         command
     }
 
-    /// The address of its NATS for a user of `deploy/nats/nats.conf`.
+    /// Returns the address of its NATS for a user of `deploy/nats/nats.conf`.
     #[must_use]
     pub fn nats_address(&self, user: &str) -> Address {
         Address { user: Some(user.to_owned()), password: Some(password(user)), host: format!("127.0.0.1:{}", self.nats) }
@@ -146,18 +146,18 @@ impl Standalone {
         let _ended = child.wait();
     }
 
-    /// Whether a part runs.
+    /// Returns whether a part is running.
     pub fn runs(&mut self, part: &str) -> bool {
         self.children.get_mut(part).is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
-    /// What a part has written to its log.
+    /// Returns the log output of a part.
     #[must_use]
     pub fn said(&self, part: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(format!("{part}.log"))).unwrap_or_default()
     }
 
-    /// Starts every part that has ended again, as whatever supervises them would.
+    /// Restarts every part that has ended, as a supervisor would.
     pub fn supervise(&mut self) {
         self.postgres.supervise();
         let ended: Vec<String> =
@@ -168,7 +168,7 @@ impl Standalone {
         }
     }
 
-    /// The process id of a part, or of `postgres`.
+    /// Returns the process id of a part, or of `postgres`.
     #[must_use]
     pub fn pid(&self, part: &str) -> Option<Pid> {
         if part == "postgres" {
@@ -177,7 +177,7 @@ impl Standalone {
         self.children.get(part).and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?))
     }
 
-    /// Waits until every gateway serves; parts that have ended meanwhile are started again.
+    /// Waits until every gateway serves. Parts that end meanwhile are restarted.
     pub async fn ready(&mut self) {
         for base in self.gateways.clone() {
             until("a gateway", || {
@@ -203,7 +203,7 @@ impl Standalone {
         }
     }
 
-    /// A call to one of the gateways; returns status and body.
+    /// Sends a request to one of the gateways, and returns status and body.
     pub async fn call(&self, gateway: usize, method: Method, path: &str, key: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.http.request(method, format!("{}{path}", self.gateways[gateway])).bearer_auth(key);
         if let Some(body) = body {
@@ -213,18 +213,18 @@ impl Standalone {
         (answer.status(), answer.json_value().await.unwrap_or_default())
     }
 
-    /// Posts to the first gateway.
+    /// Sends a POST request to the first gateway.
     pub async fn post(&self, path: &str, key: &str, body: Value) -> (StatusCode, Value) {
         let answer = self.http.post(format!("{}{path}", self.gateways[0])).bearer_auth(key).body(body.to_string()).send().await.unwrap();
         (answer.status(), answer.json_value().await.unwrap_or_default())
     }
 
-    /// Gets from the first gateway.
+    /// Sends a GET request to the first gateway.
     pub async fn get(&self, path: &str, key: &str) -> Option<Value> {
         self.http.get(format!("{}{path}", self.gateways[0])).bearer_auth(key).send().await.ok()?.json_value().await
     }
 
-    /// A new account with credit: its id and management key.
+    /// Creates an account with credit, and returns its id and management key.
     pub async fn account(&self, usd: Value) -> (String, String) {
         let (_, made) = self.post("/api/v1/admin/accounts", OPERATOR, json!({"name": "apart"})).await;
         let credit = json!({"account": made["data"]["id"], "amount": usd, "kind": "grant"});
@@ -234,14 +234,14 @@ impl Standalone {
         (text(&made["data"]["id"]), text(&made["management_key"]))
     }
 
-    /// A new key; its secret.
+    /// Creates a key, and returns its secret.
     pub async fn key(&self, management: &str, body: Value) -> String {
         let (status, key) = self.post("/api/v1/keys", management, body).await;
         assert_eq!(status, StatusCode::CREATED, "{key}");
         key["key"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until every gateway knows a key, which travels to them by the log.
+    /// Waits until every gateway knows a key, which reaches them through the log.
     pub async fn knows(&self, key: &str) {
         for base in &self.gateways {
             until("the key", || async {
@@ -252,7 +252,7 @@ impl Standalone {
         }
     }
 
-    /// Accounts with credit, each with a key that every gateway knows.
+    /// Creates accounts with credit, each with a key that every gateway knows.
     pub async fn target(&self, accounts: usize) -> Target {
         let (account, management_key) = self.account(json!(1_000)).await;
         let mut live_keys = vec![self.key(&management_key, json!({"name": "live"})).await];
@@ -267,7 +267,7 @@ impl Standalone {
         Target { gateways, http, live_keys, management_key, operator_token: OPERATOR.to_owned(), account }
     }
 
-    /// Proves the books.
+    /// Runs `arouter verify`, which must succeed.
     pub fn verify(&self) {
         let verified = self.on("verify", "gateway-0", None).output().unwrap();
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));

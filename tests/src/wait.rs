@@ -1,11 +1,11 @@
-//! Waiting for a condition, never for a time.
+//! Waiting for a condition instead of a fixed time.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up.
+/// The longest wait before a test fails.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Asks again until there is something, and says what was waited for when it never comes.
+/// Repeats a call until it returns a value. Panics after a time limit, and names `what` was missing.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let since = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Bodies of clients and providers: reading ends, and what is made of them is JSON.
+//! Bodies of clients and providers: reading ends, and the results are JSON.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    // What serde_json refuses as a value (such as a number out of range) may stand unread in a body that is passed on.
+    // Values that serde_json refuses, such as a number out of range, may stay unparsed in a body that is passed on.
     if !is_json(bytes) {
         let _refused = Call::read(Format::Chat, bytes);
         return;

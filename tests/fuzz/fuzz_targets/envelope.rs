@@ -1,4 +1,4 @@
-//! Envelopes: whatever the bytes, reading them ends; what was read can be read again from what its payload says.
+//! Envelopes: for any bytes, reading ends. Sequence numbers are positive, and a payload that was read can be written as JSON.
 #![no_main]
 
 use events::envelope::RawEnvelope;

@@ -1,4 +1,4 @@
-//! Money: text to nano-USD and back is exact, a quote is never below a cost, and what is affordable is within the amount.
+//! Money: text converts to nano-USD and back exactly, a quote is never below a cost, and the affordable amount stays within the limit.
 #![no_main]
 
 use events::usage::Tokens;

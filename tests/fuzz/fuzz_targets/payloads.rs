@@ -1,4 +1,4 @@
-//! Payloads of every type and version: what is read is written and read again as the same.
+//! Payloads of every type and version: a payload that is read, written and read again stays the same.
 #![no_main]
 
 use events::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};

@@ -1,4 +1,4 @@
-//! The spool's records: whatever the bytes, reading ends and stays inside them; a record that is read is what was written, to the byte.
+//! Records of the spool: for any bytes, reading ends and stays within them. A written record is read back byte by byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-    // The same bytes as an event: what is written is read, and any damage to one byte is noticed.
+    // The bytes also serve as an event. A written event is read back, and any damage to one byte is detected.
     let Some((&place, event)) = bytes.split_first() else { return };
     if !record::fits("a.b", event) {
         return;

@@ -1,4 +1,4 @@
-//! Server-sent events: however the bytes are cut into pieces, the frames are the same.
+//! Server-sent events: the frames are the same, however the bytes are split into chunks.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What nobody waits for: shipping spools, posting, and the faults that happen meanwhile.
+//! Background work that no request waits for: shipping spools and posting. Also the faults that happen meanwhile.
 
 use events::Nanos;
 use rand::RngExt;
@@ -7,12 +7,12 @@ use super::log::place;
 use super::{Action, BUSY, EPOCH_US, Reader, SECOND, Simulation};
 
 impl Simulation {
-    /// Spools go to the log, and what the ledger has is forgotten; boots that are over are closed.
+    /// Ships spools to the log, deletes the parts that the ledger has, and closes boots that have ended.
     pub(super) fn ship(&mut self, node: usize) {
         let after = self.rng.random_range(SECOND / 10..SECOND);
         self.plan(after * self.slowness(), Action::Ship { node });
         let is_cut = self.gateways[node].cut_until > self.now || self.gateways[node].paused_until > self.now;
-        // A dead node ships when it is back.
+        // A dead node ships its spool only after its restart.
         if is_cut || !self.gateways[node].is_up {
             return;
         }
@@ -62,7 +62,7 @@ impl Simulation {
         let Some((batch, to)) = self.log.read(state.position, most) else { return };
         let fate = self.rng.random_range(0..100);
         if fate == 0 {
-            // It dies before the commit.
+            // The process dies before the commit.
             self.readers[reader] = Reader { stopped_until: self.now + SECOND, ..Reader::default() };
             return;
         }
@@ -70,7 +70,7 @@ impl Simulation {
         let is_committed = self.database.post(&batch, from.as_ref(), to.clone());
         let state = &mut self.readers[reader];
         if !is_committed || fate == 1 {
-            // Fenced, or it dies behind the commit: it looks again.
+            // The reader is fenced, or dies after the commit. Both start again from the committed checkpoint.
             *state = Reader { stopped_until: self.now + SECOND / 2, ..Reader::default() };
             return;
         }
@@ -80,7 +80,7 @@ impl Simulation {
 
     pub(super) fn kill(&mut self, node: usize) {
         for request in self.gateways[node].spool().open.keys() {
-            // Nothing of its answer was relayed, so that its account pays nothing; the provider's bill is the operator's.
+            // Nothing of the response was relayed, so the account pays nothing, and the operator pays the provider.
             if let Some(truth) = self.truth.get_mut(request) {
                 truth.cost = Some(Nanos::ZERO);
                 *self.worst.entry(truth.account.clone()).or_default() -= truth.hold.0;
@@ -106,7 +106,7 @@ impl Simulation {
                 let most = if self.rng.random_bool(0.5) { self.log.len().min(10) } else { self.log.len() };
                 let lost = self.rng.random_range(0..=most);
                 self.log.roll_back(lost);
-                // Not everybody hears of it at once.
+                // Some readers notice the loss later.
                 if self.rng.random_bool(0.5) {
                     self.stop_reader(6 * SECOND);
                 }
@@ -117,7 +117,7 @@ impl Simulation {
         }
     }
 
-    /// Stops somebody who posts for a while.
+    /// Stops a random ledger for a while.
     fn stop_reader(&mut self, most: u64) {
         let reader = self.rng.random_range(0..self.readers.len());
         let until = self.now + self.rng.random_range(SECOND..=most.max(SECOND));

@@ -1,9 +1,9 @@
-//! What must hold when a history has come to rest.
+//! The invariants that must hold at the end of a history.
 
 use super::{BUSY, Simulation};
 
 impl Simulation {
-    /// Whether nothing more can happen.
+    /// Returns whether nothing more can happen.
     pub(super) fn is_at_rest(&self) -> bool {
         self.now > BUSY
             && self.database.is_at_rest()

@@ -1,4 +1,4 @@
-//! A gateway of a simulation: the real local leases, budgets and keeping; a spool that keeps what a killed process had written; a clock that
+//! A gateway of a simulation. Local leases, budgets and refilling are the real ones; the spool survives a killed process; the clock
 //! drifts.
 
 use std::collections::BTreeMap;
@@ -20,28 +20,28 @@ use super::log::Record;
 pub struct Gateway {
     pub node: usize,
     pub is_up: bool,
-    /// Counts boots.
+    /// The number of the current boot, counted from 1.
     pub boot: u32,
-    /// Until when it does nothing at all.
+    /// The time until which it does nothing at all.
     pub paused_until: u64,
-    /// Until when it does not reach the ledger, and the log.
+    /// The time until which it reaches neither the ledger nor the log.
     pub cut_until: u64,
-    /// Microseconds that its clocks gain or lose in a second.
+    /// The clock drift in microseconds per second.
     pub drift: i64,
     pub refillers: Vec<LeaseRefiller>,
-    /// The running boot's is the last.
+    /// The spools of all boots; the last one belongs to the running boot.
     pub spools: Vec<Spool>,
     pub running: BTreeMap<u64, Running>,
 }
 
-/// A budget, its policy, and the request that is on its way.
+/// A budget, its policy, and the lease request that is in flight.
 pub struct LeaseRefiller {
     pub budget: Arc<Budget>,
     pub policy: RefillPolicy,
     pub call: Option<(u64, LeaseCall)>,
 }
 
-/// A request on its way.
+/// A request in flight.
 pub struct Running {
     pub refiller: usize,
     pub least: Nanos,
@@ -49,27 +49,27 @@ pub struct Running {
 }
 
 pub enum State {
-    /// For money.
+    /// The request waits for money.
     Waits(Receiver<Result<Hold, Denied>>),
-    /// For the provider.
+    /// The request waits for the provider.
     Asked(Hold),
 }
 
-/// What one boot recorded.
+/// The events that one boot recorded.
 pub struct Spool {
     pub source: String,
     /// Requests that have a start and no end, with their lease and hold.
     pub open: BTreeMap<u64, Start>,
     pub usage: Vec<Record>,
-    /// How many of them are sent, and read.
+    /// The number of usage events that are sent, and the number that the ledger has read.
     pub sent: usize,
     pub watermark: u64,
-    /// The log's connection that `sent` is about.
+    /// The log connection that `sent` refers to.
     pub connection: u64,
     pub is_over: bool,
 }
 
-/// The start of a request, as it is recorded.
+/// The recorded start of a request.
 #[derive(Debug, Clone)]
 pub struct Start {
     pub account: String,
@@ -79,7 +79,7 @@ pub struct Start {
 }
 
 impl Gateway {
-    /// Its clocks at a moment of the simulation, microseconds.
+    /// Returns the readings of its clocks at a simulated time in microseconds.
     pub fn at(&self, base: Instant, now: u64) -> Moment {
         let drifted = now.saturating_add_signed(i64::try_from(now / 1_000_000).unwrap_or_default() * self.drift);
         let civil_us = super::EPOCH_US + i64::try_from(drifted).unwrap_or(i64::MAX);
@@ -102,7 +102,7 @@ impl Gateway {
         self.spools.push(Spool { source, open: BTreeMap::new(), usage: Vec::new(), sent: 0, watermark: 0, connection: 0, is_over: false });
     }
 
-    /// Dies: what was in memory is gone, and what was recorded is settled as the next boot does it: nothing was relayed.
+    /// Ends the process. Its memory is lost; recorded requests are settled as the next boot settles them, as if nothing was relayed.
     pub fn die(&mut self) {
         self.is_up = false;
         self.running.clear();
@@ -121,7 +121,7 @@ impl Gateway {
 }
 
 impl Spool {
-    /// Records what a request costs.
+    /// Records the cost of a request.
     pub fn charge(&mut self, request: u64, start: &Start, cost: Nanos) {
         let sequence = self.usage.len() as u64 + 1;
         let usage = UsageRecorded {

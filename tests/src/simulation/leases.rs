@@ -1,4 +1,4 @@
-//! Keepers and their requests, over a network that loses, delays and repeats.
+//! Lease refillers and their requests, over a network that loses, delays and repeats messages.
 
 use events::LeaseId;
 use events::rpc::{LeaseReply, LeaseRequest};
@@ -9,7 +9,7 @@ use super::gateway::State;
 use super::{Action, EPOCH_US, SECOND, Simulation};
 
 impl Simulation {
-    /// What a refiller does when it wakes.
+    /// Runs the periodic work of a node's refillers.
     pub(super) fn tick(&mut self, node: usize, boot: u32, repeats: bool) {
         if self.gateways[node].boot != boot || !self.gateways[node].is_up || self.is_paused(node, || Action::Tick { node, boot, repeats }) {
             return;
@@ -25,7 +25,7 @@ impl Simulation {
             }
             refiller.policy.measure(at.instant);
             let mut closings = refiller.policy.closings(at);
-            // One request at a time: what is left is asked later.
+            // Only one request is in flight at a time; the other closings are retried later.
             let call = closings.pop().or_else(|| {
                 let is_quiet = refiller.budget.waiting().is_empty();
                 if is_quiet { refiller.policy.tick(at) } else { refiller.policy.refill_for_waiters(at, || lease) }
@@ -45,7 +45,7 @@ impl Simulation {
         }
     }
 
-    /// A request may get lost, come late, or come more than once.
+    /// Sends a lease request, which may be lost, delayed or repeated.
     pub(super) fn ask(&mut self, node: usize, boot: u32, refiller: usize, token: u64, ask: &LeaseRequest) {
         self.plan(3 * SECOND, Action::Overdue { node, boot, refiller, token });
         if self.gateways[node].cut_until > self.now || self.rng.random_bool(0.02) {
@@ -61,14 +61,14 @@ impl Simulation {
     pub(super) fn request(&mut self, node: usize, boot: u32, refiller: usize, token: u64, ask: &LeaseRequest) {
         let now_us = EPOCH_US + i64::try_from(self.now).unwrap_or(i64::MAX);
         let answer = self.database.ask(ask, now_us);
-        // Committed, and the answer may still be lost.
+        // The request is committed, but the reply may still be lost.
         if self.rng.random_bool(0.98) {
             let after = self.delay(2 * SECOND);
             self.plan(after, Action::Answer { node, boot, refiller, token, answer: Box::new(answer) });
         }
     }
 
-    /// The request of a running boot that this is about.
+    /// Takes the pending lease request of a running boot that a reply belongs to.
     pub(super) fn take(&mut self, node: usize, boot: u32, refiller: usize, token: u64) -> Option<LeaseCall> {
         let gateway = &mut self.gateways[node];
         let refiller = gateway.refillers.get_mut(refiller).filter(|_| gateway.boot == boot && gateway.is_up)?;
@@ -95,7 +95,7 @@ impl Simulation {
         self.serve(node, boot);
     }
 
-    /// Those who waited and were told go on.
+    /// Continues the waiting requests whose lease request was answered.
     pub(super) fn serve(&mut self, node: usize, boot: u32) {
         let mut acknowledged = Vec::new();
         for (request, running) in &mut self.gateways[node].running {

@@ -1,4 +1,4 @@
-//! The ledger of a simulation: its database in memory, with the real decisions, and commits that may fail.
+//! The ledger of a simulation: the real decisions on a database in memory, whose commits may fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use ledger::posting::{Charge, Known};
 
 use super::log::Record;
 
-/// What is committed.
+/// The committed state.
 #[derive(Clone, Default)]
 pub struct Database {
     pub accounts: BTreeMap<String, Account>,
@@ -31,21 +31,21 @@ pub struct Database {
     pub known: Known,
     pub seen: BTreeMap<String, Seen>,
     pub checkpoint: Option<Checkpoint>,
-    /// What was read up to it, where the log is shared.
+    /// The identity of the log's history up to the checkpoint; used if ledgers share the log.
     pub chain: Chain,
-    /// Ledgers that share the log: the number that grows while they live, and how far they are.
+    /// The ledgers that share the log: the heartbeat counter and the position of each.
     pub members: BTreeMap<String, (i64, Position)>,
-    /// Whose each partition is.
+    /// The owner of each partition.
     pub owners: BTreeMap<i64, String>,
     pub rejected: Vec<String>,
-    /// What it told the log that it did.
+    /// The published facts.
     pub facts: Vec<Fact>,
-    /// Charges that were posted, by event.
+    /// The posted charges, by event.
     charges: BTreeMap<String, Charge>,
 }
 
 impl Database {
-    /// Answers a request about a lease.
+    /// Handles a request about a lease.
     pub fn ask(&mut self, ask: &LeaseRequest, now_us: i64) -> LeaseReply {
         let mut state = self.state_of([ask.account.as_str()], [ask.lease.as_str()]);
         state.keys = self.keys.clone();
@@ -78,14 +78,14 @@ impl Database {
         }
     }
 
-    /// Gives credit.
+    /// Grants credit.
     pub fn credit(&mut self, command: &events::rpc::PostCredit, now_us: i64) {
         let mut state = self.state_of([command.account.as_str()], []);
         state.apply(&Command::Credit(command.clone()), now_us);
         self.commit(&state);
     }
 
-    /// Freezes and settles leases whose time is over, and takes what is left of expired grants.
+    /// Freezes and settles expired leases, and expires grants.
     pub fn sweep(&mut self, now_us: i64) {
         let over: BTreeMap<_, _> =
             self.live.iter().filter(|(_, lease)| lease.expires_at_us < now_us).map(|(id, lease)| (id.clone(), lease.clone())).collect();
@@ -103,7 +103,7 @@ impl Database {
         }
     }
 
-    /// Settles the leases of a boot that is over; false while its usage is not posted.
+    /// Settles the leases of a boot that has ended. Returns false while some of its usage is not posted.
     pub fn close_source(&mut self, source: &str, last_usage: u64, now_us: i64) -> bool {
         if self.seen.get(source).map_or(0, |seen| seen.watermark) < last_usage {
             return false;
@@ -116,7 +116,7 @@ impl Database {
         true
     }
 
-    /// Posts what a reader has read from a checkpoint on; false when another reader has moved the checkpoint.
+    /// Posts a batch that was read from a checkpoint. Returns false if another reader has moved the checkpoint.
     pub fn post(&mut self, batch: &[Record], from: Option<&Checkpoint>, to: Checkpoint) -> bool {
         if self.checkpoint.as_ref() != from {
             return false;
@@ -129,7 +129,7 @@ impl Database {
         true
     }
 
-    /// Posts what of it is not posted yet.
+    /// Posts the charges of a batch that are not posted yet.
     pub fn post_part(&mut self, batch: &[Record]) {
         let mut fresh: Vec<&Charge> = Vec::new();
         for record in batch {
@@ -152,7 +152,7 @@ impl Database {
         self.live.get(id).or_else(|| self.closed.get(id))
     }
 
-    /// Whether nothing is lent.
+    /// Returns whether no lease is open.
     pub fn is_at_rest(&self) -> bool {
         self.live.is_empty()
     }
@@ -165,7 +165,7 @@ impl Database {
         decide::State { accounts, grants, leases: leases.collect(), ..decide::State::default() }
     }
 
-    /// What the process's save does: versions are compared, and nothing stands when one has moved.
+    /// Commits as the real database does: if any version has changed, nothing is written.
     fn commit(&mut self, state: &decide::State) {
         let effects = &state.effects;
         for (id, before) in &effects.accounts {
@@ -197,7 +197,7 @@ impl Database {
         self.check();
     }
 
-    /// What must hold in every committed state.
+    /// Checks the invariants of every committed state.
     pub fn check(&self) {
         for account in self.accounts.values() {
             let Account { id, available, held, spent, credited, .. } = account;
@@ -218,7 +218,7 @@ impl Database {
         }
     }
 
-    /// What must hold when everything has come to rest: books fold to balances, histories have no gap.
+    /// Checks the invariants of the final state: books fold to balances, and histories have no gap.
     pub fn check_books(&self) {
         let mut folded: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
         let mut overdraft = 0;
@@ -246,7 +246,7 @@ impl Database {
         assert!(self.windows.values().all(|window| window.held == Nanos::ZERO), "a window still holds something");
     }
 
-    /// What must hold when what it told the log is done again from nothing: the same books.
+    /// Checks that the published facts, replayed from an empty state, give the same books.
     pub fn check_rebuilt(&self) {
         let nothing = |account: &Account| Account { id: account.id.clone(), ..Account::default() };
         let accounts = self.accounts.values().map(|account| (account.id.clone(), nothing(account))).collect();
@@ -266,14 +266,14 @@ impl Database {
         assert_eq!(state.windows, self.windows, "rebuilt windows");
         let left = |grants: &BTreeMap<String, Grants>| grants.values().flat_map(|grants| grants.iter().cloned()).collect::<Vec<_>>();
         assert_eq!(left(&state.grants), left(&self.grants), "rebuilt grants");
-        // What a gateway says of itself in passing is not told: its next request says it again.
+        // Interim figures of a gateway are not published, because its next request contains them again.
         let lasting = |lease: &Lease| Lease { spent: Nanos::ZERO, expires_at_us: 0, ..lease.clone() };
         let mut leases: Vec<Lease> = self.live.values().chain(self.closed.values()).map(lasting).collect();
         leases.sort_by(|a, b| a.id.cmp(&b.id));
         assert_eq!(state.leases.values().map(lasting).collect::<Vec<_>>(), leases, "rebuilt leases");
     }
 
-    /// What each request was charged.
+    /// Returns the charge of each request.
     pub fn charges(&self) -> BTreeMap<String, i64> {
         let mut charges = BTreeMap::new();
         for transaction in self.transactions.iter().filter(|transaction| transaction.kind == Kind::Usage) {

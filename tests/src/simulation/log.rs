@@ -1,4 +1,4 @@
-//! The log of a simulation: one stream that may lose its tail, be made anew, and take an event more than once.
+//! The log of a simulation: one stream that may lose its tail, be recreated, and store an event more than once.
 
 use eventlog::Checkpoint;
 use ledger::posting::Charge;
@@ -11,33 +11,34 @@ pub struct Record {
     pub charge: Charge,
 }
 
-/// How many events a checkpoint is behind.
+/// Returns the number of events up to a checkpoint.
 pub fn place(checkpoint: &Checkpoint) -> usize {
     usize::try_from(checkpoint.sequence).unwrap_or(usize::MAX)
 }
 
-/// The stream.
+/// A simulated stream.
 #[derive(Default)]
 pub struct Log {
-    /// Which incarnation.
+    /// The number of the stream's incarnation.
     pub identity: u64,
-    /// Counts connections: after each, what is stored must be checked again.
+    /// The number of the current connection. After each reconnection, stored events must be checked again.
     pub connection: u64,
     records: Vec<Record>,
 }
 
 impl Log {
-    /// Stores an event, again or for the first time.
+    /// Stores an event; duplicates are allowed.
     pub fn append(&mut self, record: Record) {
         self.records.push(record);
     }
 
-    /// How many events it has.
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Where reading goes on after a connection: behind the checkpoint when it holds, else at the start.
+    /// Returns the position at which reading continues after a reconnection: after the checkpoint if it is still valid, otherwise at the
+    /// start.
     pub fn resume(&self, checkpoint: Option<&Checkpoint>) -> usize {
         let holds = |checkpoint: &Checkpoint| {
             let event = place(checkpoint).checked_sub(1).map(|index| self.records.get(index).map(|record| record.charge.event_id.as_str()));
@@ -46,7 +47,7 @@ impl Log {
         checkpoint.filter(|checkpoint| holds(checkpoint)).map_or(0, place)
     }
 
-    /// The events behind a position, and the checkpoint at their end.
+    /// Returns the events after a position, and the checkpoint at their end.
     pub fn read(&self, from: usize, most: usize) -> Option<(Vec<Record>, Checkpoint)> {
         let end = self.records.len().min(from + most);
         let batch = self.records.get(from..end)?.to_vec();
@@ -54,13 +55,13 @@ impl Log {
         Some((batch, Checkpoint { identity: self.identity.to_string(), sequence: end as u64, event_id }))
     }
 
-    /// The server restarts without the last events it had acknowledged.
+    /// Restarts the server without the last events that it had acknowledged.
     pub fn roll_back(&mut self, lost: usize) {
         self.records.truncate(self.records.len().saturating_sub(lost));
         self.connection += 1;
     }
 
-    /// The stream is deleted and made anew.
+    /// Deletes the stream and creates it again.
     pub fn make_anew(&mut self) {
         self.records.clear();
         self.identity += 1;

@@ -1,5 +1,5 @@
-//! Whole histories of gateways, log and ledger in one thread, from a seed: crashes, pauses, partitions, drift, late, lost and repeated
-//! messages, a log that loses its tail. The decisions are the product's own; only time, disk and network are not.
+//! Complete histories of gateways, log and ledger in one thread, from a seed: crashes, pauses, partitions, drift, late, lost and repeated
+//! messages, a log that loses its tail. The decisions are those of the product; time, disk and network are simulated.
 
 mod log;
 mod ledger;
@@ -28,17 +28,17 @@ use ledger::Database;
 use log::Log;
 use shared::Sharer;
 
-/// When the simulation begins: 100 seconds before a day and a month turn, while requests come.
+/// The start of the simulation, 100 seconds before a day and a month turn, while requests arrive.
 pub const EPOCH_US: i64 = 1_772_323_200_000_000 - 100_000_000;
 const SECOND: u64 = 1_000_000;
-/// How long requests come and faults happen.
+/// The time during which requests arrive and faults happen.
 const BUSY: u64 = 200 * SECOND;
-/// When what was cut off, paused or dead is back.
+/// The time by which everything that was cut off, paused or dead is back.
 const CALM: u64 = BUSY + 200 * SECOND;
-/// When everything must have come to rest: behind a frozen lease's 15 minutes.
+/// The time by which everything must have come to rest, which is more than a frozen lease's 15 minutes later.
 const REST: u64 = BUSY + 1_200 * SECOND;
 
-/// What happens next somewhere.
+/// A scheduled event of the simulation.
 enum Action {
     Arrive,
     Done {
@@ -46,7 +46,7 @@ enum Action {
         boot: u32,
         request: u64,
     },
-    /// A refiller wakes; once a second by itself.
+    /// The wake-up of a refiller, which repeats once a second.
     Tick {
         node: usize,
         boot: u32,
@@ -85,29 +85,29 @@ enum Action {
     },
 }
 
-/// A ledger process that posts; two may believe that they are the only one.
+/// A ledger process that posts. Two of them may each believe that they are the only one.
 #[derive(Default)]
 struct Reader {
-    /// Whether it has looked what is committed.
+    /// Whether it has read the committed checkpoint.
     has_looked: bool,
-    /// What it believes is committed.
+    /// The checkpoint that it believes to be committed.
     checkpoint: Option<Checkpoint>,
     position: usize,
     connection: u64,
     stopped_until: u64,
 }
 
-/// What really happened to a request.
+/// The true state of a request.
 struct Truth {
     account: String,
     hold: Nanos,
-    /// What it cost, once the provider has answered.
+    /// The cost, once the provider has responded.
     cost: Option<Nanos>,
     /// Whether the client was told.
     acknowledged: bool,
 }
 
-/// One history.
+/// A simulated history.
 struct Simulation {
     rng: StdRng,
     base: Instant,
@@ -117,27 +117,27 @@ struct Simulation {
     database: Database,
     log: Log,
     gateways: Vec<Gateway>,
-    /// Whether those who post share the log.
+    /// Whether the ledgers share the log.
     is_shared: bool,
     readers: Vec<Reader>,
     sharers: Vec<Sharer>,
     scopes: Vec<Scope>,
     truth: BTreeMap<u64, Truth>,
-    /// What each account has spent and may yet have to pay for requests in flight.
+    /// The amount that each account has spent, plus the most that its requests in flight may cost.
     worst: BTreeMap<String, i64>,
     leases: u64,
 }
 
-/// What a history was made of.
+/// Counts of a history.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Summary {
     /// Requests that reached a provider.
     pub requests: usize,
-    /// Movements in the books.
+    /// Transactions in the books.
     pub transactions: usize,
 }
 
-/// Runs the history of a seed; panics where a promise does not hold.
+/// Runs the history of a seed. Panics if an invariant is violated.
 #[must_use]
 pub fn run(seed: u64) -> Summary {
     let mut simulation = Simulation::new(seed);
@@ -240,12 +240,12 @@ impl Simulation {
         self.queue.insert((self.now + after, self.ticket), action);
     }
 
-    /// How much slower everything is looked after once all that is left is to wait for frozen leases.
+    /// Returns the factor by which periodic work slows down once only frozen leases remain.
     fn slowness(&self) -> u64 {
         if self.now > CALM { 4 } else { 1 }
     }
 
-    /// A time up to `most`, mostly short.
+    /// Returns a random time up to `most`, usually a short one.
     fn delay(&mut self, most: u64) -> u64 {
         let most = if self.rng.random_bool(0.9) { most / 20 } else { most };
         self.rng.random_range(0..=most)
@@ -277,7 +277,7 @@ impl Simulation {
         }
     }
 
-    /// Puts an action of a paused gateway off; whether it was.
+    /// Postpones an action of a paused gateway. Returns whether it was postponed.
     fn is_paused(&mut self, node: usize, action: impl FnOnce() -> Action) -> bool {
         let until = self.gateways[node].paused_until;
         if until > self.now {

@@ -1,4 +1,4 @@
-//! Requests of a simulation: they come, get money, reach a provider, and end; the process may die between any two of these.
+//! Requests of a simulation: they arrive, get money, reach a provider, and end. The process may die between any two of these steps.
 
 use events::Nanos;
 use rand::RngExt;
@@ -33,11 +33,11 @@ impl Simulation {
         }
     }
 
-    /// The start is recorded, then the provider is asked. The process may die in between.
+    /// Records the start, then calls the provider. The process may die in between.
     pub(super) fn send(&mut self, node: usize, request: u64, refiller: usize, hold: ::gateway::admission::local_lease::Hold) {
         let scope = self.scopes[refiller].clone();
         let (base, now) = (self.base, self.now);
-        // What a request says of its time may lie on the other side of a window's turn: what it is charged must not.
+        // The recorded time of a request may lie in another window than its charge, which must still be counted in the right one.
         let early_us = if self.rng.random_bool(0.2) { self.rng.random_range(0..100_000_000) } else { 0 };
         let gateway = &mut self.gateways[node];
         let start = Start {
@@ -50,7 +50,7 @@ impl Simulation {
         if self.rng.random_bool(0.002) {
             return self.kill(node);
         }
-        // Nobody spends more than there is: not even if every request in flight costs all that was set aside for it.
+        // No account may spend more than it has, even if every request in flight costs its whole hold.
         let worst = self.worst.entry(scope.account.to_string()).or_default();
         *worst += hold.amount().0;
         let credited = self.database.accounts[scope.account.as_str()].credited.0;
@@ -63,7 +63,7 @@ impl Simulation {
         self.plan(after, Action::Done { node, boot, request });
     }
 
-    /// The provider has answered: what it costs is recorded, then the client is told.
+    /// Handles the provider's response: records the cost, then tells the client.
     pub(super) fn done(&mut self, node: usize, boot: u32, request: u64) {
         if self.gateways[node].boot != boot || !self.gateways[node].is_up || self.is_paused(node, || Action::Done { node, boot, request }) {
             return;
@@ -72,7 +72,7 @@ impl Simulation {
         let cost = Nanos(if self.rng.random_bool(0.3) { most } else { self.rng.random_range(0..=most) });
         let Some(Running { state: State::Asked(hold), .. }) = self.gateways[node].running.remove(&request) else { return };
         if self.rng.random_bool(0.002) {
-            // Before anything of it is written.
+            // The process dies before anything of the end is written.
             return self.kill(node);
         }
         let spool = self.gateways[node].spool();

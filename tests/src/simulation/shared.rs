@@ -1,5 +1,5 @@
-//! Ledgers that share the log: whose partition is whose and how far everybody is are the product's own decisions; what the database
-//! keeps of them is not.
+//! Ledgers that share the log. The assignment of partitions and the positions follow the product's own decisions; only the database is
+//! simulated.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use rand::RngExt;
 use super::log::{Record, place};
 use super::{SECOND, Simulation};
 
-/// As many as there may be accounts, and one more.
+/// The maximum number of accounts, plus one.
 const PARTITIONS: i64 = 3;
 
-/// A ledger process among others.
+/// A ledger process that shares the log with others.
 #[derive(Default)]
 pub struct Sharer {
     node: usize,
@@ -24,19 +24,18 @@ pub struct Sharer {
     pub stopped_until: u64,
     heartbeats: Heartbeats,
     owned: BTreeSet<i64>,
-    /// When it looked after the others.
+    /// The time of its last heartbeat.
     tended: u64,
-    /// What it has read, once it has joined.
+    /// The read positions; `None` until it has joined.
     frontier: Option<Frontier>,
     next: usize,
     connection: u64,
-    /// What it has read and not posted yet: each part is a transaction.
+    /// Events that are read but not posted yet. Each part is one transaction.
     parts: VecDeque<Vec<Record>>,
     is_settled: bool,
 }
 
 impl Sharer {
-    /// The ledger of a machine.
     pub fn new(node: usize) -> Self {
         Self { node, is_settled: true, ..Self::default() }
     }
@@ -46,13 +45,13 @@ impl Sharer {
     }
 }
 
-/// The partition of an account: accounts are called `a0`, `a1`.
+/// Returns the partition of an account; accounts are named `a0`, `a1`.
 fn partition(account: &str) -> i64 {
     account[1..].parse().expect("a number")
 }
 
 impl Simulation {
-    /// One step: a transaction, or reading on. It may die or be stopped before each.
+    /// Takes one step: a transaction, or reading on. The process may die or be stopped before each.
     pub(super) fn read_shared(&mut self, index: usize) {
         if self.sharers[index].stopped_until > self.now {
             return;
@@ -89,7 +88,7 @@ impl Simulation {
         sharer.is_settled = true;
     }
 
-    /// Joins at the common checkpoint, and takes what nobody has that lives.
+    /// Joins at the common checkpoint, and claims the partitions that no living ledger has.
     fn join(&mut self, index: usize) {
         let now = self.base + Duration::from_micros(self.now);
         let (name, node) = (self.sharers[index].name(), format!("{}/", self.sharers[index].node));
@@ -114,7 +113,7 @@ impl Simulation {
         sharer.next = self.log.resume(database.checkpoint.as_ref());
         let stands = |checkpoint: &&Checkpoint| place(checkpoint) == sharer.next && checkpoint.identity == self.log.identity.to_string();
         let at = database.checkpoint.as_ref().filter(stands).cloned().unwrap_or_else(|| {
-            // The log is not what it was: what anybody says of the old one counts no more.
+            // The log was recreated, so all positions in the old one are invalid.
             let start = Checkpoint { identity: self.log.identity.to_string(), sequence: 0, event_id: String::new() };
             (database.checkpoint, database.chain) = (Some(start.clone()), database.chain.with(&start.identity));
             database.members.values_mut().for_each(|(_, position)| *position = Position::default());
@@ -123,7 +122,7 @@ impl Simulation {
         sharer.frontier = Some(Frontier::new(at, database.chain, Sources::new(database.seen.clone())));
     }
 
-    /// Says that it lives, and looks whether partitions should change hands.
+    /// Sends a heartbeat, and checks whether partitions should change owners.
     fn heartbeat(&mut self, index: usize) {
         let now = self.base + Duration::from_micros(self.now);
         let (database, sharer) = (&mut self.database, &mut self.sharers[index]);
@@ -142,9 +141,9 @@ impl Simulation {
         }
     }
 
-    /// Reads on, unless the connection is a new one.
+    /// Reads the next batch, unless the connection has changed.
     fn take_batch(&mut self, index: usize) {
-        // More than one that is alone takes: it does nothing else meanwhile, and the log must not run away from it.
+        // The batch is larger than that of a single ledger. A sharer does nothing else meanwhile, and must keep up with the log.
         let most = self.rng.random_range(1..200);
         let sharer = &mut self.sharers[index];
         if sharer.connection != self.log.connection {
@@ -152,7 +151,7 @@ impl Simulation {
         }
         let Some(frontier) = sharer.frontier.as_mut() else { return };
         let Some((batch, to)) = self.log.read(sharer.next, most) else {
-            // Others may have come further meanwhile.
+            // Other ledgers may have advanced meanwhile.
             sharer.is_settled = frontier.is_empty();
             return;
         };
@@ -165,7 +164,7 @@ impl Simulation {
         sharer.is_settled = false;
     }
 
-    /// Says how far it is, and moves the common checkpoint as far as everybody is.
+    /// Publishes its position, and moves the common checkpoint up to the position that all ledgers have reached.
     fn settle(&mut self, index: usize) {
         let (database, sharer) = (&mut self.database, &mut self.sharers[index]);
         let name = sharer.name();

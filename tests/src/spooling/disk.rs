@@ -1,4 +1,4 @@
-//! A disk that keeps what was synced, and of the rest whatever it likes once the power is gone; it can be full, and it can fail.
+//! A simulated disk. It keeps synced data; after a loss of power it keeps an arbitrary part of the rest. It can also be full or fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,10 +10,10 @@ use gateway::spool::disk::Stored;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// What a disk writes at once or not at all.
+/// The bytes that a disk writes atomically.
 const SECTOR: usize = 512;
 
-/// The disk.
+/// A disk in memory, whose clones share their state.
 #[derive(Debug, Clone)]
 pub struct SimulatedDisk(Arc<Mutex<State>>);
 
@@ -21,7 +21,7 @@ pub struct SimulatedDisk(Arc<Mutex<State>>);
 struct State {
     rng: StdRng,
     folders: BTreeSet<PathBuf>,
-    /// Which file a name is for now, and after a loss of power.
+    /// The file of each name: now in `names`, and after a loss of power in `lasting`.
     names: BTreeMap<PathBuf, usize>,
     lasting: BTreeMap<PathBuf, usize>,
     files: Vec<Bytes>,
@@ -33,11 +33,10 @@ struct State {
 struct Bytes {
     now: Vec<u8>,
     lasting: Vec<u8>,
-    /// Sectors that are written and not synced.
+    /// Sectors that are written but not synced.
     dirty: BTreeSet<usize>,
 }
 
-/// An open file.
 #[derive(Debug)]
 struct Open {
     disk: SimulatedDisk,
@@ -45,7 +44,7 @@ struct Open {
 }
 
 impl SimulatedDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -63,17 +62,17 @@ impl SimulatedDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is room for another file.
+    /// Sets whether the disk is full, so that new files are refused.
     pub fn be_full(&self, is_full: bool) {
         self.state().is_full = is_full;
     }
 
-    /// Whether writes and syncs fail.
+    /// Sets whether writes and syncs fail.
     pub fn fail(&self, fails: bool) {
         self.state().fails = fails;
     }
 
-    /// The power is gone and comes back: of what was not synced each sector is there or not, and so is each name.
+    /// Simulates a loss of power. Each unsynced sector and each unsynced file name is kept or lost at random.
     pub fn lose_power(&self) {
         let mut state = self.state();
         let State { rng, names, lasting, files, .. } = &mut *state;

@@ -1,5 +1,5 @@
-//! Histories of one node's spool, from a seed: the real spool on a simulated disk that fails, fills up and loses power, killed and
-//! started again while it ships to a log that loses its tail.
+//! Simulated histories of one node's spool, from a seed. The real spool runs on a simulated disk that fails, fills up and loses power.
+//! The process is killed and restarted while it ships to a log that loses its tail.
 
 pub mod disk;
 mod readers;
@@ -24,33 +24,33 @@ use std::sync::Mutex;
 use disk::SimulatedDisk;
 use readers::{Log, Reader};
 
-/// What happens in a history, at the most.
+/// The number of steps of a history, and the maximum number of rounds until it is at rest.
 const ACTIONS: usize = 250;
 
-/// How much is known of a request's charge.
+/// The knowledge about a request's charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Known {
-    /// Its start may be lost: nobody was asked, or in mode `fast` the power failed before it was synced.
+    /// The start may be lost: the provider was not called, or in mode `fast` the power failed before the start was synced.
     Perhaps,
-    /// It has one charge.
+    /// The request has exactly one charge.
     Charged,
-    /// It has one charge, which the client was told.
+    /// The request has exactly one charge, which the client was told.
     Acknowledged,
 }
 
-/// What really happened to a request.
+/// The true state of a request.
 struct Truth {
     boot: u32,
     known: Known,
-    /// What is known even after a loss of power.
+    /// The knowledge that survives a loss of power.
     lasting: Known,
     cost: Nanos,
-    /// Where its start and its end are recorded.
+    /// The spool positions at which the start and the end are recorded.
     started_at: u64,
     ended_at: Option<u64>,
 }
 
-/// The spool of a boot, and how far it is shipped.
+/// The spool of a boot, and the position up to which it is shipped.
 struct Shipping {
     boot: u32,
     spool: Arc<Spool>,
@@ -73,18 +73,18 @@ impl Ids for Seeded {
     }
 }
 
-/// One history.
+/// A simulated history.
 struct History {
     rng: StdRng,
     disk: SimulatedDisk,
     time: Time,
     ids: Seeded,
     config: SpoolConfig,
-    /// Whether a start is synced before anybody is asked.
+    /// Whether a start is synced before the provider is called.
     is_strict: bool,
-    /// How often what is sent fails.
+    /// The probability that shipping a portion fails.
     failures: f64,
-    /// How often what may end a boot does: files fill up and are deleted in those that live long.
+    /// The probability that an event that may end a boot does end it. Files are filled and deleted only in boots that live long.
     deaths: f64,
     boots: u32,
     running: Option<Shipping>,
@@ -97,16 +97,16 @@ struct History {
     projector: Reader,
 }
 
-/// What a history was made of.
+/// Counts of a history.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Summary {
-    /// Requests for which somebody was asked.
+    /// Requests for which the provider was called.
     pub requests: usize,
     /// Starts of the process.
     pub boots: u32,
 }
 
-/// Runs the history of a seed; panics where a promise does not hold.
+/// Runs the history of a seed. Panics if an invariant is violated.
 #[must_use]
 pub fn run(seed: u64) -> Summary {
     let mut history = History::new(seed);
@@ -170,7 +170,7 @@ impl History {
         self.earlier.iter_mut().chain(&mut self.running).for_each(act);
     }
 
-    /// A boot as a gateway makes it: what earlier boots left first.
+    /// Starts a boot as a gateway does: the spools of earlier boots are recovered first.
     fn start(&mut self) {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let Ok(earlier) = recover::recover(&disk, &folder(), "n", &self.config, &self.time, &self.ids) else { return };
@@ -194,7 +194,7 @@ impl History {
         self.earlier.clear();
     }
 
-    /// The power goes, half the time at the worst moment: when whatever may be forgotten just was.
+    /// Loses power. Half of the time this happens at the worst moment, just after everything that may be deleted was deleted.
     fn lose_power(&mut self) {
         if self.rng.random_bool(0.5) {
             self.ship();
@@ -213,7 +213,7 @@ impl History {
         Draft { id: self.ids.uuid(&self.time), time_us: self.time.now_us(), account: "a", subject, traceparent: None, payload }
     }
 
-    /// A request is admitted, its start written; then a provider is asked.
+    /// Admits a request and writes its start, then calls the provider.
     fn begin(&mut self) {
         let Some(Shipping { spool, boot, .. }) = &self.running else { return };
         let (spool, boot) = (Arc::clone(spool), *boot);
@@ -223,7 +223,7 @@ impl History {
         let started_at = reservation.start(&self.draft(&name, &started(&name))).unwrap();
         let is_written = spool.flush(started_at).is_ok() && (!self.is_strict || spool.sync().is_ok());
         if !is_written {
-            // Refused: it is ended where it began, as one that was never sent.
+            // The request is refused, so it is ended at once as one that was never sent.
             let end = reservation.end(|batch| batch.push(&self.draft(&name, &UsageRecorded::unfinished(&started(&name), None, 0).end())));
             let _later = spool.flush(end);
             return;
@@ -233,7 +233,7 @@ impl History {
         self.open.insert(self.requests, reservation);
     }
 
-    /// The provider has answered, and the client is told once the end is written.
+    /// Ends a request: the provider has responded, and the client is told once the end is written.
     fn end(&mut self) {
         let Some(request) = self.any_open() else { return };
         let reservation = self.open.remove(&request).expect("it is open");
@@ -272,7 +272,7 @@ impl History {
         let _may_fail = running.spool.append(|batch| batch.push(&self.draft(&name, &progress)));
     }
 
-    /// What no request has reserved room for.
+    /// Appends refusals, for which no request has reserved room.
     fn refuse(&mut self) {
         let Some(running) = &self.running else { return };
         for _ in 0..self.rng.random_range(1..60) {
@@ -289,13 +289,14 @@ impl History {
         }
     }
 
-    /// The oldest as often as any other: else a file is hardly ever deleted while its boot lives.
+    /// Returns an open request. The oldest is chosen half of the time, because otherwise a file is hardly ever deleted while its boot
+    /// lives.
     fn any_open(&mut self) -> Option<u64> {
         let index = if self.rng.random_bool(0.5) { 0 } else { self.rng.random_range(0..self.open.len().max(1)) };
         self.open.keys().nth(index).copied()
     }
 
-    /// What the thread does that syncs.
+    /// Syncs the spools, as the sync thread does.
     fn sync(&mut self) {
         for shipping in self.earlier.iter().chain(&self.running) {
             let _later = shipping.spool.sync();
@@ -309,7 +310,7 @@ impl History {
         }
     }
 
-    /// One portion of each spool is sent; of one that fails any part may be stored.
+    /// Ships one portion of each spool. If shipping fails, any part of the portion may be stored.
     fn ship(&mut self) {
         let (ledger, projector, log, rng) = (&self.ledger, &self.projector, &mut self.log, &mut self.rng);
         for shipping in self.earlier.iter_mut().chain(&mut self.running) {
@@ -334,7 +335,7 @@ impl History {
         self.projector.read(&self.log, self.rng.random_range(0..100));
     }
 
-    /// What everybody has is deleted.
+    /// Deletes everything that all readers have.
     fn forget(&mut self) {
         if let Some(running) = &self.running {
             let _later = running.spool.truncate(&taken(&self.ledger, &self.projector, &running.spool));
@@ -351,7 +352,7 @@ impl History {
         self.earlier.is_empty() && running.spool.is_taken_over(&taken(&self.ledger, &self.projector, &running.spool))
     }
 
-    /// Everything works again and everybody catches up; then what was promised is checked.
+    /// Removes all faults, lets every reader catch up, and checks the invariants.
     fn rest(&mut self) {
         self.disk.fail(false);
         self.disk.be_full(false);

@@ -1,4 +1,4 @@
-//! The log that a spool is shipped to, and the ledger and the projector that read it, as far as the spool can tell.
+//! The log that a spool is shipped to, and a simplified ledger and projector that read it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
 use events::{Nanos, Payload};
 
-/// An event as the log has it.
+/// An event in the log.
 #[derive(Clone)]
 struct Entry {
     stream: Stream,
@@ -19,16 +19,16 @@ struct Entry {
     payload: bytes::Bytes,
 }
 
-/// The log; it may lose its tail.
+/// A log that may lose its tail.
 #[derive(Default)]
 pub struct Log {
     entries: Vec<Entry>,
-    /// From where on it lost what it had, each time.
+    /// The length that the log was cut to, for each loss.
     losses: Vec<usize>,
 }
 
 impl Log {
-    /// Stores an event; again when it comes again.
+    /// Stores an event. An event that is sent twice is stored twice.
     pub fn append(&mut self, event: &Outgoing) {
         let envelope = RawEnvelope::parse(&event.payload).expect("an envelope");
         self.entries.push(Entry {
@@ -40,12 +40,12 @@ impl Log {
         });
     }
 
-    /// How much it holds.
+    /// Returns the number of stored events.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Loses what is behind a point.
+    /// Loses all events from a position on.
     pub fn lose(&mut self, from: usize) {
         self.entries.truncate(from);
         self.losses.push(from);
@@ -57,14 +57,14 @@ impl Log {
 pub struct Reader {
     position: usize,
     losses: usize,
-    /// By source and stream: the number and the event that has it.
+    /// The event id of each sequence number, by source and stream.
     seen: BTreeMap<(String, usize), BTreeMap<u64, String>>,
-    /// What was charged: by request, each charge's id and amount.
+    /// The id and amount of each charge, by request.
     pub charges: BTreeMap<String, BTreeMap<String, Nanos>>,
 }
 
 impl Reader {
-    /// Reads some of what it has not read. A log that lost its tail is read from where it still is the same.
+    /// Reads some unread events. If the log lost its tail, reading continues at the cut.
     pub fn read(&mut self, log: &Log, most: usize) {
         for loss in &log.losses[self.losses..] {
             self.position = self.position.min(*loss);
@@ -90,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// Up to where it has everything of a source.
+    /// Returns the sequence number up to which all events of a source are known, for each stream.
     pub fn watermarks(&self, source: &str) -> Watermarks {
         Stream::ALL
             .into_iter()
@@ -102,7 +102,7 @@ impl Reader {
             .collect()
     }
 
-    /// The sources that it has not all of up to the last it knows.
+    /// Returns the sources with a gap before their last known event.
     pub fn gaps(&self) -> Vec<String> {
         let with_gap = |numbers: &BTreeMap<u64, String>| numbers.keys().zip(1..).any(|(number, expected)| *number != expected);
         self.seen

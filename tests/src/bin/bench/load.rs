@@ -1,4 +1,4 @@
-//! The load: closed loop, or a fixed rate measured from the scheduled time, over kept-alive connections.
+//! The load over kept-alive connections: either a closed loop, or a fixed rate whose times are measured from the scheduled start.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// What is asked for.
+/// The kind of response that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// A whole answer.
+    /// A complete response.
     Plain,
     /// A stream of 52 frames at once.
     Stream,
@@ -20,54 +20,50 @@ pub enum Request {
     Paced,
 }
 
-/// How it is asked for.
+/// The parameters of a load.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// At the same time.
+    /// The number of concurrent connections.
     pub connections: usize,
-    /// Requests a second; as many as go when absent.
+    /// The requests per second; `None` means as many as possible.
     pub rate: Option<f64>,
-    /// For how long.
+    /// The duration of the load.
     pub length: Duration,
-    /// What.
     pub request: Request,
 }
 
-/// Where to.
+/// The address and the credential of a gateway.
 #[derive(Debug, Clone)]
 pub struct LoadTarget {
-    /// Address.
     pub address: SocketAddr,
-    /// Credential.
     pub key: String,
 }
 
-/// How it went: microseconds of each answer, sorted.
+/// The results of a load: microseconds of each response, sorted.
 pub struct Result {
     times: Vec<u32>,
     firsts: Vec<u32>,
     elapsed: Duration,
-    /// Answers that were not what they should be.
+    /// The number of incorrect responses.
     pub failed: u64,
 }
 
 impl Result {
-    /// How many answers.
     pub fn count(&self) -> usize {
         self.times.len()
     }
 
-    /// Answers a second.
+    /// Returns the responses per second.
     pub fn per_second(&self) -> f64 {
         self.times.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// A quantile in milliseconds.
+    /// Returns a quantile of the response times, in milliseconds.
     pub fn ms(&self, quantile: f64) -> f64 {
         of(&self.times, quantile)
     }
 
-    /// A quantile of the time to the first piece, in milliseconds.
+    /// Returns a quantile of the times to the first chunk, in milliseconds.
     pub fn first_ms(&self, quantile: f64) -> f64 {
         of(&self.firsts, quantile)
     }
@@ -78,7 +74,6 @@ fn of(sorted: &[u32], quantile: f64) -> f64 {
     sorted.get(at).map_or(f64::NAN, |us| f64::from(*us) / 1_000.0)
 }
 
-/// Runs a load.
 pub fn run(target: &LoadTarget, load: &Load) -> Result {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -138,7 +133,8 @@ fn bytes(target: &LoadTarget, request: Request) -> Vec<u8> {
     let body = format!(
         "{{\"model\":\"bench/{model}\",{stream}\"max_tokens\":100,\"messages\":[{{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"}},{{\"role\":\"user\",\"content\":\"Say something about a quick brown fox, please, in one sentence.\"}}],\"metadata\":{{\"{model}\":\"x\"}}}}"
     );
-    // The proxies that rewrite the model leave this word for the upstream to see.
+    // Proxies that rewrite the model leave the metadata as it is, and the upstream finds the word `paced` there. Other requests have
+    // none.
     let body = body.replace("\"metadata\":{\"static\":\"x\"}", "\"metadata\":{}");
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -148,7 +144,7 @@ fn bytes(target: &LoadTarget, request: Request) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Reads one answer; gives back when its first piece came, `None` when it is not a good one.
+/// Reads one response. Returns the time of its first chunk; `None` if the response is incorrect.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, from: Instant) -> Option<Duration> {
     buffer.clear();
     let head = loop {

@@ -1,7 +1,7 @@
-//! `make bench`: the same load, in turn within one run, against a static upstream, nginx as its reverse proxy, and ARouter with
-//! authentication, leases, metering, spool and publishing on. Figures are meant as ratios: the machine's own speed cancels out.
+//! `make bench`: applies the same load, in turn within one run, to a static upstream, to nginx as its reverse proxy, and to ARouter with
+//! authentication, leases, metering, spool and publishing on. Use the figures as ratios, because the machine's speed then cancels out.
 //!
-//! With `BENCH_BEFORE`, the path of an older release build, only that one and this one are compared, in turn.
+//! With `BENCH_BEFORE`, the path of an older release build, only that build and the current one are compared, in turn.
 
 mod upstream;
 mod load;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use load::{Load, Request, Result, run};
 use targets::{Nginx, Ours, Target};
 
-/// How long each row runs; `BENCH_SECONDS` sets another length.
+/// The seconds that each row runs; `BENCH_SECONDS` overrides it.
 const SECONDS: u64 = 5;
-/// How long requests are posted for; `BENCH_POSTED_SECONDS` sets another length.
+/// The seconds of the load whose requests are all posted; `BENCH_POSTED_SECONDS` overrides it.
 const POSTED_SECONDS: u64 = 60;
-/// Requests a second while everything is posted.
+/// The requests per second of that load.
 const POSTED_RATE: f64 = 3_300.0;
 
-/// How often each of two programs is measured, in turn; `BENCH_ROUNDS` sets another number.
+/// The number of measurements of each of two programs, in turn; `BENCH_ROUNDS` overrides it.
 const ROUNDS: u64 = 7;
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
@@ -47,7 +47,7 @@ fn main() {
     let alone = Target::alone(upstream);
     let targets = [&alone, &nginx.target, &ours.target];
     let length = seconds("BENCH_SECONDS", SECONDS);
-    // First of all, while the process is still idle.
+    // Memory is measured first, while the process is still idle.
     let idle = ours.target.memory_mb();
     let paced =
         run(&ours.target.load_target(), &Load { connections: 1_000, rate: None, length: Duration::from_secs(2), request: Request::Paced });
@@ -92,7 +92,7 @@ fn main() {
     posted(&ours);
 }
 
-/// Measures two programs in turn, each once the other has posted everything; each figure is the median of its rounds.
+/// Measures two programs in turn, each after the other one has posted everything. Each figure is the median of its rounds.
 fn compare(before: &Ours, after: &Ours) {
     let length = seconds("BENCH_SECONDS", SECONDS);
     println!("{:<44} {:>12} {:>12}   before = 1, worst and best round", "", "before", "after");
@@ -110,7 +110,7 @@ fn compare(before: &Ours, after: &Ours) {
     }
     let round = |number: u64| {
         loads.map(|load| {
-            // Who is first changes, so that neither always runs on the warmer machine.
+            // The order alternates, so that neither program always runs on the warmer machine.
             let order = if number.is_multiple_of(2) { [before, after] } else { [after, before] };
             let mut results = order.map(|ours| settled(ours, length, load));
             if !number.is_multiple_of(2) {
@@ -158,7 +158,7 @@ fn verdict(name: &str, value: f64, target: &str) {
     println!("{name:<58} {value:>10.3}  {target}");
 }
 
-/// Requests at a fixed rate until all of them are in the books and in the activity.
+/// Sends requests at a fixed rate, and waits until all of them are in the books and in the activity.
 fn posted(ours: &Ours) {
     let length = seconds("BENCH_POSTED_SECONDS", POSTED_SECONDS);
     let before = ours.posted();

@@ -1,4 +1,4 @@
-//! What is measured: the upstream alone, nginx in front of it, and ARouter in front of it.
+//! The measured targets: the upstream alone, nginx in front of it, and ARouter in front of it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,37 +10,37 @@ use tempfile::TempDir;
 
 use crate::load::LoadTarget;
 
-/// Clock ticks a second of `/proc`; Linux has had 100 on every platform for decades.
+/// Clock ticks per second in `/proc`; Linux has had 100 on every platform for decades.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Something that answers requests.
+/// A server that is measured.
 pub struct Target {
-    /// For people.
+    /// A name for human readers.
     pub name: &'static str,
     address: SocketAddr,
     key: String,
-    /// Its processes.
+    /// The process ids of the server.
     processes: Vec<u32>,
 }
 
 impl Target {
-    /// The upstream itself; its own processor time is not measured.
+    /// Returns the upstream itself; its processor time is not measured.
     pub fn alone(address: SocketAddr) -> Self {
         Self { name: "upstream", address, key: "none".to_owned(), processes: Vec::new() }
     }
 
-    /// For the load.
+    /// Returns the address and the credential for the load.
     pub fn load_target(&self) -> LoadTarget {
         LoadTarget { address: self.address, key: self.key.clone() }
     }
 
-    /// Processor time of all its processes so far, microseconds.
+    /// Returns the processor time of all its processes so far, in microseconds.
     pub fn cpu_us(&self) -> f64 {
         let ticks: u64 = self.processes.iter().map(|pid| ticks(*pid)).sum();
         ticks as f64 / TICKS_PER_SECOND * 1_000_000.0
     }
 
-    /// Resident memory of its first process, megabytes.
+    /// Returns the resident memory of its first process, in megabytes.
     pub fn memory_mb(&self) -> f64 {
         self.processes.first().map_or(0.0, |pid| status_mb(*pid, "VmRSS:"))
     }
@@ -62,7 +62,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Asks again until there is an answer.
+/// Repeats a call until it returns a value.
 fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
@@ -74,16 +74,14 @@ fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     }
 }
 
-/// nginx as a reverse proxy, in its best case: kept-alive connections both ways, no log, no buffering.
+/// nginx as a reverse proxy in its best case: kept-alive connections both ways, no log, no buffering.
 pub struct Nginx {
-    /// What is measured.
     pub target: Target,
     child: Child,
     _folder: TempDir,
 }
 
 impl Nginx {
-    /// Starts it.
     pub fn start(upstream: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
@@ -115,9 +113,8 @@ impl Drop for Nginx {
     }
 }
 
-/// ARouter with everything on.
+/// ARouter with every feature on.
 pub struct Ours {
-    /// What is measured.
     pub target: Target,
     child: Child,
     _folder: TempDir,
@@ -164,17 +161,17 @@ impl Ours {
         ours
     }
 
-    /// The most memory it ever had, megabytes.
+    /// Returns the peak of the resident memory, in megabytes.
     pub fn peak_memory_mb(&self) -> f64 {
         status_mb(self.child.id(), "VmHWM:")
     }
 
-    /// How many requests both the ledger and the projector have.
+    /// Returns the number of requests that both the ledger and the projector have.
     pub fn posted(&self) -> u64 {
         let activity = self.get("/api/v1/activity?period=1d");
         let (spend, requests) = (activity["totals"]["spend_usd"].to_string(), activity["totals"]["requests"].as_u64().unwrap_or_default());
         let used = self.get("/api/v1/key")["data"]["usage"].to_string();
-        // The ledger's sum is at least the projector's: then it has posted at least these requests.
+        // If the ledger's sum is at least the projector's, the ledger has posted at least these requests.
         let nanos = |text: &str| events::Nanos::from_usd(text).map_or(0, |nanos| nanos.0);
         if nanos(&used) >= nanos(&spend) { requests } else { 0 }
     }

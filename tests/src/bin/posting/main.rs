@@ -1,6 +1,6 @@
-//! `make bench-posting`: how many usage events a second the ledger alone posts, reading from a real NATS, on SQLite and on PostgreSQL.
-//! The log is filled first; then the ledger starts and is timed until the last event is in the books. Afterwards the sums must be right,
-//! and the same books are made again from the log alone.
+//! `make bench-posting`: measures how many usage events per second the ledger alone posts, reading from a real NATS, on SQLite and
+//! PostgreSQL. The log is filled first; then the ledger starts and is timed until the last event is in the books. Afterwards the sums are
+//! checked, and the books are rebuilt from the log alone and compared.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,17 +27,17 @@ use tikv_jemallocator::Jemalloc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// As in the arouter binary.
+/// The same allocator as in the arouter binary.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// Events; `BENCH_EVENTS` sets another number.
+/// The number of events; `BENCH_EVENTS` overrides it.
 const EVENTS: u64 = 200_000;
-/// Accounts that they are spread over.
+/// The number of accounts that the events are spread over.
 const ACCOUNTS: u64 = 50;
-/// Their name.
+/// The name of every account.
 const NAME: &str = "bench";
-/// What each costs.
+/// The cost of each event.
 const COST: Nanos = Nanos(4_275_000);
 
 struct Nats(Child);
@@ -65,7 +65,7 @@ async fn main() {
     measure("PostgreSQL", ">= 20000", events, &postgres.url("ledger"), &postgres.url("projector")).await;
 }
 
-/// Fills a log, posts it into one database and makes the books again in another.
+/// Fills a log, posts it into one database, and rebuilds the books in another.
 async fn measure(name: &str, target: &str, events: u64, database_url: &str, again_url: &str) {
     let folder = tempfile::Builder::new().prefix("arouter-posting-log").tempdir().expect("a folder");
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
@@ -163,7 +163,7 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
     }
 }
 
-/// Credit and a lease for each account, then everything that the log has; gives back how long the posting took.
+/// Creates credit and a lease for each account, then posts the whole log. Returns the time that the posting took.
 async fn post(log: &Log, database_url: &str, key: &Path, events: u64) -> Duration {
     let store = Store::open(database_url, MIGRATIONS).await.expect("a database");
     for of in 0..ACCOUNTS {
@@ -208,7 +208,7 @@ async fn open(database_url: &str, key: &Path) -> Arc<Ledger> {
     Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a ledger")
 }
 
-/// Makes the same books from the log in an empty database; gives back how long that took.
+/// Rebuilds the books from the log in an empty database. Returns the time that this took.
 async fn post_again(log: &Log, [database_url, again_url]: [&str; 2], key: &Path) -> Duration {
     let (live, made) = (open(database_url, key).await, open(again_url, key).await);
     let since = Instant::now();
