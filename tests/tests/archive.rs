@@ -1,4 +1,5 @@
-//! What the streams held outlives them: reports and books are made again from archive and streams, and nothing in it changes unseen.
+//! The archive outlives the streams: reports and books are rebuilt from archive and streams, and every change to an archived file is
+//! detected.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ async fn work(arouter: &Arouter, acknowledged: &Acknowledged, requests: usize) {
     until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
 }
 
-/// The manifests of a stream, in order.
+/// Returns the manifests of a stream, in order.
 fn manifests(archive: &Path, stream: &str) -> Vec<serde_json::Value> {
     let Ok(files) = std::fs::read_dir(archive.join(stream)) else { return Vec::new() };
     let mut paths: Vec<PathBuf> =
@@ -29,7 +30,7 @@ fn manifests(archive: &Path, stream: &str) -> Vec<serde_json::Value> {
     paths.iter().map(|path| serde_json::from_slice(&std::fs::read(path).expect("a manifest")).expect("JSON")).collect()
 }
 
-/// How many events of a stream are archived.
+/// Returns the number of archived events of a stream.
 fn archived(archive: &Path, stream: &str) -> u64 {
     manifests(archive, stream).iter().map(|manifest| manifest["count"].as_u64().expect("a count")).sum()
 }
@@ -53,7 +54,7 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     until("the archive", || async { (archived(&archive, "USAGE") >= 40 && archived(&archive, "REQUESTS") >= 80).then_some(()) }).await;
     arouter.settle_and_verify().await;
 
-    // Requests and usage are deleted: their history is in the archive only.
+    // The events of requests and usage are deleted, so only the archive still has them.
     arouter.stop();
     for stream in ["REQUESTS", "USAGE"] {
         std::fs::remove_dir_all(arouter.data().join("nats/jetstream/AROUTER/streams").join(stream)).expect("there is such a stream");
@@ -68,7 +69,7 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     let (is_same, text) = run(&arouter, "replay", &[Path::new("--into"), &made]);
     assert!(is_same, "{text}");
 
-    // New reports come from the archive and the streams.
+    // New reports are built from the archive and the streams.
     arouter.stop();
     let before = rows(&arouter, "projector", REPORTS).await;
     assert_eq!(before.len(), 60);
@@ -77,7 +78,7 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     arouter.verify();
     assert_eq!(rows(&arouter, "projector", REPORTS).await, before, "reports from archive and streams");
 
-    // Nothing in it changes unseen.
+    // A change to an archived file is detected.
     let first = manifests(&archive, "USAGE").swap_remove(0);
     let damaged = archive.join("USAGE").join(first["file"].as_str().expect("a file"));
     let mut bytes = std::fs::read(&damaged).expect("read");
@@ -88,7 +89,8 @@ async fn streams_that_are_gone_are_read_from_the_archive() {
     assert!(!is_right && text.contains("the archive is damaged at"), "{text}");
 }
 
-/// How many events came to a stream, and how many have left it: without the archive it cannot be read from its start then.
+/// Returns the number of events that a stream has received and the number that have left it. If any have left, it can be read from its
+/// start only with the archive.
 async fn came_and_left(arouter: &Arouter, stream: Stream) -> (u64, u64) {
     let log = arouter.connect_log().await;
     let left = match log.tail(stream, None).await {
@@ -99,12 +101,12 @@ async fn came_and_left(arouter: &Arouter, stream: Stream) -> (u64, u64) {
     (log.last_sequence(stream).await.expect("a stream"), left)
 }
 
-/// Everything that books and reports say.
+/// Returns the complete contents of books and reports.
 async fn told_by(arouter: &Arouter) -> [std::collections::BTreeSet<String>; 3] {
     [rows(arouter, "ledger", TRANSACTIONS).await, rows(arouter, "ledger", FACTS).await, rows(arouter, "projector", REPORTS).await]
 }
 
-/// Events leave the streams behind the archive; books, reports, and everything at once are lost and made again.
+/// Lets archived events leave the streams, loses books, reports or both, and checks that they are rebuilt.
 async fn events_leave(storage: Storage, forget: impl AsyncFn(&Arouter, &str)) {
     let provider = Provider::start().await;
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Bad clients and bad providers: each gets its documented error, one terminal event where it was admitted, and no money stays held.
+//! Bad clients and bad providers: each gets its documented error, each admitted request has one terminal event, and no money stays held.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn post(arouter: &Arouter, body: impl Into<reqwest::Body>) -> (StatusCode,
     (status, answer.json_value().await.unwrap_or_default())
 }
 
-/// Bytes over a plain connection, and what comes back.
+/// Sends bytes over a plain connection, and returns the response.
 async fn raw(arouter: &Arouter, bytes: &[u8]) -> String {
     let address = arouter.base.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
@@ -125,7 +125,7 @@ async fn an_endless_stream_is_cut_at_its_hold_and_an_overrun_is_not_charged() {
         .expect("an answer");
     let text = answer.text().await.expect("it ends");
     assert!(text.contains("\"finish_reason\":\"length\"") && text.ends_with("data: [DONE]\n\n"));
-    // A token for each byte, 64 for what templates add, and the cap.
+    // The hold covers one token per byte, 64 tokens for the chat template, and the cap.
     let hold = 1_000 * ("[{\"content\":\"x\",\"role\":\"user\"}]".len() as i64 + 64) + 50 * 2_000;
     let paid = -nanos(&arouter.usage(1).await[0]["amount"]);
     assert!(paid > hold / 2 && paid <= hold, "{paid} of {hold}");

@@ -1,4 +1,4 @@
-//! A change that was answered is a change: nothing beside it, no other gateway and no restart takes it back.
+//! An acknowledged change is permanent: no concurrent change, other gateway or restart reverts it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,9 +12,9 @@ use tests::wait::until;
 use tests::{Arouter, Provider, Storage, process};
 use tokio::task::JoinSet;
 
-/// Keys that are deleted, and keys that are disabled, one after the other.
+/// The number of keys that are deleted, and the number that are disabled, one after the other.
 const ROUNDS: usize = 10;
-/// Enough that the budget of changes is no part of a test.
+/// A limit so high that changes of keys are never refused for it.
 const MANY_CHANGES: &str = "[limits]\nkey_changes_per_second = 100000\n";
 
 fn ask() -> Value {
@@ -35,7 +35,7 @@ struct Renamers {
 }
 
 impl Renamers {
-    /// Starts three, over these gateways in turn.
+    /// Starts three clients, distributed over these gateways.
     fn start(http: &Client, gateways: &[String], management: &str, hash: &str) -> Self {
         let (stop, answers, mut tasks) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), JoinSet::new());
         for renamer in 0..3 {
@@ -55,7 +55,7 @@ impl Renamers {
         Self { stop, answers, tasks }
     }
 
-    /// Waits until each of them has asked a few times more.
+    /// Waits until each client has sent a few more requests.
     async fn go_on(&self) {
         let before = self.answers.load(Ordering::Relaxed);
         until("more renames", || async { (self.answers.load(Ordering::Relaxed) >= before + 12).then_some(()) }).await;
@@ -69,7 +69,7 @@ impl Renamers {
     }
 }
 
-/// Changes a key until the change is answered with 200; one that lost against others is tried again.
+/// Repeats a change of a key until it succeeds with 200. A change that lost against concurrent ones is retried.
 async fn changed(http: &Client, method: &Method, url: &str, management: &str, body: Option<&Value>) -> Value {
     until("the change", || async {
         let mut request = http.request(method.clone(), url).bearer_auth(management);
@@ -84,13 +84,12 @@ async fn changed(http: &Client, method: &Method, url: &str, management: &str, bo
     .await
 }
 
-/// Whether a gateway refuses the key as unknown.
+/// Returns whether a gateway refuses the key as unknown.
 async fn is_dead(http: &Client, gateway: &str, key: &str) -> bool {
     let answer = http.get(format!("{gateway}/v1/models")).bearer_auth(key).send().await.expect("an answer");
     answer.status() == StatusCode::UNAUTHORIZED
 }
 
-// H1.
 
 #[tokio::test]
 async fn a_key_that_was_deleted_or_disabled_stays_so_whatever_is_renamed_beside_it() {
@@ -175,7 +174,6 @@ async fn a_key_that_was_deleted_at_one_gateway_is_dead_at_both_and_stays_so() {
     standalone.verify();
 }
 
-// Budgets of changes.
 
 #[tokio::test]
 async fn changes_of_keys_have_a_budget_for_each_account() {
@@ -215,7 +213,7 @@ async fn changes_of_keys_have_a_budget_for_each_account() {
 #[tokio::test]
 async fn the_keys_of_an_account_are_bounded_and_deleted_ones_count() {
     let arouter = Arouter::start(Storage::Sqlite, "[limits]\nkeys_per_account_max = 6\n").await;
-    // A management key and a live key.
+    // The tenant has a management key and a live key.
     let tenant = arouter.tenant(0).await;
     for _ in 0..4 {
         let (_, hash) = create(&arouter, &tenant.management_key, json!({"name": "k"})).await;
@@ -232,9 +230,9 @@ async fn the_keys_of_an_account_are_bounded_and_deleted_ones_count() {
     assert_eq!(status, StatusCode::CREATED, "another account's key: {body}");
 }
 
-// F37 and M3: management keys, and the operator's hand.
+// Management keys, and the operator's control over them.
 
-/// The hash of the only management key of an account.
+/// Returns the hash of the only management key of an account.
 async fn own_hash(arouter: &Arouter, management: &str) -> String {
     let (_, body) = arouter.call(Method::GET, "/api/v1/keys", management, None).await;
     let found = body["data"].as_array().expect("keys").iter().find(|key| key["key_type"] == "management").expect("a management key");
@@ -260,7 +258,7 @@ async fn the_last_management_key_neither_disables_nor_deletes_itself() {
     let (status, _) = arouter.call(Method::DELETE, &first_path, &first, None).await;
     assert_eq!(status, StatusCode::OK, "there is another one");
     assert_eq!(tries(&second, &format!("/api/v1/keys/{second_hash}")).await, refused);
-    // One that is disabled is no help.
+    // A disabled management key does not count as another one.
     let (_, third) = create(&arouter, &second, json!({"name": "third", "key_type": "management"})).await;
     let (status, _) = arouter.call(Method::PATCH, &format!("/api/v1/keys/{third}"), &second, Some(json!({"disabled": true}))).await;
     assert_eq!(status, StatusCode::OK);
@@ -346,7 +344,7 @@ async fn the_operator_suspends_accounts_revokes_keys_and_makes_management_keys()
     let made = admin(&arouter, &["account", "management-key", &tenant.account]);
     let (status, _) = arouter.call(Method::GET, "/api/v1/keys", made["key"].as_str().expect("a secret"), None).await;
     assert_eq!(status, StatusCode::OK, "a management key by the command");
-    // The thief who made himself the only one is locked out: the operator may take any key.
+    // A thief who has deleted all other management keys is locked out, because the operator may delete any key.
     let last = own_hash(&arouter, &tenant.management_key).await;
     let (status, answer) = arouter.call(Method::DELETE, &format!("/api/v1/admin/keys/{last}"), &operator, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
@@ -407,9 +405,9 @@ async fn what_the_operator_does_at_one_gateway_acts_at_the_other() {
     standalone.verify();
 }
 
-// H7: the directory.
+// The cost of a change in a large directory.
 
-/// Makes so many keys by 16 clients; their secrets.
+/// Creates `count` keys with 16 clients, and returns their secrets.
 async fn make_keys(http: &Client, gateway: &str, management: &str, count: usize) -> Vec<String> {
     let (mut clients, left) = (JoinSet::new(), Arc::new(AtomicUsize::new(count)));
     for _ in 0..16 {
@@ -428,7 +426,7 @@ async fn make_keys(http: &Client, gateway: &str, management: &str, count: usize)
     clients.join_all().await.concat()
 }
 
-/// The medians of a change's time, in milliseconds, and of the bytes that the process writes for it.
+/// Returns the median time of a change in milliseconds, and the median number of bytes that the process writes for it.
 async fn change(arouter: &Arouter, path: &str) -> (f64, u64) {
     let (mut times, mut bytes) = (Vec::new(), Vec::new());
     for number in 0..60 {
@@ -457,7 +455,7 @@ async fn a_change_costs_the_same_however_many_keys_there_are() {
     let found =
         format!("a change takes {few_ms:.2} ms and {few_bytes} bytes with 100 keys, {many_ms:.2} ms and {many_bytes} bytes with 2,000");
     println!("{found}");
-    // Time is mostly the wait for the disk; bytes tell whether the cost grows.
+    // Most of the time is spent waiting for the disk, so the bytes show whether the cost grows.
     assert!(many_ms <= 3.0 * few_ms && many_bytes <= 3 * few_bytes, "{found}");
 }
 
@@ -489,7 +487,7 @@ async fn what_is_changed_while_nats_is_unavailable_survives_a_crash() {
     let (secret, hash) = (doomed["key"].as_str().expect("a secret"), doomed["data"]["hash"].as_str().expect("a hash"));
     standalone.knows(secret).await;
     let base = standalone.gateways[0].clone();
-    // It is nowhere else than on this gateway's disk.
+    // Without NATS, the deletion is stored only on this gateway's disk.
     standalone.kill("nats");
     changed(&standalone.http, &Method::DELETE, &format!("{base}/api/v1/keys/{hash}"), &management, None).await;
     let made = make_keys(&standalone.http, &base, &management, 20).await;
@@ -508,9 +506,9 @@ async fn what_is_changed_while_nats_is_unavailable_survives_a_crash() {
     standalone.verify();
 }
 
-// M5: what is kept per revision of a key.
+// The cost of the revisions of a key that are kept.
 
-/// Time of a processor and number of sleeps within a second in which nobody asks.
+/// Returns the processor time and the number of sleeps in one second without requests.
 async fn idle(arouter: &Arouter) -> (Duration, u64) {
     let pid = arouter.pid();
     let before = (process::busy(pid), process::sleeps(pid));
@@ -537,7 +535,8 @@ async fn revisions_of_limited_keys_cost_nothing_once_they_are_idle() {
         })
         .await;
     }
-    // 300 timers of 200 ms wake the process 1,500 times a second, some of them together; what is idle for longer than a lease has none.
+    // One timer of 200 ms for each of 300 revisions would wake the process 1,500 times a second, some of them together. A revision that
+    // is idle for longer than a lease has no timer.
     let since = Instant::now();
     let mut after = idle(&arouter).await;
     while (after.1 > before.1 * 3 / 2 + 50 || after.0 > before.0 + Duration::from_millis(170)) && since.elapsed() < Duration::from_secs(30)

@@ -1,4 +1,4 @@
-//! `kill -9` of everything at any moment, and a store that NATS rolls back: nothing is lost, nothing is charged twice.
+//! `kill -9` of everything at any moment, and a store that NATS rolls back: nothing is lost, and nothing is charged twice.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ async fn killed_again_and_again_under_load() {
     let rounds: u64 = std::env::var_os("AROUTER_TEST_KILLS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(5);
     for round in 0..rounds {
         let load = Load::start(&arouter.target(), &acknowledged, 16);
-        // The moment is what varies; there is no condition to wait for.
+        // The time of the kill must vary, and there is no condition to wait for.
         tokio::time::sleep(Duration::from_millis(150 + (round * 7919) % 900)).await;
         arouter.kill();
         load.end().await;
@@ -54,7 +54,7 @@ async fn a_nats_store_rolled_back_is_noticed_and_refilled() {
     std::fs::remove_dir_all(&store).expect("removed");
     std::fs::rename(&copy, &store).expect("rolled back");
     arouter.launch().await;
-    // New events take the sequence numbers of lost ones.
+    // New events get the sequence numbers of lost ones.
     ask(120, &arouter).await;
     arouter.usage(370).await;
     arouter.settle_and_verify().await;

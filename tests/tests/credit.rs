@@ -1,4 +1,4 @@
-//! Credit as people meet it: grants that expire, purchases with a fee, refunds, corrections, and the balance at a time.
+//! Credit as customers see it: grants that expire, purchases with a fee, refunds, corrections, and the balance at a given time.
 
 use events::Clock;
 use events::clock::{SystemClock, rfc3339};
@@ -43,7 +43,8 @@ async fn credit_comes_and_goes(storage: Storage) {
     let (status, body) = credit(&arouter, json!({"account": account, "kind": "adjustment", "amount": "-0.25"})).await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
 
-    // The correction burned the grant that comes first; 5 % and a half came on top of the purchase and went out again.
+    // The correction took from the grant that is spent first. The fee of 5.5 % was charged on top of the purchase and was refunded with
+    // it.
     let balance = arouter.balance().await;
     assert_eq!(nanos(&balance["balance"]), 25 * USD + 3 * USD / 4, "{balance}");
     let left: Vec<i64> = balance["grants"].as_array().unwrap().iter().map(|grant| nanos(&grant["remaining"])).collect();

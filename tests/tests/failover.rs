@@ -1,5 +1,5 @@
-//! PostgreSQL fails over to a standby that is behind while everything runs: ledgers and projector stop before they decide
-//! anything on it, and the log gives back what it lacks. It is a standby for good, or hangs.
+//! PostgreSQL fails over to a standby that is behind, under load. Ledgers and projector stop before they decide anything on it, and the
+//! missing rows are restored from the log. The second test keeps the standby unpromoted, or lets the server hang.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
-/// Those that are in the log, too.
+/// A query for the facts that are in the log too.
 const FACTS: &str =
     "SELECT sequence, event_id, payload FROM outbox WHERE sequence <= (SELECT published FROM outbox_state WHERE one = 1) ORDER BY sequence";
 
-/// The ledger's facts, in order.
+/// Returns the ledger's facts, in order.
 async fn facts(standalone: &Standalone) -> Vec<(i64, String, String)> {
     let rows = read(&standalone.postgres.url("ledger"), FACTS).await;
     rows.iter().map(|row| (row.get("sequence"), row.get("event_id"), row.get("payload"))).collect()
 }
 
-/// Waits until nothing is on its way into the books or out of them.
+/// Waits until all charges are in the books and all facts are published.
 async fn quiet(standalone: &Standalone, acknowledged: &Acknowledged) {
     until("all charges in the books, and all facts in the log", || async {
         let charges = read(&standalone.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
@@ -49,7 +49,8 @@ async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_i
     quiet(&standalone, &acknowledged).await;
     let before = facts(&standalone).await;
 
-    // The gateways go on meanwhile with what they hold. No commands: the last of them would be in no log yet.
+    // The gateways continue with the leases that they have. No credit is posted and no keys are created, because the last of these
+    // commands would not be in the log yet.
     let load = Load::of_requests(&target, &acknowledged, 8);
     standalone.postgres.fail_over();
     for part in ["ledger", "ledger-1", "projector"] {

@@ -1,4 +1,5 @@
-//! The process dies at each named instruction around the money, under load: nothing is lost, nothing is charged or credited twice.
+//! The process dies at each named failpoint around the handling of money, under load: nothing is lost, nothing is charged or credited
+//! twice.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use events::Failpoint;
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
-/// How often a point may be passed before the process dies there: the more often it comes along, the more.
+/// Returns how many passes of a failpoint the process may survive; higher for points that are passed more often.
 const fn reach(point: Failpoint) -> u64 {
     match point {
         Failpoint::RequestReserved
@@ -43,7 +44,7 @@ async fn dies_at_every_named_instruction() {
     let rounds: u64 = std::env::var_os("AROUTER_TEST_KILL_ROUNDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(1);
     for round in 0..rounds {
         for (number, point) in (0_u64..).zip(Failpoint::ALL) {
-            // Every point finds an earlier boot that died under load.
+            // Every failpoint is tested on the spool of an earlier boot that died under load.
             let before = provider.count();
             let load = Load::start(&arouter.target(), &acknowledged, 16);
             until("requests in flight", || async { (provider.count() >= before + 32).then_some(()) }).await;
@@ -57,7 +58,7 @@ async fn dies_at_every_named_instruction() {
             } else {
                 arouter.death(*point).await;
             }
-            // Its nats-server lives on every other time: the next start finds and ends it.
+            // In every other round nats-server survives, and the next start must find and end it.
             if (round + number).is_multiple_of(2) {
                 arouter.kill_nats();
             }

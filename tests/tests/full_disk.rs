@@ -1,7 +1,8 @@
-//! The disk that everything is on runs full, for a while: what cannot be kept is refused before it is sent, readiness says so, and all goes
-//! on by itself once there is room again.
+//! The disk is full for a while. Requests that cannot be recorded are refused before they are sent, readiness reports it, and everything
+//! continues by itself once there is room again.
 //!
-//! `AROUTER_TEST_FULL_SECONDS` is how long it is full, 5 when not set. Only root may mount the small file system that this needs.
+//! `AROUTER_TEST_FULL_SECONDS` is the time that the disk is full; 5 if not set. Only root may mount the small file system that this test
+//! needs.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -16,14 +17,14 @@ use tempfile::TempDir;
 use tests::wait::until;
 use tests::{Acknowledged, Arouter, Load, Provider, Storage};
 
-/// The longest until requests are served again.
+/// The time within which requests must be served again.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// A file system of a few megabytes.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// Mounts it; `None` where that is not allowed.
+    /// Mounts it; `None` if that is not allowed.
     fn mount(megabytes: u32) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("arouter-small").tempdir().unwrap();
         let size = format!("size={megabytes}m");
@@ -35,7 +36,7 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Takes all of its room.
+    /// Fills all of its space.
     fn fill(&self) {
         let mut file = std::fs::File::create(self.path().join("fill")).expect("a file");
         let piece = vec![1; 4096];
@@ -49,7 +50,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Whatever is still open there ends with the test.
+        // A lazy unmount lets files that are still open be closed at the end of the test.
         let _unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
     }
 }
@@ -91,7 +92,7 @@ async fn a_disk_that_was_full_needs_nobody_afterwards() {
     };
     until("readiness", health).await;
     let ready = freed.elapsed();
-    // All of it works by itself: keys and credit too.
+    // Keys and credit recover by themselves too.
     until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
     load.end().await;
     println!(

@@ -1,8 +1,8 @@
-//! A hostile account beside a friendly one: in turn every behaviour that could stop others, each bounded in count and time. The friendly
-//! account's requests all succeed in time, memory stays bounded, and the books are right.
+//! A hostile account beside a friendly one. The hostile one shows every behaviour in turn that could block others, each bounded in count
+//! and time. The friendly account's requests all succeed in time, memory stays bounded, and the books are correct.
 //!
-//! `AROUTER_TEST_HOSTILE_SECONDS` is the time of each behaviour, 2 when not set. Hostile clients and their provider run on threads of their
-//! own at low priority, so that the figures are the gateways' and not the test's.
+//! `AROUTER_TEST_HOSTILE_SECONDS` is the time of each behaviour, 2 if not set. Hostile clients and their provider run on threads of their
+//! own at low priority, so that the figures measure the gateways and not the test.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,26 +21,27 @@ use tests::{Arouter, Keys, Provider, Storage, process, raw};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-/// Memory of a gateway at the most.
+/// The maximum memory of a gateway, in bytes.
 const MEMORY_MAX: u64 = 600_000_000;
-/// The largest p99, in times the quiet period's.
+/// The largest p99 relative to that of the quiet period.
 const SLOWER_MAX: u32 = 3;
-/// The p99 that counts as quiet in a run of less than a minute for each behaviour: machines are noisy, and a debug build reads slowly.
+/// The smallest p99 assumed for the quiet period, in runs of less than a minute per behaviour. Machines are noisy, and a debug build
+/// reads slowly.
 const QUIET_FLOOR: Duration = Duration::from_millis(100);
 const FRIENDS: usize = 4;
-/// The pause of a hostile client that was refused, and of a friendly one between two requests.
+/// The pause of a hostile client after a refusal, and of a friendly one between two requests.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The tests measure time: one after the other.
+/// A lock that makes the tests run one after the other, because they measure time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Everybody who takes part.
+/// The gateways, providers and accounts of a test.
 #[derive(Clone)]
 struct World {
     gateways: Vec<String>,
     pids: Vec<Pid>,
     friend: Keys,
     hostile: Keys,
-    /// A key that may ask for no model, and one whose account has no money.
+    /// A key that may use no model, and one whose account has no money.
     refused: [String; 2],
     /// The hash of a key that is renamed.
     renamed: String,
@@ -85,7 +86,7 @@ impl Behaviour {
         }
     }
 
-    /// The number of clients, and of turns that each takes at the most.
+    /// Returns the number of clients, and the maximum number of turns of each.
     const fn clients(self) -> (usize, usize) {
         match self {
             Self::Quiet => (0, 0),
@@ -99,10 +100,10 @@ impl Behaviour {
     }
 }
 
-/// The number of each answer that hostile clients got.
+/// The number of times that hostile clients got each response.
 type Answers = BTreeMap<String, usize>;
 
-/// One hostile client.
+/// A hostile client.
 struct Enemy {
     world: Arc<World>,
     http: Client,
@@ -152,7 +153,7 @@ impl Enemy {
                 answer.map_or_else(|_| "broken".to_owned(), |answer| answer.status().as_u16().to_string())
             }
             Behaviour::FatKeys => {
-                // In turn far beyond what a list may have, and as large as it may be.
+                // The lists alternate between one far beyond the limit and one exactly at it.
                 let (entries, bytes) = if turn.is_multiple_of(2) { (500, 120) } else { (256, 128) };
                 let models: Vec<String> = (0..entries).map(|entry| format!("{entry:0bytes$}")).collect();
                 let body = json!({"name": "fat", "allowed_models": models}).to_string();
@@ -170,7 +171,7 @@ impl Enemy {
         }
     }
 
-    /// Reads an endless stream until it ends or everything does.
+    /// Reads an endless stream until it ends or the test does.
     async fn read_endless(&self, model: &str) -> String {
         let request = self.http.post(format!("{}/v1/chat/completions", self.gateway())).bearer_auth(&self.world.hostile.live_key);
         let Ok(mut answer) = request.body(stream_of(model).to_string()).send().await else { return "broken".to_owned() };
@@ -182,7 +183,7 @@ impl Enemy {
         answer.status().as_u16().to_string()
     }
 
-    /// Keeps a silent connection open until the other side closes it or everything ends.
+    /// Keeps a silent connection open until the other side closes it or the test ends.
     async fn hold(&self, connection: std::io::Result<tokio::net::TcpStream>) -> String {
         let Ok(connection) = connection else { return "refused".to_owned() };
         while !self.is_over() {
@@ -194,7 +195,7 @@ impl Enemy {
         "held".to_owned()
     }
 
-    /// A NUL at one of the places that store a text.
+    /// Sends a NUL character in one of the fields that are stored.
     async fn control(&self, turn: usize) -> String {
         let (hostile, text) = (&self.world.hostile, "a\0b");
         let message = json!([{"role": "user", "content": "x"}]);
@@ -212,11 +213,11 @@ impl Enemy {
     }
 }
 
-/// The hostile clients of one behaviour, on a thread of their own, until `stop`.
+/// Runs the hostile clients of one behaviour on a thread of their own, until `stop`.
 fn hostile(world: &Arc<World>, behaviour: Behaviour, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<Answers> {
     let (world, stop) = (Arc::clone(world), Arc::clone(stop));
     std::thread::spawn(move || {
-        // Only this thread: Linux keeps the priority of each.
+        // Linux has a priority for each thread, so this lowers only the priority of this one.
         let _nicer = rustix::process::nice(10);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
@@ -280,7 +281,7 @@ impl fmt::Display for Period {
     }
 }
 
-/// Sends one friendly request; an error is the text that came instead of a whole answer.
+/// Sends one friendly request. The error is the text that came instead of a complete response.
 async fn friendly(http: &Client, world: &World, number: usize) -> Result<Duration, String> {
     let is_stream = number.is_multiple_of(2);
     let body = json!({"model": "test/ok", "stream": is_stream, "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]});
@@ -294,7 +295,7 @@ async fn friendly(http: &Client, world: &World, number: usize) -> Result<Duratio
     if status == StatusCode::OK && is_whole { Ok(since.elapsed()) } else { Err(format!("{status} {text}")) }
 }
 
-/// Lets the friendly account ask for so long beside a behaviour.
+/// Sends requests of the friendly account for `length` while the hostile account shows a behaviour.
 async fn period(world: &Arc<World>, behaviour: Behaviour, length: Duration) -> Period {
     let stop = Arc::<AtomicBool>::default();
     let hostile = hostile(world, behaviour, &stop);
@@ -331,11 +332,11 @@ async fn period(world: &Arc<World>, behaviour: Behaviour, length: Duration) -> P
     Period { behaviour, times, failed, memory, answers }
 }
 
-/// Runs all behaviours and prints their table; returns every broken promise, and the number of friendly requests.
+/// Runs all behaviours and prints their table. Returns every violated limit, and the number of friendly requests.
 async fn run(world: &Arc<World>, title: &str) -> (Vec<String>, usize) {
     let seconds: u64 = std::env::var_os("AROUTER_TEST_HOSTILE_SECONDS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(2);
     let length = Duration::from_secs(seconds);
-    // The first requests open connections and leases.
+    // The first requests open connections and leases, so they are not measured.
     let warm = period(world, Behaviour::Quiet, Duration::from_millis(500)).await;
     let quiet = period(world, Behaviour::Quiet, length).await;
     let floor = if seconds < 60 { QUIET_FLOOR } else { Duration::ZERO };
@@ -367,7 +368,7 @@ async fn run(world: &Arc<World>, title: &str) -> (Vec<String>, usize) {
     (broken, requests)
 }
 
-/// Waits until the friendly account's reports have all its requests; returns a sentence when they do not come.
+/// Waits until the friendly account's reports have all its requests. Returns an error text if some are missing.
 async fn reports(http: &Client, world: &World, requests: usize) -> Option<String> {
     let since = Instant::now();
     let mut found = Value::Null;
@@ -429,7 +430,7 @@ async fn a_hostile_account_stops_nobody_over_two_gateways_on_postgresql() {
         tenants.push(Keys { account, live_key, management_key });
     }
     let [friend, hostile, poor] = <[Keys; 3]>::try_from(tenants).expect("three");
-    // The third account's only credit is taken back: it has no money, as one that never paid.
+    // The third account's only credit is taken back, so that it has no money, like an account that never paid.
     let credit = json!({"account": poor.account, "amount": -1, "kind": "adjustment"});
     let (status, answer) = standalone.post("/api/v1/admin/credit", OPERATOR, credit).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");

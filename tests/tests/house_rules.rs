@@ -1,4 +1,4 @@
-//! The rules of the house that no lint knows: file length, first line, crate arrows, stage order, who may use what.
+//! Project rules that no linter checks: file length, first line, crate dependencies, stage order, and the users of each package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tests::arouter::repository;
 
 const LINES_MAX: usize = 400;
-/// Crate and what of ours it may import.
+/// Each crate and the crates of ours that it may import.
 const ARROWS: [(&str, &[&str]); 9] = [
     ("schemas/events", &[]),
     ("schemas/wire", &["events"]),
@@ -18,16 +18,17 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("projector", &["events", "eventlog", "read_api"]),
     ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "read_api", "gateway", "ledger", "projector"]),
 ];
-/// Foreign package and the crates that may use it.
+/// Each foreign package and the crates that may use it.
 const WRAPPERS: [(&str, &[&str]); 4] = [
     ("async-nats", &["schemas/eventlog"]),
     ("sqlx", &["schemas/eventlog", "schemas/read_api", "ledger", "projector", "deploy/arouter"]),
     ("reqwest", &["schemas/eventlog", "gateway", "deploy/arouter"]),
     ("axum", &["schemas/read_api", "gateway", "ledger", "projector", "deploy/arouter"]),
 ];
-/// A stage may use those before it; `spool` and `error` lie below all.
+/// The stages of a request, in order. A stage may use the stages before it; `spool` and `error` are below all of them.
 const STAGES: [&str; 6] = ["auth", "route", "admission", "attempt", "stream", "meter"];
-/// Reasons why a stage looks to its right: admission measures what it charges; an attempt and a stream count while they read.
+/// Exceptions, in which a stage uses a later one: admission measures the text that it charges; an attempt and a stream count while they
+/// read.
 const LOOKS_RIGHT: [(&str, &str); 3] = [("admission", "meter"), ("attempt", "meter"), ("stream", "meter")];
 const BANNED_NAMES: [&str; 8] = ["utils", "common", "core", "models_common", "services", "helpers", "types", "misc"];
 
@@ -60,7 +61,7 @@ fn files_are_short_and_begin_with_what_they_are() {
     }
 }
 
-/// The names in a manifest's `[dependencies]`.
+/// Returns the names in a manifest's `[dependencies]`.
 fn dependencies(folder: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(repository().join(folder).join("Cargo.toml")).expect("a manifest");
     let section = text.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default().to_owned();
@@ -92,8 +93,8 @@ fn stages_look_only_to_the_left() {
     }
 }
 
-/// The modules of a folder and which of their siblings each imports outside its tests; what the folder re-exports counts as an import of
-/// the module that it comes from.
+/// Returns the modules of a folder, and for each the siblings that it imports outside its tests. An import of a re-exported name counts
+/// as an import of the module that defines it.
 fn imports(folder: &Path, root: &str, from: &str) -> BTreeMap<String, BTreeSet<String>> {
     let text = std::fs::read_to_string(folder.join(root)).expect("a module list");
     let modules: BTreeSet<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")?.strip_suffix(';')).collect();

@@ -1,4 +1,5 @@
-//! Plain HTTP manners: preflights, compressed bodies, headers of streams, connections, credentials, addresses, TLS; and the first start.
+//! Basic HTTP behaviour: preflights, compressed bodies, headers of streams, connections, credentials, addresses, TLS, and the first
+//! start.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -21,14 +22,14 @@ fn ask() -> Value {
     json!({"model": "fake/m", "messages": [{"role": "user", "content": "x"}]})
 }
 
-/// A provider and a gateway that has it, with further configuration.
+/// Starts a provider and a gateway that uses it, with further configuration.
 async fn start(config: &str) -> (Scripted, Arouter) {
     let provider = Scripted::start().await;
     let arouter = Arouter::start(Storage::Sqlite, &format!("{config}\n{}", provider.config())).await;
     (provider, arouter)
 }
 
-/// The words of a list in a header, in lower case; empty when it is absent.
+/// Returns the entries of a list in a header, in lower case; empty if the header is absent.
 fn words(headers: &HeaderMap, name: &str) -> Vec<String> {
     let text = headers.get(name).map_or("", |value| value.to_str().unwrap()).to_lowercase();
     text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
@@ -37,7 +38,7 @@ fn words(headers: &HeaderMap, name: &str) -> Vec<String> {
 const ORIGIN: &str = "http://localhost:5173";
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 
-/// A browser's preflight, which carries no credential.
+/// Sends a browser's preflight, which carries no credential.
 async fn preflight(arouter: &Arouter, path: &str, method: &str) -> Answer {
     let request = arouter.http.request(Method::OPTIONS, format!("{}{path}", arouter.base)).header("origin", ORIGIN);
     let request = request.header("access-control-request-method", method);
@@ -45,7 +46,6 @@ async fn preflight(arouter: &Arouter, path: &str, method: &str) -> Answer {
         .await
 }
 
-/// F11, decision 15.
 #[tokio::test]
 async fn a_web_page_may_call_models_and_nothing_else() {
     let (provider, arouter) = start("").await;
@@ -57,7 +57,7 @@ async fn a_web_page_may_call_models_and_nothing_else() {
             let methods = words(&answer.headers, "access-control-allow-methods");
             assert!(methods.contains(&method.to_lowercase()) || methods == ["*"], "{case} allows {methods:?}");
             let headers = words(&answer.headers, "access-control-allow-headers");
-            // A `*` does not stand for `authorization` (Fetch standard, section 3.3.5).
+            // A `*` does not include `authorization` (Fetch standard, section 3.3.5).
             for header in ["authorization", "content-type", "x-stainless-lang"] {
                 assert!(headers.iter().any(|allowed| allowed == header), "{case} allows {headers:?}");
             }
@@ -97,7 +97,6 @@ async fn a_web_page_may_call_models_and_nothing_else() {
     }
 }
 
-/// F12.
 #[tokio::test]
 async fn a_compressed_body_is_read_within_the_bound() {
     let (provider, arouter) = start("").await;
@@ -145,7 +144,6 @@ async fn a_compressed_body_is_read_within_the_bound() {
     assert_eq!(provider.asked().len(), count, "none of these reached a provider");
 }
 
-/// F14.
 #[tokio::test]
 async fn no_proxy_holds_a_stream_back_or_misreads_it() {
     let (provider, arouter) = start("").await;
@@ -160,10 +158,9 @@ async fn no_proxy_holds_a_stream_back_or_misreads_it() {
     assert_eq!(answer.content(), "done \u{2705} \u{5165}");
 }
 
-/// F35.
 #[tokio::test]
 async fn a_model_is_read_by_its_name() {
-    // A price of the operator's for a model that the catalogue has.
+    // The operator sets a price of its own for a model that the catalogue has.
     let provider = Scripted::start().await;
     let own = format!("[[providers]]\nslug = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\n", provider.address)
         + "[[models]]\nid = \"openai/gpt-4.1\"\nprovider = \"openai\"\nprompt_usd_per_mtok = \"7\"\ncompletion_usd_per_mtok = \"8\"\ncontext_length = 1000\n";
@@ -200,7 +197,6 @@ async fn a_model_is_read_by_its_name() {
     }
 }
 
-/// F23.
 #[tokio::test]
 async fn amounts_are_rounded_half_up_to_the_nano() {
     let (_provider, arouter) = start("").await;
@@ -238,7 +234,7 @@ async fn amounts_are_rounded_half_up_to_the_nano() {
     }
 }
 
-/// `arouter up` of which nothing is expected yet.
+/// A process `arouter up` that may or may not start.
 struct Process {
     child: Child,
     folder: TempDir,
@@ -265,12 +261,12 @@ impl Process {
         serde_json::from_str(&self.text(name)).ok()
     }
 
-    /// Whether it ended with an error; `None` while it runs.
+    /// Returns whether the process ended with an error; `None` while it runs.
     fn failed(&mut self) -> Option<bool> {
         self.child.try_wait().unwrap().map(|status| !status.success())
     }
 
-    /// Its address and first keys, once they are written. It must not have ended.
+    /// Returns its address and first keys, once they are written. Panics if the process has ended.
     async fn running(&mut self) -> (String, Keys) {
         until("the first keys", || {
             assert!(self.failed().is_none(), "it ended: {}", self.text("stderr"));
@@ -295,7 +291,6 @@ impl Drop for Process {
     }
 }
 
-/// F38.
 #[tokio::test]
 async fn two_models_of_one_name_are_refused_at_the_start() {
     let model = |id: &str, price: u32| {
@@ -317,7 +312,6 @@ async fn two_models_of_one_name_are_refused_at_the_start() {
     }
 }
 
-/// F40, K6, and section 8 of the issue.
 #[tokio::test]
 async fn the_printed_first_request_works_and_prints_no_secret() {
     let provider = Scripted::start().await;
@@ -342,7 +336,7 @@ async fn the_printed_first_request_works_and_prints_no_secret() {
     }
 }
 
-/// Reads one answer with a length from a connection that stays open.
+/// Reads one response with a content length from a connection that stays open.
 async fn read_answer(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     let reading = async {
@@ -359,7 +353,7 @@ async fn read_answer(stream: &mut TcpStream) -> String {
     tokio::time::timeout(Duration::from_secs(10), reading).await.expect("an answer in time")
 }
 
-/// Waits for the other side to close a connection, and returns how long that took.
+/// Waits until the other side closes a connection, and returns the time that this took.
 async fn closed(stream: &mut TcpStream) -> Duration {
     let since = std::time::Instant::now();
     let mut rest = Vec::new();
@@ -368,7 +362,7 @@ async fn closed(stream: &mut TcpStream) -> Duration {
     since.elapsed()
 }
 
-/// The low finding on keep-alive: balancers keep connections for longer than a request may take to arrive.
+/// Load balancers keep idle connections for longer than a request may take to arrive, so the gateway must keep them too.
 #[tokio::test]
 async fn an_idle_connection_outlives_the_read_timeout() {
     let (_provider, arouter) = start("[server]\nread_timeout_ms = 1000\nkeep_alive_timeout_ms = 3000\n").await;
@@ -381,7 +375,7 @@ async fn an_idle_connection_outlives_the_read_timeout() {
     }
     let after = closed(&mut stream).await;
     assert!((2_000..6_000).contains(&after.as_millis()), "an idle connection was closed after {after:?}");
-    // The next head has its own time, counted from its first byte.
+    // The next head has its own timeout, counted from its first byte.
     let mut stream = TcpStream::connect(&address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     read_answer(&mut stream).await;
@@ -390,7 +384,6 @@ async fn an_idle_connection_outlives_the_read_timeout() {
     assert!(after < Duration::from_millis(2_500), "half a head was waited for {after:?}");
 }
 
-/// The low finding on credentials, decision 3.
 #[tokio::test]
 async fn credentials_that_differ_are_refused_wherever_they_stand() {
     let (_provider, arouter) = start("").await;
@@ -422,7 +415,7 @@ async fn credentials_that_differ_are_refused_wherever_they_stand() {
     }
 }
 
-/// The low finding on paths: whatever axum refuses by itself is an error object too.
+/// A request that axum refuses by itself also gets an error object.
 #[tokio::test]
 async fn every_refusal_is_an_error_object() {
     let (_provider, arouter) = start("").await;
@@ -454,7 +447,7 @@ async fn every_refusal_is_an_error_object() {
     }
 }
 
-/// Makes a certificate for 127.0.0.1 that signs itself, in place of what these files had; returns it.
+/// Writes a self-signed certificate for 127.0.0.1 over the previous files, and returns it.
 fn make_certificate(folder: &Path) -> Vec<u8> {
     let beside = tempfile::tempdir_in(folder).unwrap();
     let at = |name: &str| beside.path().join(name);
@@ -473,13 +466,12 @@ fn make_certificate(folder: &Path) -> Vec<u8> {
     certificate
 }
 
-/// A client that trusts this certificate alone.
+/// Returns a client that trusts only this certificate.
 fn trusting(certificate: &[u8]) -> Client {
     let certificate = reqwest::Certificate::from_pem(certificate).unwrap();
     Client::builder().no_proxy().timeout(Duration::from_secs(10)).tls_certs_only([certificate]).build().unwrap()
 }
 
-/// M8.
 #[tokio::test]
 async fn the_listener_speaks_tls_and_follows_its_files() {
     let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -510,7 +502,7 @@ async fn the_listener_speaks_tls_and_follows_its_files() {
     until("the new certificate", || ready(trusting(&second))).await;
     assert!(ready(trusting(&first)).await.is_none(), "the old certificate is gone");
     assert!(ready(old.clone()).await.is_some(), "a connection that stands goes on");
-    // Files that are no pair leave the last good one in use.
+    // If the files are not a valid pair, the last valid one stays in use.
     std::fs::write(files.path().join("cert.pem"), "no certificate").unwrap();
     until("a word about it", || async { process.text("stderr").contains("cert.pem").then_some(()) }).await;
     assert!(ready(trusting(&second)).await.is_some(), "the last good pair goes on");

@@ -1,4 +1,4 @@
-//! Keys: who may do what, limits, restrictions, revocation.
+//! Keys: permissions, limits, restrictions, revocation.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

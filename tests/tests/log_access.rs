@@ -1,4 +1,5 @@
-//! Nobody speaks on the log who may not: a plain NATS client with the reader's credentials, with none, with ours, and with a gateway's.
+//! Access to the log is restricted to the permitted users. A plain NATS client tries the reader's credentials, none, ours, and a
+//! gateway's.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -13,10 +14,10 @@ use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage};
 
-/// The families that everybody may read: stream and filter.
+/// The streams and filters that every reader may read.
 const FAMILIES: [(&str, &str); 3] =
     [("REQUESTS", "arouter.v1.request.>"), ("USAGE", "arouter.v1.usage.>"), ("CONTROL", "arouter.v1.key.>")];
-/// Operations of `$JS.API` that change a stream or a consumer, or read past the families; `S` is each stream.
+/// Operations of `$JS.API` that change a stream or a consumer, or read outside the permitted filters. `S` stands for each stream.
 const OPERATIONS: [&str; 27] = [
     "STREAM.CREATE.S",
     "STREAM.UPDATE.S",
@@ -46,7 +47,7 @@ const OPERATIONS: [&str; 27] = [
     "ACCOUNT.STREAM.MOVE.AROUTER.S",
     "STREAM.TEMPLATE.CREATE.any",
 ];
-/// Reads that the streams of the families allow and these do not.
+/// Read operations that are allowed for the readers' streams, but not for these.
 const CLOSED_READS: [&str; 8] = [
     "STREAM.INFO.LEDGER",
     "STREAM.INFO.CONTROL",
@@ -77,7 +78,7 @@ const PUBLISHED: [&str; 17] = [
     "$SYS.REQ.USER.INFO",
     "forged",
 ];
-/// Subjects to subscribe to. A plain subscription to a subject of a stream would let a push consumer write there, so there is none.
+/// Subjects to subscribe to. None is allowed: with a plain subscription to a stream's subject, a push consumer could write there.
 const SUBSCRIBED: [&str; 14] = [
     ">",
     "*.>",
@@ -94,7 +95,7 @@ const SUBSCRIBED: [&str; 14] = [
     "$JS.>",
     "$SYS.>",
 ];
-/// Subjects at which the server's own messages would do harm.
+/// Subjects on which messages of the server itself would do harm.
 const HARMFUL: [&str; 9] = [
     "$JS.API.STREAM.DELETE.LEDGER",
     "$JS.API.STREAM.DELETE.USAGE",
@@ -107,7 +108,7 @@ const HARMFUL: [&str; 9] = [
     "_R_.forged",
 ];
 
-/// Attempts and what came of them, for people.
+/// Attempts and their outcomes, for human readers.
 #[derive(Default)]
 struct Table(Vec<(String, Outcome)>);
 
@@ -116,7 +117,7 @@ impl Table {
         self.0.push((attempt.into(), outcome));
     }
 
-    /// Every attempt was refused in words: by the server's permissions, because nobody listens, or by an error of `$JS.API`.
+    /// Asserts that every attempt was refused: by the server's permissions, for lack of a subscriber, or by an error of `$JS.API`.
     fn all_are_refused(&self) {
         let lines: Vec<String> = self.0.iter().map(|(attempt, outcome)| format!("{attempt:60} {}", outcome.line())).collect();
         println!("{}", lines.join("\n"));
@@ -130,12 +131,12 @@ fn file(arouter: &Arouter, name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(arouter.data().join(name)).unwrap()).unwrap()
 }
 
-/// The address with our own credentials.
+/// Returns the log's address with our own credentials.
 fn ours(arouter: &Arouter) -> Address {
     Address::parse(file(arouter, "running.json")["nats_url"].as_str().unwrap())
 }
 
-/// The reader's address, at the port of this start.
+/// Returns the log's address with the reader's credentials, at the port of this start.
 fn reader(arouter: &Arouter) -> Address {
     let first = Address::parse(file(arouter, "first-run.json")["nats_url"].as_str().expect("an address for readers"));
     Address { host: ours(arouter).host, ..first }
@@ -160,14 +161,14 @@ async fn start(provider: &Provider) -> Arouter {
     arouter
 }
 
-/// The time at which a stream was made, and the subjects that it has.
+/// Returns the creation time of a stream, and the subjects that it contains.
 async fn stream(nats: &mut PlainNats, name: &str) -> (String, BTreeSet<String>) {
     let info = nats.ask(&format!("$JS.API.STREAM.INFO.{name}"), br#"{"subjects_filter":">"}"#).await.json();
     let subjects = info["state"]["subjects"].as_object().map(|subjects| subjects.keys().cloned().collect()).unwrap_or_default();
     (info["created"].as_str().unwrap_or_else(|| panic!("{name}: {info}")).to_owned(), subjects)
 }
 
-/// The streams are those that they were, have lost nothing, and have nothing that was forged.
+/// Returns the state of the streams. Asserts that they have lost nothing and contain nothing forged.
 async fn streams(nats: &mut PlainNats) -> Vec<String> {
     let mut made = Vec::new();
     for of in Stream::ALL {
@@ -179,14 +180,15 @@ async fn streams(nats: &mut PlainNats) -> Vec<String> {
     made
 }
 
-/// Asks for an answer to another subject. The server refuses some of those (`_R_`) in words, and must not send to the others.
+/// Sends a request whose reply goes to another subject. The server refuses some of these (`_R_`) with an error, and must not send to the
+/// others.
 async fn send_for(nats: &mut PlainNats, subject: &str, reply: &str, payload: &[u8]) {
     if let Err(words) = nats.publish(subject, Some(reply), &[], payload).await {
         assert!(words.contains("Publish with Reply"), "{subject}: {words}");
     }
 }
 
-/// The events of a family, which are all of that family.
+/// Returns the events of a filter, and asserts that all of them match it.
 fn events(messages: &[Message], filter: &str) -> Vec<Value> {
     let prefix = filter.trim_end_matches('>');
     messages
@@ -213,7 +215,7 @@ async fn a_subscriber_reads_the_three_families_and_nothing_else() {
         // The push consumer also has the events that came after the pull.
         assert!(events(&pushed, filter).starts_with(&types), "{stream}: both ways give the same");
     }
-    // A consumer that goes on gets what comes later.
+    // A continuing consumer receives later events.
     let inbox = nats.new_inbox();
     let number = nats.subscribe(&inbox).await.unwrap();
     let made = nats.make_consumer("USAGE", "later", "arouter.v1.usage.>", json!({"deliver_subject": inbox, "deliver_policy": "new"})).await;
@@ -240,7 +242,7 @@ async fn a_subscriber_reads_the_three_families_and_nothing_else() {
         let outcome = nats.subscribe(subject).await.err().map_or(Outcome::Silence, Outcome::Refused);
         table.add(format!("subscribe {subject}"), outcome);
     }
-    // CONTROL also has the accounts, which are nobody's business.
+    // CONTROL also has the accounts, which readers must not see.
     for filter in ["arouter.v1.account.>", "arouter.v1.>", ">", "arouter.*.>", "arouter.v1.*.any"] {
         table.add(format!("consumer of CONTROL for {filter}"), nats.make_consumer("CONTROL", "other", filter, json!({})).await);
     }
@@ -257,7 +259,7 @@ async fn a_subscriber_reads_the_three_families_and_nothing_else() {
         let body = json!({"stream_name": "CONTROL", "config": whole}).to_string();
         table.add(format!("consumer of CONTROL with {config}"), nats.ask(by_name, body.as_bytes()).await);
     }
-    // The server takes the last of two members, and does not mind their case.
+    // For a duplicate member the server uses the last one, and it ignores case.
     let twice = r#"{"stream_name":"CONTROL","config":{"name":"other","ack_policy":"none","filter_subject":"arouter.v1.key.>","FILTER_SUBJECT":"arouter.v1.account.>"}}"#;
     table.add("consumer of CONTROL with two filters of one name", nats.ask(by_name, twice.as_bytes()).await);
     let other = json!({"stream_name": "LEDGER", "config": {"name": "other", "ack_policy": "none"}}).to_string();
@@ -265,7 +267,7 @@ async fn a_subscriber_reads_the_three_families_and_nothing_else() {
     table.all_are_refused();
 }
 
-/// A server sends answers and deliveries with its own rights, wherever a client wants them.
+/// The server sends replies and deliveries with its own permissions, to any subject that a client names.
 #[tokio::test]
 async fn what_the_server_sends_for_a_subscriber_goes_to_nobody_else() {
     let provider = Provider::start().await;
@@ -276,7 +278,7 @@ async fn what_the_server_sends_for_a_subscriber_goes_to_nobody_else() {
     own.subscribe("_ARBOX.forged.>").await.unwrap();
     let before = streams(&mut own).await;
     let mut nats = PlainNats::connect(&reader(&arouter)).await.unwrap();
-    // One finds nothing, so that its answer has no body; the other gives events.
+    // The first consumer matches nothing, so its reply has no body; the second one delivers events.
     let none = nats.make_consumer("USAGE", "none", "arouter.v1.usage.0.none", json!({})).await;
     let some = nats.make_consumer("USAGE", "some", "arouter.v1.usage.>", json!({})).await;
     assert!(!none.is_refused() && !some.is_refused(), "{} {}", none.line(), some.line());
@@ -296,11 +298,11 @@ async fn what_the_server_sends_for_a_subscriber_goes_to_nobody_else() {
                     more
                 },
             );
-            // The server may make such a consumer; nobody it delivers to is there.
+            // The server may create such a consumer, but its delivery subject has no subscriber.
             nats.make_consumer("USAGE", &format!("{how}-{number}"), "arouter.v1.usage.>", more).await;
         }
     }
-    // The server has done all of it after the flush; a new event makes push consumers deliver.
+    // After the flush the server has processed everything; a new event makes push consumers deliver.
     nats.flush().await.unwrap();
     assert_eq!(streams(&mut own).await, before);
     let cost = chat(&arouter).await;
@@ -344,12 +346,12 @@ async fn nobody_gets_in_without_credentials_and_the_readers_stay_when_ours_chang
     assert!(PlainNats::connect(&old).await.is_err(), "the last start's are worth nothing");
     let mut nats = PlainNats::connect(&again).await.expect("the reader's still hold");
     assert!(!nats.pull("USAGE", "again", "arouter.v1.usage.>").await.expect("events").is_empty());
-    // Nobody in the program uses the reader's inboxes; our user cannot by mistake.
+    // The program does not use the reader's inboxes, and our user cannot subscribe to them by mistake.
     let mut careless = PlainNats::connect(&new).await.unwrap();
     assert!(careless.subscribe("_INBOX.>").await.is_err());
 }
 
-/// A fact that the ledger wrote, with another amount and id and everything else as it was, also a signature.
+/// Returns a copy of a fact that the ledger wrote, with another amount and id. Everything else is unchanged, including the signature.
 fn forged(genuine: &Message, number: u64) -> (String, Value) {
     let (mut event, id) = (genuine.json(), format!("01920000-0000-7000-8000-{number:012}"));
     event["id"] = json!(id);
@@ -364,7 +366,7 @@ fn verify(arouter: &Arouter) -> (bool, String) {
     (output.status.success(), [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
 }
 
-/// Our credentials can write to LEDGER; the ledger believes its own signature only.
+/// Our credentials can write to LEDGER, but the ledger trusts only its own signature.
 #[tokio::test]
 async fn what_the_ledger_did_not_write_is_skipped_wherever_it_is_met() {
     let provider = Provider::start().await;
@@ -398,7 +400,7 @@ async fn what_the_ledger_did_not_write_is_skipped_wherever_it_is_met() {
         ("JSON that is no event", String::new(), b"{}".to_vec()),
         ("an unsigned fact", String::new(), unsigned.to_string().into_bytes()),
         ("a fact of ours that was changed", format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n"), signed.to_string().into_bytes()),
-        // With all headers of the genuine one but its message id, which the server would take for a duplicate.
+        // This copy has all headers of the genuine event but its message id, which would make it a duplicate for the server.
         (
             "the same with its headers",
             genuine.headers.replace("Nats-Msg-Id", "Nats-Msg-Was"),
@@ -410,11 +412,11 @@ async fn what_the_ledger_did_not_write_is_skipped_wherever_it_is_met() {
         assert!(stored_now.json()["seq"].is_u64(), "{what}: {}", stored_now.line());
         stored += 1;
     }
-    // The genuine one once more, whole.
+    // The genuine event is published again, with its payload and signature unchanged.
     let again = nats.ask_raw(&subject, &genuine.headers.replace("Nats-Msg-Id", "Nats-Msg-Was"), &genuine.payload).await;
     assert!(again.json()["seq"].is_u64(), "{}", again.line());
 
-    // The ledger goes on behind them, in the same process, after a clean end and after a kill.
+    // The ledger skips these events and continues: in the same process, after a clean end, and after a kill.
     for round in 0..3 {
         balance -= chat(&arouter).await;
         arouter.usage(4 + round).await;
@@ -441,7 +443,7 @@ async fn apart_balance(standalone: &Standalone, key: &str) -> i64 {
 async fn a_question_that_is_unsigned_changed_or_repeated_is_not_answered() {
     let provider = Provider::start().await;
     let standalone = Standalone::start(1, &provider.config()).await;
-    // The ledger's user sees the questions.
+    // The ledger's user can see the requests.
     let mut listening = PlainNats::connect_with_inbox(&standalone.nats_address("ledger"), "_ARBOX_ledger").await.unwrap();
     listening.subscribe("arouter.v1.ask.ledger.*").await.unwrap();
     let (account, management) = standalone.account(json!(7)).await;
@@ -528,7 +530,7 @@ async fn apart_each_process_may_do_its_own_work_only() {
             assert!(read.is_ok_and(|messages| !messages.is_empty()), "the {user} reads {stream}");
         }
         overstep(&mut nats, user, &mut table).await;
-        // The server's own rights do not help.
+        // The server's own permissions do not help either.
         let before = streams(&mut ledger).await;
         let none = nats.make_consumer("CONTROL", &format!("none-{user}"), "arouter.v1.key.none", json!({})).await;
         assert!(!none.is_refused(), "{user}: {}", none.line());
@@ -543,7 +545,7 @@ async fn apart_each_process_may_do_its_own_work_only() {
         nats.flush().await.unwrap();
         assert_eq!(streams(&mut ledger).await, before, "after the {user}");
     }
-    // The ledger does not write what gateways write of keys and accounts.
+    // The ledger cannot write the events of keys and accounts, which gateways write.
     for subject in ["arouter.v1.key.forged.forged.created", "arouter.v1.account.forged.forged.created", "forged"] {
         table.add(format!("ledger publishes {subject}"), ledger.ask(subject, b"{}").await);
     }

@@ -1,4 +1,4 @@
-//! No account spends more than it has, however many ask at once.
+//! No account spends more than it has, regardless of the number of concurrent requests.
 
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use tests::postgres::Postgres;
 use tests::{Arouter, Provider, Storage};
 use tokio::task::JoinSet;
 
-/// 200 clients at once on 0.05 USD, each with a request whose worst case is about 0.001 USD.
+/// Sends 200 concurrent requests on 0.05 USD, each with a worst case of about 0.001 USD.
 async fn two_hundred_at_once(storage: Storage) {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(storage, &format!("[bootstrap]\ncredit_usd = 0.05\n{}", provider.config())).await;
-    // 5 completion tokens at 2 USD and 10 prompt tokens at 1 USD per million cost 20,000 nano-USD; 470 of output are set aside.
+    // The cost of 5 completion tokens at 2 USD and 10 prompt tokens at 1 USD per million is 20,000 nano-USD. The hold covers 470 output
+    // tokens.
     let body = json!({"model": "test/ok", "max_tokens": 470, "messages": [{"role": "user", "content": "a".repeat(20)}]});
     let shared =
         Arc::new((arouter.http.clone(), format!("{}/v1/chat/completions", arouter.base), arouter.keys.live_key.clone(), body.to_string()));
@@ -67,7 +68,7 @@ async fn the_last_cents_are_spent_one_request_at_a_time() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &format!("[bootstrap]\ncredit_usd = 0.0002\n{}", provider.config())).await;
     let body = json!({"model": "test/ok", "messages": [{"role": "user", "content": "hi"}]});
-    // Without max_tokens the request gets what is left: the answer is capped to it.
+    // Without max_tokens, the response is capped to the remaining credit.
     let (status, answer) = arouter.chat(body.clone()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let cap = provider.asked()[0].body["max_tokens"].as_u64().expect("a cap is sent along");

@@ -1,4 +1,4 @@
-//! What providers say: odd frames, odd counts, odd errors, long silences. Each is read for what it means, and charged for what it is.
+//! Responses of providers: odd frames, odd counts, odd errors, long silences. Each is interpreted as it was meant and charged correctly.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tests::wait::until;
 use tests::{Answer, Arouter, Scripted, Storage};
 use tokio_util::sync::CancellationToken;
 
-/// The charge of [`usage`], nano-USD.
+/// The charge of [`usage`] in nano-USD.
 const USUAL: i64 = 20_000;
 
 fn ask() -> Value {
@@ -23,20 +23,20 @@ fn ask_stream() -> Value {
     with(ask(), &json!({"stream": true}))
 }
 
-/// A body with further fields.
+/// Returns a body with further fields.
 fn with(mut body: Value, more: &Value) -> Value {
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
 
-/// A provider and a gateway that has it, with further configuration.
+/// Starts a provider and a gateway that uses it, with further configuration.
 async fn start(config: &str) -> (Scripted, Arouter) {
     let provider = Scripted::start().await;
     let arouter = Arouter::start(Storage::Sqlite, &format!("{config}\n{}", provider.config())).await;
     (provider, arouter)
 }
 
-/// Two providers, `fake` and `second`, and a gateway that has both.
+/// Starts two providers, `fake` and `second`, and a gateway that uses both.
 async fn start_two(config: &str) -> (Scripted, Scripted, Arouter) {
     let (provider, second) = (Scripted::start().await, Scripted::start().await);
     let config = format!("{config}\n{}{}", provider.config(), second.config_as("second", ""));
@@ -44,25 +44,25 @@ async fn start_two(config: &str) -> (Scripted, Scripted, Arouter) {
     (provider, second, arouter)
 }
 
-/// Both models as candidates.
+/// Returns a request with both models as candidates.
 fn ask_two(stream: bool) -> Value {
     json!({"models": ["fake/m", "second/m"], "stream": stream, "messages": [{"role": "user", "content": "x"}]})
 }
 
-/// A streamed answer to a provider's stream of these pieces.
+/// Makes the provider send a stream of these chunks, and returns the response that the client gets.
 async fn stream_of<T: AsRef<[u8]>>(provider: &Scripted, arouter: &Arouter, pieces: impl IntoIterator<Item = T>) -> Answer {
     provider.answer(sse().all(pieces));
     Answer::of(arouter, &ask_stream()).await
 }
 
-/// A stream of which a client reads piece by piece.
+/// A stream that a client reads chunk by chunk.
 struct Listener {
     response: reqwest::Response,
     text: String,
 }
 
 impl Listener {
-    /// Asks for a stream, and returns once its head is there.
+    /// Requests a stream, and returns once its head is there.
     async fn start(arouter: &Arouter, body: &Value) -> Self {
         let url = format!("{}/v1/chat/completions", arouter.base);
         let sending = arouter.http.post(url).bearer_auth(&arouter.keys.live_key).body(body.to_string()).send();
@@ -71,7 +71,7 @@ impl Listener {
         Self { response, text: String::new() }
     }
 
-    /// Reads until this was said so many times.
+    /// Reads until this text has come this many times.
     async fn hear(&mut self, what: &str, times: usize) {
         let hearing = async {
             while self.text.matches(what).count() < times {
@@ -90,7 +90,8 @@ impl Listener {
     }
 }
 
-/// The answer to a stream whose rest comes only when the client has heard its first piece, which says `one`.
+/// Returns the response to a stream that starts with a chunk `one`. The provider sends the rest only after the client has read that
+/// chunk.
 async fn stream_behind_one<T: AsRef<[u8]>>(provider: &Scripted, arouter: &Arouter, rest: impl IntoIterator<Item = T>) -> Answer {
     let gate = CancellationToken::new();
     provider.answer(sse().then(say("one ")).until(&gate).all(rest));
@@ -109,19 +110,18 @@ async fn generation(arouter: &Arouter, id: &str) -> Value {
     .await
 }
 
-/// Asserts that a stream is complete, says this, and is charged this much.
+/// Asserts that a stream is complete, has this text, and is charged this much.
 fn assert_complete(answer: &Answer, says: &str, cost: i64, case: &str) {
     assert!(answer.is_complete(), "{case}: {} {}", answer.status, answer.text);
     assert_eq!((answer.content().as_str(), answer.cost()), (says, cost), "{case}: {}", answer.text);
 }
 
-/// Asserts that a stream broke off: an error frame, no end mark.
+/// Asserts that a stream broke off: it has an error frame and no end mark.
 fn assert_broken_off(answer: &Answer, case: &str) {
     let is_marked = answer.text.contains("\"finish_reason\":\"error\"") && !answer.text.contains("[DONE]");
     assert!(answer.status == StatusCode::OK && is_marked && !answer.error().is_null(), "{case}: {} {}", answer.status, answer.text);
 }
 
-/// F01.
 #[tokio::test]
 async fn a_byte_order_mark_before_the_first_line_is_passed_over() {
     let (provider, arouter) = start("").await;
@@ -142,7 +142,6 @@ async fn a_byte_order_mark_before_the_first_line_is_passed_over() {
     assert_eq!((answer.status, &answer.json()["choices"][0]["message"]["content"]), (StatusCode::OK, &json!("one")), "{}", answer.text);
 }
 
-/// F03.
 #[tokio::test]
 async fn an_empty_finish_reason_is_no_end() {
     let (provider, second, mut arouter) = start_two("").await;
@@ -174,7 +173,7 @@ async fn an_empty_finish_reason_is_no_end() {
     arouter.settle_and_verify().await;
 }
 
-/// F04: frames that say nothing.
+/// Frames without content.
 #[tokio::test]
 async fn frames_without_choices_are_metadata() {
     let (provider, mut arouter) = start("").await;
@@ -195,7 +194,7 @@ async fn frames_without_choices_are_metadata() {
     for (case, pieces) in cases {
         assert_complete(&stream_of(&provider, &arouter, pieces).await, "one two", USUAL, case);
     }
-    // Novita's trailer, without any usage: the pieces are counted.
+    // This is Novita's trailer without any usage, so the chunks are counted.
     let answer = stream_of(&provider, &arouter, [&one, &two, &end, &metrics, DONE]).await;
     assert!(answer.is_complete() && answer.content() == "one two" && answer.cost() > 0, "null choices last: {}", answer.text);
     let rows = arouter.usage(count + 1).await;
@@ -203,7 +202,7 @@ async fn frames_without_choices_are_metadata() {
     arouter.settle_and_verify().await;
 }
 
-/// F04: text in fields that other servers use.
+/// Text in fields that only some servers use.
 #[tokio::test]
 async fn text_is_relayed_and_charged_in_whichever_field_it_stands() {
     let (provider, mut arouter) = start("").await;
@@ -223,7 +222,7 @@ async fn text_is_relayed_and_charged_in_whichever_field_it_stands() {
     for (case, said) in &cases {
         let answer = stream_of(&provider, &arouter, [frame(said), stop(), DONE.to_owned()]).await;
         assert!(answer.is_complete() && answer.text.contains(&text), "{case}: {} {}", answer.status, answer.text);
-        // 600 bytes are about 150 tokens at 2 USD per million.
+        // The text of 600 bytes has about 150 tokens, at 2 USD per million.
         assert!((300_000..900_000).contains(&answer.cost()), "{case}: {} nano-USD: {}", answer.cost(), answer.usage());
     }
     let both = with(piece(&json!({"content": ""}), Value::Null), &json!({"id": "c"}));
@@ -233,7 +232,7 @@ async fn text_is_relayed_and_charged_in_whichever_field_it_stands() {
     arouter.settle_and_verify().await;
 }
 
-/// F04: what is no JSON object is malformed, and harms only an answer that is not complete.
+/// A frame that is not a JSON object is malformed. It breaks an answer only if the answer is not complete.
 #[tokio::test]
 async fn a_malformed_trailer_leaves_a_complete_answer_complete() {
     let (provider, mut arouter) = start("").await;
@@ -253,7 +252,6 @@ async fn a_malformed_trailer_leaves_a_complete_answer_complete() {
     arouter.settle_and_verify().await;
 }
 
-/// F05.
 #[tokio::test]
 async fn counts_are_understood_by_their_total_or_raise_an_alarm() {
     let (provider, mut arouter) = start("").await;
@@ -261,7 +259,7 @@ async fn counts_are_understood_by_their_total_or_raise_an_alarm() {
         json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total,
             "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": reasoning}})
     };
-    // 32 tokens at 1 USD and 103 at 2 USD per million.
+    // The usage is 32 tokens at 1 USD and 103 tokens at 2 USD per million.
     for (case, reported) in [("beside", counts(32, 9, 94, 135)), ("inside", counts(32, 103, 94, 135))] {
         provider.answer(reply("200 OK", "", whole("one", &reported).to_string()));
         let plain = Answer::of(&arouter, &ask()).await;
@@ -295,7 +293,6 @@ async fn counts_are_understood_by_their_total_or_raise_an_alarm() {
     arouter.settle_and_verify().await;
 }
 
-/// F07.
 #[tokio::test]
 async fn the_operators_trouble_with_a_provider_is_not_the_callers() {
     let (provider, second, mut arouter) = start_two("").await;
@@ -335,12 +332,12 @@ async fn the_operators_trouble_with_a_provider_is_not_the_callers() {
     arouter.settle_and_verify().await;
 }
 
-/// The script of an ordinary whole answer.
+/// Returns the script of an ordinary complete response.
 fn usual() -> Script {
     reply("200 OK", "", whole("one two", &usage()).to_string())
 }
 
-/// The time in so many seconds as HTTP writes it (RFC 9110, section 5.6.7).
+/// Formats the time in this number of seconds from now as HTTP does (RFC 9110, section 5.6.7).
 fn http_date(seconds: i64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -350,7 +347,6 @@ fn http_date(seconds: i64) -> String {
     format!("{}, {} {} {} {} GMT", DAYS[day as usize], &text[8..10], MONTHS[month], &text[..4], &text[11..19])
 }
 
-/// F08.
 #[tokio::test]
 async fn an_overloaded_provider_says_when_to_come_again() {
     let (provider, second, arouter) = start_two("").await;
@@ -402,13 +398,13 @@ async fn an_overloaded_provider_says_when_to_come_again() {
 const COMMENT: &str = ": AROUTER PROCESSING\n\n";
 const IMPATIENT: &str = "[upstream]\nheartbeat_ms = 500\nidle_timeout_ms = 1500\n";
 
-/// F09: the client hears that its request lives.
+/// Comments tell the client that its request is still being processed.
 #[tokio::test]
 async fn a_long_thought_is_heard_as_comments_and_ends_as_an_answer() {
     let (provider, mut arouter) = start(IMPATIENT).await;
     let words = [say("late"), stop(), tail(&usage())];
     let gate = CancellationToken::new();
-    // A provider that does not even send its head.
+    // The provider does not even send its head.
     provider.answer(
         Script::default().until(&gate).then("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n").all(&words),
     );
@@ -417,7 +413,7 @@ async fn a_long_thought_is_heard_as_comments_and_ends_as_an_answer() {
     gate.cancel();
     assert_complete(&listener.end().await, "late", USUAL, "silence before the provider's head");
 
-    // A provider whose comments go on for longer than it may be silent.
+    // The provider sends comments for longer than it may be silent.
     let mut comments = sse();
     for _ in 0..10 {
         comments = comments.then(": PROCESSING\n\n").pause(Duration::from_millis(300));
@@ -435,7 +431,7 @@ async fn a_long_thought_is_heard_as_comments_and_ends_as_an_answer() {
     listener.hear(COMMENT, 2).await;
     assert_complete(&listener.end().await, "first late", USUAL, "comments between pieces");
 
-    // Bytes that are no whole line are life too.
+    // Bytes that are not a complete line also count as activity.
     let (line, mut slow) = (say("late"), sse());
     for piece in line.as_bytes().chunks(line.len() / 8) {
         slow = slow.then(piece).pause(Duration::from_millis(300));
@@ -443,14 +439,14 @@ async fn a_long_thought_is_heard_as_comments_and_ends_as_an_answer() {
     provider.answer(slow.all([stop(), tail(&usage())]));
     assert_complete(&Answer::of(&arouter, &ask_stream()).await, "late", USUAL, "a line that comes slowly");
 
-    // A whole answer has no heartbeat: its status waits for the provider.
+    // A response that is not streamed has no heartbeat, because its status depends on the provider.
     provider.answer(Script::default().pause(Duration::from_secs(1)).then("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"));
     assert_eq!(Answer::of(&arouter, &ask()).await.status, StatusCode::BAD_REQUEST);
     arouter.usage(5).await;
     arouter.settle_and_verify().await;
 }
 
-/// F09: what goes wrong after the head was sent.
+/// Failures after the head was sent.
 #[tokio::test]
 async fn a_failure_behind_a_heartbeat_is_an_error_frame_unless_the_next_candidate_answers() {
     let (provider, second, mut arouter) = start_two(IMPATIENT).await;
@@ -497,7 +493,7 @@ async fn a_failure_behind_a_heartbeat_is_an_error_frame_unless_the_next_candidat
     arouter.settle_and_verify().await;
 }
 
-/// F18, H2 a to c: the two names of the cap as the provider was sent them.
+/// Returns the two names of the token cap, as the provider received them.
 async fn caps(provider: &Scripted, arouter: &Arouter, request: Value) -> (Value, Value) {
     let answer = Answer::of(arouter, &request).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -527,7 +523,7 @@ async fn one_cap_is_sent_and_it_is_the_smallest() {
         let sent = caps(&provider, &arouter, with(with(ask(), &json!({"model": "openai/m"})), given)).await;
         assert_eq!(sent, (Value::Null, json!(cap)), "{given} to OpenAI");
     }
-    // The rest of a limit pays for less than what was asked for or what the model can say.
+    // The rest of a limit pays for fewer tokens than were requested or than the model can generate.
     let made =
         arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(json!({"name": "k", "limit": "0.0005"}))).await;
     let key = made.1["key"].as_str().unwrap().to_owned();
@@ -551,7 +547,6 @@ async fn a_providers_name_of_the_cap_can_be_configured() {
     }
 }
 
-/// F19.
 #[tokio::test]
 async fn events_with_one_line_end_between_them_are_as_many_events() {
     let (provider, mut arouter) = start("").await;
@@ -570,14 +565,13 @@ async fn events_with_one_line_end_between_them_are_as_many_events() {
     assert_complete(&stream_of(&provider, &arouter, [&lone]).await, "one two", USUAL, "line ends of the old kind");
     let named = [say("one "), say("two"), stop()].map(|event| format!("id: 1\nevent: message\nretry: 3\n{event}"));
     assert_complete(&stream_of(&provider, &arouter, [&named.concat(), &last]).await, "one two", USUAL, "events with names and ids");
-    // One JSON over two data lines is one event by the standard.
+    // By the standard, one JSON text over two data lines is one event.
     let spread = say("one two").replace(",\"created\"", ",\ndata: \"created\"");
     assert_complete(&stream_of(&provider, &arouter, [spread, stop(), last]).await, "one two", USUAL, "one event in two lines");
     arouter.usage(7).await;
     arouter.settle_and_verify().await;
 }
 
-/// F29.
 #[tokio::test]
 async fn invalid_utf8_is_replaced_and_the_answer_goes_on() {
     let (provider, mut arouter) = start("").await;
@@ -601,7 +595,7 @@ async fn invalid_utf8_is_replaced_and_the_answer_goes_on() {
     assert_eq!(answer.json()["choices"][0]["message"]["content"], "one \u{fffd} two", "{} {}", answer.status, answer.text);
     assert_eq!(answer.cost(), USUAL);
 
-    // A character that two reads share is whole.
+    // A character whose bytes come in two reads stays intact.
     let smile = say("\u{1f600}");
     let within = smile.find('\u{1f600}').unwrap() + 2;
     let (head, rest) = smile.as_bytes().split_at(within);
@@ -611,7 +605,7 @@ async fn invalid_utf8_is_replaced_and_the_answer_goes_on() {
     arouter.settle_and_verify().await;
 }
 
-/// F31: refusals.
+/// Refusals of a provider.
 #[tokio::test]
 async fn a_refusal_reaches_the_caller_with_its_message_code_and_param() {
     let (provider, arouter) = start("").await;
@@ -662,7 +656,7 @@ async fn a_refusal_reaches_the_caller_with_its_message_code_and_param() {
     }
 }
 
-/// F31: errors inside a 200.
+/// Errors in a response with status 200.
 #[tokio::test]
 async fn an_error_inside_a_200_is_an_error() {
     let (provider, second, mut arouter) = start_two("").await;
@@ -701,7 +695,6 @@ async fn an_error_inside_a_200_is_an_error() {
     arouter.settle_and_verify().await;
 }
 
-/// F34.
 #[tokio::test]
 async fn a_compressed_answer_is_read() {
     let (provider, mut arouter) = start("[upstream]\nbody_bytes_max = 100000\n").await;
@@ -762,7 +755,6 @@ async fn a_compressed_answer_is_read() {
     arouter.settle_and_verify().await;
 }
 
-/// K3.
 #[tokio::test]
 async fn a_stream_tells_one_story_and_keeps_what_the_provider_says_of_usage() {
     let (provider, arouter) = start("").await;
@@ -799,10 +791,10 @@ async fn a_stream_tells_one_story_and_keeps_what_the_provider_says_of_usage() {
     }
 }
 
-/// H2 d and e: what a provider may count as more tokens than it has bytes holds the whole context.
+/// Content that a provider may count as more tokens than it has bytes gets a hold for the whole context.
 #[tokio::test]
 async fn whatever_is_not_known_to_be_text_holds_the_whole_context() {
-    // Half of what a whole context of prompt costs.
+    // The credit is half of the price of a whole context of prompt tokens.
     let (provider, arouter) = start("[bootstrap]\ncredit_usd = 0.05\n").await;
     let of_messages = |messages: &str, more: &str| format!("{{\"model\":\"fake/m\",\"max_tokens\":10,\"messages\":[{messages}]{more}}}");
     let of_part =
@@ -856,7 +848,7 @@ async fn whatever_is_not_known_to_be_text_holds_the_whole_context() {
     assert_eq!(provider.asked().len(), asked, "none of them was sent");
 }
 
-/// Leaves a request once the provider has it and the client has heard nothing of the answer.
+/// Aborts a request after the provider has received it and before the client has read any of the response.
 async fn leave(provider: &Scripted, arouter: &Arouter, body: &Value) {
     let before = provider.asked().len();
     let url = format!("{}/v1/chat/completions", arouter.base);
@@ -867,17 +859,16 @@ async fn leave(provider: &Scripted, arouter: &Arouter, body: &Value) {
     }
 }
 
-/// The charge of the newest of so many requests, and what is known of it.
+/// Returns the charge and the report of the newest of `count` requests.
 async fn newest(arouter: &Arouter, count: usize) -> (i64, Value) {
     let row = arouter.usage(count).await.remove(0);
     (-nanos(&row["amount"]), generation(arouter, row["generation_id"].as_str().unwrap()).await)
 }
 
-/// H3.
 #[tokio::test]
 async fn a_client_that_leaves_before_its_answer_pays_for_the_prompt() {
     let (provider, mut arouter) = start("").await;
-    // 40,000 bytes are about 10,000 tokens at 1 USD per million.
+    // The prompt of 40,000 bytes has about 10,000 tokens, at 1 USD per million.
     let (prompt, about) = ("word ".repeat(8_000), 9_900_000..10_600_000);
     let text = json!({"messages": [{"role": "user", "content": prompt}]});
     let image = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": prompt},
@@ -902,7 +893,7 @@ async fn a_client_that_leaves_before_its_answer_pays_for_the_prompt() {
             "{case}: {known}"
         );
     }
-    // A stream that was left behind some text: the prompt, and the text.
+    // The client leaves after it has received some text, and pays for the prompt and the text.
     provider.answer(sse().then(say(&"text ".repeat(800))).until(&never));
     let mut listener = Listener::start(&arouter, &with(ask_stream(), &text)).await;
     listener.hear("text", 1).await;
@@ -910,14 +901,14 @@ async fn a_client_that_leaves_before_its_answer_pays_for_the_prompt() {
     let (paid, known) = newest(&arouter, 5).await;
     assert!((about.start + 1_000 * 2_000..about.end + 1_100 * 2_000).contains(&paid), "{paid} nano-USD with 1,000 tokens of text: {known}");
     assert_eq!(known["usage"]["provenance"], "estimated", "{known}");
-    // An answer that failed by itself costs nothing as before.
+    // A response that failed by itself still costs nothing.
     provider.answer(reply("500 Internal Server Error", "", "{}"));
     assert!(Answer::of(&arouter, &with(ask(), &text)).await.status.is_server_error());
     assert_eq!(newest(&arouter, 6).await.0, 0);
     arouter.settle_and_verify().await;
 }
 
-/// H3 with `on_disconnect = "drain"`.
+/// With `on_disconnect = "drain"`.
 #[tokio::test]
 async fn a_provider_that_is_drained_says_what_a_client_that_left_pays() {
     let provider = Scripted::start().await;
@@ -943,7 +934,7 @@ async fn a_provider_that_is_drained_says_what_a_client_that_left_pays() {
     gate.cancel();
     let (paid, known) = newest(&arouter, 3).await;
     assert_eq!((paid, &known["usage"]["provenance"]), (USUAL, &json!("reported")), "a stream behind its first piece: {known}");
-    // One that never ends is left after a while.
+    // A stream that never ends is abandoned after a while.
     provider.answer(sse().until(&CancellationToken::new()));
     leave(&provider, &arouter, &with(ask_stream(), &text)).await;
     until("the end of the drain", || async { (provider.abandoned() == 1).then_some(()) }).await;

@@ -1,4 +1,4 @@
-//! An event that the ledger cannot apply: its account is frozen, nobody else's, until the operator decides.
+//! An event that the ledger cannot apply freezes its account, and no other, until the operator decides.
 
 use eventlog::Outgoing;
 use events::subject::Stream;
@@ -10,7 +10,7 @@ use tests::{Arouter, Provider, Storage};
 
 const GOLDEN: &str = include_str!("../../schemas/events/golden/usage.recorded.v1.json");
 
-/// The golden usage event of this account, changed.
+/// Returns the golden usage event, changed and for this account.
 fn event(account: &str, id: &str, change: impl FnOnce(&mut Value)) -> String {
     let mut event: Value = serde_json::from_str(GOLDEN).unwrap();
     (event["account"], event["id"]) = (json!(account), json!(id));
@@ -87,7 +87,7 @@ async fn an_event_that_is_not_understood_parks_its_account_until_it_is_given_up(
     assert!(nanos(&balance["balance"]) > 0, "{balance}");
 }
 
-/// Sets an event aside, as an older version left it, which did not understand what this one does.
+/// Quarantines an event in the way of an older version that did not understand it, although the current version does.
 async fn set_aside(
     arouter: &Arouter,
     (database, reader): (&str, &str),

@@ -1,5 +1,4 @@
-//! What is lost comes back: books from an older copy, streams that were deleted, reports that were deleted, and everything from the
-//! log alone.
+//! Lost data is restored: books from an older copy, deleted streams, deleted reports, and everything from the log alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -85,7 +84,7 @@ async fn books_of_another_story_are_refused_at_every_start_and_stay_as_they_are(
     }
 }
 
-/// The log has a fact that a ledger with our key wrote and the books lack, as after a failover that lost it.
+/// Publishes a fact that is signed with our key but missing in the books, as after a failover that lost it.
 async fn with_a_foreign_fact() -> (Provider, Arouter) {
     let provider = Provider::start().await;
     let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
@@ -138,7 +137,7 @@ async fn a_row_of_facts_is_stored_right_behind_the_streams_last_one_or_not_at_al
     let arouter = Arouter::start(Storage::Sqlite, "").await;
     let log = arouter.connect_log().await;
     until("the first fact", || async { (log.last_sequence(Stream::Ledger).await.ok()? > 0).then_some(()) }).await;
-    // Nobody else writes from now on.
+    // Nothing else writes from now on.
     arouter.signal(Signal::STOP);
     let subject = events::subject::subject::<UsagePosted>("many", "many");
     let row = |ids: [&str; 2]| {
@@ -146,7 +145,7 @@ async fn a_row_of_facts_is_stored_right_behind_the_streams_last_one_or_not_at_al
         ids.map(fact).to_vec()
     };
     let end = log.last_sequence(Stream::Ledger).await.unwrap();
-    // The number that the second one wants is the stream's end.
+    // The sequence number that the second writer expects is already the end of the stream.
     let refused = log.append_behind(end - 1, row(["a", "b"])).await;
     assert!(matches!(refused, Err(LogError::Tail { .. })), "{refused:?}");
     assert_eq!(log.last_sequence(Stream::Ledger).await.unwrap(), end);
@@ -198,7 +197,7 @@ async fn reports_that_were_deleted_are_made_again_byte_for_byte() {
     assert_eq!(rows(&arouter, "projector", REPORTS).await, reports);
 }
 
-/// `arouter replay`: whether it went well, and what it said.
+/// Runs `arouter replay`, and returns whether it succeeded and its output.
 fn replay(arouter: &Arouter, into: &Path, more: &[&str]) -> (bool, String) {
     let output = arouter.command("replay").arg("--into").arg(into).args(more).output().expect("it runs");
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -225,7 +224,7 @@ async fn the_log_alone_gives_the_same_books_and_reports_which_can_take_their_pla
     assert!(is_same, "{text}");
     let (again, text) = replay(&arouter, &made, &[]);
     assert!(!again && text.contains("has books already"), "{text}");
-    // Somebody changes a row behind the ledger's back: the log knows better.
+    // A row is changed without the ledger; the log still has the correct data.
     arouter.stop();
     let books = arouter.data().join("ledger.db");
     read(&format!("sqlite://{}", books.display()), "UPDATE grants SET amount_nanos = amount_nanos + 1 WHERE id LIKE 'bootstrap%'").await;

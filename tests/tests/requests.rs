@@ -1,4 +1,4 @@
-//! One request, end to end: answers, streams, charges, reads, fallback. On SQLite and on PostgreSQL.
+//! One request from end to end: responses, streams, charges, reads, fallback. On SQLite and on PostgreSQL.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn ask_stream(model: &str) -> Value {
     json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "hello"}]})
 }
 
-/// The data of each frame of a streamed answer.
+/// Returns the data of each frame of a streamed response.
 async fn frames(arouter: &Arouter, body: Value) -> Vec<String> {
     let answer = arouter
         .http
@@ -39,7 +39,7 @@ async fn a_request_is_answered_charged_and_reported(storage: Storage) {
     assert_eq!(body["model"], "test/ok");
     assert_eq!(body["system_fingerprint"], "fp_1", "foreign fields pass");
     assert_eq!(body["choices"][0]["message"]["content"], "one two three four five");
-    // 10 prompt tokens at 1 USD and 5 completion tokens at 2 USD per million.
+    // The usage is 10 prompt tokens at 1 USD and 5 completion tokens at 2 USD per million.
     assert_eq!(nanos(&body["usage"]["cost"]), 20_000);
     let asked = provider.asked();
     assert_eq!(asked[0].headers["authorization"], "Bearer upstream-secret", "the provider gets its own credential");
@@ -99,7 +99,7 @@ async fn connections_to_a_provider_are_kept_after_answers_and_streams() {
         assert_eq!(status, StatusCode::OK);
         assert_eq!(frames(&arouter, ask_stream("test/ok")).await.last().map(String::as_str), Some("[DONE]"));
     }
-    // Each thread has its own; the client may have been on two.
+    // Each thread has its own connection, and the client may have been served by two threads.
     assert!(provider.connections() <= 2, "{} connections for 20 requests", provider.connections());
 }
 

@@ -11,10 +11,10 @@ use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Acknowledged, Load, Provider};
 
-/// The longest that a dead ledger's partitions may wait for another.
+/// The time within which a dead ledger's partitions must be taken over.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How many partitions each ledger has.
+/// Returns the number of partitions of each ledger.
 async fn shares(standalone: &Standalone) -> BTreeMap<String, i64> {
     let rows = read(
         &standalone.postgres.url("ledger"),
@@ -31,7 +31,7 @@ async fn are(standalone: &Standalone, wanted: &[(&str, i64)]) -> Duration {
     since.elapsed()
 }
 
-/// How many charges are in the books.
+/// Returns the number of charges in the books.
 async fn charges(standalone: &Standalone) -> i64 {
     let rows = read(&standalone.postgres.url("ledger"), "SELECT COUNT(*) AS charges FROM transactions WHERE kind = 'usage'").await;
     rows[0].get("charges")
@@ -54,7 +54,8 @@ async fn ledgers_share_the_partitions_and_take_over_from_each_other() {
     let before = charges(&standalone).await;
     until("more charges", || async { (charges(&standalone).await > before + 100).then_some(()) }).await;
 
-    // One that starts on the machine of one that died does not wait: it is asked for half, and gets it from the one that lives.
+    // A ledger that starts on the machine of a dead one need not wait for a timeout: the living ledger releases half of the partitions to
+    // it.
     standalone.run("ledger");
     are(&standalone, &[("ledger", 32), ("ledger-1", 32)]).await;
     let paused = standalone.pid("ledger-1").unwrap();
@@ -63,7 +64,7 @@ async fn ledgers_share_the_partitions_and_take_over_from_each_other() {
     assert!(stopped < TAKEN_OVER_WITHIN, "it took {stopped:?} to take over from a ledger that was stopped");
     let before = charges(&standalone).await;
     until("more charges", || async { (charges(&standalone).await > before + 100).then_some(()) }).await;
-    // It wakes, believes that its partitions are its own, is told better, and gets a share again.
+    // The resumed ledger believes that it still owns its partitions. It learns that it does not, and gets a share again.
     kill_process(paused, Signal::CONT).unwrap();
     are(&standalone, &[("ledger", 32), ("ledger-1", 32)]).await;
 
@@ -71,7 +72,7 @@ async fn ledgers_share_the_partitions_and_take_over_from_each_other() {
     until("all credit", || acknowledged.all_credit_is_posted(&target)).await;
     until("all charges", || async { (charges(&standalone).await as usize >= acknowledged.answers()).then_some(()) }).await;
     println!("taken over after {killed:?} (killed) and {stopped:?} (stopped); {} answers", acknowledged.answers());
-    // What the provider saw last is posted when the gateway has begun anew.
+    // The last requests that the provider received are posted after the gateway has restarted.
     standalone.kill("gateway-0");
     standalone.run("gateway-0");
     standalone.ready().await;

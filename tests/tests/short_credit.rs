@@ -1,22 +1,22 @@
-//! Little credit goes far: a prompt is counted in tokens where the bound by its bytes is more than what is left.
+//! Small credit goes far: a prompt is counted in tokens if the bound by its bytes exceeds the remaining credit.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::arouter::nanos;
 use tests::{Arouter, Provider, Storage};
 
-/// The model `test/ok` once more, with a tokenizer that is known.
+/// A copy of model `test/ok` with a known tokenizer.
 const COUNTED: &str = "[[models]]\nid = \"test/counted\"\nprovider = \"test\"\nupstream_model = \"ok\"\nprompt_usd_per_mtok = \"1\"
 completion_usd_per_mtok = \"2\"\ncontext_length = 100000\nmax_output_tokens = 1000\ntokenizer = \"o200k_base\"\n";
 
-/// A key with a limit.
+/// Creates a key with a limit.
 async fn key(arouter: &Arouter, usd: f64) -> String {
     let (_, made) =
         arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(json!({"name": "k", "limit": usd}))).await;
     made["key"].as_str().expect("a key").to_owned()
 }
 
-/// What a key gets for a prompt of 800 words and 4,000 bytes.
+/// Returns the response to a prompt of 800 words and 4,000 bytes.
 async fn ask(arouter: &Arouter, model: &str, key: &str, more: Value) -> (StatusCode, Value) {
     let mut body = json!({"model": model, "messages": [{"role": "user", "content": "word ".repeat(800)}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -27,7 +27,7 @@ async fn ask(arouter: &Arouter, model: &str, key: &str, more: Value) -> (StatusC
 async fn a_prompt_is_counted_where_credit_is_short_and_its_tokenizer_is_known() {
     let provider = Provider::start().await;
     let arouter = Arouter::start(Storage::Sqlite, &(provider.config() + COUNTED)).await;
-    // About 900 tokens at 1 USD per million, or 4,100 bytes.
+    // The prompt has about 900 tokens at 1 USD per million, or 4,100 bytes.
     let capped = json!({"max_tokens": 100});
     let small = key(&arouter, 0.002).await;
     let (status, answer) = ask(&arouter, "test/ok", &small, capped.clone()).await;
@@ -40,7 +40,8 @@ async fn a_prompt_is_counted_where_credit_is_short_and_its_tokenizer_is_known() 
     let needed = nanos(&answer["error"]["metadata"]["needed_usd"]);
     assert!((1_000_000..1_300_000).contains(&needed), "800 words and 100 tokens of answer need {needed} nano-USD");
 
-    // Without a cap of the caller's: what is left is enough for the prompt by its bytes and a short answer, or by its tokens and a long one.
+    // The caller sets no cap. The remaining credit pays for the prompt by its bytes and a short response, or by its tokens and a long
+    // one.
     let asked = provider.asked().len();
     for (model, caps) in [("test/ok", 100..600), ("test/counted", 1_000..1_001)] {
         let key = key(&arouter, 0.005).await;

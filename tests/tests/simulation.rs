@@ -1,4 +1,4 @@
-//! Thousands of seeded histories of gateways, log and ledger; 10,000 when not told otherwise.
+//! Thousands of seeded histories of gateways, log and ledger; 10,000 by default.
 
 use tests::seeds::histories;
 use tests::simulation::run;

@@ -1,4 +1,4 @@
-//! Thousands of seeded histories of the spool; 1,000 when not told otherwise.
+//! Thousands of seeded histories of the spool; 1,000 by default.
 
 use tests::seeds::histories;
 use tests::spooling::run;

@@ -22,7 +22,7 @@ async fn three_processes_serve_charge_and_survive_each_other() {
         let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
-    // The ledger dies: a warm lease goes on, and a new ledger posts what was missed.
+    // While the ledger is dead, a warm lease still serves requests; a new ledger posts the missed events.
     standalone.kill("ledger");
     let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
@@ -43,8 +43,8 @@ async fn three_processes_serve_charge_and_survive_each_other() {
     assert_eq!(unsigned.status(), StatusCode::UNAUTHORIZED, "reads are for the gateway only");
 }
 
-/// A gateway dies in the middle of an answer and never comes back: its lease is frozen, its request is charged for what the last progress
-/// says, and the rest goes back. Should it come back all the same, nothing is charged twice.
+/// A gateway dies in the middle of a response and never comes back. Its lease is frozen, its request is charged by the last progress
+/// event, and the rest is returned. If the gateway comes back later, nothing is charged twice.
 #[tokio::test]
 async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_what_it_relayed() {
     let provider = Provider::start().await;
@@ -55,7 +55,7 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
     let body = json!({"model": "test/long", "stream": true, "max_tokens": 200, "messages": [{"role": "user", "content": "x"}]});
     let url = format!("{}/v1/chat/completions", standalone.gateways[1]);
     let mut answer = standalone.http.post(&url).bearer_auth(&key).body(body.to_string()).send().await.expect("an answer");
-    // It dies between its second and third progress, one of which comes every second.
+    // The gateway dies between its second and third progress event; one is sent every second.
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(2_700) {
         answer.chunk().await.expect("a piece").expect("it goes on");
@@ -68,7 +68,8 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
         (nanos(balance.get("held")?) == 0 && nanos(balance.get("balance")?) == 1_000_000_000 - amount).then_some(amount)
     })
     .await;
-    // About two seconds of a piece every 200 ms, each a token at 2,000 nano-USD, and a prompt of a token for each of 31 bytes at most.
+    // The charge covers about two seconds with a chunk of one token every 200 ms, at 2,000 nano-USD each. A prompt of at most 31 tokens,
+    // one per byte, is added.
     assert!((10_000..60_000).contains(&charged), "{charged}");
     standalone.verify();
     standalone.run("gateway-1");
@@ -89,11 +90,11 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
     standalone.verify();
 }
 
-/// 1,000 requests of 0.10 USD at once, over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.
+/// Sends 1,000 concurrent requests of 0.10 USD over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.
 #[tokio::test]
 async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() {
     let provider = Provider::start().await;
-    // 5 completion tokens at 20,000 USD per million.
+    // A request costs 5 completion tokens at 20,000 USD per million.
     let dear = "[[models]]\nid = \"test/dear\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"0\"\ncompletion_usd_per_mtok = \"20000\"\ncontext_length = 100000\n";
     let standalone = Standalone::start(8, &format!("{}{dear}", provider.config())).await;
     let (_, management) = standalone.account(json!(5)).await;
@@ -114,7 +115,7 @@ async fn a_thousand_racers_over_eight_gateways_never_spend_more_than_there_is() 
                 let value = answer.json_value().await.expect("JSON");
                 match (status, value["error"]["code"].as_str()) {
                     (StatusCode::OK, _) => return nanos(&value["usage"]["cost"]),
-                    // The money exists but is held: the answer says to come back.
+                    // The money exists but is held, so the response tells the client to retry.
                     (StatusCode::PAYMENT_REQUIRED, Some("in_flight_budget")) => tokio::time::sleep(Duration::from_millis(200)).await,
                     (StatusCode::PAYMENT_REQUIRED, Some("insufficient_credits")) => return 0,
                     other => unreachable!("{other:?}: {value}"),

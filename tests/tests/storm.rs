@@ -1,4 +1,4 @@
-//! The fault storm: every process is killed or stopped again and again while clients ask; nothing is lost, nothing happens twice.
+//! The fault storm: every process is killed or stopped repeatedly under load; nothing is lost, and nothing happens twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Acknowledged, Load, Provider};
 
-/// Whom faults hit.
+/// The processes that faults hit.
 const PARTS: [&str; 8] = ["gateway-0", "gateway-1", "gateway-2", "ledger", "ledger-1", "projector", "nats", "postgres"];
 const GATEWAYS: usize = 3;
 
@@ -28,14 +28,14 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     let mut faults: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let since = Instant::now();
     while since.elapsed().as_secs() < seconds || faults.len() < 2 * PARTS.len() {
-        // A fault every one to two seconds: each part is killed and stopped in turn, in an order of the dice.
+        // A fault occurs every one to two seconds. Every part is both killed and stopped, in random order.
         tokio::time::sleep(Duration::from_millis(dice.random_range(700..1_400))).await;
         let fewest = |part: &&str, how: &&str| faults.get(&(*part, *how)).copied().unwrap_or(0);
         let all = PARTS.iter().flat_map(|part| ["kill", "stop"].map(|how| (part, how)));
         let (part, how) = all.min_by_key(|(part, how)| (fewest(part, how), dice.random::<u32>())).unwrap();
         let pid = standalone.pid(part).unwrap();
         if how == "stop" {
-            // One that died a moment ago and is not there again yet cannot be stopped: the next fault.
+            // A part that has just died and is not running yet cannot be stopped, so the next fault is chosen.
             if kill_process(pid, Signal::STOP).is_err() {
                 standalone.supervise();
                 continue;
@@ -57,7 +57,7 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
         acknowledged.all_credit_is_posted(&target)
     })
     .await;
-    // A new boot of every gateway takes over what the last one left.
+    // A new boot of every gateway takes over the spool of the previous boot.
     for number in 0..GATEWAYS {
         standalone.kill(&format!("gateway-{number}"));
         standalone.run(&format!("gateway-{number}"));

@@ -1,4 +1,4 @@
-//! One tenant cannot stop another: neither by a character, a stream, a connection, a body, a list, a text nor a refusal.
+//! One tenant cannot block another: not by a character, a stream, a connection, a body, a list, a text or a refusal.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 const USAGE: &str = include_str!("../../schemas/events/golden/usage.recorded.v1.json");
 const CREATED: &str = include_str!("../../schemas/events/golden/key.created.v1.json");
-/// Requests that fill a spool of [`SMALL_SPOOL`] four times.
+/// The number of requests that fill a spool of [`SMALL_SPOOL`] four times.
 const FILLING: usize = 8_000;
 const SMALL_SPOOL: &str = "[spool]\nsegment_bytes = 262144\nbytes_max = 6291456\n";
 
@@ -34,7 +34,7 @@ fn ask() -> Value {
     json!({"model": "test/ok", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]})
 }
 
-/// A chat request; the answer with its headers.
+/// Sends a chat request, and returns the response with its headers.
 async fn send(arouter: &Arouter, key: &str, body: &Value) -> Response {
     let request = arouter.http.post(format!("{}/v1/chat/completions", arouter.base)).bearer_auth(key);
     request.body(body.to_string()).send().await.expect("an answer")
@@ -44,7 +44,7 @@ async fn status(arouter: &Arouter, key: &str, body: &Value) -> StatusCode {
     send(arouter, key, body).await.status()
 }
 
-/// An open stream; keep it open by holding on to it.
+/// Opens a stream, which stays open until the returned value is dropped.
 async fn open_stream(arouter: &Arouter, key: &str, body: &Value) -> Response {
     let mut answer = send(arouter, key, body).await;
     assert_eq!(answer.status(), StatusCode::OK);
@@ -52,7 +52,7 @@ async fn open_stream(arouter: &Arouter, key: &str, body: &Value) -> Response {
     answer
 }
 
-/// Usage transactions of a tenant, once there are so many.
+/// Returns the usage transactions of a tenant, once there are `count` of them.
 async fn usage_of(arouter: &Arouter, tenant: &Keys, count: usize) -> Vec<Value> {
     until("a tenant's postings", || async {
         let (_, body) = arouter.call(Method::GET, "/api/v1/transactions?type=usage&limit=1000", &tenant.live_key, None).await;
@@ -67,7 +67,7 @@ async fn held(arouter: &Arouter, key: &str) -> Option<i64> {
     body.get("held").map(nanos)
 }
 
-/// Waits until the reports of this key's account say so many requests.
+/// Waits until the reports of this key's account have this number of requests.
 async fn reported(arouter: &Arouter, key: &str, requests: usize) {
     until(&format!("{requests} requests in the reports"), || async {
         let (_, body) = arouter.call(Method::GET, "/api/v1/activity?period=1d", key, None).await;
@@ -76,7 +76,7 @@ async fn reported(arouter: &Arouter, key: &str, requests: usize) {
     .await;
 }
 
-/// The text of an error that refuses for a budget, or what is wrong with it.
+/// Checks that a response is a refusal for an exceeded limit; returns the deviation as an error.
 async fn budget(answer: Response, status: StatusCode, kind: &str, code: &str) -> Result<(), String> {
     let (found, retry) = (answer.status(), answer.headers().get("retry-after").cloned());
     let body = answer.json_value().await.unwrap_or_default();
@@ -89,9 +89,9 @@ async fn budget(answer: Response, status: StatusCode, kind: &str, code: &str) ->
     if is_right { Ok(()) } else { Err(format!("{found}, retry-after {retry:?}, {body} instead of {status} {kind} {code}")) }
 }
 
-// C2: control characters.
+// Control characters.
 
-/// Every call that stores or looks up a text, with that text, and the field that an error names.
+/// Returns every call that stores or looks up a text which contains the control character, and the field that the error must name.
 fn texts(arouter: &Arouter, hash: &str, control: char) -> Vec<(Method, String, String, Option<Value>, &'static str)> {
     let (text, coded) = (format!("a{control}b"), format!("a%{:02x}b", u32::from(control)));
     let (live, management, operator) = (&arouter.keys.live_key, &arouter.keys.management_key, &arouter.operator_token());
@@ -139,7 +139,7 @@ fn texts(arouter: &Arouter, hash: &str, control: char) -> Vec<(Method, String, S
     calls
 }
 
-/// Calls with a control character that are not refused with 400 and the name of their field.
+/// Returns the calls with a control character that are not refused with 400 and the name of their field.
 async fn taken(arouter: &Arouter) -> Vec<String> {
     let (_, own) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(json!({"name": "own"}))).await;
     let hash = own["data"]["hash"].as_str().expect("a hash").to_owned();
@@ -188,7 +188,7 @@ async fn reports_go_on_after_control_characters_on_postgresql() {
     arouter.settle_and_verify().await;
 }
 
-/// A usage event of another gateway, number `number` of its source.
+/// Returns usage event number `number` of another gateway.
 fn usage_event(account: &str, number: usize, change: impl FnOnce(&mut Value)) -> Outgoing {
     let mut event: Value = serde_json::from_str(USAGE).expect("JSON");
     let (id, request) = (format!("01920000-0000-7000-8000-{number:012}"), format!("gen-1767225600-{number:024}"));
@@ -213,7 +213,7 @@ async fn an_event_that_a_database_refuses_is_set_aside_alone() {
     let arouter = Arouter::start(Storage::Postgres(Postgres::start()), &provider.config()).await;
     let tenant = arouter.tenant(1).await;
     let account = &tenant.account;
-    // The reports have the user's name, the books have the model's.
+    // The reports store the user's name, the books store the model's.
     let batch = vec![
         usage_event(account, 1, |_| ()),
         usage_event(account, 2, |data| data["user"] = json!("a\0b")),
@@ -235,7 +235,7 @@ async fn an_event_that_a_database_refuses_is_set_aside_alone() {
         [1, 3, 5].iter().all(|number| charged.contains(&format!("gen-1767225600-{number:024}").as_str())).then_some(())
     })
     .await;
-    // Nobody else notices.
+    // Other accounts are not affected.
     assert_eq!(arouter.chat(ask()).await.0, StatusCode::OK);
     arouter.usage(1).await;
     reported(&arouter, &arouter.keys.live_key, 1).await;
@@ -262,7 +262,7 @@ async fn a_key_event_that_a_database_refuses_is_set_aside_alone() {
     let outgoing = Outgoing { stream: Stream::Control, subject, id: id.clone(), payload: event.to_string().into() };
     arouter.connect_log().await.append(vec![outgoing]).await.expect("published");
     until("the event that is set aside", || async { quarantined(&arouter).await.contains(&id).then_some(()) }).await;
-    // The next key is known to the ledger, which lends on its limit.
+    // The ledger knows the next key and lends on its limit.
     let limited = json!({"name": "next", "limit": 0.5});
     let (_, made) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(limited)).await;
     let key = made["key"].as_str().expect("a secret");
@@ -270,9 +270,9 @@ async fn a_key_event_that_a_database_refuses_is_set_aside_alone() {
     reported(&arouter, key, 1).await;
 }
 
-// C3: streams that do not end.
+// Streams that do not end.
 
-/// Sends so many requests by four clients; the answers that are not 200.
+/// Sends requests with four clients, and returns the responses that are not 200.
 async fn fill(arouter: &Arouter, requests: usize) -> Vec<String> {
     let mut clients = JoinSet::new();
     for _ in 0..4 {
@@ -292,7 +292,7 @@ async fn fill(arouter: &Arouter, requests: usize) -> Vec<String> {
     clients.join_all().await.concat()
 }
 
-/// Files of the spool, over all boots.
+/// Returns the number of spool files of all boots.
 fn spool_files(arouter: &Arouter) -> usize {
     let boots = std::fs::read_dir(arouter.data().join("spool")).into_iter().flatten().flatten();
     boots.map(|boot| std::fs::read_dir(boot.path()).map_or(0, Iterator::count)).sum()
@@ -320,7 +320,7 @@ async fn an_open_stream_pins_nothing_of_the_spool_and_is_settled_once_after_a_cr
     };
     let (stream, refused) = tokio::join!(reading, filling);
     assert!(refused.is_empty(), "beside one open stream: {refused:?}");
-    // 6 MiB in files of 256 KiB.
+    // The spool has 6 MiB in files of 256 KiB.
     until("few files", || async { (spool_files(&arouter) <= 4).then_some(()) }).await;
     arouter.kill();
     drop(stream);
@@ -364,7 +364,7 @@ async fn a_stream_ends_at_its_longest_life() {
     arouter.settle_and_verify().await;
 }
 
-// H4: lists that are too large.
+// Lists that are too large.
 
 #[tokio::test]
 async fn lists_and_names_are_bounded() {
@@ -398,7 +398,8 @@ async fn lists_and_names_are_bounded() {
     assert!(taken.is_empty(), "{}", taken.join("\n"));
 }
 
-/// Keys whose text is long in JSON although it is within the bounds: what does not fit into the log is refused, and what is taken is there.
+/// Keys whose text is within the limits but long in JSON. A text that does not fit into the log is refused; the creation and deletion of
+/// an accepted key are recorded.
 #[tokio::test]
 async fn a_key_that_is_taken_is_recorded_and_its_end_too() {
     let arouter = Arouter::start(Storage::Sqlite, "").await;
@@ -430,7 +431,7 @@ async fn a_key_that_is_taken_is_recorded_and_its_end_too() {
     .await;
 }
 
-// H6: budgets.
+// Limits of requests in flight.
 
 #[tokio::test]
 async fn requests_in_flight_are_bounded_for_each_account() {
@@ -469,12 +470,13 @@ async fn requests_in_flight_are_bounded_for_the_process() {
     until("a place", || async { (arouter.chat(ask()).await.0 == StatusCode::OK).then_some(()) }).await;
 }
 
-/// A chat request of about so many bytes.
+/// Returns a chat request of about this many bytes.
 fn long_ask(model: &str, bytes: usize) -> Value {
     json!({"model": model, "stream": model != "test/ok", "max_tokens": 1_000, "messages": [{"role": "user", "content": "a ".repeat(bytes / 2)}]})
 }
 
-/// A body of 800 kB that never comes and one that a provider thinks about count alike: a second one of 400 kB is over 1 MB.
+/// Checks the limit of body bytes in flight. A body of 800 kB that never arrives counts like one that a provider is processing, so
+/// another one of 400 kB exceeds 1 MB.
 async fn bodies_are_bounded(limit: &str, status_expected: StatusCode, kind: &str, is_per_account: bool) {
     let (provider, endless) = (Provider::start().await, Endless::start());
     let model = "[[models]]\nid = \"test/large\"\nprovider = \"test\"\nupstream_model = \"ok\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 2000000\n";
@@ -545,9 +547,9 @@ async fn counting_the_prompts_of_an_account_without_money_takes_little_memory() 
     assert!(peak < 600, "{peak} MB of memory for 8 requests of 9.6 MB that were refused: {statuses:?}");
 }
 
-// H8: connections.
+// Connections.
 
-/// Whether health and chat answer within five seconds over connections of their own.
+/// Returns whether health and chat respond within five seconds over connections of their own.
 async fn serves(arouter: &Arouter) -> bool {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
     let health = client.get(format!("{}/healthz", arouter.base)).send().await;
@@ -555,7 +557,8 @@ async fn serves(arouter: &Arouter) -> bool {
     health.is_ok_and(|answer| answer.status() == StatusCode::OK) && chat.send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-/// So many connections that say nothing, as far as they are accepted; a few at a time, so that the queue of the listener is long enough.
+/// Opens this number of silent connections, as far as they are accepted. Only a few are opened at a time, so that the listener's queue
+/// does not overflow.
 async fn silent(arouter: &Arouter, count: usize) -> Vec<TcpStream> {
     let mut made = Vec::new();
     while made.len() < count {
@@ -581,12 +584,12 @@ async fn idle_connections_beyond_the_limit_give_way() {
         (idle.iter().filter(|stream| raw::is_closed(stream)).count() >= 150).then_some(())
     })
     .await;
-    // Much earlier than a connection ends that is only slow.
+    // This is much earlier than the end of a connection that is only slow.
     assert!(since.elapsed() < Duration::from_secs(15), "connections beyond the limit ended after {:?}", since.elapsed());
     assert!(serves(&arouter).await, "50 idle connections stop health or chat");
 }
 
-/// The command with a soft limit of open files.
+/// Returns the command with a soft limit of open files.
 fn with_files(command: &Command, soft: u32) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", &format!("ulimit -Sn {soft} && exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
@@ -613,7 +616,7 @@ async fn a_low_soft_limit_of_files_is_raised_and_silent_connections_stop_nobody(
     arouter.settle_and_verify().await;
 }
 
-// M1: texts of credit.
+// Texts of credit.
 
 #[tokio::test]
 async fn a_long_description_is_refused_and_the_ledgers_log_goes_on() {
@@ -653,7 +656,7 @@ async fn a_long_description_is_refused_and_the_ledgers_log_goes_on() {
     assert!(taken.is_empty(), "{}", taken.join("\n"));
 }
 
-// M2: refusals.
+// Recording of refusals.
 
 #[tokio::test]
 async fn refusals_in_numbers_are_recorded_in_few_events_with_their_count() {
@@ -682,11 +685,11 @@ async fn refusals_in_numbers_are_recorded_in_few_events_with_their_count() {
     })
     .await;
     assert_eq!(counts.iter().sum::<u64>(), 200, "{counts:?}");
-    // Ten a second and one with the count of the rest.
+    // Ten refusals a second get events of their own, and one more event counts the rest.
     assert!(counts.len() as u64 <= 11 * (seconds + 1), "{} events for 200 refusals within {seconds} s", counts.len());
 }
 
-// M4: reads between processes.
+// Reads between processes.
 
 #[tokio::test]
 async fn reads_of_a_process_that_hangs_end_in_time() {
@@ -718,7 +721,6 @@ async fn reads_of_a_process_that_hangs_end_in_time() {
     standalone.verify();
 }
 
-// Low.
 
 #[tokio::test]
 async fn the_same_credit_id_with_other_terms_is_a_conflict() {
@@ -751,7 +753,7 @@ async fn the_same_credit_id_with_other_terms_is_a_conflict() {
     arouter.verify();
 }
 
-/// The text of a table.
+/// Returns the text of a CSV export.
 async fn csv(arouter: &Arouter, path: &str) -> String {
     let answer = arouter.http.get(format!("{}{path}", arouter.base)).bearer_auth(&arouter.keys.live_key).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
@@ -763,7 +765,7 @@ async fn no_cell_of_a_table_begins_as_a_formula() {
     const BEGINNINGS: [&str; 12] = ["=", "+", "-", "@", "\u{ff1d}", "\u{ff0b}", "\u{ff0d}", "\u{ff20}", "\t", "\r", "\n", "\0"];
     let arouter = Arouter::start(Storage::Sqlite, "").await;
     let account = arouter.keys.account.clone();
-    // Control characters are refused at the edge: what an older gateway has recorded is still there.
+    // The gateway refuses control characters, but events of older gateways may contain them.
     let users = BEGINNINGS.iter().enumerate();
     let batch =
         users.map(|(number, begins)| usage_event(&account, number + 1, |data| data["user"] = json!(format!("{begins}1+1")))).collect();

@@ -1,4 +1,4 @@
-//! A key's daily limit while the day turns, over several gateways: each day's limit is spent, and not a nano more.
+//! A key's daily limit while the day turns, over several gateways: the limit of each day is spent, and not a nano-USD more.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use tests::wait::until;
 use tokio::task::JoinSet;
 
 const DAY_US: i64 = 86_400_000_000;
-/// How long before the day turns the processes start.
+/// The time before the turn of the day at which the processes start.
 const BEFORE_US: i64 = 30_000_000;
-/// How long a gateway may repeat a denial of the day before.
+/// The time for which a gateway may repeat a denial of the previous day.
 const DENIAL_LASTS_US: i64 = 1_000_000;
 const GATEWAYS: usize = 8;
 
 #[tokio::test]
 async fn a_daily_limit_holds_on_both_sides_of_midnight_over_eight_gateways() {
     let provider = Provider::start().await;
-    // 5 completion tokens at 20,000 USD per million: 0.10 USD a request.
+    // The cost of 5 completion tokens at 20,000 USD per million is 0.10 USD a request.
     let dear = "[[models]]\nid = \"test/dear\"\nprovider = \"test\"\nprompt_usd_per_mtok = \"0\"\ncompletion_usd_per_mtok = \"20000\"\ncontext_length = 100000\n";
     let now_us = SystemClock.now_us();
     let shift = (DAY_US - BEFORE_US - now_us.rem_euclid(DAY_US)) / 1_000_000;
@@ -47,7 +47,7 @@ async fn a_daily_limit_holds_on_both_sides_of_midnight_over_eight_gateways() {
                 let (status, value) = (answer.status(), answer.json_value().await.expect("JSON"));
                 match (status, value["error"]["code"].as_str()) {
                     (StatusCode::OK, _) => paid += 1,
-                    // The new day's limit is spent too: it is over.
+                    // The new day's limit is spent too, so the test is over.
                     (StatusCode::PAYMENT_REQUIRED, Some("key_limit")) if asked_us > midnight_us + DENIAL_LASTS_US => return paid,
                     (StatusCode::PAYMENT_REQUIRED, Some("key_limit" | "in_flight_budget")) => {
                         tokio::time::sleep(Duration::from_millis(100)).await;
