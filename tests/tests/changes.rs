@@ -90,7 +90,6 @@ async fn is_dead(http: &Client, gateway: &str, key: &str) -> bool {
     answer.status() == StatusCode::UNAUTHORIZED
 }
 
-
 #[tokio::test]
 async fn a_key_that_was_deleted_or_disabled_stays_so_whatever_is_renamed_beside_it() {
     let provider = Provider::start().await;
@@ -173,7 +172,6 @@ async fn a_key_that_was_deleted_at_one_gateway_is_dead_at_both_and_stays_so() {
     }
     standalone.verify();
 }
-
 
 #[tokio::test]
 async fn changes_of_keys_have_a_budget_for_each_account() {

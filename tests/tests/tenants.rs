@@ -721,7 +721,6 @@ async fn reads_of_a_process_that_hangs_end_in_time() {
     standalone.verify();
 }
 
-
 #[tokio::test]
 async fn the_same_credit_id_with_other_terms_is_a_conflict() {
     let arouter = Arouter::start(Storage::Sqlite, "").await;
