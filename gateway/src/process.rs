@@ -68,15 +68,9 @@ pub struct Peers {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address}: {cause}; stop what uses that port, or choose another with --listen")]
-    Listen {
-        address: SocketAddr,
-        cause: io::Error,
-    },
+    Listen { address: SocketAddr, cause: io::Error },
     #[error("cannot use the data folder {folder}: {cause}; make it writable, or choose another with --data")]
-    Data {
-        folder: String,
-        cause: io::Error,
-    },
+    Data { folder: String, cause: io::Error },
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// Providers or models are misconfigured.

@@ -17,10 +17,7 @@ use crate::outbox;
 pub enum SigningKeyError {
     /// The file cannot be read or created.
     #[error("cannot use the signing key {path}: {cause}; set ledger.signing_key_file to a file that can be read")]
-    File {
-        path: PathBuf,
-        cause: io::Error,
-    },
+    File { path: PathBuf, cause: io::Error },
     /// The file is missing, although facts were signed.
     #[error(
         "the signing key {0} is missing, and the ledger's facts are signed: restore it from a copy, or copy it from another ledger of this database"

@@ -21,10 +21,7 @@ pub enum TlsError {
     Half,
     /// A file cannot be read, or is not a PEM file of the expected kind.
     #[error("cannot use {path}: {cause}; it must be a PEM file")]
-    File {
-        path: PathBuf,
-        cause: rustls::pki_types::pem::Error,
-    },
+    File { path: PathBuf, cause: rustls::pki_types::pem::Error },
     /// The key does not belong to the certificate, or is of an unsupported kind.
     #[error("the certificate {path} and its key cannot be used: {cause}")]
     Pair {
