@@ -1,4 +1,4 @@
-//! How NATS is reached, and who we are there.
+//! Access to NATS: addresses, credentials and TLS.
 
 use std::fmt;
 use std::io;
@@ -8,33 +8,29 @@ use std::str::FromStr;
 use async_nats::{ConnectOptions, ServerAddr};
 use url::Url;
 
-/// The port of NATS.
+/// The default port of NATS.
 const PORT: u16 = 4222;
 
-/// How NATS is reached, and who we are there.
+/// The addresses of NATS, and the credentials and TLS settings used there.
 #[derive(Clone, Default)]
 pub struct Access {
     /// Addresses without credentials; several are the seeds of one cluster.
     pub servers: Vec<String>,
-    /// Who we are.
     pub credentials: Credentials,
-    /// Certificates of authorities (PEM) that servers are trusted by, besides the system's.
+    /// A file of authority certificates (PEM) that are trusted in addition to the system's.
     pub tls_ca: Option<PathBuf>,
-    /// Our own certificate and its key (PEM), for servers that ask for one.
+    /// The client certificate and its key (PEM), for servers that require one.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
-    /// Takes a server that asks for no credentials: whoever reaches it can write to the log.
+    /// Whether a server without authentication is accepted, which lets everybody who reaches it write to the log.
     pub allow_unauthenticated: bool,
 }
 
-/// By what we prove who we are.
+/// The credentials of a client.
 #[derive(Clone, Default)]
 pub enum Credentials {
-    /// Nothing.
     #[default]
     None,
-    /// User and password.
     Password(String, String),
-    /// A token.
     Token(String),
     /// The seed of an nkey.
     Nkey(String),
@@ -42,7 +38,7 @@ pub enum Credentials {
     File(PathBuf),
 }
 
-/// An address that is none.
+/// The error for a malformed address.
 #[derive(Debug, thiserror::Error)]
 #[error("the NATS address {0} cannot be used: write nats://HOST:PORT, tls://HOST:PORT, or several with commas between")]
 pub struct BadAddress(String);
@@ -50,11 +46,11 @@ pub struct BadAddress(String);
 impl FromStr for Access {
     type Err = BadAddress;
 
-    /// Reads one address, or several with commas between. Credentials in them are taken out; the first ones count for all.
+    /// Parses one address, or several separated by commas. Credentials are removed from the addresses; the first ones apply to all.
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         let mut access = Self::default();
         for (number, address) in text.split(',').map(str::trim).filter(|address| !address.is_empty()).enumerate() {
-            // The address is not shown: it may hold a password.
+            // The error does not show the address, which may contain a password.
             let bad = || BadAddress(format!("number {}", number + 1));
             let address = if address.contains("://") { address.to_owned() } else { format!("nats://{address}") };
             let mut url = Url::parse(&address).map_err(|_| bad())?;
@@ -92,14 +88,14 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 impl fmt::Display for Access {
-    /// The addresses, without credentials.
+    /// Writes the addresses without credentials.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.servers.join(","))
     }
 }
 
 impl Access {
-    /// The addresses with user and password in them, for tools that take nothing else.
+    /// Returns the addresses with the credentials in them, for tools that accept nothing else.
     #[must_use]
     pub fn to_url(&self) -> String {
         let with = |server: &String| match &self.credentials {
@@ -110,15 +106,15 @@ impl Access {
         self.servers.iter().map(with).collect::<Vec<_>>().join(",")
     }
 
-    /// The addresses as the client takes them.
+    /// Parses the addresses for the NATS client.
     pub(crate) fn addresses(&self) -> Result<Vec<ServerAddr>, BadAddress> {
         self.servers.iter().map(|server| server.parse().map_err(|_| BadAddress(server.clone()))).collect()
     }
 
-    /// The client's options for this access.
+    /// Returns the options of the NATS client.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// Fails if the credentials file cannot be read.
     pub(crate) async fn options(&self) -> io::Result<ConnectOptions> {
         let mut options = match &self.credentials {
             Credentials::None => ConnectOptions::new(),

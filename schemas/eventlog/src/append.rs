@@ -1,5 +1,7 @@
-//! Appending: every event has its id as message id. Either each one is told, and may have to come right behind what is there,
-//! or only the last one of a row whose readers tell what they have.
+//! Appending events to the log, each with its id as message id.
+//!
+//! Either every event is acknowledged, and may have to follow directly after the end of its stream. Or only the last event of a series is
+//! acknowledged, and the watermarks of the readers show what has arrived.
 
 use std::time::Duration;
 
@@ -11,28 +13,24 @@ use events::subject::Stream;
 
 use crate::connect::{Log, LogError};
 
-/// How long the client may take to queue an event: while disconnected it queues 2,048 commands and then waits for ever.
+/// The longest time for which the client may queue an event. A disconnected client queues 2,048 commands and then waits forever.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An event on its way to the log.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// The stream that takes it.
     pub stream: Stream,
-    /// Where to.
     pub subject: String,
-    /// The event's id.
     pub id: String,
-    /// The event.
     pub payload: Bytes,
 }
 
 impl Log {
-    /// Appends events in order and waits for all acknowledgements. After an error any part may be stored: append all again, the ids
-    /// make that harmless.
+    /// Appends events in order and waits for all acknowledgements.
     ///
     /// # Errors
-    /// When the server is away, refuses, or does not acknowledge in time.
+    /// Fails if the server is unavailable, refuses, or does not acknowledge in time. Any part of the events may be stored by then. Append
+    /// all of them again: their ids make that harmless.
     pub async fn append(&self, events: Vec<Outgoing>) -> Result<(), LogError> {
         self.wrote(self.append_all(events).await)
     }
@@ -45,12 +43,14 @@ impl Log {
         acknowledged(pending).await
     }
 
-    /// Appends events of one stream right behind its event number `tail`, and waits for all acknowledgements; gives back the new
-    /// last number. For the only writer of a stream: what waited in the client while the connection was away, or what another has
-    /// written before, is refused, so that it cannot hide what the stream has lost or was told meanwhile.
+    /// Appends events of one stream directly after its sequence `tail`, waits for all acknowledgements, and returns the new last sequence.
+    ///
+    /// This is for the only writer of a stream. The server refuses events that waited in the client while the connection was down, and
+    /// events after a foreign write. So a write cannot hide that the stream has lost events or received others meanwhile.
     ///
     /// # Errors
-    /// When the stream ends elsewhere (read its end again), or the server is away, refuses, or does not acknowledge in time.
+    /// Fails with [`LogError::Tail`] if the stream ends elsewhere: read its end again. Also fails if the server is unavailable, refuses, or
+    /// does not acknowledge in time.
     pub async fn append_behind(&self, tail: u64, events: Vec<Outgoing>) -> Result<u64, LogError> {
         self.wrote(self.append_row(tail, events).await)
     }
@@ -60,7 +60,8 @@ impl Log {
         let mut before: Option<String> = None;
         for (behind, event) in (tail..).zip(events) {
             let mut message = PublishMessage::build().message_id(event.id.clone()).expected_last_sequence(behind).payload(event.payload);
-            // Not by its number alone: where one is refused because of somebody else's, the next has the number that it wants.
+            // The sequence alone is not enough. If another writer's event makes the server refuse one of ours, our next event has the
+            // sequence that the server then expects.
             if let Some(before) = before.replace(event.id) {
                 message = message.expected_last_message_id(before);
             }
@@ -70,7 +71,7 @@ impl Log {
         for (behind, stream, ack) in pending {
             let ack = ack.await;
             let is_elsewhere = match &ack {
-                // A duplicate has the number that it was stored under.
+                // A duplicate is acknowledged with the sequence under which it was stored.
                 Ok(ack) => ack.sequence != behind + 1,
                 Err(error) => matches!(error.kind(), PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId),
             };
@@ -82,12 +83,11 @@ impl Log {
         Ok(last)
     }
 
-    /// Sends events in order and waits until the last one of each stream is stored. The server takes what one connection sends in
-    /// order, so nearly always all of them are; the proof are their readers' watermarks, and whoever uses this must send again what
-    /// those never reach. An acknowledgement for each event was a third of the work of shipping it.
+    /// Sends events in order and waits until the last one of each stream is stored.
     ///
-    /// # Errors
-    /// When the server is away, refuses, or does not acknowledge in time.
+    /// The server processes the messages of one connection in order, so nearly always all of them are stored. The readers' watermarks are
+    /// the proof: the caller must send again the events that they never reach. Acknowledging every event took a third of the work of
+    /// shipping it.
     pub async fn send(&self, events: Vec<Outgoing>) -> Result<(), LogError> {
         self.wrote(self.send_all(events).await)
     }

@@ -1,4 +1,4 @@
-//! How far a reader is: in its database, moved by compare-and-set in the transaction of its effect.
+//! The checkpoint of a reader, stored in its database. It moves by compare-and-set in the transaction that applies the events.
 
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
@@ -6,20 +6,17 @@ use crate::reader_id::ReaderId;
 use crate::record::Checkpoint;
 use crate::store::{Store, for_update};
 
-/// How far a reader is in its stream.
-///
-/// # Errors
-/// When the database is away.
+/// Reads the checkpoint of a reader; `None` if it has none yet.
 pub async fn checkpoint(store: &Store, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
     checkpoint_in(&mut *store.reads.acquire().await?, reader).await
 }
 
-/// How far a reader is, as a transaction sees it.
+/// Reads the checkpoint of a reader as a transaction sees it.
 pub(crate) async fn checkpoint_in(connection: &mut AnyConnection, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
     select_checkpoint(connection, reader, "").await
 }
 
-/// How far a reader is; nobody else moves it while the transaction lasts.
+/// Reads the checkpoint of a reader and locks it: no other process moves it until the transaction ends.
 pub(crate) async fn lock_checkpoint(connection: &mut AnyConnection, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
     let lock = for_update(connection);
     select_checkpoint(connection, reader, lock).await
@@ -38,7 +35,7 @@ async fn select_checkpoint(connection: &mut AnyConnection, reader: ReaderId, loc
     .transpose()
 }
 
-/// Moves the checkpoint from where this reader left it; false when another one has moved it.
+/// Moves the checkpoint from `from`, as this reader left it. Returns false if another process has moved it.
 pub(crate) async fn advance(
     connection: &mut AnyConnection,
     reader: ReaderId,

@@ -1,4 +1,5 @@
-//! The connection to NATS: it comes back by itself, and says so to whoever must check what the server still has.
+//! The connection to NATS. It reconnects by itself and counts its connections, so that readers know that the stored data must be checked
+//! again.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +11,11 @@ use tokio::sync::watch;
 use crate::access::{Access, BadAddress};
 use crate::archive::{Archive, ArchiveError};
 
-/// How long a request to the server may take.
+/// The longest time that a request to the server may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long writes may fail before the log counts as one that takes none.
+/// The time for which writes must fail before the log counts as not writable.
 const FAILING: Duration = Duration::from_secs(3);
-/// Oldest server that has what the log needs (write errors freeze a stream instead of going on).
+/// The oldest server version that the log accepts. From this version on, a write error freezes a stream instead of letting it go on.
 const SERVER_MIN: (u64, u64) = (2, 14);
 
 /// A connection to the log.
@@ -23,77 +24,67 @@ pub struct Log {
     pub(crate) client: async_nats::Client,
     pub(crate) jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
-    /// Since when no write was told, although there is a connection.
+    /// The time since which all writes have failed although there was a connection; `None` if the last write succeeded.
     failing_since: Arc<Mutex<Option<Instant>>>,
-    /// What the streams held before.
+    /// The archive of events that have left the streams.
     pub(crate) archive: Option<Archive>,
 }
 
-/// Why the log cannot be used.
+/// The reason why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// No connection.
     #[error("cannot connect to NATS at {url}: {cause}; start a nats-server there, or correct [nats] url and credentials")]
     Connect {
-        /// Where.
         url: String,
-        /// Why.
         cause: async_nats::ConnectError,
     },
-    /// An address that is none.
+    /// A malformed address.
     #[error(transparent)]
     Address(#[from] BadAddress),
-    /// A file of ours that cannot be read.
+    /// A credentials file that cannot be read.
     #[error("the NATS credentials cannot be read: {0}")]
     Credentials(std::io::Error),
-    /// A server that lets everybody in.
+    /// A server that accepts clients without credentials.
     #[error(
         "the nats-server at {url} asks nobody for credentials, so everybody who reaches it can write to the log: configure users there (deploy/nats/nats.conf), or set nats.allow_unauthenticated = true"
     )]
     Unauthenticated {
-        /// Where.
         url: String,
     },
-    /// A server that lacks what the log needs.
+    /// A server that is too old for the log.
     #[error("nats-server {found} at {url} is too old: the log needs 2.14 or later; upgrade it")]
     TooOld {
-        /// Where.
         url: String,
-        /// Its version.
         found: String,
     },
-    /// A stream exists with settings that could lose events.
+    /// A stream whose settings could lose events.
     #[error("the NATS stream {stream} has {what}; change it, or remove the stream if it is not needed")]
     Stream {
-        /// Its name.
         stream: &'static str,
-        /// The setting.
+        /// The setting that could lose events.
         what: String,
     },
-    /// Events have left a stream that a reader has not read, and are in no archive that it has.
+    /// Events that have left a stream before a reader read them, and that no archive of the reader contains.
     #[error(
         "the events behind {behind} have left the stream {stream}, which begins at {first} now, and no archive that is open here has them: set [archive] url to the one that does, or restore from a newer copy"
     )]
     Aged {
-        /// Its name.
         stream: &'static str,
-        /// The last event that the reader has.
+        /// The sequence of the last event that the reader has.
         behind: u64,
-        /// The first event that is there.
+        /// The sequence of the first event that the stream still holds.
         first: u64,
     },
-    /// An event would not come where its writer believes.
+    /// An event that would not get the sequence that its writer expects.
     #[error("the stream {stream} does not end with its event {behind}: it has lost some, or another wrote to it; its end is read again")]
     Tail {
-        /// Its name.
         stream: &'static str,
-        /// The event that its writer takes for the last one.
+        /// The sequence that the writer takes for the last one.
         behind: u64,
     },
-    /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The server refused or did not answer.
+    /// A request that the server refused or did not answer.
     #[error("NATS: {0}; is JetStream enabled there?")]
     Server(String),
 }
@@ -105,17 +96,18 @@ impl LogError {
 }
 
 impl Log {
-    /// Connects; later interruptions heal by themselves. `role` names the process, and its inbox: `_ARBOX_{role}`.
+    /// Connects to NATS and reconnects by itself after interruptions. `role` names the process and its inbox prefix, `_ARBOX_{role}`.
     ///
     /// # Errors
-    /// When no server answers at the addresses, it refuses us or takes everybody, or it is too old.
+    /// Fails if no server answers at the addresses, or if the server refuses the credentials, accepts clients without credentials, or is
+    /// too old.
     pub async fn connect(access: &Access, role: &str) -> Result<Self, LogError> {
         let url = access.to_string();
         let (connected, connects) = watch::channel(0_u64);
         let options = access.options().await.map_err(LogError::Credentials)?;
         let client = options
             .name(format!("arouter {role}"))
-            // Not the prefix that subscribers have: their permissions must not reach ours.
+            // Differs from the inbox prefix of subscribers: their permissions must not cover our inbox.
             .custom_inbox_prefix(format!("_ARBOX_{role}"))
             .request_timeout(Some(REQUEST_TIMEOUT))
             .reconnect_delay_callback(|attempts| Duration::from_millis(u64::try_from(attempts).unwrap_or(20).min(20) * 50))
@@ -123,7 +115,7 @@ impl Log {
             .event_callback(move |event| {
                 let connected = connected.clone();
                 async move {
-                    // The callback hears of every state; only a new connection may mean another store.
+                    // The callback runs on every state change; only a new connection may lead to a server with other data.
                     if matches!(event, Event::Connected) {
                         connected.send_modify(|count| *count += 1);
                     }
@@ -145,19 +137,19 @@ impl Log {
         Ok(Self { client, jetstream, connects, failing_since: Arc::default(), archive: None })
     }
 
-    /// The same log with what its streams held before: whoever reads a stream from its start reads that first.
+    /// Returns the same log with an archive. A reader that starts at the beginning of a stream reads the archive first.
     #[must_use]
     pub fn with_archive(&self, archive: Option<Archive>) -> Self {
         Self { archive, ..self.clone() }
     }
 
-    /// The same log without the archive: what the streams hold now.
+    /// Returns the same log without the archive, which shows only what the streams hold now.
     #[must_use]
     pub fn live(&self) -> Self {
         self.with_archive(None)
     }
 
-    /// Counts the connections; a change means that what the server stores must be checked again.
+    /// Returns a counter of connections. A change means that the data on the server must be checked again.
     #[must_use]
     pub fn connects(&self) -> watch::Receiver<u64> {
         let mut connects = self.connects.clone();
@@ -165,7 +157,7 @@ impl Log {
         connects
     }
 
-    /// Notes the outcome of a write.
+    /// Records the outcome of a write.
     pub(crate) fn wrote<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
         let mut failing = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
         match &result {
@@ -173,26 +165,25 @@ impl Log {
             Err(LogError::Server(_)) if self.is_connected() => {
                 failing.get_or_insert_with(Instant::now);
             }
-            // Without a connection nothing is known of the server, and a stream that ends elsewhere takes writes.
+            // Without a connection nothing is known about the server, and a stream that ends elsewhere still accepts writes.
             Err(_) => {}
         }
         drop(failing);
         result
     }
 
-    /// Whether the server takes writes, as far as is known: one whose disk was full once may refuse them for ever.
+    /// Returns whether the server accepts writes, as far as is known. A server whose disk was full once may refuse them forever.
     #[must_use]
     pub fn takes_writes(&self) -> bool {
         self.failing_since.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|since| since.elapsed() < FAILING)
     }
 
-    /// Whether there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Sends what is queued and closes.
+    /// Sends queued messages and closes the connection.
     pub async fn close(&self) {
         if let Err(error) = self.client.drain().await {
             tracing::debug!(%error, "NATS was gone before it could be closed");

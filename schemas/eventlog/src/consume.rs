@@ -1,4 +1,4 @@
-//! The one way a reader turns events into rows: batch, effect, sources and checkpoint in one transaction, for ever.
+//! The one loop by which a reader turns events into rows. Each transaction contains a batch's effects, the sources and the checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,33 +22,30 @@ use crate::store::{Store, is_data_error};
 use crate::tail::{Tail, TailError};
 use crate::throttle::Throttle;
 
-/// How events are gathered into transactions.
+/// The batching of events into transactions.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Events in one transaction, at the most.
+    /// The maximum number of events in one transaction.
     pub batch_max: usize,
-    /// How long a transaction waits for more of them.
+    /// The time for which a transaction waits for more events.
     pub linger: Duration,
 }
 
 impl Pace {
-    /// For what somebody waits for.
+    /// The pace for results that somebody waits for.
     pub const PROMPT: Self = Self { batch_max: 500, linger: Duration::from_millis(15) };
-    /// For what nobody waits for.
+    /// The pace for results that nobody waits for.
     pub const RELAXED: Self = Self { batch_max: 5_000, linger: Duration::from_millis(250) };
 }
 
-/// How long to wait after a failure before trying again.
+/// The pause before another attempt.
 pub(crate) const RETRY: Duration = Duration::from_millis(200);
 
-/// What the readers of one process share.
+/// Resources that the readers of one process share.
 #[derive(Clone)]
 pub struct ReaderContext {
-    /// The log that is read.
     pub log: Log,
-    /// The database that is written.
     pub store: Store,
-    /// The time, for events that are set aside.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -58,25 +55,25 @@ pub struct Reader {
     context: ReaderContext,
     fold: Arc<dyn Fold>,
     pace: Pace,
-    /// Holds the place after each commit, and whether the stream has more.
+    /// The position after each commit, and whether the stream has more events.
     progress: watch::Sender<Progress>,
     troubles: Throttle,
 }
 
-/// How far a reader is.
+/// The progress of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The last event applied: its place in the stream.
+    /// The sequence of the last applied event.
     pub sequence: u64,
-    /// Its id.
+    /// The id of that event.
     pub event_id: String,
-    /// When it was applied, microseconds since 1970.
+    /// The time at which it was applied, in microseconds since 1970.
     pub applied_at_us: i64,
     /// Whether everything that the log has was read.
     pub is_waiting: bool,
 }
 
-/// Why a reader begins again.
+/// The reason why a reader starts again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stop {
     #[error(transparent)]
@@ -92,13 +89,13 @@ pub(crate) enum Stop {
 }
 
 impl Reader {
-    /// Returns a reader that has not begun.
+    /// Creates a reader that has not started.
     #[must_use]
     pub fn new(id: ReaderId, context: ReaderContext, fold: Arc<dyn Fold>, pace: Pace, progress: watch::Sender<Progress>) -> Self {
         Self { id, context, fold, pace, progress, troubles: Throttle::new() }
     }
 
-    /// Reads until `stop`; whatever fails is tried again from the checkpoint.
+    /// Reads until `stop`. After a failure it retries from the checkpoint.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.read(&stop).await {
@@ -152,8 +149,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Commits a batch. Where the database refuses it for what an event holds, that event is found by halves and set aside, so that it stops
-    /// nobody else's.
+    /// Commits a batch. If the database refuses it because of an event's data, that event is found by bisection and set aside, so that it
+    /// blocks no other event.
     async fn commit_parts(
         &self,
         batch: Batch<'_>,
@@ -170,7 +167,7 @@ impl Reader {
             match committed {
                 Ok(next) => checkpoint = Some(next),
                 Err(Stop::Database(error)) if is_data_error(&error) => {
-                    // The sources noted what was not committed.
+                    // `sources` contains events that were not committed.
                     *sources = Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await?;
                     parts.extend(part.halves(&error, &*self.fold).into_iter().rev());
                 }
@@ -200,7 +197,7 @@ impl Reader {
     }
 }
 
-/// Says that reading stopped, once in a while; returns how long to wait before it starts again.
+/// Logs once in a while that reading stopped, and returns the time to wait before it starts again.
 pub(crate) fn trouble(troubles: &Throttle, reader: ReaderId, error: &Stop) -> Duration {
     let (wait, report) = troubles.failed();
     let stream = reader.stream.name();
@@ -210,29 +207,30 @@ pub(crate) fn trouble(troubles: &Throttle, reader: ReaderId, error: &Stop) -> Du
     wait
 }
 
-/// Whether a transaction failed because something of it is there already: a fold that had not looked looks when it is called again.
+/// Returns whether a transaction failed because a row of it exists already. A fold that skipped the check for existing rows makes it when
+/// it is called again.
 pub(crate) fn is_known_already(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }
 
-/// Events with their envelopes and their numbers in their sources, or why these cannot be read.
+/// Events with their envelopes and their sequences in their sources, or the reasons why these cannot be read.
 pub(crate) struct Batch<'a>(pub Vec<(&'a Record, Read<'a>)>);
 
-/// An envelope and its number in its source, or why there is none.
+/// An envelope and its sequence in its source, or the reason why they cannot be read.
 type Read<'a> = Result<(RawEnvelope<'a>, u64), Unreadable<'a>>;
 
 /// An event that is set aside before it is applied.
 pub(crate) struct Unreadable<'a> {
-    /// One sentence.
+    /// The reason as one sentence.
     pub reason: String,
-    /// The place in its source, where that is known.
+    /// The source and the sequence there, if known.
     pub from: Option<(&'a str, u64)>,
-    /// The account that may owe something by it.
+    /// The account that may owe money because of this event.
     pub freezes_account: Option<&'a str>,
 }
 
 impl<'a> Batch<'a> {
-    /// Reads envelopes.
+    /// Parses the envelopes of records.
     pub fn read(records: &'a [Record]) -> Self {
         let read = |record: &'a Record| {
             let read =
@@ -242,7 +240,7 @@ impl<'a> Batch<'a> {
         Self(records.iter().map(|record| (record, read(record))).collect())
     }
 
-    /// Applies all of it and notes where it came from.
+    /// Applies all events and records their sources.
     pub async fn apply(
         &self,
         connection: &mut AnyConnection,
@@ -266,7 +264,7 @@ impl<'a> Batch<'a> {
         sources.save(connection, reader).await
     }
 
-    /// Its two halves; of a single event, that it cannot be applied, and why.
+    /// Splits the batch into halves. A single event becomes one that cannot be applied, with the database's error as its reason.
     pub fn halves(mut self, error: &sqlx::Error, fold: &dyn Fold) -> Vec<Self> {
         if self.0.len() > 1 {
             let second = self.0.split_off(self.0.len() / 2);
@@ -280,13 +278,13 @@ impl<'a> Batch<'a> {
         refused.into_iter().map(|refused| Self(vec![refused])).collect()
     }
 
-    /// Where a reader is that has read all of it.
+    /// Returns the position of a reader that has read the whole batch.
     pub fn end(&self, identity: &str) -> Checkpoint {
         let last = self.0.last().map_or((0, String::new()), |(record, _)| (record.sequence, record.id.clone()));
         Checkpoint { identity: identity.to_owned(), sequence: last.0, event_id: last.1 }
     }
 
-    /// Those that cannot be read.
+    /// Returns the events that cannot be read.
     pub fn broken(&self) -> Vec<Rejected<'a>> {
         let rejected = |(record, read): &(&'a Record, Read<'a>)| {
             let Unreadable { reason, freezes_account, .. } = read.as_ref().err()?;
@@ -296,7 +294,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Applies events, and sets aside what is broken or cannot be applied.
+/// Applies events, and sets aside those that are broken or cannot be applied.
 pub(crate) async fn apply(
     connection: &mut AnyConnection,
     fold: &dyn Fold,
@@ -316,7 +314,7 @@ pub(crate) async fn apply(
     Ok(())
 }
 
-/// The next batch, or an empty one when it is time to stop. A batch that is being written is never given up half way.
+/// Returns the next batch, or an empty one at a stop. A stop interrupts only the wait: a batch that is being written is completed.
 async fn next(tail: &mut Tail, pace: Pace, stop: &CancellationToken) -> Result<Vec<Record>, TailError> {
     tokio::select! {
         () = stop.cancelled() => Ok(Vec::new()),

@@ -1,25 +1,22 @@
-//! Digests of tables: two tables with the same rows have the same digest, whatever the database and the order of rows in it.
+//! Digests of tables: two tables with the same rows have the same digest, whatever the database and the order of its rows.
 
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
-/// A table and those of its columns that count.
+/// A table and those of its columns that enter the digest.
 pub type Table = (&'static str, &'static [&'static str]);
 
-/// What a table holds.
+/// The digest of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// How many rows.
+    /// The number of rows.
     pub rows: u64,
-    /// The sum of the rows' hashes.
+    /// The wrapping sum of the first 16 bytes of each row's SHA-256 hash.
     pub sum: u128,
 }
 
-/// Reads a whole table, as the transaction of this connection sees it.
-///
-/// # Errors
-/// When the database is away.
+/// Reads a whole table as the transaction of this connection sees it.
 pub async fn digest(connection: &mut AnyConnection, (table, columns): Table) -> Result<Held, sqlx::Error> {
     let columns: Vec<String> = columns.iter().map(|column| format!("COALESCE(CAST({column} AS TEXT), '\u{1}')")).collect();
     let sql = format!("SELECT {} AS line FROM {table}", columns.join(" || '\u{2}' || "));

@@ -1,4 +1,4 @@
-//! The fold of a reader: turns events into rows.
+//! The fold of a reader, which turns events into rows.
 
 use events::envelope::RawEnvelope;
 use futures_util::future::BoxFuture;
@@ -6,38 +6,37 @@ use sqlx::AnyConnection;
 
 use crate::record::Record;
 
-/// An event with its envelope read.
+/// An event and its parsed envelope.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// As it came.
+    /// The event as it was read.
     pub record: &'a Record,
-    /// Its envelope.
     pub envelope: RawEnvelope<'a>,
 }
 
-/// An event that cannot be applied, and why.
+/// An event that cannot be applied, with the reason.
 #[derive(Debug)]
 pub struct Rejected<'a> {
-    /// As it came.
+    /// The event as it was read.
     pub record: &'a Record,
-    /// One sentence.
+    /// The reason as one sentence.
     pub reason: String,
-    /// The account that may owe something by it: it gets no new leases until an operator has decided.
+    /// The account that may owe money because of this event. It gets no new leases until an operator has decided about the event.
     pub freezes_account: Option<&'a str>,
 }
 
 /// The result of a fold: the events that cannot be applied.
 pub type Applied<'a, 'e> = BoxFuture<'a, Result<Vec<Rejected<'e>>, sqlx::Error>>;
 
-/// Turns events into rows.
+/// A conversion of events into rows of a reader's database.
 pub trait Fold: Send + Sync {
-    /// Returns the account that may owe something by an event which the database refuses.
+    /// Returns the account that may owe money because of an event that the database refuses.
     fn owes<'e>(&self, _event: &RawEnvelope<'e>) -> Option<&'e str> {
         None
     }
 
-    /// Applies events and returns those that cannot be applied; they are set aside. It is called again with the same events after a
-    /// failure.
+    /// Applies events and returns those that cannot be applied, which the caller sets aside. After a failure it is called again with the
+    /// same events.
     fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e>;
 }
 

@@ -1,4 +1,4 @@
-//! What a stream holds, asked for without following it.
+//! Queries of a stream's content that do not follow the stream.
 
 use std::time::Duration;
 
@@ -11,41 +11,39 @@ use crate::connect::{Log, LogError};
 use crate::record::{Checkpoint, Record};
 use crate::tail::{HEARTBEAT, Standing, message_id, reader, standing};
 
-/// How long a scan waits for its next event.
+/// The longest time that a scan waits for its next event.
 const SCAN_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Log {
-    /// Whether a stream holds what a checkpoint names, or has let it go since.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
+    /// Returns whether a stream holds the event of a checkpoint, or has let it age out since.
     pub(crate) async fn holds(&self, stream: Stream, checkpoint: &Checkpoint) -> Result<bool, LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let info = handle.get_info().await.map_err(LogError::server)?;
         Ok(!matches!(standing(&handle, &info, checkpoint).await?, Standing::Fails))
     }
 
-    /// The last sequence that a stream holds.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
+    /// Returns the last sequence of a stream.
     pub async fn last_sequence(&self, stream: Stream) -> Result<u64, LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         Ok(handle.get_info().await.map_err(LogError::server)?.state.last_sequence)
     }
 
-    /// Shows every event of a stream that matches a subject and came after a time, microseconds since 1970, and that is there now; before
-    /// them, where the stream is younger or has lost its begin, what the archive has since then, of whatever subject.
+    /// Passes to `see` every event of a stream that matches a subject, came after a time in microseconds since 1970, and is in the stream
+    /// now.
+    ///
+    /// If the stream is younger than that time or has lost its beginning, the archive's events since then come first, whatever their
+    /// subject.
     ///
     /// # Errors
-    /// When the server or the archive is away or refuses.
+    /// Fails with [`LogError::Aged`] if the stream has lost its beginning and there is no archive.
     pub async fn scan(&self, stream: Stream, subject: String, since_us: i64, mut see: impl FnMut(&Record)) -> Result<(), LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let start_time = async_nats::datetime::from_nanos(i128::from(since_us) * 1_000).map_err(LogError::server)?;
         let consumer: PullConsumer =
             handle.create_consumer(reader(DeliverPolicy::ByStartTime { start_time }, subject)).await.map_err(LogError::server)?;
         let count = consumer.cached_info().num_pending;
-        // Only then the archive: what leaves the stream from here on is missed below, which is an error.
+        // The archive is read only after the consumer exists: an event that leaves the stream from here on is missed below, which is an
+        // error.
         let info = handle.get_info().await.map_err(LogError::server)?;
         let first = info.state.first_sequence;
         let is_whole = first <= 1 && info.created.unix_timestamp_nanos() / 1_000 < i128::from(since_us);
@@ -60,7 +58,7 @@ impl Log {
         }
         let mut messages = consumer.stream().heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
         for number in 1..=count {
-            // What is lost on the way does not come again: whoever asked must ask again.
+            // A lost message is not delivered again: the caller must repeat the scan.
             let message = timeout(SCAN_PATIENCE, messages.next()).await.map_err(|_| LogError::server("a scan got no answer"))?;
             let message = message.ok_or_else(|| LogError::server("the reader ended"))?.map_err(LogError::server)?;
             let info = message.info().map_err(LogError::server)?;
@@ -74,10 +72,10 @@ impl Log {
         Ok(())
     }
 
-    /// The last event that came to a stream; from the archive, when all have left it.
+    /// Returns the last event of a stream. If all events have left the stream, it comes from the archive.
     ///
     /// # Errors
-    /// When the server or the archive is away or refuses, or all have left it and there is no archive.
+    /// Fails with [`LogError::Aged`] if all events have left the stream and no archive has the last one.
     pub async fn last_event(&self, stream: Stream) -> Result<Option<Record>, LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let state = handle.get_info().await.map_err(LogError::server)?.state;
@@ -93,11 +91,11 @@ impl Log {
         Ok(Some(Record { sequence: last, id: message_id(&message.headers), payload: message.payload }))
     }
 
-    /// The last event of a stream that `is_ours`, looked for from its end, and the stream's last sequence; from the archive, when the stream
-    /// has none.
+    /// Searches a stream from its end for the last event that `is_ours`, and returns it with the stream's last sequence. If the stream has
+    /// no such event, the archive's last event is tested.
     ///
     /// # Errors
-    /// When the server or the archive is away or refuses.
+    /// Fails with [`LogError::Aged`] if all events have left the stream and the archive does not end with such an event.
     pub async fn last_event_of(&self, stream: Stream, is_ours: impl Fn(&Record) -> bool) -> Result<(Option<Record>, u64), LogError> {
         let handle = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
         let state = handle.get_info().await.map_err(LogError::server)?.state;
@@ -118,10 +116,7 @@ impl Log {
         Ok((archived, last))
     }
 
-    /// The last event of a stream that the archive has, when there is one.
-    ///
-    /// # Errors
-    /// When the archive is away or damaged.
+    /// Returns the last event that the archive has of a stream, if there is one.
     pub async fn last_archived(&self, stream: Stream) -> Result<Option<Record>, LogError> {
         let Some(archive) = &self.archive else { return Ok(None) };
         let Some((last, _)) = archive.last(stream).await? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! The event log: append, read from a checkpoint, ask and answer. The only crate that speaks NATS.
+//! The event log: appending, reading from a checkpoint, requests and replies. This is the only crate that uses NATS.
 
 pub mod access;
 pub mod throttle;

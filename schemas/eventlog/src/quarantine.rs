@@ -1,4 +1,4 @@
-//! Events that could not be applied: they wait until an operator has them applied again, or gives them up.
+//! The quarantine of events that could not be applied. They wait until an operator has them applied again, or discards them.
 
 use events::clock::rfc3339;
 use events::envelope::RawEnvelope;
@@ -13,13 +13,9 @@ use crate::reader_id::ReaderId;
 use crate::record::Record;
 use crate::store::Store;
 
-/// Events listed at the most.
+/// The maximum number of listed events.
 const LIST_MAX: i64 = 1_000;
 
-/// Sets an event aside.
-///
-/// # Errors
-/// When the database is away.
 pub async fn set_aside(connection: &mut AnyConnection, reader: ReaderId, rejected: &Rejected<'_>, now_us: i64) -> Result<(), sqlx::Error> {
     sqlx::query::<Any>(
         "INSERT INTO quarantine (reader, stream, sequence, event_id, reason, payload, quarantined_at_us, freezes_account) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -38,15 +34,12 @@ pub async fn set_aside(connection: &mut AnyConnection, reader: ReaderId, rejecte
     Ok(())
 }
 
-/// A text that every database takes: PostgreSQL has no NUL.
+/// Replaces NUL characters, which PostgreSQL cannot store.
 fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Whether an event that nobody has decided about keeps an account from getting new leases.
-///
-/// # Errors
-/// When the database is away.
+/// Returns whether an undecided event keeps an account from getting new leases.
 pub async fn is_frozen(store: &Store, account: &str) -> Result<bool, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT 1 AS one FROM quarantine WHERE freezes_account = $1 AND decision IS NULL LIMIT 1")
         .bind(account.to_owned())
@@ -55,10 +48,7 @@ pub async fn is_frozen(store: &Store, account: &str) -> Result<bool, sqlx::Error
     Ok(row.is_some())
 }
 
-/// Those that nobody has decided about, oldest first, without their payloads; or one event, with its payload.
-///
-/// # Errors
-/// When the database is away.
+/// Lists the undecided events, oldest first, without their payloads. With `event_id`, lists only that event, with its payload.
 pub async fn list(store: &Store, event_id: Option<&str>) -> Result<Vec<Quarantined>, sqlx::Error> {
     let rows = sqlx::query::<Any>(
         "SELECT reader, stream, sequence, event_id, reason, CASE WHEN $1 = '' THEN NULL ELSE payload END AS payload, quarantined_at_us, freezes_account FROM quarantine
@@ -84,10 +74,10 @@ fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
     })
 }
 
-/// Decides about an event for every reader that set it aside: applies it again by the reader's fold, or gives it up.
+/// Decides about an event for every reader that set it aside: applies it again with the reader's fold, or discards it.
 ///
 /// # Errors
-/// When the database is unavailable, or another process moved the same rows meanwhile: ask again.
+/// Fails if the database is unavailable, or another process changed the same rows meanwhile: repeat the call.
 pub async fn decide(
     store: &Store,
     command: &DecideQuarantine,
@@ -109,10 +99,7 @@ pub async fn decide(
     Ok(rejected.map_or(DecideReply::Done, |reason| DecideReply::Rejected { reason }))
 }
 
-/// Applies an event again, in one transaction with the decision. Gives back why it still cannot be applied, when so.
-///
-/// # Errors
-/// When the database is away.
+/// Applies an event again, in one transaction with the decision. Returns the reason if it still cannot be applied.
 async fn release(store: &Store, fold: &dyn Fold, event: &Quarantined, now_us: i64) -> Result<Option<String>, sqlx::Error> {
     let record = Record {
         sequence: event.sequence,

@@ -2,11 +2,10 @@
 
 use events::subject::Stream;
 
-/// A named reader of one stream. Its name keys its checkpoint, its sources and its quarantine.
+/// A named reader of one stream. Its name is the key of its checkpoint, its sources and its quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderId {
-    /// Unique in the database; it never changes.
+    /// The name, unique in the database; it never changes.
     pub name: &'static str,
-    /// The stream it reads.
     pub stream: Stream,
 }

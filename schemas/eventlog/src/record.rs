@@ -1,25 +1,24 @@
-//! An event as it was read, and a verified position behind one.
+//! An event as it was read, and a verified position in a stream.
 
 use bytes::Bytes;
 
 /// A verified position in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which incarnation of the stream: the time it was made.
+    /// The incarnation of the stream: its creation time.
     pub identity: String,
-    /// The last event that was applied.
+    /// The sequence of the last applied event.
     pub sequence: u64,
-    /// Its id.
+    /// The id of that event.
     pub event_id: String,
 }
 
 /// An event as it was read.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Its place in the stream.
+    /// The sequence in the stream.
     pub sequence: u64,
-    /// Its message id; empty when a foreign publisher set none.
+    /// The message id; empty if a foreign publisher set none.
     pub id: String,
-    /// The event.
     pub payload: Bytes,
 }

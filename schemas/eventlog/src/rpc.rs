@@ -1,7 +1,7 @@
-//! Requests and answers between processes: in memory when both live in one, over NATS when apart. The same JSON either way.
+//! Requests and replies between processes: in memory if both sides run in one process, else over NATS. The JSON is the same.
 //!
-//! Over NATS both carry a tag of the secret that the processes share: a request's is over subject, time, nonce and body, and each nonce is
-//! taken once; an answer's is over the request's nonce and the body.
+//! Over NATS, messages carry a tag made with the secret that the processes share. The tag of a request covers its subject, time, nonce and
+//! body, and each nonce is accepted once. The tag of a reply covers the request's nonce and the body.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,42 +23,40 @@ use tokio_util::task::TaskTracker;
 use crate::connect::{Log, LogError};
 use crate::throttle::Throttle;
 
-/// Requests answered at the same time by one process.
+/// The number of requests that one process handles concurrently.
 const CONCURRENT_MAX: usize = 256;
 
-/// Headers of a request: when it was asked, its nonce, its tag; an answer has the tag alone.
+/// The headers of a request: its time, its nonce and its tag. A reply has only the tag.
 const TIME: &str = "Arouter-Time";
 const NONCE: &str = "Arouter-Nonce";
 const TAG: &str = "Arouter-Tag";
-/// How long nonces are remembered: longer than a request is fresh, both ways.
+/// The time for which nonces are remembered. It is longer than the time in which a request is fresh, before and after its own time.
 const REMEMBERED: Duration = Duration::from_secs(90);
-/// Nonces remembered at the most; more requests in that time are refused.
+/// The maximum number of remembered nonces; further requests in that time are refused.
 const NONCES_MAX: usize = 1_000_000;
 
-/// By what requests over NATS are signed.
+/// The means to sign requests over NATS.
 #[derive(Clone)]
 pub struct Signer {
-    /// The secret that the processes share.
     pub secret: InternalSecret,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where nonces come from.
+    /// The source of nonces.
     pub ids: Arc<dyn Ids>,
 }
 
-/// The future of an answer: JSON, or one sentence that says why there is none.
+/// The future of a reply: JSON, or one sentence with the reason of a failure.
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, String>> + Send + 'a>>;
 
-/// Whoever answers requests.
+/// A service that answers requests.
 pub trait Handler: Send + Sync {
-    /// The answer to the request of that name.
+    /// Returns the reply to the request of this name.
     fn handle<'a>(&'a self, name: &'a str, request: &'a [u8]) -> HandlerFuture<'a>;
 }
 
-/// Reads a request, answers it by `answer` and writes the answer: what every arm of an [`Handler`] does.
+/// Parses a request, answers it by `answer` and encodes the reply, as every arm of a [`Handler`] does.
 ///
 /// # Errors
-/// When the request is malformed, or `answer` says so.
+/// Fails if the request is malformed, or with the error of `answer`.
 pub async fn handle<Q: Request, F: Future<Output = Result<Q::Reply, String>>>(
     request: &[u8],
     answer: impl FnOnce(Q) -> F,
@@ -68,22 +66,22 @@ pub async fn handle<Q: Request, F: Future<Output = Result<Q::Reply, String>>>(
     serde_json::value::to_raw_value(&answer).map_err(|error| error.to_string())
 }
 
-/// Why there is no answer.
+/// The reason why there is no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
-    /// Nobody answered in time.
+    /// No reply in time.
     #[error("the {0} does not answer")]
     Away(Peer),
-    /// It answered that it cannot.
+    /// An error that the peer returned.
     #[error("the {0} answered: {1}")]
     Refused(Peer, String),
-    /// Somebody else answered.
+    /// A reply whose tag is not valid.
     #[error("an answer in the name of the {0} is not signed with internal.secret")]
     Forged(Peer),
 }
 
 impl RpcError {
-    /// Who was asked.
+    /// Returns the peer that was called.
     #[must_use]
     pub const fn who(&self) -> Peer {
         match self {
@@ -92,7 +90,7 @@ impl RpcError {
     }
 }
 
-/// Somebody to ask.
+/// A client of one peer.
 #[derive(Clone)]
 pub struct Client {
     to: Peer,
@@ -118,28 +116,28 @@ fn subject(to: Peer, name: &str) -> String {
 }
 
 impl Client {
-    /// Somebody in this process.
+    /// Creates a client of a handler in this process.
     #[must_use]
     pub fn local(to: Peer, handler: Arc<dyn Handler>) -> Self {
         Self { to, way: Way::Local(handler) }
     }
 
-    /// Somebody behind NATS.
+    /// Creates a client of a peer behind NATS.
     #[must_use]
     pub fn remote(to: Peer, log: &Log, signer: Signer) -> Self {
         Self { to, way: Way::Remote(Box::new((log.clone(), signer))) }
     }
 
-    /// Who it is.
+    /// Returns the peer that this client calls.
     #[must_use]
     pub const fn who(&self) -> Peer {
         self.to
     }
 
-    /// Asks and waits for the answer.
+    /// Sends a request and waits for the reply.
     ///
     /// # Errors
-    /// When there is none in time, or it says no.
+    /// Fails if there is no reply in time, its tag is not valid, or the peer returned an error.
     pub async fn call<Q: Request>(&self, request: &Q, within: Duration) -> Result<Q::Reply, RpcError> {
         let who = self.who();
         let bytes = serde_json::to_vec(request).map_err(|error| RpcError::Refused(who, error.to_string()))?;
@@ -178,7 +176,7 @@ impl Signer {
         (headers, nonce)
     }
 
-    /// The nonce of a request that is signed, fresh and new.
+    /// Returns the nonce of a request that is signed, fresh and new.
     fn check(&self, message: &async_nats::Message, seen: &SeenNonces) -> Result<String, Distrust> {
         let headers = message.headers.as_ref();
         let (time, nonce) = (header(headers, TIME), header(headers, NONCE));
@@ -191,7 +189,7 @@ impl Signer {
     }
 }
 
-/// Nonces of requests that were asked.
+/// Nonces of requests that were received.
 #[derive(Default)]
 struct SeenNonces(Mutex<HashMap<String, Instant>>);
 
@@ -207,9 +205,6 @@ impl SeenNonces {
 
 impl Log {
     /// Answers signed requests from other processes until `stop`.
-    ///
-    /// # Errors
-    /// When the connection is closed.
     pub async fn serve(&self, to: Peer, handler: Arc<dyn Handler>, signer: Signer, stop: CancellationToken) -> Result<(), LogError> {
         let all = subject(to, "*");
         let mut requests = self.client.queue_subscribe(all, to.as_str().to_owned()).await.map_err(LogError::server)?;

@@ -1,4 +1,5 @@
-//! Up to where every event of each source has been read: the proof that nothing is missing, and what gateways wait for.
+//! The watermark of each source: the sequence up to which every event was read. It proves that nothing is missing, and gateways wait for
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +8,17 @@ use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::reader_id::ReaderId;
 
-/// What has been read of one source in one stream.
+/// The sequences of one source in one stream that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Everything up to here.
+    /// The sequence up to which everything was read.
     pub watermark: u64,
-    /// Ranges beyond a gap: first and last.
+    /// Ranges that were read after a gap: first sequence to last sequence.
     beyond: BTreeMap<u64, u64>,
 }
 
 impl Seen {
-    /// Notes a sequence.
+    /// Records that a sequence was read.
     pub fn note(&mut self, sequence: u64) {
         if sequence == self.watermark + 1 {
             self.watermark = sequence;
@@ -38,14 +39,14 @@ impl Seen {
         }
     }
 
-    /// Whether something before what was read is missing.
+    /// Returns whether a sequence is missing before one that was read.
     #[must_use]
     pub fn has_gap(&self) -> bool {
         !self.beyond.is_empty()
     }
 }
 
-/// What a reader of one stream has read, by source. Loaded once, then kept in step with the database.
+/// The progress of a reader of one stream, by source. It is loaded once and then kept equal to the database.
 #[derive(Debug, Default)]
 pub struct Sources {
     seen: BTreeMap<String, Seen>,
@@ -53,10 +54,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Loads what the database has for a stream.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Loads the progress of a reader from the database.
     pub async fn load(connection: &mut AnyConnection, reader: ReaderId) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query::<Any>("SELECT source, watermark, beyond FROM sources WHERE reader = $1")
             .bind(reader.name)
@@ -71,19 +69,19 @@ impl Sources {
         Ok(Self::new(seen))
     }
 
-    /// What is known already.
+    /// Creates sources from known progress, without unsaved changes.
     #[must_use]
     pub const fn new(seen: BTreeMap<String, Seen>) -> Self {
         Self { seen, changed: BTreeSet::new() }
     }
 
-    /// What changed since it was taken last.
+    /// Returns the sources that changed since the last call.
     pub fn take_changed(&mut self) -> Vec<(String, Seen)> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().filter_map(|source| self.seen.get(&source).cloned().map(|seen| (source, seen))).collect()
     }
 
-    /// Notes an event of a source.
+    /// Records that an event of a source was read.
     pub fn note(&mut self, source: &str, sequence: u64) {
         if let Some(seen) = self.seen.get_mut(source) {
             seen.note(sequence);
@@ -95,10 +93,7 @@ impl Sources {
         }
     }
 
-    /// Writes what changed.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Writes the changed sources to the database.
     pub async fn save(&mut self, connection: &mut AnyConnection, reader: ReaderId) -> Result<(), sqlx::Error> {
         for (source, seen) in self.take_changed() {
             let pairs: Vec<(u64, u64)> = seen.beyond.iter().map(|(first, last)| (*first, *last)).collect();
@@ -117,10 +112,7 @@ impl Sources {
     }
 }
 
-/// The watermark of a source in one stream, as a transaction sees it.
-///
-/// # Errors
-/// When the database is away.
+/// Reads the watermark of a source for one reader, as the transaction sees it.
 pub async fn watermark(connection: &mut AnyConnection, source: &str, reader: ReaderId) -> Result<u64, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT watermark FROM sources WHERE source = $1 AND reader = $2")
         .bind(source.to_owned())
@@ -130,10 +122,7 @@ pub async fn watermark(connection: &mut AnyConnection, source: &str, reader: Rea
     row.map_or(Ok(0), |row| Ok(u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default()))
 }
 
-/// Returns the watermarks of a source in every stream that these readers follow: in each, the lowest of its readers.
-///
-/// # Errors
-/// When the database is unavailable.
+/// Reads the watermarks of a source in every stream that these readers follow: in each stream, the lowest of its readers.
 pub async fn watermarks(pool: &AnyPool, source: &str, readers: &[ReaderId]) -> Result<Watermarks, sqlx::Error> {
     let rows =
         sqlx::query::<Any>("SELECT reader, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;

@@ -1,4 +1,4 @@
-//! A reader's database: SQLite or PostgreSQL behind one SQL text, one writer, and the tables that every reader has.
+//! A reader's database: SQLite or PostgreSQL with one SQL text, one writer, and the tables that every reader has.
 
 use std::time::Duration;
 
@@ -8,26 +8,28 @@ use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, Transaction};
 
 use crate::timeline::Timeline;
 
-/// How a transaction that writes begins on `SQLite`.
+/// The statement that begins a writing transaction on `SQLite`.
 const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE";
-/// Connections for reading.
+/// The number of connections for reading.
 const READERS: u32 = 8;
-/// Connections for writing on PostgreSQL; `SQLite` has one writer.
+/// The number of connections for writing on PostgreSQL; `SQLite` has one writer.
 const WRITERS: u32 = 8;
-/// Transactions of one reader beside each other on PostgreSQL.
+/// The number of concurrent transactions of one reader on PostgreSQL.
 const BESIDE: usize = 4;
-/// What a writer's session is. Its statements find rows by key and stay prepared: a plan that was made while a table was nearly empty
-/// would read all of it, and keep doing so while it grows (2,200 postings a second instead of more). A process that is stopped within a
-/// transaction, or whose machine is gone, must not keep the others waiting.
+/// The session settings of a writer.
+///
+/// Its statements find rows by key and stay prepared. A plan made while a table is nearly empty would scan the whole table, and keep doing
+/// so while it grows (2,200 postings a second instead of more). A process that is stopped within a transaction, or whose machine is gone,
+/// must not block the others.
 const WRITER: &str = "SET enable_seqscan = off; SET jit = off; SET idle_in_transaction_session_timeout = '3s';
     SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3";
-/// How long to wait for a connection before saying that the database is away.
+/// The longest wait for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database of one reader.
 #[derive(Clone)]
 pub struct Store {
-    /// For reading.
+    /// The connections for reading.
     pub reads: AnyPool,
     writes: AnyPool,
     timeline: Timeline,
@@ -35,23 +37,20 @@ pub struct Store {
     snapshot: &'static str,
 }
 
-/// Why the database cannot be used.
+/// The reason why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It does not open.
     #[error("cannot open the database {url}: {cause}")]
     Open {
-        /// Where, without a password.
+        /// The address without its password.
         url: String,
-        /// Why.
         cause: sqlx::Error,
     },
-    /// Its tables are not what this version needs.
+    /// Tables that cannot be brought to the schema of this version.
     #[error("cannot bring the tables of {url} up to date: {cause}")]
     Migrate {
-        /// Where, without a password.
+        /// The address without its password.
         url: String,
-        /// Why.
         cause: migrate::MigrateError,
     },
 }
@@ -59,7 +58,7 @@ pub enum StoreError {
 /// One migration of a reader's tables: number, name, SQL.
 pub type Migration = (i64, &'static str, &'static str);
 
-/// The tables that every reader has: positions, sources, and what could not be applied.
+/// The migrations of the tables that every reader has: positions, sources, and events that could not be applied.
 const OWN: [Migration; 5] = [
     (1, "reader", include_str!("../migrations/0001_reader.sql")),
     (1_001, "decisions", include_str!("../migrations/1001_decisions.sql")),
@@ -69,11 +68,9 @@ const OWN: [Migration; 5] = [
 ];
 
 impl Store {
-    /// Opens `sqlite://PATH` (made when missing) or `postgres://…` and brings its tables up to date. Migrations of a process number from
-    /// 2 to 1,000, or from 2,001 on where they come after the shared ones.
+    /// Opens `sqlite://PATH`, which is created if it is missing, or `postgres://…`, and brings its tables up to date.
     ///
-    /// # Errors
-    /// When it does not open, or its tables cannot be brought up to date.
+    /// A process numbers its own migrations from 2 to 1,000, or from 2,001 on if they come after the shared ones.
     pub async fn open(url: &str, migrations: &[Migration]) -> Result<Self, StoreError> {
         install_default_drivers();
         let shown = without_password(url);
@@ -86,7 +83,7 @@ impl Store {
                 let timeline = timeline.clone();
                 Box::pin(async move {
                     if sqlite {
-                        // Full: a checkpoint that is committed must not be forgotten, gateways drop what lies below it.
+                        // FULL: a committed checkpoint must not be lost, because gateways delete the events before it.
                         sqlx::raw_sql(
                             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
                         )
@@ -121,20 +118,14 @@ impl Store {
         })
     }
 
-    /// Begins a transaction of the one writer. With PostgreSQL several may write one database: each waits here until all others have
-    /// ended, as `SQLite` has it anyway, so that what a transaction read is still so when it writes.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Begins a transaction that excludes all other writers. On PostgreSQL several processes may write one database: each waits here until
+    /// all others have ended, as on `SQLite` anyway. So the data that a transaction has read is still valid when it writes.
     pub async fn begin_exclusive(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.begin_behind("SELECT CAST(pg_advisory_xact_lock(1) AS TEXT)").await
     }
 
-    /// Begins a transaction beside others of this kind, on PostgreSQL. It must lock the rows that it reads and will write, in the order
-    /// of their keys, before it reads anything that depends on them.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Begins a transaction that runs concurrently with others of this kind, on PostgreSQL. It must lock the rows that it reads and will
+    /// write, in the order of their keys, before it reads anything that depends on them.
     pub async fn begin_shared(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.begin_behind("SELECT CAST(pg_advisory_xact_lock_shared(1) AS TEXT)").await
     }
@@ -154,8 +145,8 @@ impl Store {
         Ok(transaction)
     }
 
-    /// Closes pooled connections that a failed transaction has spoiled: the database has rolled it back by itself, a full disk makes it do so,
-    /// and the connection still counts it as open.
+    /// Closes pooled connections that a failed transaction has made unusable. The database has rolled the transaction back by itself, as on
+    /// a full disk, but the connection still counts it as open.
     async fn discard_spoiled(&self) -> Result<(), sqlx::Error> {
         for _ in 0..self.writes.size().max(1) {
             let mut connection = self.writes.acquire().await?;
@@ -164,7 +155,7 @@ impl Store {
         Ok(())
     }
 
-    /// How many transactions of one reader may run beside each other; one on `SQLite`.
+    /// Returns the number of transactions of one reader that may run concurrently; one on `SQLite`.
     #[must_use]
     pub fn parallelism(&self) -> usize {
         if self.is_sqlite() { 1 } else { BESIDE }
@@ -174,39 +165,37 @@ impl Store {
         self.begin == SQLITE_BEGIN
     }
 
-    /// Begins a transaction that reads one state of everything and keeps nobody from writing.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Begins a reading transaction that sees one consistent state and blocks no writer.
     pub async fn snapshot(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         self.reads.begin_with(self.snapshot).await
     }
 
-    /// Returns when the database must not be used any more by this process: it has older rows than were decided on. No transaction begins
-    /// from then on.
+    /// Waits until this process must not use the database any more, because its rows are older than those that decisions were based on. No
+    /// transaction begins after that.
     pub async fn fenced(&self) {
         self.timeline.left().await;
     }
 
-    /// Says that the database has older rows than were decided on.
+    /// Marks the database as having older rows than those that decisions were based on.
     pub fn fence(&self) {
         self.timeline.leave();
     }
 
-    /// Closes all connections.
     pub async fn close(&self) {
         self.writes.close().await;
         self.reads.close().await;
     }
 }
 
-/// Whether a connection cannot begin a transaction because it believes that it is in one.
+/// Returns whether a connection cannot begin a transaction because it believes that one is open.
 fn is_spoiled(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::InvalidSavePointStatement) || error.to_string().contains("transaction depth")
 }
 
-/// Whether a transaction failed for what was to be written, and not because the database is away, full or busy: trying again is of no use.
-/// Classes 22 (data) and 23 (constraints) of SQLSTATE; on `SQLite` constraints, mismatches and sizes.
+/// Returns whether a transaction failed because of the data to be written, so that a retry is useless. An unavailable, full or busy
+/// database is no such failure.
+///
+/// These are classes 22 (data) and 23 (constraints) of SQLSTATE; on `SQLite` constraints, mismatches and sizes.
 #[must_use]
 pub fn is_data_error(error: &sqlx::Error) -> bool {
     let of_code = |code: &str| {
@@ -219,22 +208,22 @@ pub fn is_data_error(error: &sqlx::Error) -> bool {
         || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| of_code(&code))
 }
 
-/// What keeps the rows of a SELECT from being changed by others until the transaction ends: nothing is needed on `SQLite`.
+/// Returns the clause that locks the rows of a SELECT until the transaction ends; empty on `SQLite`, which needs none.
 #[must_use]
 pub fn for_update(connection: &AnyConnection) -> &'static str {
     if connection.backend_name() == "SQLite" { "" } else { "FOR UPDATE" }
 }
 
-/// `($1,$2),($3,$4)` on PostgreSQL and `(?,?),(?,?)` on SQLite: the values of `rows` rows of `columns` columns.
+/// Returns the placeholders of `rows` rows of `columns` columns: `($1,$2),($3,$4)` on PostgreSQL and `(?,?),(?,?)` on SQLite.
 ///
-/// This is the one place where the two texts differ: SQLite looks the name of every numbered parameter up in a list, which for a
-/// statement with thousands of them took 39 % of the whole process's time.
+/// This is the one place where the two SQL texts differ. SQLite looks up the name of every numbered parameter in a list. For a statement
+/// with thousands of parameters, that took 39 % of the whole process's time.
 #[must_use]
 pub fn placeholders(connection: &AnyConnection, rows: usize, columns: usize) -> String {
     values(connection.backend_name() == "SQLite", rows, columns)
 }
 
-/// Rows in portions of a few sizes only, so that the text of a statement comes again and stays prepared. The largest is a whole batch.
+/// Splits rows into portions of a few fixed sizes, so that statement texts repeat and stay prepared. The largest portion is a whole batch.
 pub fn portions<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
@@ -267,7 +256,7 @@ fn values(sqlite: bool, rows: usize, columns: usize) -> String {
     text
 }
 
-/// An address as it may be shown: no password, and no parameters, which may hold one.
+/// Returns an address without its password, and without its parameters, which may contain one.
 fn without_password(url: &str) -> String {
     let address = url.split(['?', '#']).next().unwrap_or_default();
     match (address.find("://"), address.rfind('@')) {

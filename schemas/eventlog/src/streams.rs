@@ -1,4 +1,4 @@
-//! The four streams: created when missing, checked when somebody else made them.
+//! The four streams: created if they are missing, and checked if they exist.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use events::subject::Stream;
 
 use crate::connect::{Log, LogError};
 
-/// How long the server remembers message ids: a noise filter, the database's unique key is the truth.
+/// The time for which the server remembers message ids. This only reduces duplicates; the unique key in the database is decisive.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 impl Log {
-    /// Makes every stream exist, and refuses one whose settings could lose events. The ledger does that.
+    /// Creates every missing stream, and refuses one whose settings could lose events. The ledger calls this.
     ///
     /// # Errors
-    /// When the server refuses, or a stream has dangerous settings.
+    /// Fails with [`LogError::Stream`] if a stream has dangerous settings.
     pub async fn prepare(&self, replicas: usize) -> Result<(), LogError> {
         for stream in Stream::ALL {
             let info = self.jetstream.get_or_create_stream(config(stream, replicas)).await.map_err(LogError::server)?;
@@ -23,10 +23,10 @@ impl Log {
         Ok(())
     }
 
-    /// Looks whether every stream is there, with settings that lose no events.
+    /// Checks that every stream exists, with settings that lose no events.
     ///
     /// # Errors
-    /// When one is not there, or has dangerous settings.
+    /// Fails if a stream is missing, or with [`LogError::Stream`] if it has dangerous settings.
     pub async fn inspect(&self) -> Result<(), LogError> {
         for stream in Stream::ALL {
             let info = self.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
@@ -44,7 +44,7 @@ fn config(stream: Stream, replicas: usize) -> Config {
         num_replicas: replicas,
         discard: DiscardPolicy::New,
         deny_delete: true,
-        // What may age out behind the archive is purged; NATS does not take this back once it is set.
+        // A stream whose archived events may age out must allow purging; NATS cannot unset this setting.
         deny_purge: !stream.may_age(),
         allow_direct: true,
         duplicate_window: DUPLICATE_WINDOW,

@@ -1,8 +1,8 @@
-//! Ordered reading from a checkpoint that lives in the reader's database.
+//! Ordered reading of a stream from a checkpoint that the reader's database stores.
 //!
-//! A sequence alone is no checkpoint: after the server loses a tail it gives the same numbers out again. So a checkpoint names the
-//! stream's identity and the event at its sequence, and both are checked on every connection. When they do not hold, reading starts
-//! again from the first event; ids make that harmless.
+//! A sequence alone is no checkpoint: after the server loses the end of a stream, it assigns the same sequences again. So a checkpoint
+//! contains the stream's identity and the id of the event at its sequence, and both are checked on every connection. If they do not hold,
+//! reading starts again from the first event; ids make that harmless.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,65 +18,65 @@ use crate::archive::{Archive, Manifest};
 use crate::connect::{Log, LogError};
 use crate::record::{Checkpoint, Record};
 
-/// How long the server keeps a reader that does not come back.
+/// The time for which the server keeps the consumer of a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
-/// How often a quiet server says that it is there.
+/// The interval of heartbeats from a quiet server.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Why reading stopped: open the tail again.
+/// The reason why reading stopped and the tail must be opened again.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// The connection was made anew: the checkpoint must be verified again.
+    /// A new connection: the checkpoint must be verified again.
     #[error("reconnected")]
     Reconnected,
-    /// A message was lost on the way, or left the stream before it was read.
+    /// A message that was lost on the way, or left the stream before it was read.
     #[error("a gap in the delivery")]
     Gap,
-    /// The server or the connection failed.
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
-/// A reader of one stream: first of what the archive has of it, then of what it holds.
+/// A reader of one stream: first of its archived events, then of those that it holds.
 pub struct Tail {
     handle: NatsStream,
-    /// What the stream holds, once the archive is read: a consumer that nobody asks is forgotten after a while.
+    /// The messages of the stream. They are opened only after the archive is read, because the server deletes an unused consumer after a
+    /// while.
     messages: Option<pull::Stream>,
     connects: watch::Receiver<u64>,
     connection: u64,
     delivered: u64,
     archive: Option<Archive>,
     segments: VecDeque<Manifest>,
-    /// Events of the segment that is being read.
+    /// Unread events of the current segment.
     archived: VecDeque<Record>,
-    /// Which incarnation of the stream is there now.
+    /// The incarnation of the stream that exists now.
     live: String,
-    /// The last event of it that was read, or need not be.
+    /// The sequence of the stream's last event that was read, or need not be.
     pub(crate) read_to: u64,
-    /// The first event that it held when it was opened.
+    /// The sequence of the first event that the stream held when it was opened.
     pub(crate) first: u64,
-    /// Which incarnation of the stream the last events are of.
+    /// The incarnation of the stream to which the last events belong.
     pub identity: String,
     /// Whether the checkpoint did not hold, so that reading starts over.
     pub restarted: bool,
 }
 
-/// Whether a checkpoint names what a stream holds.
+/// The relation of a checkpoint to the content of a stream.
 pub(crate) enum Standing {
-    /// Reading goes on behind it.
+    /// The checkpoint holds: reading goes on after it.
     Holds,
-    /// What came behind it has left the stream.
+    /// Events after the checkpoint have left the stream.
     Aged,
-    /// The stream is not what it was.
+    /// The stream was rolled back or created anew.
     Fails,
 }
 
 impl Log {
-    /// Opens a stream after a checkpoint, or at its first event when the checkpoint does not hold. Where the log has an archive, what the
-    /// stream no longer holds is read from there.
+    /// Opens a stream after a checkpoint, or at its first event if the checkpoint does not hold. If the log has an archive, events that
+    /// have left the stream are read from there.
     ///
     /// # Errors
-    /// When the server or the archive is away or refuses, or events have left the stream and there is no archive.
+    /// Fails with [`LogError::Aged`] if needed events have left the stream and no archive has them.
     pub async fn tail(&self, stream: Stream, checkpoint: Option<&Checkpoint>) -> Result<Tail, LogError> {
         let connects = self.connects();
         let connection = *connects.borrow();
@@ -88,7 +88,8 @@ impl Log {
             None if first > 1 => Standing::Aged,
             None => Standing::Fails,
         };
-        // What a rollback took was read before: the archive has nothing new, unless what came since has left the stream already.
+        // Events that a rollback removed were read before. So the archive has nothing new, unless later events have left the stream
+        // already.
         let is_rolled_back = || checkpoint.is_some_and(|checkpoint| checkpoint.identity == identity);
         let segments = match (&self.archive, &stands) {
             (Some(archive), Standing::Aged) => archive.behind(stream, checkpoint).await?,
@@ -96,14 +97,15 @@ impl Log {
             _ => Vec::new(),
         };
         if !segments.is_empty() {
-            // Listing an archive takes its time: the stream may be further than its last segment by now, and must not seem to be behind it.
+            // Listing an archive takes time. The stream may have grown past the archive's last segment, and must not seem to end before it.
             info = handle.get_info().await.map_err(LogError::server)?;
             first = info.state.first_sequence;
             if info.created.to_string() != identity {
                 return Err(LogError::server("the stream was made anew meanwhile"));
             }
         }
-        // Behind the archive, when the stream is what its last segment says, else from the start: ids tell what was read.
+        // Reading starts after the archive if its last segment belongs to this stream. Without segments it starts after a checkpoint that
+        // holds. Else it starts at the beginning: ids show which events were read.
         let end = match segments.last() {
             Some(last) => Some(last.end()).filter(|_| last.identity == identity),
             None => checkpoint.filter(|_| !matches!(stands, Standing::Fails)).cloned(),
@@ -112,7 +114,7 @@ impl Log {
             None => 0,
             Some(end) => match standing(&handle, &info, &end).await? {
                 Standing::Holds | Standing::Aged => end.sequence,
-                // Rolled back to before the archive's end: what the stream has is read again.
+                // The stream was rolled back to before the archive's end: its events are read again.
                 Standing::Fails => first.saturating_sub(1),
             },
         };
@@ -156,13 +158,13 @@ pub(crate) async fn standing(handle: &NatsStream, info: &Info, checkpoint: &Chec
 }
 
 impl Tail {
-    /// Whether everything that the stream held up to a sequence was read, and all that the archive has from before.
+    /// Returns whether all events of the stream up to a sequence were read, and all archived ones before them.
     #[must_use]
     pub fn has_read(&self, sequence: u64) -> bool {
         self.segments.is_empty() && self.archived.is_empty() && self.read_to >= sequence
     }
 
-    /// The next events of the archive, of one segment at a time; none when all are read.
+    /// Returns the next archived events, at most those of one segment; none if all are read.
     pub(crate) async fn next_archived(&mut self, max: usize) -> Result<Vec<Record>, TailError> {
         while self.archived.is_empty()
             && let Some(archive) = &self.archive
@@ -178,7 +180,7 @@ impl Tail {
         Ok(self.archived.drain(..most).collect())
     }
 
-    /// What the stream holds behind what was read.
+    /// Opens the messages of the stream after the last event that was read.
     async fn open(&mut self) -> Result<pull::Stream, LogError> {
         let start = match self.read_to {
             0 => DeliverPolicy::All,
@@ -189,10 +191,10 @@ impl Tail {
         consumer.stream().max_messages_per_batch(2_000).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)
     }
 
-    /// The next events: waits for one, then takes what comes within `linger`, at most `max`.
+    /// Waits for an event, then returns it with those that come within `linger`, at most `max`.
     ///
     /// # Errors
-    /// When reading must start again from the checkpoint.
+    /// Fails if reading must start again from the checkpoint.
     pub async fn next_batch(&mut self, max: usize, linger: Duration) -> Result<Vec<Record>, TailError> {
         loop {
             let batch = self.next_batch_within(max, linger, HEARTBEAT).await?;
@@ -202,10 +204,10 @@ impl Tail {
         }
     }
 
-    /// The same; none when there is none for as long as `patience`.
+    /// Does the same as [`Self::next_batch`], but returns no events if none comes within `patience`.
     ///
     /// # Errors
-    /// When reading must start again from the checkpoint.
+    /// Fails if reading must start again from the checkpoint.
     pub async fn next_batch_within(&mut self, max: usize, linger: Duration, patience: Duration) -> Result<Vec<Record>, TailError> {
         let mut batch = self.next_archived(max).await?;
         if !batch.is_empty() {
@@ -228,7 +230,7 @@ impl Tail {
         batch.push(self.record(first).await?);
         let deadline = Instant::now() + linger;
         while batch.len() < max {
-            // What is here already is taken even when the time is over.
+            // Messages that have arrived already are taken even after the deadline.
             let next = match timeout(Duration::ZERO, messages.next()).await {
                 Ok(message) => message,
                 Err(_) => match timeout_at(deadline, messages.next()).await {
@@ -254,7 +256,7 @@ impl Tail {
         }
         if sequence != self.read_to + 1 {
             let first = self.handle.get_info().await.map_err(LogError::server)?.state.first_sequence;
-            // What has aged out before it was read is in the archive.
+            // Events that aged out before they were read are in the archive.
             if first > self.read_to + 1 {
                 return Err(TailError::Gap);
             }
@@ -271,7 +273,7 @@ impl Tail {
     }
 }
 
-/// A reader that the server forgets when it does not come back: what was read is known here, not there.
+/// Returns the settings of a consumer that the server deletes if it is unused. The reader stores its own position, so the server need not.
 pub(crate) fn reader(deliver_policy: DeliverPolicy, filter_subject: String) -> pull::Config {
     pull::Config {
         deliver_policy,

@@ -1,14 +1,14 @@
-//! Retries that do no harm: they back off, and say so once a minute.
+//! The throttle of retries: it backs off, and reports a lasting failure once a minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often a trouble that lasts is said.
+/// The interval at which a lasting failure is reported.
 const SAY_EVERY: Duration = Duration::from_mins(1);
-/// The first wait, and the longest: what comes back is used within seconds.
+/// The first and the longest wait. A service that comes back is used within seconds.
 const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// What is tried again and again at one place.
+/// The state of an operation that is retried.
 #[derive(Debug, Default)]
 pub struct Throttle(Mutex<State>);
 
@@ -20,13 +20,13 @@ struct State {
 }
 
 impl Throttle {
-    /// Nothing was tried yet.
+    /// Creates a throttle without failures.
     #[must_use]
     pub const fn new() -> Self {
         Self(Mutex::new(State { said_at: None, unsaid: 0, tries: 0 }))
     }
 
-    /// Notes a failure: how long to wait, and, when it is time to say something, how many failures were not said before.
+    /// Records a failure. Returns the time to wait and, if the failure should be reported now, the number of unreported failures before it.
     pub fn failed(&self) -> (Duration, Option<u64>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = WAITS.0.saturating_mul(1 << state.tries.min(8)).min(WAITS.1);
@@ -39,7 +39,7 @@ impl Throttle {
         (wait, Some(std::mem::take(&mut state.unsaid)))
     }
 
-    /// Notes that it went well: the next failure waits no longer than the first.
+    /// Records a success: after the next failure the wait is the first one again.
     pub fn succeeded(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).tries = 0;
     }

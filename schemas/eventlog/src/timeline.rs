@@ -1,7 +1,9 @@
-//! Which history of its server a process reads and writes. A PostgreSQL that was promoted, or restored to a point in time, begins a
-//! new timeline: its rows may be older than what the process has decided on, and nothing may be built on them before they were
-//! brought up to the log. What keeps its timeline is not told: a snapshot of a volume that is put back, a second promotion from the same
-//! standby's state.
+//! The timeline of the PostgreSQL server that a process reads and writes.
+//!
+//! A server that was promoted, or restored to a point in time, begins a new timeline. Its rows may be older than those that the process
+//! based decisions on. Nothing may be built on them before they are brought up to the log.
+//!
+//! Two cases keep the timeline and are not detected: a restored snapshot of a volume, and a second promotion from the same standby's state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,13 +11,13 @@ use std::sync::{Arc, OnceLock};
 use sqlx::{Any, AnyConnection, Row};
 use tokio_util::sync::CancellationToken;
 
-/// The number of the timeline in the name of the file that is written now, and the server's own; empty on a standby.
+/// The timeline number from the name of the current WAL file, and the server's identifier; empty on a standby.
 const NAME: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '/' ||
     (SELECT CAST(system_identifier AS TEXT) FROM pg_control_system()) END AS timeline";
-/// What a server says that has no such functions, or does not let us call them.
+/// SQLSTATE codes of a server that lacks these functions or forbids their use.
 const NOT_TOLD: [&str; 3] = ["42883", "42501", "0A000"];
 
-/// The timeline that a process began on. Copies are the same one.
+/// The timeline on which a process began. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Timeline {
     first: Arc<OnceLock<String>>,
@@ -23,7 +25,7 @@ pub struct Timeline {
     is_standby: Arc<AtomicBool>,
 }
 
-/// Why a connection is not used.
+/// The reason why a connection is not used.
 #[derive(Debug, thiserror::Error)]
 enum NotOurs {
     #[error("the server is a standby: promote it, or set the database's address to the primary's")]
@@ -35,10 +37,10 @@ enum NotOurs {
 }
 
 impl Timeline {
-    /// Looks at a new connection: the first one says what the timeline is, all others must be on the same.
+    /// Checks a new connection. The first one sets the timeline, and all others must be on the same.
     ///
     /// # Errors
-    /// When the connection is to a standby, to another timeline, or breaks.
+    /// Fails if the connection is to a standby or to another timeline, or if it breaks.
     pub async fn check(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         let now: String = match sqlx::query::<Any>(NAME).fetch_one(connection).await {
             Ok(row) => row.try_get("timeline")?,
@@ -51,15 +53,12 @@ impl Timeline {
         self.compare(now).map_err(|error| sqlx::Error::Configuration(Box::new(error)))
     }
 
-    /// Whether the database may be used, as far as is known by now.
-    ///
-    /// # Errors
-    /// When it must not.
+    /// Returns an error if the database must not be used, as far as is known.
     pub fn holds(&self) -> Result<(), sqlx::Error> {
         if self.left.is_cancelled() { Err(sqlx::Error::Configuration(Box::new(NotOurs::Over))) } else { Ok(()) }
     }
 
-    /// Why no connection was had, when a pool knows only that there was none in time.
+    /// Replaces the timeout of a pool by its reason, if the server is known to be a standby.
     #[must_use]
     pub fn why(&self, error: sqlx::Error) -> sqlx::Error {
         if matches!(error, sqlx::Error::PoolTimedOut) && self.is_standby.load(Ordering::Relaxed) {
@@ -84,12 +83,12 @@ impl Timeline {
         Ok(())
     }
 
-    /// Says that the database is not what this process began with.
+    /// Marks the database as one that this process must not use any more.
     pub fn leave(&self) {
         self.left.cancel();
     }
 
-    /// Returns when the server has left the timeline.
+    /// Waits until the database must not be used any more.
     pub async fn left(&self) {
         self.left.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! A segment: events as lines, compressed, and the manifest that says what they are.
+//! A segment: compressed lines of events, and the manifest that describes them.
 
 use std::borrow::Cow;
 
@@ -11,26 +11,25 @@ use sha2::{Digest, Sha256};
 
 use crate::record::{Checkpoint, Record};
 
-/// What a segment is.
+/// The description of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The stream.
     pub stream: String,
-    /// Its place in the chain, from 1.
+    /// The place in the chain, from 1.
     pub number: u64,
-    /// Which incarnation of the stream: the time it was made.
+    /// The incarnation of the stream: its creation time.
     pub identity: String,
-    /// The sequence of its first event.
+    /// The sequence of the first event.
     pub first: u64,
-    /// The sequence of its last event.
+    /// The sequence of the last event.
     pub last: u64,
-    /// The id of its last event.
+    /// The id of the last event.
     pub last_id: String,
-    /// How many events.
+    /// The number of events.
     pub count: u64,
-    /// When it was written, microseconds since 1970.
+    /// The time at which it was written, in microseconds since 1970.
     pub archived_at_us: i64,
-    /// The file with the events.
+    /// The name of the file with the events.
     pub file: String,
     /// The SHA-256 of that file.
     pub sha256: String,
@@ -39,14 +38,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Where a reader is that has read all of it.
+    /// Returns the position of a reader that has read the whole segment.
     #[must_use]
     pub fn end(&self) -> Checkpoint {
         Checkpoint { identity: self.identity.clone(), sequence: self.last, event_id: self.last_id.clone() }
     }
 }
 
-/// An event as a line: its JSON as it is, or its bytes where it is none.
+/// An event as a line: its JSON unchanged, or its bytes if it is not JSON on one line.
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
     sequence: u64,
@@ -58,10 +57,7 @@ struct Line<'a> {
     bytes: Option<String>,
 }
 
-/// Adds an event as a line.
-///
-/// # Errors
-/// When its id is no text that JSON can hold.
+/// Appends an event as a line.
 pub fn write(record: &Record, lines: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     let event = serde_json::from_slice::<&RawValue>(&record.payload).ok().filter(|raw| is_one_line(raw, &record.payload));
     let bytes = event.is_none().then(|| BASE64_STANDARD.encode(&record.payload));
@@ -70,15 +66,15 @@ pub fn write(record: &Record, lines: &mut Vec<u8>) -> Result<(), serde_json::Err
     Ok(())
 }
 
-/// Whether JSON comes back byte for byte from a line.
+/// Returns whether a line preserves the JSON byte for byte.
 fn is_one_line(raw: &RawValue, payload: &[u8]) -> bool {
     raw.get().len() == payload.len() && !payload.contains(&b'\n')
 }
 
-/// The events of lines.
+/// Parses the events of lines.
 ///
 /// # Errors
-/// When a line is none: one sentence.
+/// Fails with one sentence if a line is malformed.
 pub fn read(lines: &[u8]) -> Result<Vec<Record>, String> {
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines
@@ -94,7 +90,7 @@ pub fn read(lines: &[u8]) -> Result<Vec<Record>, String> {
         .collect()
 }
 
-/// The SHA-256 of bytes, in hexadecimal.
+/// Returns the SHA-256 of bytes in hexadecimal.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

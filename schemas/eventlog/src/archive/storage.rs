@@ -1,4 +1,4 @@
-//! Where segments are: written once, read whole, checked against their hashes.
+//! Storage of segments: written once, read whole, checked against their hashes.
 
 use std::collections::VecDeque;
 use std::path::Path as FilePath;
@@ -14,33 +14,29 @@ use url::Url;
 use super::segment::{self, Manifest, hash};
 use crate::record::{Checkpoint, Record};
 
-/// An archive.
 #[derive(Clone, Debug)]
 pub struct Archive {
     store: Arc<dyn ObjectStore>,
     root: Path,
 }
 
-/// Why the archive cannot be used.
+/// The reason why the archive cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Not an address.
+    /// A malformed address.
     #[error("the archive {url} is neither a folder nor an s3:// address: {cause}; correct [archive] url")]
     Address {
-        /// As configured.
+        /// The address as configured.
         url: String,
-        /// Why.
         cause: String,
     },
-    /// The store failed.
     #[error("the archive does not answer: {0}; check [archive] url, its rights and the space there")]
     Store(#[from] object_store::Error),
-    /// What is there is not what was written.
+    /// A file whose content is not what was written.
     #[error("the archive is damaged at {place}: {what}; put a copy of that file back")]
     Damaged {
-        /// Which file.
         place: String,
-        /// One sentence.
+        /// The damage as one sentence.
         what: String,
     },
 }
@@ -49,7 +45,7 @@ impl Archive {
     /// Opens an archive: a folder, `file:///PATH` or `s3://BUCKET/PATH`. Options are those of the store, such as `aws_region`.
     ///
     /// # Errors
-    /// When the address is none.
+    /// Fails if the address is malformed.
     pub fn open<K: AsRef<str>>(url: &str, options: impl IntoIterator<Item = (K, String)>) -> Result<Self, ArchiveError> {
         let wrong = |cause: String| ArchiveError::Address { url: url.to_owned(), cause };
         let address = if url.contains("://") {
@@ -66,7 +62,7 @@ impl Archive {
         self.root.clone().join(stream).join(file)
     }
 
-    /// The numbers of a stream's segments, in order.
+    /// Returns the numbers of a stream's segments in order.
     async fn numbers(&self, stream: Stream) -> Result<Vec<u64>, ArchiveError> {
         let listed = self.store.list(Some(&self.root.clone().join(stream.name())));
         let files: Vec<String> = listed.map_ok(|file| file.location.filename().unwrap_or_default().to_owned()).try_collect().await?;
@@ -79,7 +75,7 @@ impl Archive {
         Ok(self.store.get(place).await?.bytes().await?)
     }
 
-    /// A manifest and its hash.
+    /// Reads a manifest and returns it with its hash.
     async fn manifest(&self, stream: Stream, number: u64) -> Result<(Manifest, String), ArchiveError> {
         let place = self.place(stream.name(), &file_of(number));
         let bytes = self.get(&place).await?;
@@ -88,10 +84,7 @@ impl Archive {
         Ok((manifest, hash(&bytes)))
     }
 
-    /// The last segment of a stream, and its manifest's hash.
-    ///
-    /// # Errors
-    /// When the store does not answer.
+    /// Returns the manifest of a stream's last segment, and the hash of the manifest.
     pub async fn last(&self, stream: Stream) -> Result<Option<(Manifest, String)>, ArchiveError> {
         match self.numbers(stream).await?.last() {
             Some(number) => Ok(Some(self.manifest(stream, *number).await?)),
@@ -99,10 +92,8 @@ impl Archive {
         }
     }
 
-    /// The last segments of a stream, oldest first: back to the one before which `goes_on` says no of a segment and the one after it.
-    ///
-    /// # Errors
-    /// When the store does not answer.
+    /// Returns the last segments of a stream, oldest first. It reads backwards until `goes_on` returns false for a segment and the one
+    /// after it.
     pub async fn back(
         &self,
         stream: Stream,
@@ -119,10 +110,10 @@ impl Archive {
         Ok(segments)
     }
 
-    /// All segments of a stream, with the chain checked.
+    /// Returns all segments of a stream after checking their chain.
     ///
     /// # Errors
-    /// When the store does not answer, or the chain does not hold.
+    /// Fails with [`ArchiveError::Damaged`] if the chain is broken.
     pub async fn chain(&self, stream: Stream) -> Result<Vec<Manifest>, ArchiveError> {
         let (mut chain, mut previous) = (Vec::new(), String::new());
         for (number, expected) in self.numbers(stream).await?.into_iter().zip(1..) {
@@ -143,11 +134,11 @@ impl Archive {
         Ok(chain)
     }
 
-    /// The segments behind a checkpoint: those from the one on that has its event, all when none has. After a rollback several segments may
-    /// have its number.
+    /// Returns the segments from the first one on that contains the checkpoint's event, or all segments if none contains it. After a
+    /// rollback several segments may contain its sequence.
     ///
     /// # Errors
-    /// When the store does not answer, or the chain does not hold.
+    /// Fails with [`ArchiveError::Damaged`] if the chain is broken.
     pub async fn behind(&self, stream: Stream, checkpoint: Option<&Checkpoint>) -> Result<Vec<Manifest>, ArchiveError> {
         let mut chain = self.chain(stream).await?;
         let Some(at) = checkpoint else { return Ok(chain) };
@@ -161,10 +152,10 @@ impl Archive {
         Ok(chain)
     }
 
-    /// The events of a segment, checked against its hash.
+    /// Reads the events of a segment and checks them against its hash.
     ///
     /// # Errors
-    /// When the store does not answer, or the file is not what was written.
+    /// Fails with [`ArchiveError::Damaged`] if the file is not what was written.
     pub async fn read(&self, manifest: &Manifest) -> Result<Vec<Record>, ArchiveError> {
         let place = self.place(&manifest.stream, &manifest.file);
         let damaged = |what: String| ArchiveError::Damaged { place: place.to_string(), what };
@@ -180,10 +171,7 @@ impl Archive {
         Ok(records)
     }
 
-    /// Writes a segment: its events, then its manifest. False when another process has written one of that number.
-    ///
-    /// # Errors
-    /// When the store does not answer, or is full.
+    /// Writes a segment: its events, then its manifest. Returns false if another process has written a segment of that number.
     pub async fn write(&self, manifest: &Manifest, events: Vec<u8>) -> Result<bool, ArchiveError> {
         self.store.put(&self.place(&manifest.stream, &manifest.file), events.into()).await?;
         let text = serde_json::to_vec_pretty(manifest)

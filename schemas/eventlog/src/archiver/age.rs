@@ -1,4 +1,4 @@
-//! What the archive has leaves its stream after a while.
+//! Aging: archived events leave their stream after a configured time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::archive::segment::Manifest;
 use crate::archive::storage::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};
 
-/// How long to wait after a failure: events that stay a little longer harm nobody.
+/// The pause after a failure. Events that stay a little longer do no harm.
 const RETRY: Duration = Duration::from_mins(1);
 
-/// Why events stay in a stream.
+/// The reason why events stay in a stream.
 #[derive(Debug, thiserror::Error)]
 enum Stays {
     #[error("it was made to be kept whole (deny_purge), which NATS does not take back; leave [archive] keep_days out, or make it anew")]
@@ -25,7 +25,7 @@ enum Stays {
     Log(#[from] LogError),
 }
 
-/// The segments whose events the stream still has: an unbroken row up to the archive's last one, oldest first.
+/// The segments whose events the stream still holds: an unbroken series up to the archive's last one, oldest first.
 pub struct Aging {
     stream: Stream,
     keep_us: i64,
@@ -34,11 +34,10 @@ pub struct Aging {
 }
 
 impl Aging {
-    /// The segments of a stream that have not left it. `is_continued` says that the stream holds what the last of them ends with: after a
-    /// rollback what is archived from then on counts alone. `None` when nothing is to leave the stream.
+    /// Opens the segments of a stream whose events have not left it, or returns `None` if no event is to leave the stream.
     ///
-    /// # Errors
-    /// When the archive does not answer.
+    /// `is_continued` says that the stream holds the event with which the archive ends. Otherwise, as after a rollback, only segments that
+    /// are archived from now on count.
     pub async fn open(
         archive: &Archive,
         stream: Stream,
@@ -55,12 +54,13 @@ impl Aging {
         Ok(Some(Self { stream, keep_us, segments, retry_at: None }))
     }
 
-    /// Notes a segment that was just written.
+    /// Adds a segment that was just written.
     pub fn add(&mut self, segment: Manifest) {
         self.segments.push_back(segment);
     }
 
-    /// Lets go the oldest segment, if it was archived long enough ago; what fails is said, and tried again later.
+    /// Removes the events of the oldest segment from the stream, if they were archived long enough ago. A failure is logged and retried
+    /// later.
     pub async fn age(&mut self, log: &Log, archive: &Archive, now_us: i64) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
@@ -77,7 +77,8 @@ impl Aging {
     }
 }
 
-/// Lets go the events of a segment, once the archive has given them back and the stream still ends it as the archive does.
+/// Purges the events of a segment from the stream. Before that, it reads the segment back from the archive and checks that the stream still
+/// holds the segment's last event.
 async fn release(log: &Log, archive: &Archive, stream: Stream, segment: &Manifest) -> Result<(), Stays> {
     let handle = log.jetstream.get_stream(stream.name()).await.map_err(LogError::server)?;
     if handle.cached_info().config.deny_purge {

@@ -1,4 +1,4 @@
-//! Follows the streams into the archive, and removes from the streams what the archive holds.
+//! The archiver: follows the streams into the archive, and removes archived events from the streams.
 
 pub mod age;
 pub mod writer;

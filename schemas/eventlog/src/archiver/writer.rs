@@ -1,4 +1,4 @@
-//! Follows a stream and writes what it holds to the archive.
+//! The writer that follows a stream and copies its events to the archive.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,23 +15,23 @@ use crate::connect::{Log, LogError};
 use crate::record::Record;
 use crate::tail::TailError;
 
-/// Events read at once.
+/// The maximum number of events per read.
 const READ: usize = 2_000;
-/// How long to wait for more of them.
+/// The time to wait for more events.
 const LINGER: Duration = Duration::from_millis(250);
-/// How long to wait after a failure, and when another process writes.
+/// The pause after a failure, and while another process writes.
 const RETRY: Duration = Duration::from_secs(2);
-/// A compression that costs little: 10 to 20 times smaller.
+/// The compression level: it costs little and makes the data 10 to 20 times smaller.
 const LEVEL: i32 = 3;
 
-/// When segments are written.
+/// The schedule of segments and of the aging of events.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchiveTerms {
-    /// The longest that events wait for their segment.
+    /// The longest time that events wait for their segment.
     pub every_seconds: u32,
-    /// A segment's size before compression.
+    /// The size of a segment before compression.
     pub segment_bytes: usize,
-    /// Days that archived events stay in their streams; for ever when absent.
+    /// The days for which archived events stay in their streams; forever if absent.
     pub keep_days: Option<f64>,
 }
 
@@ -41,15 +41,11 @@ impl Default for ArchiveTerms {
     }
 }
 
-/// Writes the archive.
+/// A task that copies streams to the archive.
 pub struct Archiver {
-    /// What is read.
     pub log: Log,
-    /// Where to.
     pub archive: Archive,
-    /// When.
     pub terms: ArchiveTerms,
-    /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -69,7 +65,7 @@ enum Stop {
     Fenced,
 }
 
-/// What is not written yet.
+/// Events that are not in a segment yet.
 #[derive(Default)]
 struct Open {
     lines: Vec<u8>,
@@ -92,7 +88,7 @@ impl Open {
 }
 
 impl Archiver {
-    /// Archives a stream until `stop`, while `is_first`; whatever fails is tried again from the last segment.
+    /// Archives a stream until `stop`, while `is_first` is true. After a failure it retries from the last segment.
     pub async fn run(&self, stream: Stream, is_first: watch::Receiver<bool>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             if *is_first.borrow() {
@@ -139,7 +135,7 @@ impl Archiver {
                 aging.age(&log, &self.archive, self.clock.now_us()).await;
             }
         }
-        // Where it is stopped more often than segments are due, there would be none.
+        // Writes the rest: a process that is stopped more often than segments are due would otherwise never write one.
         if open.count > 0 && *is_first.borrow() {
             self.write(stream, &tail.identity, open, last.as_ref()).await?;
         }

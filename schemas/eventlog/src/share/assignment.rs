@@ -1,18 +1,19 @@
-//! Who applies which partition: pure, so that every reader comes to the same end by itself.
+//! The assignment of partitions to readers. It is a pure function, so that every reader reaches the same result on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long a reader may be silent before its partitions are taken from it. One that was stopped within a transaction keeps the others from
-/// hearing that for three seconds more: together with a look each second that stays within ten.
+/// The time without a heartbeat after which a reader loses its partitions. A reader that was stopped within a transaction keeps the others
+/// from seeing this for three seconds more. With one check each second, a takeover stays within ten seconds.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
-/// When others were last heartbeats. Their clocks do not matter: only that their numbers grow, on this one's clock.
+/// The times of all readers' last heartbeats. The clocks of other machines do not matter: a reader lives while its counter grows, measured
+/// on the local clock.
 #[derive(Debug, Default)]
 pub struct Heartbeats(BTreeMap<String, (i64, Instant)>);
 
 impl Heartbeats {
-    /// Notes how far everybody's number is, and gives back who lives.
+    /// Records the heartbeat counters of all readers and returns the living readers.
     pub fn note(&mut self, seen: &[(String, i64)], now: Instant) -> BTreeSet<String> {
         self.0.retain(|member, _| seen.iter().any(|(other, _)| other == member));
         for (member, heartbeat) in seen {
@@ -26,24 +27,25 @@ impl Heartbeats {
     }
 }
 
-/// What a reader should do about partitions.
+/// The changes that a reader should make to its partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignment {
-    /// Take these from whoever does not live.
+    /// Partitions to take, whose owners do not live.
     pub claim: Vec<i64>,
-    /// Leave these to whoever has fewer.
+    /// Partitions to give up, for readers that have fewer.
     pub release: Vec<i64>,
 }
 
 impl Assignment {
-    /// Whether all is as it should be.
+    /// Returns whether no change is needed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.claim.is_empty() && self.release.is_empty()
     }
 }
 
-/// An equal share for everybody who lives, this one included; partitions of the dead go to whoever has less than that.
+/// Computes an equal share for every living reader, this one included. Readers with less than their share take the partitions without a
+/// living owner.
 #[must_use]
 pub fn assign(me: &str, owners: &BTreeMap<i64, String>, living: &BTreeSet<String>) -> Assignment {
     let others = living.iter().filter(|member| *member != me).count();
@@ -57,7 +59,7 @@ pub fn assign(me: &str, owners: &BTreeMap<i64, String>, living: &BTreeSet<String
 mod tests {
     use super::*;
 
-    /// Everybody acts on the plan in turn until nobody has anything to do.
+    /// Lets every reader apply its assignment in turn, in four rounds, and returns how many partitions each one owns.
     fn settle(owners: &mut BTreeMap<i64, String>, living: &[&str]) -> Vec<usize> {
         let all: BTreeSet<String> = living.iter().map(|&member| member.to_owned()).collect();
         for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! How far all readers of a stream are: pure, so that a simulation can run it.
+//! The common progress of all readers of a stream. It is a pure data structure, so that a simulation can run it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,19 +8,20 @@ use sha2::{Digest, Sha256};
 use crate::record::Checkpoint;
 use crate::sources::Sources;
 
-/// Tells one history of a stream from another: after a rollback of the log the same event may stand at the same place again, behind others.
+/// A hash of the ids of all events that were read, in order. It distinguishes two histories of a stream: after a rollback of the log, the
+/// same event may stand at the same sequence again, after other events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Chain([u8; 16]);
 
 impl Chain {
-    /// With the next event.
+    /// Returns the chain extended by the next event.
     #[must_use]
     pub fn with(self, event_id: &str) -> Self {
         let hash = Sha256::new().chain_update(self.0).chain_update(event_id).finalize();
         Self(std::array::from_fn(|index| hash[index]))
     }
 
-    /// As the database has it.
+    /// Parses the text that the database stores; a malformed text gives the default chain.
     #[must_use]
     pub fn named(text: &str) -> Self {
         Self(u128::from_str_radix(text, 16).unwrap_or_default().to_be_bytes())
@@ -33,27 +34,27 @@ impl std::fmt::Display for Chain {
     }
 }
 
-/// How far a reader says that it is.
+/// The progress that a reader reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The last event that it has read, with all of its own applied.
+    /// The sequence of the last event that it has read, with all events of its own partitions applied.
     pub sequence: u64,
-    /// All that it has read up to there.
+    /// The hash of all events that it has read up to there.
     pub chain: Chain,
 }
 
-/// What came of looking how far everybody is.
+/// The result of comparing the positions of all readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// The common checkpoint is where this reader has never been: it must begin again there.
+    /// The common checkpoint is at a place that this reader has not read: it must start again there.
     Again,
-    /// It stays where it is.
+    /// The common checkpoint stays.
     Stays,
-    /// It moves, and with it what was read of every source.
+    /// The common checkpoint moves, and the sources' watermarks with it.
     Moved,
 }
 
-/// An event behind the common checkpoint.
+/// An event after the common checkpoint.
 #[derive(Debug)]
 struct Ahead {
     position: Position,
@@ -61,7 +62,7 @@ struct Ahead {
     from: Option<(Arc<str>, u64)>,
 }
 
-/// The common checkpoint, what was read of every source up to it, and what this reader has read beyond.
+/// The common checkpoint, the sources' watermarks up to it, and the events that this reader has read after it.
 #[derive(Debug)]
 pub struct Frontier {
     at: Checkpoint,
@@ -72,13 +73,13 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// From what the database has.
+    /// Creates a frontier from the state in the database.
     #[must_use]
     pub const fn new(at: Checkpoint, chain: Chain, sources: Sources) -> Self {
         Self { at, chain, sources, ahead: VecDeque::new(), names: BTreeSet::new() }
     }
 
-    /// Notes the next event of the stream, and its source and the source's number where they can be read.
+    /// Records the next event of the stream. `from` is its source and its sequence there, if they can be read.
     pub fn note(&mut self, sequence: u64, event_id: &str, from: Option<(&str, u64)>) {
         let from = from.map(|(source, number)| (self.name(source), number));
         let position = Position { sequence, chain: self.position().chain.with(event_id) };
@@ -94,43 +95,43 @@ impl Frontier {
         name
     }
 
-    /// The common checkpoint as this reader knows it.
+    /// Returns the common checkpoint as this reader knows it.
     #[must_use]
     pub const fn at(&self) -> &Checkpoint {
         &self.at
     }
 
-    /// What was read of every source up to the common checkpoint.
+    /// Returns the sources as read up to the common checkpoint.
     #[must_use]
     pub const fn sources(&mut self) -> &mut Sources {
         &mut self.sources
     }
 
-    /// How many events were read beyond it.
+    /// Returns the number of events read after the common checkpoint.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ahead.len()
     }
 
-    /// Whether nothing was read beyond it.
+    /// Returns whether no event was read after the common checkpoint.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ahead.is_empty()
     }
 
-    /// How far this reader is.
+    /// Returns the position of this reader.
     #[must_use]
     pub fn position(&self) -> Position {
         self.ahead.back().map_or(self.common_position(), |last| last.position)
     }
 
-    /// The common checkpoint, and all that was read up to it.
+    /// Returns the position of the common checkpoint.
     #[must_use]
     pub const fn common_position(&self) -> Position {
         Position { sequence: self.at.sequence, chain: self.chain }
     }
 
-    /// Takes over where the common checkpoint is by now, and moves it to where everybody is.
+    /// Adopts the common checkpoint from the database, then moves it to the position that all readers have reached.
     pub fn settle(&mut self, common: &Checkpoint, chain: Chain, positions: &[Position]) -> Settled {
         if common.identity != self.at.identity || !self.advance(Position { sequence: common.sequence, chain }) {
             return Settled::Again;
@@ -141,8 +142,8 @@ impl Frontier {
         }
     }
 
-    /// How far everybody is, by what the owners of all partitions say. `None` when one of them says what this reader cannot confirm:
-    /// it is further, or it has not read what this reader has, because the log is not what it was.
+    /// Returns the position that all readers have reached, as reported by the owners of all partitions. It is `None` if this reader cannot
+    /// confirm a report: the other reader is further, or it has read other events because the log was rolled back.
     fn common(&self, positions: &[Position]) -> Option<Position> {
         if !positions.iter().all(|position| self.saw(position)) {
             return None;
@@ -159,7 +160,8 @@ impl Frontier {
             .is_ok_and(|index| self.ahead[index].position.chain == position.chain)
     }
 
-    /// Moves the common checkpoint to a place that this reader has seen; false when it has not, so that it must begin again.
+    /// Moves the common checkpoint to a position that this reader has read. Returns false if it has not read that position, so that it must
+    /// start again.
     fn advance(&mut self, to: Position) -> bool {
         if !self.saw(&to) {
             return false;
@@ -180,7 +182,7 @@ impl Frontier {
 mod tests {
     use super::*;
 
-    /// Has read these events behind the tenth.
+    /// Returns a frontier that has read these events after sequence 10.
     fn frontier(events: &[&str]) -> Frontier {
         let at = Checkpoint { identity: "s".into(), sequence: 10, event_id: "e10".into() };
         let mut frontier = Frontier::new(at, Chain::default(), Sources::default());

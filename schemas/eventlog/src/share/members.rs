@@ -1,4 +1,5 @@
-//! A reader among the others in the database. Whatever changes who applies what is done while no reader has a transaction open.
+//! The membership of a reader in the group that shares a stream, stored in the database. The owners of partitions change only while no
+//! reader has an open transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,13 +15,13 @@ use crate::record::Checkpoint;
 use crate::sources::Sources;
 use crate::store::{Store, placeholders};
 
-/// One reader of a stream among those that share it.
+/// One reader in the group that shares a stream.
 pub struct Member {
     store: Store,
     reader: ReaderId,
-    /// The name of its machine: one that starts there takes over from one that died there at once.
+    /// The name of its machine. A reader that starts there takes over at once from one that died there.
     node: String,
-    /// Its name, never used before.
+    /// The name of this reader, never used before.
     name: String,
     is_new: bool,
     heartbeats: Heartbeats,
@@ -28,22 +29,19 @@ pub struct Member {
 }
 
 impl Member {
-    /// One that has not joined yet.
+    /// Creates a reader that has not joined yet.
     #[must_use]
     pub fn new(store: Store, reader: ReaderId, node: String, name: String) -> Self {
         Self { store, reader, node, name, is_new: true, heartbeats: Heartbeats::default(), owned: BTreeSet::new() }
     }
 
-    /// The partitions whose events it applies.
+    /// Returns the partitions whose events this reader applies.
     #[must_use]
     pub const fn owned(&self) -> &BTreeSet<i64> {
         &self.owned
     }
 
-    /// Joins, or begins again, at the common checkpoint: gives that back, and what was read up to it.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Joins the group, or starts again, at the common checkpoint. Returns the checkpoint, and the chain and sources up to it.
     pub async fn join(&mut self) -> Result<(Option<Checkpoint>, Chain, Sources), sqlx::Error> {
         let mut transaction = self.store.begin_exclusive().await?;
         let checkpoint = checkpoint::checkpoint_in(&mut transaction, self.reader).await?;
@@ -61,7 +59,7 @@ impl Member {
         if self.is_new {
             self.take_over(&mut transaction).await?;
         }
-        // Its number stays as it was: one that joins again and again without reading does not live.
+        // The heartbeat counter does not grow: a reader that joins again and again without reading does not count as alive.
         let old = sqlx::query::<Any>("DELETE FROM members WHERE member = $1 RETURNING heartbeat")
             .bind(self.name.clone())
             .fetch_optional(&mut *transaction)
@@ -94,7 +92,7 @@ impl Member {
         Ok((checkpoint, chain, sources))
     }
 
-    /// All that was read up to the common checkpoint.
+    /// Reads the chain up to the common checkpoint.
     async fn chain(&self, connection: &mut AnyConnection) -> Result<Chain, sqlx::Error> {
         let row =
             sqlx::query::<Any>("SELECT chain FROM checkpoints WHERE reader = $1").bind(self.reader.name).fetch_optional(connection).await?;
@@ -110,7 +108,8 @@ impl Member {
         Ok(())
     }
 
-    /// Takes over from those that ran on the same machine, and forgets those that have no partitions: one that lives joins again.
+    /// Takes over the partitions of readers that ran on the same machine, and deletes members without partitions. A deleted member that is
+    /// alive joins again.
     async fn take_over(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         sqlx::query::<Any>(
             "UPDATE partitions SET owner = $1, epoch = epoch + 1
@@ -128,10 +127,8 @@ impl Member {
         Ok(())
     }
 
-    /// Says that it lives, and looks whether partitions should change hands; true when it must begin again because its own have changed.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Writes a heartbeat and checks whether partitions should change owners. Returns true if this reader must start again: it is no member
+    /// any more, its partitions have changed, or it should take some.
     pub async fn tend(&mut self) -> Result<bool, sqlx::Error> {
         let mut transaction = self.store.begin_shared().await?;
         let is_known = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1 WHERE member = $1")
@@ -156,7 +153,7 @@ impl Member {
         Ok(false)
     }
 
-    /// Who lives, and whose each partition is.
+    /// Returns the living readers and the owner of each partition.
     async fn observe(&mut self, connection: &mut AnyConnection) -> Result<(BTreeSet<String>, BTreeMap<i64, String>), sqlx::Error> {
         let rows = sqlx::query::<Any>("SELECT member, heartbeat FROM members WHERE reader = $1")
             .bind(self.reader.name)
@@ -186,10 +183,7 @@ impl Member {
         Ok(())
     }
 
-    /// Whether all that it believes to be its own is, for as long as the transaction lasts.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Returns whether this reader still owns all partitions that it believes to own, for as long as the transaction lasts.
     pub async fn holds(&self, connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
         let row = sqlx::query::<Any>("SELECT COUNT(*) AS held FROM partitions WHERE reader = $1 AND owner = $2")
             .bind(self.reader.name)
@@ -199,11 +193,8 @@ impl Member {
         Ok(usize::try_from(row.try_get::<i64, _>("held")?) == Ok(self.owned.len()))
     }
 
-    /// The log is not what it was: the common checkpoint goes back to its start, and what anybody says of the old one counts no more.
-    /// `None` when another reader was first.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Moves the common checkpoint to the start of a log that was rolled back or replaced. Positions that readers reported for the old log
+    /// no longer count. Returns `None` if another reader was first.
     pub async fn begin_anew(&self, from: Option<&Checkpoint>, to: &Checkpoint) -> Result<Option<Chain>, sqlx::Error> {
         let mut transaction = self.store.begin_exclusive().await?;
         let chain = self.begin_at(&mut transaction, from, to).await?;
@@ -213,10 +204,7 @@ impl Member {
         Ok(chain)
     }
 
-    /// The same in a transaction that no other runs beside; it must not be committed when another reader was first.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Does the same as [`Self::begin_anew`], in the caller's exclusive transaction. The caller must not commit it if the result is `None`.
     pub async fn begin_at(
         &self,
         connection: &mut AnyConnection,
@@ -226,7 +214,8 @@ impl Member {
         if !checkpoint::advance(connection, self.reader, from, to).await? {
             return Ok(None);
         }
-        // A start like no other: one that began at an earlier start knows less of the sources by now.
+        // Extends the chain by the stream's identity, so that no two starts have the same chain: a reader that began at an earlier start
+        // knows less of the sources.
         let chain = self.chain(connection).await?.with(&to.identity);
         self.put_chain(connection, chain).await?;
         sqlx::query::<Any>("UPDATE members SET sequence = 0, chain = '' WHERE reader = $1")
@@ -236,10 +225,8 @@ impl Member {
         Ok(Some(chain))
     }
 
-    /// Says how far it is, and moves the common checkpoint as far as everybody is; false when it must begin again.
-    ///
-    /// # Errors
-    /// When the database is away.
+    /// Reports the position of this reader, and moves the common checkpoint to the position that all readers have reached. Returns false if
+    /// this reader must start again.
     pub async fn settle(&self, frontier: &mut Frontier) -> Result<bool, sqlx::Error> {
         let mut transaction = self.store.begin_shared().await?;
         let position = frontier.position();
@@ -269,7 +256,7 @@ impl Member {
         Ok(true)
     }
 
-    /// How far the owners of all partitions are. A partition that is nobody's is at a place that no reader has seen.
+    /// Reads the positions of the owners of all partitions. A partition without an owner gets a position that no reader has read.
     async fn positions(&self, connection: &mut AnyConnection) -> Result<Vec<Position>, sqlx::Error> {
         let rows = sqlx::query::<Any>(
             "SELECT DISTINCT COALESCE(m.sequence, -1) AS sequence, COALESCE(m.chain, '') AS chain FROM partitions p
@@ -280,17 +267,17 @@ impl Member {
         .await?;
         rows.iter()
             .map(|row| {
-                // Nobody's: no reader has seen such a place.
+                // A partition without an owner: no reader has read this sequence.
                 let sequence = u64::try_from(row.try_get::<i64, _>("sequence")?).unwrap_or(u64::MAX);
                 Ok(Position { sequence, chain: Chain::named(row.try_get("chain")?) })
             })
             .collect()
     }
 
-    /// Leaves its partitions to the others.
+    /// Releases the partitions of this reader to the others.
     ///
     /// # Errors
-    /// When the database is away: then the others wait until it has been silent for a while.
+    /// Fails if the database is unavailable. The others then take the partitions after [`super::assignment::SILENCE`].
     pub async fn leave(&self) -> Result<(), sqlx::Error> {
         let mut transaction = self.store.begin_exclusive().await?;
         sqlx::query::<Any>("UPDATE partitions SET owner = '', epoch = epoch + 1 WHERE reader = $1 AND owner = $2")

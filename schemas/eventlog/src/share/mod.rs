@@ -1,11 +1,13 @@
-//! Several readers of one stream, in one process or many, that share its 64 partitions. Each reads the whole stream, applies the events of
-//! its own partitions and notes all others, so that any of them knows how far everybody is. One that dies loses its partitions to the
-//! others within ten seconds.
+//! Sharing of one stream by several readers, in one process or many. Together they own its 64 partitions. Each reads the whole stream,
+//! applies the events of its own partitions, and records all others, so that any reader can compute the common progress. If a reader dies,
+//! the others take its partitions within ten seconds.
 //!
-//! What keeps it right: an event's id is unique in the books, so that an event applied by two is applied once; whoever takes a partition
-//! over reads again from the common checkpoint; and that checkpoint moves only over events that every owner has applied **in the very
-//! order in which the mover has read them itself** (a chain of hashes tells). What a reader says of a log that was rolled back meanwhile
-//! counts for nothing.
+//! Three rules keep the result correct:
+//!
+//! - An event's id is unique in the books, so an event that two readers apply is applied once.
+//! - A reader that takes over a partition reads again from the common checkpoint.
+//! - The checkpoint moves only over events that every owner has applied **in exactly the order in which the moving reader has read them**,
+//!   which a chain of hashes proves. Reports about a log that was rolled back meanwhile do not count.
 
 pub mod frontier;
 pub mod members;

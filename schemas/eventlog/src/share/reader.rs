@@ -1,4 +1,4 @@
-//! A reader that shares its stream with others: what it reads is applied in several transactions beside each other.
+//! A reader that shares its stream with others and applies events in several concurrent transactions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,33 +19,32 @@ use crate::store::is_data_error;
 use crate::tail::{Tail, TailError};
 use crate::throttle::Throttle;
 
-/// How often a reader says that it lives, and looks after the others.
+/// The interval at which a reader writes a heartbeat and checks the others.
 const TEND_EVERY: Duration = Duration::from_secs(1);
-/// Events that a reader may be ahead of the slowest.
+/// The number of events that a reader may be ahead of the slowest one.
 const AHEAD_MAX: usize = 200_000;
-/// How long it waits when it is.
+/// The pause of a reader that is further ahead.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// A reader of one stream that shares it with others.
 pub struct SharedReader {
-    /// Its identity.
     pub id: ReaderId,
-    /// What it shares with the process's other readers.
+    /// Resources shared with the other readers of the process.
     pub context: ReaderContext,
-    /// One fold for each transaction that runs beside the others.
+    /// One fold for each concurrent transaction.
     pub folds: Vec<Arc<dyn Fold>>,
-    /// How events are gathered for each transaction.
+    /// The batching of events for each transaction.
     pub pace: Pace,
-    /// Follows the common checkpoint.
+    /// The progress of the common checkpoint.
     pub progress: watch::Sender<Progress>,
-    /// Whether this reader owns the first partition, and so does what only one may do.
+    /// Whether this reader owns the first partition, and so does the work that only one reader may do.
     pub first: watch::Sender<bool>,
-    /// Failures that are tried again.
+    /// The backoff of retries.
     pub troubles: Throttle,
 }
 
 impl SharedReader {
-    /// Reads until `stop` as `member`; whatever fails is tried again from the common checkpoint.
+    /// Reads as `member` until `stop`. After a failure it retries from the common checkpoint.
     pub async fn run(self, mut member: Member, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.read(&mut member, &stop).await {
@@ -69,7 +68,7 @@ impl SharedReader {
         let (checkpoint, chain, mut sources) = member.join().await?;
         self.first.send_replace(member.owned().contains(&0));
         let (mut tail, at, chain) = self.open(member, (checkpoint, chain), &mut sources, stop).await?;
-        // It reads, so it lives.
+        // The stream is open, so this reader counts as alive.
         if member.tend().await? {
             return Err(Stop::Moved);
         }
@@ -106,7 +105,7 @@ impl SharedReader {
         Ok(())
     }
 
-    /// Opens the stream behind the common checkpoint, or at its start when that does not hold.
+    /// Opens the stream after the common checkpoint, or at its start if the checkpoint does not hold.
     async fn open(
         &self,
         member: &mut Member,
@@ -136,8 +135,8 @@ impl SharedReader {
         }
     }
 
-    /// Reads what has left the stream from the archive. The first reader does that alone and in order, whose partition an event may be;
-    /// the others wait until the common checkpoint is within the stream.
+    /// Reads the events that have left the stream from the archive. The owner of the first partition does this alone and in order, for all
+    /// partitions. The others wait until the common checkpoint is within the stream.
     async fn read_archived(
         &self,
         member: &mut Member,
@@ -152,7 +151,7 @@ impl SharedReader {
             if records.is_empty() {
                 return Ok((checkpoint, chain));
             }
-            // Told to stop, it begins again and finds that.
+            // The caller starts again, finds the stop request and ends.
             if stop.is_cancelled() {
                 return Err(Stop::Moved);
             }
@@ -184,7 +183,7 @@ impl SharedReader {
         }
     }
 
-    /// Notes a batch, and applies what of it is this reader's in transactions beside each other.
+    /// Records a batch, and applies the events of this reader's partitions in concurrent transactions.
     async fn apply(&self, member: &Member, batch: &Batch<'_>, frontier: &mut Frontier) -> Result<(), Stop> {
         let owned: Vec<i64> = member.owned().iter().copied().collect();
         let mut parts: Vec<Vec<Event<'_>>> = self.folds.iter().map(|_| Vec::new()).collect();
@@ -204,7 +203,7 @@ impl SharedReader {
         Ok(())
     }
 
-    /// Posts events. Where the database refuses them for what one holds, that one is found by halves and set aside.
+    /// Posts events. If the database refuses them because of their data, the bad event is found by bisection and set aside.
     async fn post_parts(&self, member: &Member, fold: &dyn Fold, events: &[Event<'_>], broken: &[Rejected<'_>]) -> Result<(), Stop> {
         let mut parts = vec![(events, broken)];
         while let Some((events, broken)) = parts.pop() {
