@@ -1,4 +1,4 @@
-//! What the processes prove to each other by the secret that they share: who calls a read route, and who asks a request.
+//! Authentication between the processes with their shared secret: the caller of a read route, and the sender of a request.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,17 +11,15 @@ use crate::ids::{AccountId, KeyHash, KeyKind};
 /// The header that carries a signed [`Caller`].
 pub const CALLER_HEADER: &str = "x-arouter-caller";
 
-/// How long a signed caller is good for, microseconds.
+/// The time for which a signed caller is valid, in microseconds.
 const VALID_US: i64 = 30_000_000;
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// Whose data it may read.
+    /// The account whose data it may read.
     pub account: AccountId,
-    /// The credential it used.
     pub key: KeyHash,
-    /// What the credential may do.
     pub kind: KeyKind,
 }
 
@@ -31,23 +29,23 @@ struct Signed {
     signed_at_us: i64,
 }
 
-/// Why a signature is not believed.
+/// The reason why a signature is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
-    /// It is none of this secret's, or of another message.
+    /// A signature made with another secret, or for another message.
     #[error("it is not signed with the same internal.secret")]
     Forged,
-    /// It holds, but was made at another time: the clocks of the two machines differ, or it is sent again.
+    /// A valid signature made at another time: the clocks of the two machines differ, or the message was sent again.
     #[error("it was signed more than 30 s before or after this machine's time: set the clocks of both machines by NTP")]
     Time,
 }
 
-/// The secret that gateway, ledger and projector share; at least 32 characters when configured.
+/// The secret that gateway, ledger and projector share; at least 32 characters if it is configured.
 #[derive(Clone)]
 pub struct InternalSecret(pub Vec<u8>);
 
 impl InternalSecret {
-    /// The header's value for a caller of one method and address: path and query.
+    /// Returns the header's value for a caller of one method and target, which is path and query.
     #[must_use]
     pub fn sign(&self, caller: Caller, method: &str, target: &str, now_us: i64) -> String {
         let signed = Signed { caller, signed_at_us: now_us };
@@ -56,10 +54,7 @@ impl InternalSecret {
         format!("{body}.{signature}")
     }
 
-    /// The caller, when the signature is of this method and address, and fresh.
-    ///
-    /// # Errors
-    /// When it is not.
+    /// Returns the caller if the signature belongs to this method and target, and is fresh.
     pub fn verify(&self, header: &str, method: &str, target: &str, now_us: i64) -> Result<Caller, Distrust> {
         let (body, signature) = header.split_once('.').ok_or(Distrust::Forged)?;
         self.check(&["caller", method, target, body], &[], signature)?;
@@ -68,16 +63,13 @@ impl InternalSecret {
         if is_fresh(signed.signed_at_us, now_us) { Ok(signed.caller) } else { Err(Distrust::Time) }
     }
 
-    /// The tag of a message: what it is in some words, and its bytes.
+    /// Returns the tag of a message: of some words that describe it, and of its bytes.
     #[must_use]
     pub fn tag(&self, words: &[&str], bytes: &[u8]) -> String {
         self.mac(words, bytes).map(|mac| URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())).unwrap_or_default()
     }
 
-    /// Checks the tag of a message, in constant time.
-    ///
-    /// # Errors
-    /// When it is not of this secret, these words and bytes.
+    /// Checks the tag of a message in constant time.
     pub fn check(&self, words: &[&str], bytes: &[u8], tag: &str) -> Result<(), Distrust> {
         let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| Distrust::Forged)?;
         let mac = self.mac(words, bytes).ok_or(Distrust::Forged)?;
@@ -87,7 +79,7 @@ impl InternalSecret {
     fn mac(&self, words: &[&str], bytes: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
         for word in words {
-            // With its length, so that two messages never read the same.
+            // The word's length comes first, so that no two messages give the same bytes.
             mac.update(&u64::try_from(word.len()).unwrap_or(u64::MAX).to_le_bytes());
             mac.update(word.as_bytes());
         }
@@ -96,7 +88,7 @@ impl InternalSecret {
     }
 }
 
-/// Whether a moment is near enough to now for something signed then.
+/// Returns whether a signing time is near enough to now.
 #[must_use]
 pub const fn is_fresh(signed_at_us: i64, now_us: i64) -> bool {
     now_us.saturating_sub(signed_at_us).saturating_abs() <= VALID_US

@@ -1,6 +1,6 @@
-//! What admins and operators change: accounts and keys, as events of the stream `CONTROL`.
+//! Changes of accounts and keys by admins and operators, as events of the stream `CONTROL`.
 //!
-//! Each event carries the whole new state and its revision, so that a reader folds a *set* of events: the highest revision wins.
+//! Each event contains the whole new state and its revision, so that a reader folds a *set* of events: the highest revision wins.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,54 +9,54 @@ use crate::ids::{AccountId, KeyHash, KeyKind};
 use crate::money::Nanos;
 use crate::payload::payload;
 
-/// When a key's limit starts over, in UTC.
+/// The time at which a key's limit starts over, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitReset {
-    /// At 00:00.
+    /// Every day at 00:00.
     Daily,
-    /// On Monday at 00:00.
+    /// Every Monday at 00:00.
     Weekly,
-    /// On the 1st at 00:00.
+    /// Every 1st of the month at 00:00.
     Monthly,
 }
 
-/// A key as everybody but its owner knows it.
+/// A key as everybody but its owner knows it, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Key {
     /// The key's id: SHA-256 of its secret.
     pub hash: KeyHash,
-    /// Whose money.
+    /// The account that pays.
     pub account: AccountId,
-    /// What it may be used for.
+    /// The purpose of the key.
     pub kind: KeyKind,
-    /// The owner's name for it.
+    /// The owner's name for the key.
     pub name: String,
-    /// What is shown of the secret.
+    /// The part of the secret that is shown.
     pub label: String,
-    /// Refused while true.
+    /// Whether the key is refused.
     pub disabled: bool,
-    /// Most it may spend in a window; absent = no limit.
+    /// The most that the key may spend in a window, nano-USD; absent = no limit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit_nanos: Option<Nanos>,
-    /// The window; absent = the key's whole life.
+    /// The window of the limit; absent = the key's whole life.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit_reset: Option<LimitReset>,
-    /// Model patterns; absent = all, empty = none.
+    /// Patterns of allowed models; absent = all, empty = none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub allowed_models: Option<Vec<String>>,
-    /// Provider slugs; absent = all, empty = none.
+    /// Slugs of allowed providers; absent = all, empty = none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub allowed_providers: Option<Vec<String>>,
-    /// Refused from then on, microseconds since 1970.
+    /// The time from which on the key is refused, microseconds since 1970; absent = never.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at_us: Option<i64>,
-    /// Microseconds since 1970.
+    /// The time of creation, microseconds since 1970.
     pub created_at_us: i64,
-    /// Microseconds since 1970.
+    /// The time of the last change, microseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub updated_at_us: Option<i64>,
-    /// Counts the changes from 1.
+    /// The revision, which counts the changes from 1.
     pub revision: u64,
 }
 
@@ -73,7 +73,7 @@ macro_rules! key_event {
 }
 
 key_event! {
-    /// A key was made.
+    /// A key was created.
     KeyCreated, "created"
 }
 key_event! {
@@ -81,7 +81,7 @@ key_event! {
     KeyUpdated, "updated"
 }
 key_event! {
-    /// A key was switched off.
+    /// A key was disabled.
     KeyDisabled, "disabled"
 }
 key_event! {
@@ -89,32 +89,32 @@ key_event! {
     KeyDeleted, "deleted"
 }
 
-/// An account: owns money and keys.
+/// An account, which owns money and keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// The account's id.
     pub id: AccountId,
-    /// Its name.
+    /// The account's name.
     pub name: String,
-    /// Microseconds since 1970.
+    /// The time of creation, microseconds since 1970.
     pub created_at_us: i64,
-    /// Counts the changes from 1.
+    /// The revision, which counts the changes from 1.
     pub revision: u64,
-    /// Its keys are refused while true.
+    /// Whether the account's keys are refused.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub suspended: bool,
 }
 
-/// An account was made.
+/// An account was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountCreated {
-    /// The account.
+    /// The new account.
     pub account: Account,
 }
 
 payload!(AccountCreated, Control, "account", "created", "v1");
 
-/// The operator suspended an account, or let it go on.
+/// An account was suspended by the operator, or resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountUpdated {
     /// The account after the change.

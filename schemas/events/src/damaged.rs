@@ -1,5 +1,5 @@
-//! What stands in the place of an event whose record was damaged on a gateway's disk before it was published: nobody knows what it
-//! said, but everybody sees that it is missing, and nothing behind it waits for it.
+//! Events that replace an event whose record was damaged on a gateway's disk before it was published. The content is lost, but every reader
+//! sees that an event is missing, and no later event waits for it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ macro_rules! damaged {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub struct $name {
-            /// Where the gateway keeps the damaged bytes: a file name in the folder `damaged` of its data; empty when the record was lost
-            /// with the power before it was on the disk.
+            /// The name of the file with the damaged bytes, in the folder `damaged` of the gateway's data. It is empty if a power failure
+            /// lost the record before it was on disk.
             pub kept_in: String,
         }
     };

@@ -1,7 +1,7 @@
 //! The envelope of every event: CloudEvents 1.0, structured JSON.
 //!
-//! Source: CloudEvents 1.0.2 and its sequence extension. `sequence` counts from 1 without a gap per source **and stream**, so
-//! that a reader of one stream can prove by itself that it missed nothing.
+//! Source: CloudEvents 1.0.2 and its sequence extension. `sequence` counts from 1 without a gap per source **and stream**, so that a reader
+//! of one stream can prove by itself that it missed nothing.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,46 +10,45 @@ use serde_json::value::RawValue;
 use crate::clock::rfc3339;
 use crate::payload::Payload;
 
-/// Who publishes: `/gateway/{node}/{boot}` or `/ledger/{node}`.
+/// The publisher of events: `/gateway/{node}/{boot}` or `/ledger/{node}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source(pub String);
 
 impl Source {
-    /// The source of one boot of a gateway; a boot never comes back.
+    /// Returns the source of one boot of a gateway; no later boot has the same source.
     #[must_use]
     pub fn gateway(node: &str, boot: &str) -> Self {
         Self(format!("/gateway/{node}/{boot}"))
     }
 }
 
-/// An event as it travels. `D` is the payload: a type of this crate, or raw JSON when only the envelope matters.
+/// An event in transit. `D` is the payload: a type of this crate, or raw JSON if only the envelope matters.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Envelope<'a, D> {
     /// Always `1.0`.
     pub specversion: &'a str,
-    /// UUIDv7; also the `Nats-Msg-Id`.
+    /// A UUIDv7, which is also the `Nats-Msg-Id`.
     pub id: &'a str,
-    /// See [`Source`].
+    /// The publisher; see [`Source`].
     pub source: &'a str,
-    /// Such as `arouter.usage.recorded.v1`.
+    /// The event type, such as `arouter.usage.recorded.v1`.
     #[serde(rename = "type")]
     pub kind: &'a str,
-    /// What it is about: a request's, key's or account's id.
+    /// The id of the request, key or account that the event is about.
     pub subject: &'a str,
-    /// RFC 3339, microseconds, UTC.
+    /// The time in RFC 3339 with microseconds, UTC.
     pub time: &'a str,
     /// Always `application/json`.
     pub datacontenttype: &'a str,
     /// The schema's file name, such as `usage.recorded.v1.json`.
     pub dataschema: &'a str,
-    /// Whose money and data.
+    /// The account whose money and data the event is about.
     pub account: &'a str,
-    /// W3C trace context, when the caller sent one.
+    /// The W3C trace context, if the caller sent one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<&'a str>,
-    /// The payload.
     pub data: D,
-    /// Position within source and stream, decimal, from 1. Written last: see [`Draft::write_unnumbered`].
+    /// The position within source and stream, decimal, from 1. It is written last: see [`Draft::write_unnumbered`].
     #[serde(skip_serializing_if = "str::is_empty")]
     pub sequence: &'a str,
 }
@@ -57,76 +56,63 @@ pub struct Envelope<'a, D> {
 /// An envelope whose payload is not decoded yet.
 pub type RawEnvelope<'a> = Envelope<'a, &'a RawValue>;
 
-/// Why bytes are not an event of the expected kind.
+/// The reason why bytes are not an event of the expected kind.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Not an envelope, or its payload is not what its type says.
+    /// Bytes that are no envelope, or a payload that does not match its type.
     #[error("malformed event: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// The sequence is no positive decimal number.
+    /// A sequence that is not a positive decimal number.
     #[error("malformed event: sequence is not a positive number")]
     Sequence,
 }
 
 impl<'a> RawEnvelope<'a> {
-    /// Reads the envelope and leaves the payload as it is.
-    ///
-    /// # Errors
-    /// When the bytes are no envelope.
+    /// Parses the envelope and leaves the payload as it is.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
         Ok(serde_json::from_slice(bytes)?)
     }
 
-    /// The payload as `D`.
-    ///
-    /// # Errors
-    /// When the payload is not a `D`.
+    /// Decodes the payload as `D`.
     pub fn payload<D: DeserializeOwned>(&self) -> Result<D, EnvelopeError> {
         Ok(serde_json::from_str(self.data.get())?)
     }
 
-    /// The position within source and stream.
+    /// Returns the position within source and stream.
     ///
     /// # Errors
-    /// When it is no positive number.
+    /// Fails if the position is not a positive number.
     pub fn sequence_number(&self) -> Result<u64, EnvelopeError> {
         self.sequence.parse().ok().filter(|number| *number > 0).ok_or(EnvelopeError::Sequence)
     }
 }
 
-/// An event before it has a place in its source's sequence.
+/// An event that has no place in its source's sequence yet.
 #[derive(Debug)]
 pub struct Draft<'a, P> {
-    /// UUIDv7.
+    /// A UUIDv7.
     pub id: uuid::Uuid,
-    /// When it happened, microseconds since 1970.
+    /// The time of the event, microseconds since 1970.
     pub time_us: i64,
-    /// Whose money and data.
+    /// The account whose money and data the event is about.
     pub account: &'a str,
-    /// What it is about.
+    /// The id of the request, key or account that the event is about.
     pub subject: &'a str,
-    /// W3C trace context, when the caller sent one.
+    /// The W3C trace context, if the caller sent one.
     pub traceparent: Option<&'a str>,
-    /// The payload.
     pub payload: &'a P,
 }
 
 impl<P: Payload> Draft<'_, P> {
     /// Appends the event as JSON with its place in the sequence.
-    ///
-    /// # Errors
-    /// When the payload cannot be written as JSON.
     pub fn write(&self, source: &Source, sequence: u64, into: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         self.write_unnumbered(source, into)?;
         number(sequence, into);
         Ok(())
     }
 
-    /// Appends the event as JSON up to its place in the sequence, which [`number`] appends: so that whoever gives out sequences has
-    /// little to do while others wait for theirs.
-    ///
-    /// # Errors
-    /// When the payload cannot be written as JSON.
+    /// Appends the event as JSON up to its place in the sequence, which [`number`] appends. So the code that assigns sequences has little
+    /// to do while others wait for theirs.
     pub fn write_unnumbered(&self, source: &Source, into: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         let mut id = uuid::Uuid::encode_buffer();
         let envelope = Envelope {
@@ -144,13 +130,13 @@ impl<P: Payload> Draft<'_, P> {
             sequence: "",
         };
         serde_json::to_writer(&mut *into, &envelope)?;
-        // The closing brace comes behind the sequence.
+        // The closing brace follows the sequence.
         into.pop();
         Ok(())
     }
 }
 
-/// Ends an event that [`Draft::write_unnumbered`] began with its place in the sequence.
+/// Completes an event that [`Draft::write_unnumbered`] began, with its place in the sequence.
 pub fn number(sequence: u64, into: &mut Vec<u8>) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();

@@ -18,7 +18,6 @@ macro_rules! text_id {
         pub struct $name(pub std::sync::Arc<str>);
 
         impl $name {
-            /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -46,31 +45,31 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// An account: whose money. `acc_` and 32 lower-case hex digits of a UUIDv7.
+    /// The id of an account: `acc_` and 32 lower-case hex digits of a UUIDv7.
     AccountId
 }
 text_id! {
-    /// A key's public id: the lower-case hex SHA-256 of its secret (64 digits).
+    /// The public id of a key: the lower-case hex SHA-256 of its secret (64 digits).
     KeyHash
 }
 text_id! {
-    /// A lease: the slice of an account's credit lent to one gateway. A UUIDv7.
+    /// The id of a lease, the part of an account's credit that is lent to one gateway. It is a UUIDv7.
     LeaseId
 }
 text_id! {
-    /// One client request: `gen-{unix seconds}-{24 lower-case hex}`.
+    /// The id of one client request: `gen-{unix seconds}-{24 lower-case hex}`.
     RequestId
 }
 
 impl KeyHash {
-    /// The id of the key with this secret.
+    /// Returns the id of the key with this secret.
     #[must_use]
     pub fn of_secret(secret: &str) -> Self {
         hex(&Sha256::digest(secret.as_bytes())).into()
     }
 }
 
-/// Lower-case hex of some bytes.
+/// Returns bytes as lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -82,18 +81,18 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// What a key may be used for.
+/// The purpose of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyKind {
-    /// `lr_live_`: inference.
+    /// Inference; secrets begin with `lr_live_`.
     Regular,
-    /// `lr_mgmt_`: management, never a model.
+    /// Management, never a model; secrets begin with `lr_mgmt_`.
     Management,
 }
 
 impl KeyKind {
-    /// How every secret of this kind begins.
+    /// Returns the prefix of every secret of this kind.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -103,12 +102,12 @@ impl KeyKind {
     }
 }
 
-/// Makes ids from a clock and a source of random bytes.
+/// A source of ids, made from a clock and random bytes.
 pub trait Ids: Send + Sync {
     /// Fills the buffer with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);
 
-    /// A UUID version 7 (RFC 9562) of now.
+    /// Returns a UUID version 7 (RFC 9562) of now.
     fn uuid(&self, clock: &dyn Clock) -> Uuid {
         let mut random = [0_u8; 10];
         self.fill(&mut random);
@@ -116,24 +115,21 @@ pub trait Ids: Send + Sync {
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
-    /// A new account's id.
     fn account(&self, clock: &dyn Clock) -> AccountId {
         format!("acc_{}", self.uuid(clock).simple()).into()
     }
 
-    /// A new lease's id.
     fn lease(&self, clock: &dyn Clock) -> LeaseId {
         self.uuid(clock).to_string().into()
     }
 
-    /// A new request's id.
     fn request(&self, clock: &dyn Clock) -> RequestId {
         let mut random = [0_u8; 12];
         self.fill(&mut random);
         format!("gen-{}-{}", clock.now_us() / 1_000_000, hex(&random)).into()
     }
 
-    /// A new key's secret: the kind's prefix and 43 base62 characters of 256 random bits.
+    /// Returns a new key's secret: the kind's prefix and 43 base62 characters of 256 random bits.
     fn secret(&self, kind: KeyKind) -> String {
         let mut random = [0_u8; 32];
         self.fill(&mut random);
@@ -141,19 +137,19 @@ pub trait Ids: Send + Sync {
     }
 }
 
-/// Each thread's cryptographic generator, seeded and reseeded by the operating system: a request makes five ids, and a system call
-/// for each of them was 2 % of its time.
+/// The cryptographic generator of each thread, seeded and reseeded by the operating system. A request needs five ids, and a system call for
+/// each of them took 2 % of its time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemIds;
 
 impl Ids for SystemIds {
     fn fill(&self, buffer: &mut [u8]) {
-        // Panics without randomness from the system: better to stop than to go on with a guessable secret.
+        // Panics if the system has no randomness: it is better to stop than to continue with a guessable secret.
         rand::rng().fill_bytes(buffer);
     }
 }
 
-/// What is shown of a secret: its first 12 and last 4 characters around `...`.
+/// Returns the part of a secret that is shown: its first 12 and last 4 characters around `...`.
 #[must_use]
 pub fn label(secret: &str) -> String {
     let head: String = secret.chars().take(12).collect();
@@ -161,7 +157,7 @@ pub fn label(secret: &str) -> String {
     format!("{head}...{tail}")
 }
 
-/// 256 bits as 43 base62 digits, most significant first.
+/// Returns 256 bits as 43 base62 digits, most significant first.
 fn base62(mut bytes: [u8; 32]) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut text = [b'0'; 43];

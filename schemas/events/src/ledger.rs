@@ -1,5 +1,5 @@
-//! The ledger's own facts, as events of the internal stream `LEDGER`: what it did, in the order in which it did it. Together with the
-//! usage that they name they are enough to make its books again, byte for byte.
+//! The ledger's facts, as events of the internal stream `LEDGER`, in the order in which the ledger acted. Together with the usage events
+//! that they name, they suffice to rebuild its books byte for byte.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,27 +8,27 @@ use crate::ids::{AccountId, KeyHash, LeaseId};
 use crate::money::Nanos;
 use crate::payload::payload;
 
-/// Why credit came or went other than by usage.
+/// The reason for a change of credit other than usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CreditKind {
-    /// Given by the operator.
+    /// Credit given by the operator.
     Grant,
-    /// Corrected by the operator; may be negative.
+    /// A correction by the operator; may be negative.
     Adjustment,
-    /// Paid for.
+    /// Credit that was paid for.
     #[serde(rename = "credit")]
     Purchase,
     /// The platform's fee for a purchase.
     Fee,
-    /// The unspent part of a purchase, given back.
+    /// The unspent part of a purchase, paid back.
     Refund,
-    /// What was left of a grant at its expiry.
+    /// The unspent part of a grant at its expiry.
     Expiry,
 }
 
 impl CreditKind {
-    /// The word that events, tables and answers use.
+    /// Returns the word that events, tables and responses use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,60 +42,60 @@ impl CreditKind {
     }
 }
 
-/// Credit came or went other than by usage.
+/// A change of an account's credit other than by usage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreditPosted {
     /// The command's id; the same id is applied once.
     pub id: String,
-    /// Whose credit.
+    /// The account whose credit changes.
     pub account: AccountId,
-    /// Why.
+    /// The reason for the change.
     pub kind: CreditKind,
-    /// How much, nano-USD.
+    /// The change of the credit, nano-USD.
     pub amount_nanos: Nanos,
-    /// For people.
+    /// A description for people.
     pub description: String,
-    /// What tells the same id with other content.
+    /// The fingerprint of the command's content, which reveals the same id with other content.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub content: String,
-    /// What it is kept as, when it came in.
+    /// The terms under which incoming credit is kept; absent if no credit came in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub grant: Option<GrantTerms>,
-    /// The grant that it was taken from, where not from all in their order.
+    /// The id of the grant that the credit was taken from, unless it was taken from all grants in their order.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub taken_from: Option<String>,
-    /// The number of this transaction among the account's.
+    /// The number of this transaction among the account's transactions.
     pub version: i64,
-    /// When, microseconds since 1970.
+    /// The time of the posting, microseconds since 1970.
     pub posted_at_us: i64,
 }
 
-/// How credit that came in is spent.
+/// The terms on which incoming credit is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantTerms {
-    /// Lower ones burn first.
+    /// The priority: grants with lower values are spent first.
     pub priority: i64,
-    /// When what is left of it goes, microseconds since 1970; absent = never.
+    /// The time at which the unspent part expires, microseconds since 1970; absent = never.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at_us: Option<i64>,
 }
 
-/// Where a lease is in its life.
+/// The state of a lease in its life cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
     /// The gateway takes holds from it.
     Open,
-    /// The gateway takes no more; usage that it reported is on its way.
+    /// The gateway takes no more holds; usage that it reported is on its way.
     Closing,
-    /// The gateway vanished; what remains waits for late usage.
+    /// The gateway vanished; the rest of the lease waits for late usage.
     Frozen,
     /// Settled.
     Closed,
 }
 
 impl LeaseState {
-    /// The word in the table.
+    /// Returns the word in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -106,65 +106,66 @@ impl LeaseState {
         }
     }
 
-    /// The state of that word; anything unknown is closed, which lends nothing.
+    /// Returns the state with this word. An unknown word means closed, which lends nothing.
     #[must_use]
     pub fn named(word: &str) -> Self {
         [Self::Open, Self::Closing, Self::Frozen].into_iter().find(|state| state.as_str() == word).unwrap_or(Self::Closed)
     }
 }
 
-/// A lease was opened, grew, shrank or moved on in its life; amounts are totals since it was opened.
+/// A lease was opened, grew, shrank or changed its state. Amounts are totals since it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseChanged {
-    /// The lease.
+    /// The id of the lease.
     pub lease: LeaseId,
-    /// Whose credit.
+    /// The account whose credit is lent.
     pub account: AccountId,
-    /// The gateway: its source.
+    /// The gateway that holds the lease: its event source.
     pub holder: String,
-    /// The window of the key whose limit it counts against.
+    /// The window of the key whose limit the lease counts against.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub window: Option<LeaseWindow>,
-    /// Where it is in its life.
+    /// The state of the lease.
     pub state: LeaseState,
-    /// All that was ever granted to it, nano-USD.
+    /// The total ever granted to it, nano-USD.
     pub granted_nanos: Nanos,
-    /// What usage consumed, nano-USD.
+    /// The total consumed by usage, nano-USD.
     pub consumed_nanos: Nanos,
-    /// What went back to the account, nano-USD.
+    /// The total returned to the account, nano-USD.
     pub returned_nanos: Nanos,
-    /// The number of the account's last transaction then, those that this is about included.
+    /// The number of the account's last transaction at that time, including the transactions of this change.
     pub version: i64,
-    /// When, microseconds since 1970.
+    /// The time of the change, microseconds since 1970.
     pub changed_at_us: i64,
 }
 
 /// The window of a key's limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseWindow {
-    /// The key.
+    /// The id of the key.
     pub key: KeyHash,
-    /// `daily`, `weekly`, `monthly` or `lifetime`.
+    /// The period: `daily`, `weekly`, `monthly` or `lifetime`.
     pub period: String,
-    /// When it began, microseconds since 1970.
+    /// The start of the window, microseconds since 1970.
     pub starts_at_us: i64,
 }
 
-/// Usage was charged: which events of the stream `USAGE`, in which order. One for each transaction of the ledger.
+/// Usage was charged: the events of the stream `USAGE` that were posted, in order. There is one such event for each transaction of the
+/// ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UsagePosted {
-    /// By account.
+    /// The charges by account.
     pub accounts: Vec<AccountPosted>,
 }
 
 /// The charges of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountPosted {
-    /// Whose money.
+    /// The account that pays.
     pub account: AccountId,
-    /// The number of the first of these transactions among the account's; the others follow.
+    /// The number of the first of these transactions among the account's transactions; the others follow.
     pub first_version: i64,
-    /// The events' ids.
+    /// The ids of the charged events.
     pub events: Vec<String>,
 }
 

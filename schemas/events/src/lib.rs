@@ -1,4 +1,4 @@
-//! The words that the processes share: money, ids, usage, events, requests and subject names. No I/O.
+//! Types that the processes share: money, ids, usage, events, requests and subject names. There is no I/O here.
 
 pub mod clock;
 pub mod ids;

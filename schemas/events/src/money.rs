@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Nano-USD per USD.
 pub const NANOS_PER_USD: i64 = 1_000_000_000;
 
 /// An amount of money in nano-USD (10⁻⁹ USD). One credit is one USD.
@@ -15,10 +14,9 @@ pub const NANOS_PER_USD: i64 = 1_000_000_000;
 #[serde(transparent)]
 pub struct Nanos(pub i64);
 
-/// Why a decimal text is not an amount.
+/// The reason why a decimal text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not a decimal number.
     #[error("not a decimal number")]
     NotANumber,
     /// Finer than 10⁻⁹ USD.
@@ -30,10 +28,9 @@ pub enum MoneyError {
 }
 
 impl Nanos {
-    /// No money.
     pub const ZERO: Self = Self(0);
 
-    /// The sum, or `None` beyond ±9.2 billion USD.
+    /// Returns the sum, or `None` beyond ±9.2 billion USD.
     #[must_use]
     pub const fn checked_add(self, other: Self) -> Option<Self> {
         match self.0.checked_add(other.0) {
@@ -42,7 +39,7 @@ impl Nanos {
         }
     }
 
-    /// The difference, or `None` beyond ±9.2 billion USD.
+    /// Returns the difference, or `None` beyond ±9.2 billion USD.
     #[must_use]
     pub const fn checked_sub(self, other: Self) -> Option<Self> {
         match self.0.checked_sub(other.0) {
@@ -51,35 +48,36 @@ impl Nanos {
         }
     }
 
-    /// The sum, held at the ends of the range.
+    /// Returns the sum, limited to the ends of the range.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// The difference, held at the ends of the range.
+    /// Returns the difference, limited to the ends of the range.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// Reads a decimal number of USD, with or without exponent, such as `0.05`, `-1`, `5e-2`.
+    /// Parses a decimal number of USD, with or without exponent, such as `0.05`, `-1`, `5e-2`.
     ///
     /// # Errors
-    /// When the text is no number, is finer than a nano-USD, or does not fit.
+    /// Fails if the text is not a number, is finer than a nano-USD, or does not fit.
     pub fn from_usd(text: &str) -> Result<Self, MoneyError> {
         scaled(text, 9).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
     }
 
-    /// Reads a decimal amount in USD, rounded half up to the nano: for amounts that callers have computed with floats.
+    /// Parses a decimal amount in USD and rounds it to a nano-USD, half away from zero. It is for amounts that callers have computed with
+    /// floats.
     ///
     /// # Errors
-    /// When the text is no number, or does not fit.
+    /// Fails if the text is not a number, or does not fit.
     pub fn from_usd_rounded(text: &str) -> Result<Self, MoneyError> {
         parse(text, 9, Beyond::RoundedHalfUp).and_then(|value| i64::try_from(value).map(Self).map_err(|_| MoneyError::OutOfRange))
     }
 
-    /// The amount in USD with exactly 9 decimals, for tables.
+    /// Returns the amount in USD with exactly 9 decimals, for tables.
     #[must_use]
     pub fn to_decimals(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
@@ -87,22 +85,22 @@ impl Nanos {
         format!("{sign}{}.{:09}", units / per_usd, units % per_usd)
     }
 
-    /// The amount in USD as an exact JSON number with at most 9 decimals.
+    /// Returns the amount in USD as an exact JSON number with at most 9 decimals.
     #[must_use]
     pub fn to_json(self) -> Box<RawValue> {
         RawValue::from_string(self.to_string()).unwrap_or_default()
     }
 }
 
-/// The integer `text × 10^places`, exactly.
+/// Returns the integer `text × 10^places`, exactly.
 ///
 /// # Errors
-/// When the text is no number, needs more than `places` decimals, or does not fit 128 bits.
+/// Fails if the text is not a number, needs more than `places` decimals, or does not fit 128 bits.
 pub fn scaled(text: &str, places: i32) -> Result<i128, MoneyError> {
     parse(text, places, Beyond::Refused)
 }
 
-/// Digits beyond those that fit.
+/// The treatment of digits beyond the last decimal place.
 #[derive(Clone, Copy)]
 enum Beyond {
     Refused,
@@ -169,18 +167,12 @@ impl Sum for Nanos {
     }
 }
 
-/// For `#[serde(serialize_with)]`: the amount as a JSON number of USD.
-///
-/// # Errors
-/// The serializer's.
+/// Serializes the amount as a JSON number of USD, for `#[serde(serialize_with)]`.
 pub fn as_usd<S: Serializer>(amount: &Nanos, serializer: S) -> Result<S::Ok, S::Error> {
     amount.to_json().serialize(serializer)
 }
 
-/// For `#[serde(serialize_with)]`: the amount as a JSON number of USD, or null.
-///
-/// # Errors
-/// The serializer's.
+/// Serializes the amount as a JSON number of USD or as null, for `#[serde(serialize_with)]`.
 pub fn as_usd_or_null<S: Serializer>(amount: &Option<Nanos>, serializer: S) -> Result<S::Ok, S::Error> {
     amount.map(Nanos::to_json).serialize(serializer)
 }

@@ -1,17 +1,16 @@
-//! What makes a type the payload of an event, and the list of all of them.
+//! The trait of event payloads, and the macro that implements it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::stream::Stream;
 
-/// A payload: its event type, its schema's file name and the stream it travels in.
+/// A payload: its event type, its schema's file name and its stream.
 pub trait Payload: Serialize + DeserializeOwned {
     /// The CloudEvents type, such as `arouter.usage.recorded.v1`.
     const KIND: &'static str;
     /// The schema's file name, such as `usage.recorded.v1.json`.
     const SCHEMA: &'static str;
-    /// The stream.
     const STREAM: Stream;
     /// The last token of the subject, such as `finished`.
     const VERB: &'static str;

@@ -1,4 +1,4 @@
-//! The life of one client request, as events of the stream `REQUESTS`.
+//! The life cycle of one client request, as events of the stream `REQUESTS`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::money::Nanos;
 use crate::payload::payload;
 use crate::usage::{Tokens, UnitPrices};
 
-/// The wire format a client speaks.
+/// The wire format of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -16,20 +16,20 @@ pub enum Format {
     Chat,
 }
 
-/// A request was admitted: money is set aside for it and it is about to be sent.
+/// A request was admitted: money is held for it and it is about to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestStarted {
-    /// The request.
+    /// The id of the request.
     pub request: RequestId,
-    /// Whose money.
+    /// The account that pays.
     pub account: AccountId,
-    /// The credential.
+    /// The key that the request used.
     pub key: KeyHash,
     /// The lease that the hold is taken from.
     pub lease: LeaseId,
-    /// Money set aside, nano-USD.
+    /// The hold, nano-USD.
     pub hold_nanos: Nanos,
-    /// The first candidate, such as `openai/gpt-5.4`.
+    /// The first candidate model, such as `openai/gpt-5.4`.
     pub model: String,
     /// The end user as the caller named it, at most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -39,39 +39,39 @@ pub struct RequestStarted {
     pub app: Option<String>,
     /// The format of the client's request.
     pub format: Format,
-    /// Whether the answer is a stream.
+    /// Whether the response is a stream.
     pub streamed: bool,
-    /// When it was admitted, microseconds since 1970. Decides the window of spending it belongs to, but for a limited key's own: that is
-    /// the lease's.
+    /// The time of admission, microseconds since 1970. It decides to which spending windows the request belongs, except the window of a
+    /// limited key, which is the lease's.
     pub admitted_at_us: i64,
 }
 
-/// A stream is still running; at most one a second.
+/// A stream is still running; published at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestProgress {
-    /// The request.
+    /// The id of the request.
     pub request: RequestId,
     /// The model that answers.
     pub model: String,
     /// The provider's slug.
     pub provider: String,
-    /// What was relayed so far, counted by the gateway.
+    /// The tokens relayed so far, counted by the gateway.
     pub tokens: Tokens,
-    /// The price list's version.
+    /// The version of the price list.
     pub price_version: String,
     /// The prices that apply, pico-USD per unit.
     pub unit_prices: UnitPrices,
-    /// Cost of what was relayed so far, nano-USD, at most the hold.
+    /// The cost of the tokens relayed so far, nano-USD; at most the hold.
     pub cost_nanos: Nanos,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The answer is complete, or was ended at its hold with `finish_reason: "length"`.
+    /// The response is complete, or was ended at its hold with `finish_reason: "length"`.
     Finished,
-    /// No candidate gave a whole answer.
+    /// No candidate gave a complete response.
     Failed,
     /// The client left first.
     Cancelled,
@@ -80,7 +80,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word that events, tables and answers use.
+    /// Returns the word that events, tables and responses use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -92,67 +92,67 @@ impl Outcome {
     }
 }
 
-/// One try at one provider.
+/// One attempt at one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// The provider's slug.
     pub provider: String,
-    /// The model as we name it.
+    /// The model's name in this router.
     pub model: String,
-    /// The provider's HTTP status; absent when it gave none.
+    /// The provider's HTTP status; absent if it gave none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
-    /// What went wrong, one word such as `timeout`; absent when nothing did.
+    /// The error as one word, such as `timeout`; absent if nothing went wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
-    /// How long it took, microseconds.
+    /// The duration of the attempt, microseconds.
     pub duration_us: u64,
 }
 
-/// The terminal event: exactly one for each admitted request.
+/// A request ended: there is exactly one such event for each admitted request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestFinished {
-    /// The request.
+    /// The id of the request.
     pub request: RequestId,
-    /// The credential.
+    /// The key that the request used.
     pub key: KeyHash,
     /// The model that answered, or the last one tried.
     pub model: String,
-    /// How it ended.
+    /// The outcome of the request.
     pub outcome: Outcome,
-    /// The HTTP status that the client got; absent when it was gone.
+    /// The HTTP status that the client got; absent if the client was gone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
     /// The provider's finish reason.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub finish_reason: Option<String>,
-    /// When it was admitted, microseconds since 1970.
+    /// The time of admission, microseconds since 1970.
     pub admitted_at_us: i64,
-    /// From admission to the end, microseconds.
+    /// The time from admission to the end, microseconds.
     pub latency_us: u64,
-    /// From admission to the first piece of the answer, microseconds.
+    /// The time from admission to the first piece of the response, microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ttft_us: Option<u64>,
-    /// Every try, in order.
+    /// All attempts, in order.
     pub attempts: Vec<Attempt>,
 }
 
 /// A request was refused before it was admitted; it cost nothing and reached no provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestRefused {
-    /// The request.
+    /// The id of the request.
     pub request: RequestId,
-    /// The credential.
+    /// The key that the request used.
     pub key: KeyHash,
-    /// The model asked for; empty when none was named.
+    /// The requested model; empty if the request named none.
     pub model: String,
     /// The HTTP status that the client got.
     pub status: u16,
     /// The error's code, such as `insufficient_credits`.
     pub code: String,
-    /// When, microseconds since 1970.
+    /// The time of the refusal, microseconds since 1970.
     pub refused_at_us: i64,
-    /// How many refusals this one stands for, where an account had so many that they are not recorded one by one; absent for one.
+    /// The number of refusals that this event stands for, if an account had too many to record each one; absent for one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
 }

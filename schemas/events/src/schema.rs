@@ -1,7 +1,7 @@
 //! JSON Schemas of every event, an AsyncAPI document of the public families, and golden events.
 //!
-//! All three are generated from the types and checked in under `schemas/events/{json,golden}`; a test regenerates them and fails
-//! on a difference. To accept a change, run it with `UPDATE_SCHEMAS=1`.
+//! All three are generated from the types and checked in under `schemas/events/{json,golden}`. A test regenerates them and fails on a
+//! difference. To accept a change, run the test with `UPDATE_SCHEMAS=1`.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -14,20 +14,19 @@ use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestSt
 use crate::subject::Stream;
 use crate::usage_recorded::UsageRecorded;
 
-/// A generated schema: the file's name, the event type, its stream and the schema of the whole event.
+/// A generated schema: its file name, the event type, its stream and the schema of the whole event.
 #[derive(Debug)]
 pub struct EventSchema {
-    /// Such as `usage.recorded.v1.json`.
+    /// The file name, such as `usage.recorded.v1.json`.
     pub file: &'static str,
-    /// Such as `arouter.usage.recorded.v1`.
+    /// The event type, such as `arouter.usage.recorded.v1`.
     pub kind: &'static str,
-    /// Where it travels.
     pub stream: Stream,
-    /// JSON Schema 2020-12.
+    /// The schema in JSON Schema 2020-12.
     pub schema: Value,
 }
 
-/// The schemas of all events.
+/// Returns the schemas of all events.
 #[must_use]
 pub fn all() -> Vec<EventSchema> {
     vec![
@@ -85,7 +84,7 @@ fn event<P: Payload + JsonSchema>() -> EventSchema {
     EventSchema { file: P::SCHEMA, kind: P::KIND, stream: P::STREAM, schema }
 }
 
-/// An AsyncAPI 3.0 document of the public families: request, usage and key lifecycle.
+/// Returns an AsyncAPI 3.0 document of the public families: request, usage and key lifecycle.
 #[must_use]
 pub fn asyncapi() -> Value {
     let mut messages = serde_json::Map::new();

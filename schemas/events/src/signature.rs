@@ -1,4 +1,4 @@
-//! Signatures of the ledger's facts: whoever reads them back knows that a ledger wrote them, whatever else came to the log.
+//! Signatures of the ledger's facts: a reader can verify that a ledger wrote them, whatever else was written to the log.
 
 use std::fmt::Write as _;
 
@@ -7,25 +7,25 @@ use sha2::Sha256;
 
 use crate::ids::{Ids, hex};
 
-/// The member by which an event carries its signature; always its last one.
+/// The JSON member that contains an event's signature; always the last one.
 const MEMBER: &str = ",\"mac\":\"";
-/// Characters of a key's id.
+/// The length of a key's id in characters.
 const ID: usize = 8;
-/// Characters of a signature: HMAC-SHA-256 in hex.
+/// The length of a signature in characters: HMAC-SHA-256 in hex.
 const MAC: usize = 64;
-/// Characters from the member to the event's end.
+/// The number of characters from the member to the event's end.
 const TAIL: usize = MEMBER.len() + ID + 1 + MAC + 2;
 
-/// The keys that facts are signed and checked with. The first one signs; all of them check.
+/// The keys that sign and verify facts. The first one signs; all of them verify.
 #[derive(Clone)]
 pub struct SigningKeys {
     keys: Vec<(String, Vec<u8>)>,
-    /// Facts up to this sequence were written before facts were signed.
+    /// The sequence up to which facts may be unsigned, because they were written before facts were signed.
     unsigned_until: u64,
 }
 
 impl SigningKeys {
-    /// A new key. Facts up to `unsigned_until` are taken without a signature.
+    /// Generates a new key. Facts up to `unsigned_until` are accepted without a signature.
     #[must_use]
     pub fn generate(ids: &dyn Ids, unsigned_until: u64) -> Self {
         let mut random = [0; 36];
@@ -33,7 +33,7 @@ impl SigningKeys {
         Self { keys: vec![(hex(&random[32..]), random[..32].to_vec())], unsigned_until }
     }
 
-    /// Reads the text of a key file: `unsigned-until N` and lines of `ID SECRET`, both in hex, the newest first.
+    /// Parses a key file: `unsigned-until N` and lines of `ID SECRET`, both in hex, the newest first.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut keys = Self { keys: Vec::new(), unsigned_until: 0 };
@@ -49,7 +49,7 @@ impl SigningKeys {
         (!keys.keys.is_empty()).then_some(keys)
     }
 
-    /// The text of a key file.
+    /// Returns the text of a key file.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text =
@@ -65,19 +65,19 @@ impl SigningKeys {
         text
     }
 
-    /// The id of the key that signs.
+    /// Returns the id of the key that signs.
     #[must_use]
     pub fn id(&self) -> &str {
         self.keys.first().map_or("", |(id, _)| id)
     }
 
-    /// Whether there is a key of that id.
+    /// Returns whether there is a key with this id.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
         self.keys.iter().any(|(known, _)| known == id)
     }
 
-    /// Signs an event: all of its bytes but the brace that ends it.
+    /// Signs an event: all of its bytes except the closing brace.
     pub fn sign(&self, event: &mut Vec<u8>) {
         let Some((id, secret)) = self.keys.first() else { return };
         event.pop();
@@ -85,19 +85,19 @@ impl SigningKeys {
         event.extend_from_slice(format!("{MEMBER}{id}.{mac}\"}}").as_bytes());
     }
 
-    /// Whether an event has a valid signature, or is one from before there were any.
+    /// Returns whether an event has a valid signature, or is unsigned and from before facts were signed.
     #[must_use]
     pub fn accepts(&self, event: &[u8], sequence: u64) -> bool {
         self.verifies(event).unwrap_or(sequence > 0 && sequence <= self.unsigned_until)
     }
 
-    /// Whether the signature holds; `None` where there is none.
+    /// Returns whether the signature is valid; `None` if there is none.
     fn verifies(&self, event: &[u8]) -> Option<bool> {
         let (body, tail) = event.split_at_checked(event.len().checked_sub(TAIL)?)?;
         let tail = std::str::from_utf8(tail).ok()?.strip_prefix(MEMBER)?.strip_suffix("\"}")?;
         let (id, given) = tail.split_once('.')?;
         let secret = self.keys.iter().find(|(known, _)| known == id).map(|(_, secret)| secret);
-        // Compared in constant time.
+        // `verify_slice` compares in constant time.
         Some(secret.is_some_and(|secret| Some(()) == unhex(given).and_then(|given| keyed(secret, body)?.verify_slice(&given).ok())))
     }
 }

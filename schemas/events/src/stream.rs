@@ -1,12 +1,11 @@
-//! The streams that events travel in.
+//! The streams of events.
 
 use serde::{Deserialize, Serialize};
 
-/// The four streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Stream {
-    /// The life of requests.
+    /// The life cycle of requests.
     Requests,
     /// Usage and cost.
     Usage,
@@ -17,10 +16,9 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Requests, Self::Usage, Self::Control, Self::Ledger];
 
-    /// The stream's name in NATS.
+    /// Returns the stream's name in NATS.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,7 +29,7 @@ impl Stream {
         }
     }
 
-    /// The subjects it stores.
+    /// Returns the subjects that the stream stores.
     #[must_use]
     pub const fn subjects(self) -> &'static [&'static str] {
         match self {
@@ -42,14 +40,14 @@ impl Stream {
         }
     }
 
-    /// Whether events may leave it once the archive has them. Keys and accounts stay: every gateway reads them from the start, and has
-    /// no archive.
+    /// Returns whether events may leave the stream once the archive has them. Keys and accounts stay: every gateway reads them from the
+    /// start, and has no archive.
     #[must_use]
     pub const fn may_age(self) -> bool {
         !matches!(self, Self::Control)
     }
 
-    /// The place in [`Self::ALL`].
+    /// Returns the index in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         match self {

@@ -3,10 +3,10 @@
 use crate::payload::Payload;
 pub use crate::stream::Stream;
 
-/// Accounts are spread over this many partitions, fixed for ever.
+/// The number of partitions that accounts are spread over; it never changes.
 pub const PARTITIONS: u32 = 64;
 
-/// The partition of an account: FNV-1a (64 bit) of its id, modulo [`PARTITIONS`].
+/// Returns the partition of an account: FNV-1a (64 bit) of its id, modulo [`PARTITIONS`].
 #[must_use]
 pub fn partition(account: &str) -> u32 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
@@ -16,7 +16,7 @@ pub fn partition(account: &str) -> u32 {
     u32::try_from(hash % u64::from(PARTITIONS)).unwrap_or_default()
 }
 
-/// The subject of an event of this payload.
+/// Returns the subject of an event with this payload.
 #[must_use]
 pub fn subject<P: Payload>(account: &str, about: &str) -> String {
     let verb = P::VERB;

@@ -1,4 +1,4 @@
-//! What a request used, in disjoint classes, and what a unit of each class costs.
+//! The usage of a request in disjoint classes, and the unit price of each class.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Tokens {
-    /// Tokens that fill the context: what APIs call `prompt_tokens`.
+    /// Returns the tokens that fill the context, which APIs call `prompt_tokens`.
     #[must_use]
     pub const fn prompt(&self) -> u64 {
         self.input
@@ -53,19 +53,19 @@ impl Tokens {
             .saturating_add(self.image_input)
     }
 
-    /// Tokens that the model made: what APIs call `completion_tokens`.
+    /// Returns the tokens that the model produced, which APIs call `completion_tokens`.
     #[must_use]
     pub const fn completion(&self) -> u64 {
         self.output.saturating_add(self.reasoning).saturating_add(self.audio_output).saturating_add(self.image_output)
     }
 
-    /// Tokens written to a cache of any lifetime.
+    /// Returns the tokens written to caches of any lifetime.
     #[must_use]
     pub const fn cache_write(&self) -> u64 {
         self.cache_write_5m.saturating_add(self.cache_write_1h)
     }
 
-    /// Prompt and completion.
+    /// Returns the sum of prompt and completion tokens.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.prompt().saturating_add(self.completion())
@@ -76,35 +76,35 @@ impl Tokens {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UnitPrices {
-    /// Per prompt token that no cache served.
+    /// The price per prompt token that no cache served.
     pub input: i64,
-    /// Per prompt token read from a cache.
+    /// The price per prompt token read from a cache.
     #[serde(skip_serializing_if = "is_nothing")]
     pub cache_read: i64,
-    /// Per prompt token written to the 5-minute cache.
+    /// The price per prompt token written to the 5-minute cache.
     #[serde(skip_serializing_if = "is_nothing")]
     pub cache_write_5m: i64,
-    /// Per prompt token written to the 1-hour cache.
+    /// The price per prompt token written to the 1-hour cache.
     #[serde(skip_serializing_if = "is_nothing")]
     pub cache_write_1h: i64,
-    /// Per completion token.
+    /// The price per completion token.
     pub output: i64,
-    /// Per reasoning token.
+    /// The price per reasoning token.
     #[serde(skip_serializing_if = "is_nothing")]
     pub reasoning: i64,
-    /// Per audio token in.
+    /// The price per audio token in the prompt.
     #[serde(skip_serializing_if = "is_nothing")]
     pub audio_input: i64,
-    /// Per audio token out.
+    /// The price per audio token in the completion.
     #[serde(skip_serializing_if = "is_nothing")]
     pub audio_output: i64,
-    /// Per image token in.
+    /// The price per image token in the prompt.
     #[serde(skip_serializing_if = "is_nothing")]
     pub image_input: i64,
-    /// Per image token out.
+    /// The price per image token in the completion.
     #[serde(skip_serializing_if = "is_nothing")]
     pub image_output: i64,
-    /// Per request.
+    /// The price per request.
     #[serde(skip_serializing_if = "is_nothing")]
     pub request: i64,
 }
@@ -114,22 +114,22 @@ fn is_nothing(price: &i64) -> bool {
     *price == 0
 }
 
-/// Where token counts come from.
+/// The origin of token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
-    /// The provider said so.
+    /// Reported by the provider.
     Reported,
-    /// Counted by the gateway from what it relayed.
+    /// Counted by the gateway from the relayed response.
     Measured,
-    /// Derived without seeing the answer.
+    /// Derived without seeing the response.
     Estimated,
-    /// Nobody knows; shown as unknown, never as zero.
+    /// Unknown; shown as unknown, never as zero.
     Unknown,
 }
 
 impl Provenance {
-    /// The word that events, tables and answers use.
+    /// Returns the word that events, tables and responses use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -141,22 +141,22 @@ impl Provenance {
     }
 }
 
-/// What kind of cost a request has.
+/// The kind of cost of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CostStatus {
     /// Tokens times prices.
     Priced,
-    /// The operator marked the model free.
+    /// Free, because the operator marked the model so.
     Free,
-    /// Not charged, though it has a price: the provider failed, or gave nothing.
+    /// Not charged, though it has a price: the provider failed, or returned nothing.
     Waived,
     /// No usage or price is known.
     Unknown,
 }
 
 impl CostStatus {
-    /// The word that events, tables and answers use.
+    /// Returns the word that events, tables and responses use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

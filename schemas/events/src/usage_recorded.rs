@@ -1,4 +1,4 @@
-//! `usage.recorded`: what one request used and costs. The ledger posts it; the whole charge is in it.
+//! `usage.recorded`: the usage and the cost of one request. The ledger posts it, and it contains the whole charge.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use crate::payload::payload;
 use crate::request::{Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
 use crate::usage::{CostStatus, Provenance, Tokens, UnitPrices};
 
-/// What a request used, at which prices, and what it costs. One for each request that was sent to a provider.
+/// The usage of a request, the applied prices and the cost. There is one for each request that was sent to a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageRecorded {
-    /// The request.
+    /// The id of the request.
     pub request: RequestId,
-    /// The credential.
+    /// The key that the request used.
     pub key: KeyHash,
     /// The lease that pays.
     pub lease: LeaseId,
@@ -30,36 +30,36 @@ pub struct UsageRecorded {
     pub app: Option<String>,
     /// The format of the client's request.
     pub format: Format,
-    /// Whether the answer was a stream.
+    /// Whether the response was a stream.
     pub streamed: bool,
-    /// How the request ended.
+    /// The outcome of the request.
     pub outcome: Outcome,
-    /// The HTTP status that the client got; none when it left before.
+    /// The HTTP status that the client got; absent if the client left before.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
     /// The provider's finish reason, or `length` for a stream that was ended at its hold.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub finish_reason: Option<String>,
-    /// Token counts.
+    /// The token counts.
     pub tokens: Tokens,
-    /// Where the counts come from.
+    /// The origin of the token counts.
     pub provenance: Provenance,
-    /// The price list's version.
+    /// The version of the price list.
     pub price_version: String,
-    /// The prices applied, pico-USD per unit.
+    /// The applied prices, pico-USD per unit.
     pub unit_prices: UnitPrices,
-    /// What kind of cost it is.
+    /// The kind of cost.
     pub cost_status: CostStatus,
-    /// The charge, nano-USD: at most the hold.
+    /// The charge, nano-USD; at most the hold.
     pub cost_nanos: Nanos,
-    /// What the provider's count would cost beyond the hold, nano-USD; never charged.
+    /// The cost of the provider's count beyond the hold, nano-USD; never charged.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub beyond_hold_nanos: Nanos,
-    /// When the request was admitted, microseconds since 1970.
+    /// The time of the request's admission, microseconds since 1970.
     pub admitted_at_us: i64,
-    /// From admission to the end, microseconds.
+    /// The time from admission to the end, microseconds.
     pub latency_us: u64,
-    /// From admission to the first piece of the answer, microseconds.
+    /// The time from admission to the first piece of the response, microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ttft_us: Option<u64>,
 }
@@ -70,8 +70,8 @@ fn is_zero(amount: &Nanos) -> bool {
 }
 
 impl UsageRecorded {
-    /// The charge of a request that its gateway did not live to end: what its last progress says was relayed; nothing when there was
-    /// none.
+    /// Creates the charge of a request whose gateway ended before the request did. It covers the tokens relayed by the last progress event,
+    /// and nothing without one.
     #[must_use]
     pub fn unfinished(started: &RequestStarted, progress: Option<&RequestProgress>, latency_us: u64) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl UsageRecorded {
         }
     }
 
-    /// The end that goes with it.
+    /// Returns the end event that belongs to this charge.
     #[must_use]
     pub fn end(&self) -> RequestFinished {
         RequestFinished {

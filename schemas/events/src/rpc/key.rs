@@ -1,4 +1,4 @@
-//! Requests about keys: what they have spent, and whose change of one comes next.
+//! Requests about keys: their spending, and the order of changes of one key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,25 +9,23 @@ use super::Request;
 use crate::ids::{AccountId, KeyHash};
 use crate::money::Nanos;
 
-/// What keys of one account have spent.
+/// A request for the spending of keys of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetKeySpend {
-    /// The account.
     pub account: AccountId,
-    /// Its keys.
     pub keys: Vec<KeyHash>,
 }
 
-/// Spending of one key, nano-USD, in the running windows.
+/// Spending of one key in the running windows, nano-USD.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySpend {
-    /// Ever.
+    /// Spending since the key exists.
     pub total: Nanos,
-    /// Since 00:00 UTC.
+    /// Spending since 00:00 UTC.
     pub daily: Nanos,
-    /// Since Monday 00:00 UTC.
+    /// Spending since Monday 00:00 UTC.
     pub weekly: Nanos,
-    /// Since the 1st 00:00 UTC.
+    /// Spending since the 1st 00:00 UTC.
     pub monthly: Nanos,
 }
 
@@ -36,31 +34,29 @@ impl Request for GetKeySpend {
     type Reply = BTreeMap<KeyHash, KeySpend>;
 }
 
-/// Claims the next revision of a key, so that of two changes that were made of the same state only one counts.
+/// A claim of the next revision of a key: of two changes to the same state, only one counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRevision {
-    /// The key.
     pub key: KeyHash,
-    /// The revision that the change was made of.
+    /// The revision of the state that was changed.
     pub known: u64,
-    /// Takes the next one in any case: the change does not depend on what others changed.
+    /// Whether the claim always gets the next revision, because the change does not depend on other changes.
     pub wins: bool,
 }
 
-/// The answer to a claim.
+/// The reply to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "claim")]
 pub enum RevisionClaim {
     /// The change may be recorded under this revision, within [`CLAIM_LASTS`].
     Granted {
-        /// The revision.
         revision: u64,
     },
-    /// Another change came first: read the key again.
+    /// Another change came first: the caller must read the key again.
     Behind,
 }
 
-/// How long a claimed revision may wait to be recorded.
+/// The time within which a claimed revision must be recorded.
 pub const CLAIM_LASTS: Duration = Duration::from_secs(5);
 
 impl Request for ClaimRevision {

@@ -1,4 +1,4 @@
-//! Requests between processes and their answers: leases, credit, spending, watermarks.
+//! Requests between processes and their replies: leases, credit, spending, watermarks.
 
 pub mod key;
 
@@ -13,25 +13,22 @@ use crate::money::Nanos;
 use crate::subject::Stream;
 pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, RevisionClaim};
 
-/// A request: by which name it is asked, and what the answer is.
+/// A request with its name and the type of its reply.
 pub trait Request: Serialize + DeserializeOwned + Send {
-    /// The last part of the subject it is asked on.
+    /// The last part of the NATS subject of the request.
     const NAME: &'static str;
-    /// The answer.
     type Reply: Serialize + DeserializeOwned + Send;
 }
 
-/// Who answers requests.
+/// A process that answers requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// The ledger process.
     Ledger,
-    /// The projector process.
     Projector,
 }
 
 impl Peer {
-    /// The word in subjects.
+    /// Returns the word in subjects.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,101 +44,99 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Opens, extends, renews, shrinks or closes a lease. States totals, so that a repeated or late request does no harm.
+/// A request to open, extend, renew, shrink or close a lease. It contains totals, so that a repeated or late request does no harm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRequest {
-    /// The lease; made by the gateway.
+    /// The id of the lease, created by the gateway.
     pub lease: LeaseId,
-    /// Whose credit.
+    /// The account whose credit is lent.
     pub account: AccountId,
-    /// The key whose limit it counts against; absent for keys without a limit.
+    /// The key whose limit the lease counts against; absent for keys without a limit.
     pub key: Option<KeyHash>,
-    /// The newest revision of that key the gateway knows; the ledger waits until it knows it too.
+    /// The newest revision of that key that the gateway knows. The ledger replies [`LeaseStanding::Behind`] until it has read this
+    /// revision.
     pub key_revision: u64,
-    /// The gateway: its source.
+    /// The gateway that holds the lease: its event source.
     pub holder: String,
-    /// What is free in this lease already, nano-USD; the next three count it in.
+    /// The amount that is free in this lease already, nano-USD. The next three amounts include it.
     pub free_nanos: Nanos,
-    /// The least that helps now, nano-USD; 0 when nobody waits.
+    /// The least amount that helps now, nano-USD; 0 if no request waits.
     pub needed_nanos: Nanos,
-    /// What those who wait asked for in full, nano-USD; when less is left they get that.
+    /// The amount that waiting requests asked for in full, nano-USD. If less is left, they get the rest.
     pub preferred_nanos: Nanos,
-    /// What would last for a few seconds, nano-USD.
+    /// The amount that would last for a few seconds, nano-USD.
     pub wanted_nanos: Nanos,
-    /// What the gateway gave back of this lease so far, nano-USD, in total.
+    /// The total of this lease that the gateway has returned so far, nano-USD.
     pub returned_nanos: Nanos,
-    /// What requests that ended have cost of this lease so far, nano-USD, in total, posted or not.
+    /// The total cost so far of ended requests on this lease, nano-USD, posted or not.
     pub spent_nanos: Nanos,
-    /// Nothing more will be taken from it.
+    /// Whether nothing more will be taken from the lease.
     pub closing: bool,
 }
 
 /// The state of a lease after the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseReply {
-    /// All that was ever granted to this lease, nano-USD.
+    /// The total ever granted to this lease, nano-USD.
     pub granted_nanos: Nanos,
-    /// How long it may be used, counted from the moment the request was sent.
+    /// The time for which the lease may be used, in milliseconds from the moment at which the request was sent.
     pub ttl_ms: u64,
-    /// When the key's window ends, microseconds since 1970; no hold is taken from this lease after it.
+    /// The end of the key's window, microseconds since 1970. No hold is taken from this lease after it.
     pub window_ends_at_us: Option<i64>,
-    /// What the account has left to lend, nano-USD.
+    /// The amount that the account can still lend, nano-USD.
     pub available_nanos: Nanos,
-    /// Whether it is of use.
     pub standing: LeaseStanding,
 }
 
-/// Whether a lease is of use.
+/// The usability of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "standing")]
 pub enum LeaseStanding {
-    /// It has what was needed.
+    /// The lease has what was needed.
     Open,
-    /// It lives, but what was needed could not be added.
+    /// The lease lives, but what was needed could not be added.
     Denied(Denial),
-    /// It is closed, frozen or unknown: open another one.
+    /// The lease is closed, frozen or unknown: the gateway must open another one.
     Gone,
-    /// The ledger has not read the key's or account's newest revision yet: ask again.
+    /// The ledger has not read the newest revision of the key or account yet: the gateway must retry.
     Behind,
 }
 
-/// Why there is no money for a request.
+/// The reason why there is no money for a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denial {
-    /// Which bound is hit.
+    /// The bound that is hit.
     pub source: LimitSource,
     /// The bound, nano-USD: the account's credit, or the key's limit.
     pub limit_nanos: Nanos,
-    /// Spent against it, nano-USD.
+    /// The amount spent against it, nano-USD.
     pub spent_nanos: Nanos,
-    /// Held by requests in flight and by leases, nano-USD.
+    /// The amount held by requests in flight and by leases, nano-USD.
     pub held_nanos: Nanos,
-    /// When the bound starts over, microseconds since 1970.
+    /// The time at which the bound starts over, microseconds since 1970.
     pub resets_at_us: Option<i64>,
 }
 
 impl Denial {
-    /// Whether something is left: free, lent to a gateway, or held by a request.
+    /// Returns whether something is left: free, lent to a gateway, or held by a request.
     #[must_use]
     pub const fn has_money(&self) -> bool {
         self.limit_nanos.0 > self.spent_nanos.0
     }
 }
 
-/// Which bound a denial is about.
+/// The bound that a denial is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
-    /// The account's credit.
     Credits,
-    /// The key's limit.
     KeyLimit,
     /// The money exists, but requests in flight hold it.
     InFlightBudget,
 }
 
 impl LimitSource {
-    /// The word in error bodies.
+    /// Returns the word in error bodies.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -157,91 +152,87 @@ impl Request for LeaseRequest {
     type Reply = LeaseReply;
 }
 
-/// Says that a source will never record usage again beyond a sequence: what its leases still hold after that goes back.
+/// A statement that a source will never record usage beyond a sequence. The amount that its leases still hold after that usage goes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloseSource {
     /// The source, whose boot is over.
     pub source: String,
-    /// Its last sequence in the stream `USAGE`; 0 when it recorded none.
+    /// The last sequence of the source in the stream `USAGE`; 0 if it recorded none.
     pub last_usage: u64,
 }
 
 impl Request for CloseSource {
     const NAME: &'static str = "close_source";
-    /// Whether everything is posted and given back; ask again when not.
+    /// Whether everything is posted and returned; if not, the caller must retry.
     type Reply = bool;
 }
 
-/// Posts credit once per id.
+/// A command that changes credit; it is applied once per id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostCredit {
-    /// The command's id; the same id is applied once.
+    /// The command's id.
     pub id: String,
-    /// Whose credit.
     pub account: AccountId,
-    /// What to do.
     pub command: CreditCommand,
-    /// For people.
+    /// A description for people.
     pub description: String,
 }
 
-/// How credit comes or goes; amounts in nano-USD.
+/// A change of credit; amounts are in nano-USD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum CreditCommand {
-    /// The operator gives.
+    /// Credit given by the operator.
     Grant {
-        /// How much.
         amount_nanos: Nanos,
-        /// Lower ones burn first; 100 when absent.
+        /// The priority: grants with lower values are spent first; 100 if absent.
         priority: Option<i64>,
-        /// When what is left of it goes, microseconds since 1970; absent = never.
+        /// The time at which the unspent part expires, microseconds since 1970; never if absent.
         expires_at_us: Option<i64>,
     },
-    /// The operator corrects, up or down; what is lent to requests in flight cannot be taken.
+    /// A correction by the operator, up or down. Credit that is lent to requests in flight cannot be taken.
     Adjust {
-        /// How much.
         amount_nanos: Nanos,
     },
-    /// Credit was paid for.
+    /// Credit that was paid for.
     Purchase {
-        /// How much credit.
+        /// The amount of credit.
         amount_nanos: Nanos,
-        /// What was paid on top of it.
+        /// The fee that was paid on top of it.
         fee_nanos: Nanos,
-        /// When what is left of it goes, microseconds since 1970; absent = never.
+        /// The time at which the unspent part expires, microseconds since 1970; never if absent.
         expires_at_us: Option<i64>,
-        /// Whether that was asked for: if not, it follows from when the command came.
+        /// Whether the caller asked for this expiry. If not, it follows from the time at which the command came.
         #[serde(default)]
         is_expiry_given: bool,
     },
-    /// The unspent part of a purchase goes back, within 24 hours.
+    /// The return of the unspent part of a purchase, within 24 hours.
     Refund {
         /// The purchase's id.
         purchase: String,
     },
 }
 
-/// What became of a credit command.
+/// The result of a credit command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
 pub enum CreditReply {
-    /// Applied, now or before.
+    /// The command is applied, now or by an earlier request.
     Posted {
         /// The transaction's id.
         transaction: String,
-        /// How it changed the account's credit, nano-USD.
+        /// The change of the account's credit, nano-USD.
         amount_nanos: Nanos,
         /// The account's balance after it, nano-USD.
         balance_nanos: Nanos,
     },
-    /// The ledger has not read that account's creation.
+    /// The ledger has not read the account's creation.
     UnknownAccount,
-    /// A negative adjustment is larger than what is available.
+    /// The amount of a negative adjustment is larger than the available credit.
     Insufficient,
-    /// There is no such purchase of that account, or it is older than 24 hours, or nothing of it is left that no request holds.
+    /// The account has no such purchase, it is older than 24 hours, or nothing of it is left that no request holds.
     NotRefundable,
-    /// That id was used before with other content.
+    /// The id was used before with other content.
     Conflict,
 }
 
@@ -250,17 +241,17 @@ impl Request for PostCredit {
     type Reply = CreditReply;
 }
 
-/// Asks whether a reader's database takes writes now.
+/// A test of whether a reader's database accepts writes now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeWrite {}
 
 impl Request for ProbeWrite {
     const NAME: &'static str = "probe_write";
-    /// True; a database that takes none gives no answer.
+    /// Always true; a database that accepts no writes gives no reply.
     type Reply = bool;
 }
 
-/// How many accounts there are; zero means a first start.
+/// A request for the number of accounts; zero means a first start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountAccounts {}
 
@@ -269,13 +260,12 @@ impl Request for CountAccounts {
     type Reply = u64;
 }
 
-/// Up to where a reader has everything of one source.
+/// The sequence in each stream up to which a reader has everything of one source.
 pub type Watermarks = BTreeMap<Stream, u64>;
 
-/// Asks a reader for its watermarks of a source.
+/// A request for a reader's watermarks of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetWatermarks {
-    /// The source.
     pub source: String,
 }
 
@@ -287,29 +277,27 @@ impl Request for GetWatermarks {
 /// An event that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
-    /// Its id.
     pub event_id: String,
     /// The name of the reader that set it aside.
     pub projection: String,
-    /// The stream that it came in.
     pub stream: String,
-    /// Its place there.
+    /// The sequence in that stream.
     pub sequence: u64,
-    /// Why it could not be applied.
+    /// The reason why it could not be applied.
     pub reason: String,
-    /// The account that gets no new leases until somebody has decided.
+    /// The account that gets no new leases until an operator has decided.
     pub freezes_account: Option<String>,
-    /// RFC 3339.
+    /// The time at which it was set aside, RFC 3339.
     pub quarantined_at: String,
-    /// As it came; only when one event is asked for.
+    /// The event as it was read; only if one event is requested.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload: Option<String>,
 }
 
-/// Asks a reader for the events that it could not apply and nobody has decided about.
+/// A request for the events that a reader could not apply and that are undecided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListQuarantine {
-    /// One of them, with its payload.
+    /// The id of one event to return, with its payload.
     pub event_id: Option<String>,
 }
 
@@ -318,18 +306,18 @@ impl Request for ListQuarantine {
     type Reply = Vec<Quarantined>;
 }
 
-/// What to do with an event that was set aside.
+/// The decision about an event that was set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// Apply it again.
+    /// The event is applied again.
     Release,
-    /// Give it up.
+    /// The event is given up.
     Discard,
 }
 
 impl Decision {
-    /// The word in tables and paths.
+    /// Returns the word in tables and paths.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -339,26 +327,24 @@ impl Decision {
     }
 }
 
-/// Decides about an event that a reader set aside.
+/// A decision about an event that a reader set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecideQuarantine {
-    /// The event.
     pub event_id: String,
-    /// What to do.
     pub decision: Decision,
 }
 
-/// What became of it.
+/// The result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
 pub enum DecideReply {
-    /// Applied, or given up.
+    /// The event is applied or given up.
     Done,
     /// No such event waits.
     Unknown,
-    /// It still cannot be applied.
+    /// The event still cannot be applied.
     Rejected {
-        /// One sentence.
+        /// The reason as one sentence.
         reason: String,
     },
 }
