@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
+use events::control::Key;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::GatewayError;
 use crate::request::Stages;
-use crate::route::Model;
 use crate::route::plan::check_allowed;
+use crate::route::{Endpoint, Model};
 
 /// The parameters that every chat model accepts.
 const PARAMETERS: [&str; 6] = ["max_tokens", "temperature", "top_p", "stop", "seed", "stream"];
@@ -31,15 +32,11 @@ pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let wanted: Vec<&str> = query.supported_parameters.as_deref().map(|list| list.split(',').collect()).unwrap_or_default();
     let text = query.output_modalities.as_deref().is_none_or(|list| list.split(',').any(|modality| matches!(modality, "text" | "all")));
-    let able = |model: &Model| {
-        wanted.iter().all(|word| PARAMETERS.contains(word) || model.capabilities.iter().any(|capability| capability == word))
+    let able = |endpoint: &Endpoint| {
+        wanted.iter().all(|word| PARAMETERS.contains(word) || endpoint.capabilities.iter().any(|capability| capability == word))
     };
-    let data: Vec<Value> = stages
-        .routes
-        .all()
-        .filter(|model| text && check_allowed(&caller.key, model).is_ok() && able(model))
-        .map(|model| object(model))
-        .collect();
+    let data: Vec<Value> =
+        stages.routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint)).map(object).collect();
     Ok(Json(json!({"object": "list", "data": data})).into_response())
 }
 
@@ -53,21 +50,26 @@ pub async fn retrieve(
     request: Request,
 ) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
-    let model = stages.routes.find(&id).filter(|model| check_allowed(&caller.key, model).is_ok());
-    let model =
-        model.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
-    Ok(Json(object(model)).into_response())
+    let endpoint = stages.routes.find(&id).and_then(|model| usable(&caller.key, model));
+    let endpoint =
+        endpoint.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
+    Ok(Json(object(endpoint)).into_response())
 }
 
-fn object(model: &Model) -> Value {
-    let has = |word: &str| model.capabilities.iter().any(|capability| capability == word);
+/// Returns the first provider of a model that a key may use.
+fn usable<'a>(key: &Key, model: &'a Model) -> Option<&'a Endpoint> {
+    model.endpoints.iter().map(|endpoint| &**endpoint).find(|endpoint| check_allowed(key, endpoint).is_ok())
+}
+
+fn object(endpoint: &Endpoint) -> Value {
+    let has = |word: &str| endpoint.capabilities.iter().any(|capability| capability == word);
     let inputs: Vec<&str> = [("text", true), ("image", has("vision")), ("audio", has("audio_input")), ("file", has("pdf_input"))]
         .into_iter()
         .filter(|(_, has)| *has)
         .map(|(name, _)| name)
         .collect();
-    let parameters: Vec<&str> = PARAMETERS.into_iter().chain(model.capabilities.iter().map(String::as_str)).collect();
-    let prices = &model.shown_prices;
+    let parameters: Vec<&str> = PARAMETERS.into_iter().chain(endpoint.capabilities.iter().map(String::as_str)).collect();
+    let prices = &endpoint.shown_prices;
     let named = [
         ("prompt", Some(&prices.prompt)),
         ("completion", Some(&prices.completion)),
@@ -77,14 +79,14 @@ fn object(model: &Model) -> Value {
     let pricing: Map<String, Value> =
         named.into_iter().filter_map(|(name, price)| Some((name.to_owned(), price?.as_str().into()))).collect();
     json!({
-        "id": model.id,
+        "id": endpoint.model.id,
         "object": "model",
         "created": 0,
-        "owned_by": model.provider.slug,
-        "canonical_slug": model.id,
-        "name": model.id,
+        "owned_by": endpoint.provider.slug,
+        "canonical_slug": endpoint.model.id,
+        "name": endpoint.model.id,
         "description": "",
-        "context_length": model.context_length,
+        "context_length": endpoint.context_length,
         "architecture": {
             "modality": format!("{}->text", inputs.join("+")),
             "input_modalities": inputs,
@@ -93,11 +95,11 @@ fn object(model: &Model) -> Value {
             "instruct_type": null,
         },
         "pricing": pricing,
-        "top_provider": {"context_length": model.context_length, "max_completion_tokens": model.max_output_tokens, "is_moderated": false},
+        "top_provider": {"context_length": endpoint.context_length, "max_completion_tokens": endpoint.max_output_tokens, "is_moderated": false},
         "per_request_limits": null,
         "supported_parameters": parameters,
         "supported_voices": null,
         "default_parameters": {},
-        "links": {"details": format!("/api/v1/models/{}/endpoints", model.id)},
+        "links": {"details": format!("/api/v1/models/{}/endpoints", endpoint.model.id)},
     })
 }

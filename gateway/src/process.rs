@@ -180,7 +180,7 @@ impl Gateway {
         let gateway = Self {
             address,
             metrics,
-            first_model: routes.all().next().map(|model| model.id.clone()),
+            first_model: routes.all().next().map(|model| model.name.id.clone()),
             admin: admin.clone(),
             health: Arc::clone(&health),
             syncers: syncers(&spool, &old, &config, &failed)?,
@@ -217,8 +217,10 @@ impl Gateway {
         let mut workers = Vec::with_capacity(cores);
         for _ in 0..cores {
             let drains = TaskTracker::new();
-            let parts = AppState {
-                stages: Arc::new(self.stages(routes, &drains)?),
+            let stages = Arc::new(self.stages(routes, &drains)?);
+            let upstream = Arc::clone(&stages.attempts);
+            let state = AppState {
+                stages,
                 admin: self.admin.clone(),
                 ledger: forward(Peer::Ledger, &peers.ledger_reads),
                 projector: forward(Peer::Projector, &peers.projector_reads),
@@ -226,7 +228,7 @@ impl Gateway {
             };
             let (timeouts, certificate) = (Timeouts::of(server), certificate.clone());
             let (stop, close_connections) = (self.serving.stop.clone(), self.close_connections.clone());
-            workers.push(Worker { router: router(parts), timeouts, certificate, stop, close_connections, drains });
+            workers.push(Worker { router: router(state), upstream, timeouts, certificate, stop, close_connections, drains });
         }
         let workers = Workers::start(workers).map_err(data(&self.config))?;
         self.serving.running.spawn(workers.accept(listener, Arc::clone(open), self.serving.stop.clone()));

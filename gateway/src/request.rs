@@ -105,7 +105,7 @@ impl Stages {
         let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &call, error))?;
         is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
-        let drains = plan.candidates.iter().any(|candidate| candidate.model.provider.on_disconnect == OnDisconnect::Drain);
+        let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
             let format = call.format();
             drop(call);
@@ -158,7 +158,7 @@ impl Stages {
         admitted: Admitted,
         deadline: Instant,
     ) -> Result<Response, GatewayError> {
-        let patience = plan.candidates.iter().map(|candidate| candidate.model.provider.drain_timeout).max().unwrap_or_default();
+        let patience = plan.candidates.iter().map(|candidate| candidate.endpoint.provider.drain_timeout).max().unwrap_or_default();
         let (left, abort_streams, drains) = (CancellationToken::new(), self.abort_streams.clone(), self.drains.clone());
         let leaving = left.clone().drop_guard();
         let task = drains.spawn(async move {
@@ -230,7 +230,7 @@ impl Stages {
         slot: Option<&Slot>,
     ) -> Result<Option<Plan>, GatewayError> {
         let tokenizers = plan.tokenizers();
-        let context = plan.candidates.iter().map(|candidate| candidate.model.context_length).max().unwrap_or_default();
+        let context = plan.candidates.iter().map(|candidate| candidate.endpoint.context_length).max().unwrap_or_default();
         let is_countable = call.head.prompt_tokens_max.is_some_and(|bytes| bytes <= context.saturating_mul(COUNTED_TIMES));
         if tokenizers.is_empty() || !is_countable {
             return Ok(None);
@@ -300,7 +300,7 @@ async fn whole(
     left: &CancellationToken,
 ) -> Result<Response, GatewayError> {
     let id = quoted(admitted.request().as_str());
-    let model = served.model.id_json.clone();
+    let model = served.endpoint.model.json.clone();
     let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
     let has_left = left.is_cancelled();
     let end = End {

@@ -33,8 +33,8 @@ pub struct AppState {
 
 /// Builds the router. Management routes are also served at `/v1/…`, and inference routes at `/api/v1/…`; operator routes only at
 /// `/api/v1/admin/…`.
-pub fn router(parts: AppState) -> Router {
-    let (ids, clock) = (Arc::clone(&parts.stages.ids), Arc::clone(&parts.stages.clock));
+pub fn router(state: AppState) -> Router {
+    let (ids, clock) = (Arc::clone(&state.stages.ids), Arc::clone(&state.stages.clock));
     let mut inference = Router::new();
     let mut admin = Router::new();
     let mut ledger = Router::new();
@@ -65,12 +65,12 @@ pub fn router(parts: AppState) -> Router {
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
     Router::new()
-        .merge(inference.with_state(parts.stages))
-        .merge(admin.merge(operator).with_state(parts.admin))
-        .merge(ledger.with_state(parts.ledger))
-        .merge(projector.with_state(parts.projector))
+        .merge(inference.with_state(state.stages))
+        .merge(admin.merge(operator).with_state(state.admin))
+        .merge(ledger.with_state(state.ledger))
+        .merge(projector.with_state(state.projector))
         .route("/healthz", get(async || Json(json!({"status": "ok"}))))
-        .merge(Router::new().route("/readyz", get(ready)).with_state(parts.health))
+        .merge(Router::new().route("/readyz", get(ready)).with_state(state.health))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
         // One layer serves all routes, because each layer costs every request a few allocations.

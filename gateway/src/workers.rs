@@ -6,14 +6,17 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attempt::upstream::Upstream;
 use crate::serve::EXHAUSTED_PAUSE;
 use crate::serve::connection::{Timeouts, connection};
 use crate::serve::open::{Entry, Open};
@@ -21,6 +24,8 @@ use crate::serve::tls::Certificate;
 
 /// The maximum number of accepted connections that wait for a thread.
 const WAITING_MAX: usize = 1_024;
+/// The time between two looks for connections to providers that are of no use any more.
+const REAP_EVERY: Duration = Duration::from_secs(5);
 
 /// The response to a connection that exceeds the limits.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 134\r\n\r\n\
@@ -36,6 +41,8 @@ pub struct Workers {
 pub struct Worker {
     /// The routes, with this thread's own stages.
     pub router: Router,
+    /// The client to providers, whose idle connections are reaped here.
+    pub upstream: Arc<Upstream>,
     pub timeouts: Timeouts,
     /// The certificate; `None` for connections without TLS.
     pub certificate: Option<Arc<Certificate>>,
@@ -104,7 +111,19 @@ impl Workers {
 
 async fn run(worker: Worker, mut accepted: mpsc::Receiver<(std::net::TcpStream, Entry)>) {
     let connections = TaskTracker::new();
-    while let Some((stream, entry)) = accepted.recv().await {
+    let mut reaping = tokio::time::interval(REAP_EVERY);
+    reaping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let (stream, entry) = tokio::select! {
+            accepted = accepted.recv() => match accepted {
+                Some(accepted) => accepted,
+                None => break,
+            },
+            _ = reaping.tick() => {
+                worker.upstream.reap();
+                continue;
+            }
+        };
         match TcpStream::from_std(stream) {
             Ok(stream) => {
                 let tls = worker.certificate.as_ref().map(|certificate| certificate.acceptor());

@@ -129,6 +129,38 @@ async fn a_failing_candidate_gives_way_to_the_next() {
 }
 
 #[tokio::test]
+async fn a_model_is_tried_at_each_of_its_providers_and_at_those_alone_that_the_key_may_use() {
+    let provider = Provider::start().await;
+    let twice = |id: &str, second: &str| {
+        let of = |slug: &str, upstream: &str| {
+            format!(
+                "[[models]]\nid = \"{id}\"\nprovider = \"{slug}\"\nupstream_model = \"{upstream}\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 1000\n"
+            )
+        };
+        format!("{}{}", of("test", "error-500"), of("other", second))
+    };
+    let other = "[[providers]]\nslug = \"other\"\n";
+    let config = format!("{}{other}base_url = \"http://{}/v1\"\n{}", provider.config(), provider.address, twice("shared/m", "ok"));
+    let mut arouter = Arouter::start(Storage::Sqlite, &config).await;
+    let ask = json!({"model": "shared/m", "messages": [{"role": "user", "content": "x"}]});
+    let (status, body) = arouter.chat(ask.clone()).await;
+    assert_eq!((status, &body["model"]), (StatusCode::OK, &json!("shared/m")), "the second provider answers: {body}");
+    assert_eq!(arouter.usage(1).await[0]["provider"], "other");
+    let restrict = json!({"name": "narrow", "allowed_providers": ["other"]});
+    let (_, made) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(restrict)).await;
+    let key = made["key"].as_str().expect("a key").to_owned();
+    let asked = provider.asked().len();
+    let (status, _) = arouter.call(Method::POST, "/v1/chat/completions", &key, Some(ask)).await;
+    assert_eq!((status, provider.asked().len()), (StatusCode::OK, asked + 1), "the first provider is skipped, not asked");
+    let both = json!({"models": ["test/ok", "shared/m"], "messages": [{"role": "user", "content": "x"}]});
+    let (status, body) = arouter.call(Method::POST, "/v1/chat/completions", &key, Some(both)).await;
+    assert_eq!((status, &body["model"]), (StatusCode::OK, &json!("shared/m")), "a forbidden model is skipped: {body}");
+    let none = json!({"model": "test/ok", "messages": [{"role": "user", "content": "x"}]});
+    assert_eq!(arouter.call(Method::POST, "/v1/chat/completions", &key, Some(none)).await.0, StatusCode::FORBIDDEN);
+    arouter.settle_and_verify().await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_a_stream_pays_for_what_it_got() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;

@@ -18,7 +18,7 @@ use super::quota::Slot;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
-use crate::route::Model;
+use crate::route::Endpoint;
 use crate::spool::{Reservation, Spool, SpoolError};
 
 /// An admitted request that records its own end.
@@ -63,7 +63,8 @@ impl Asked {
 /// The model that answered, and the service tier.
 #[derive(Debug, Clone)]
 pub struct Served {
-    pub model: Arc<Model>,
+    /// The model at the provider that answered.
+    pub endpoint: Arc<Endpoint>,
     /// The tier whose prices apply.
     pub tier: ServiceTier,
 }
@@ -184,7 +185,7 @@ impl Admitted {
     /// Returns the cost of these tokens at a model: the part within the hold, and the part above it.
     #[must_use]
     pub fn cost(&self, served: &Served, tokens: &Tokens) -> (Nanos, Nanos) {
-        let prices = served.model.prices.at(tokens.prompt(), served.tier);
+        let prices = served.endpoint.prices.at(tokens.prompt(), served.tier);
         let cost = pricing::cost(tokens, prices);
         let charged = cost.min(self.hold());
         (charged, cost.saturating_sub(charged))
@@ -195,11 +196,11 @@ impl Admitted {
         let Some((_, reservation)) = &self.open else { return };
         let progress = RequestProgress {
             request: self.started.request.clone(),
-            model: served.model.id.clone(),
-            provider: served.model.provider.slug.clone(),
+            model: served.endpoint.model.id.clone(),
+            provider: served.endpoint.provider.slug.clone(),
             tokens,
-            price_version: served.model.price_version.clone(),
-            unit_prices: *served.model.prices.at(tokens.prompt(), served.tier),
+            price_version: served.endpoint.price_version.clone(),
+            unit_prices: *served.endpoint.prices.at(tokens.prompt(), served.tier),
             cost_nanos: self.cost(served, &tokens).0,
         };
         if let Err(error) = reservation.spool().append(|batch| batch.push(&self.draft(&progress))) {
@@ -264,7 +265,7 @@ impl Admitted {
     fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {
         let nothing = (Nanos::ZERO, Nanos::ZERO);
         let Some(served) = &end.served else { return (CostStatus::Waived, nothing) };
-        if served.model.free {
+        if served.endpoint.free {
             return (CostStatus::Free, nothing);
         }
         // A failed call is charged only by the provider's own report. Unknown usage is never charged.
@@ -279,7 +280,7 @@ impl Admitted {
         RequestFinished {
             request: self.started.request.clone(),
             key: self.started.key.clone(),
-            model: end.served.as_ref().map_or_else(|| self.started.model.clone(), |served| served.model.id.clone()),
+            model: end.served.as_ref().map_or_else(|| self.started.model.clone(), |served| served.endpoint.model.id.clone()),
             outcome: end.outcome,
             status: end.status,
             finish_reason: end.finish_reason.clone(),
@@ -291,13 +292,13 @@ impl Admitted {
     }
 
     fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
-        let model = end.served.as_ref().or(self.asked.as_ref().map(|asked| &asked.served)).map(|served| &served.model);
+        let endpoint = end.served.as_ref().or(self.asked.as_ref().map(|asked| &asked.served)).map(|served| &served.endpoint);
         UsageRecorded {
             request: self.started.request.clone(),
             key: self.started.key.clone(),
             lease: self.started.lease.clone(),
-            model: model.map_or_else(|| self.started.model.clone(), |model| model.id.clone()),
-            provider: model.map_or_else(String::new, |model| model.provider.slug.clone()),
+            model: endpoint.map_or_else(|| self.started.model.clone(), |endpoint| endpoint.model.id.clone()),
+            provider: endpoint.map_or_else(String::new, |endpoint| endpoint.provider.slug.clone()),
             user: self.started.user.clone(),
             app: self.started.app.clone(),
             format: self.started.format,
@@ -307,11 +308,11 @@ impl Admitted {
             finish_reason: end.finish_reason.clone(),
             tokens: end.measured.tokens,
             provenance: end.measured.provenance,
-            price_version: model.map_or_else(String::new, |model| model.price_version.clone()),
+            price_version: endpoint.map_or_else(String::new, |endpoint| endpoint.price_version.clone()),
             unit_prices: end
                 .served
                 .as_ref()
-                .map_or_else(UnitPrices::default, |served| *served.model.prices.at(end.measured.tokens.prompt(), served.tier)),
+                .map_or_else(UnitPrices::default, |served| *served.endpoint.prices.at(end.measured.tokens.prompt(), served.tier)),
             cost_status: charge.status,
             cost_nanos: charge.cost,
             beyond_hold_nanos: charge.beyond,

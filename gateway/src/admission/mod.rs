@@ -103,7 +103,7 @@ impl Admission {
             key: intent.key.hash.clone(),
             lease: hold.lease().clone(),
             hold_nanos: hold.amount(),
-            model: intent.plan.candidates.first().map(|candidate| candidate.model.id.clone()).unwrap_or_default(),
+            model: intent.plan.candidates.first().map(|candidate| candidate.endpoint.model.id.clone()).unwrap_or_default(),
             user: intent.user,
             app: intent.app,
             format: intent.format,

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-use crate::route::endpoint::Endpoint;
+use crate::route::address::Address;
 
 /// Idle connections kept to one origin.
 const IDLE_MAX: usize = 1_024;
@@ -101,15 +101,15 @@ impl Connections {
     /// When there is no connection, or it breaks before the head is here.
     pub async fn post(
         self: &Arc<Self>,
-        to: &Endpoint,
-        headers: &HeaderMap,
+        to: &Address,
+        headers: HeaderMap,
         body: Bytes,
         sent: &AtomicBool,
     ) -> Result<UpstreamResponse, SendError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         request.uri_mut().clone_from(&to.path);
-        request.headers_mut().clone_from(headers);
+        *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, to.host.clone());
         loop {
             let (mut connection, is_new) = match self.take(&to.origin).await {
@@ -158,8 +158,17 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, to: &Endpoint) -> Result<PooledConnection, SendError> {
-        let connecting = self.connector.clone().oneshot(to.address.clone());
+    /// Closes idle connections that their provider has closed, or that nobody has used for too long.
+    pub fn reap(&self) {
+        let mut context = Context::from_waker(Waker::noop());
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, of_origin| {
+            of_origin.retain_mut(|idle| idle.used_at.elapsed() < IDLE_KEPT && moves(&mut idle.driver, &mut context));
+            !of_origin.is_empty()
+        });
+    }
+
+    async fn connect(&self, to: &Address) -> Result<PooledConnection, SendError> {
+        let connecting = self.connector.clone().oneshot(to.uri.clone());
         let stream = match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -211,5 +220,48 @@ impl UpstreamResponse {
             self.pool.put(connection, std::mem::take(&mut self.origin));
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request on each connection and then, once told so, closes it.
+    async fn answer_once(listener: TcpListener, close: tokio::sync::oneshot::Receiver<()>) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0_u8; 4_096];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        close.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_its_provider_closes_is_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::parse(&format!("http://{}/v1", listener.local_addr().unwrap())).unwrap();
+        let (close, closed) = tokio::sync::oneshot::channel();
+        let pool = Connections::try_new(Duration::from_secs(5)).unwrap();
+        let kept = || pool.idle.lock().unwrap().values().map(Vec::len).sum::<usize>();
+        let exchange = async {
+            let sent = AtomicBool::new(false);
+            let mut response = pool.post(&address, HeaderMap::new(), Bytes::from_static(b"{}"), &sent).await.unwrap();
+            while response.chunk().await.unwrap().is_some() {}
+            pool.reap();
+            assert_eq!(kept(), 1, "a connection that is open stays");
+            close.send(()).unwrap();
+            tokio::time::timeout(Duration::from_secs(10), async {
+                while kept() > 0 {
+                    tokio::task::yield_now().await;
+                    pool.reap();
+                }
+            })
+            .await
+            .expect("it is reaped");
+        };
+        tokio::join!(answer_once(listener, closed), exchange);
     }
 }

@@ -35,23 +35,23 @@ impl Upstream {
     pub async fn send(&self, plan: &Plan, call: &Call<'_>, admitted: &mut Admitted) -> Result<Reply, GatewayError> {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
         for candidate in &plan.candidates {
-            let model = &candidate.model;
-            let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(model.context_length);
+            let endpoint = &candidate.endpoint;
+            let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
             let sent = Arc::new(AtomicBool::new(false));
-            admitted.ask(Served { model: model.clone(), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
+            admitted.ask(Served { endpoint: Arc::clone(endpoint), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
             let since = Instant::now();
             let cap = candidate.cap(admitted.hold(), plan.choices);
-            let target = Target { model: &model.upstream_model, cap, cap_field: &model.provider.cap_field };
+            let target = Target { model: &endpoint.upstream_model, cap, cap_field: &endpoint.provider.cap_field };
             let body = call.upstream_body(&target);
-            let upstream_call = UpstreamCall { provider: &model.provider, body, prompt_tokens, sent: &sent };
+            let upstream_call = UpstreamCall { provider: &endpoint.provider, body, prompt_tokens, sent: &sent };
             let result = if call.head.stream { self.stream(upstream_call).await } else { self.whole(upstream_call).await };
             let (status, failure) = match &result {
                 Ok(_) => (Some(StatusCode::OK), None),
                 Err(failure) => (failure.status(), Some(failure.code())),
             };
             admitted.tried(Attempt {
-                provider: model.provider.slug.clone(),
-                model: model.id.clone(),
+                provider: endpoint.provider.slug.clone(),
+                model: endpoint.model.id.clone(),
                 status: status.map(|status| status.as_u16()),
                 error: failure.map(str::to_owned),
                 duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -60,12 +60,12 @@ impl Upstream {
                 Ok(answer) => {
                     failpoint(Failpoint::ProviderAnswered);
                     admitted.first_piece();
-                    return Ok(Reply { answer, served: Served { model: model.clone(), tier: plan.tier } });
+                    return Ok(Reply { answer, served: Served { endpoint: Arc::clone(endpoint), tier: plan.tier } });
                 }
                 Err(failure) => {
-                    admitted.counts().failed(&model.provider.slug, failure.code());
-                    report(&model.provider.slug, &model.id, &failure);
-                    last = GatewayError::of_provider(&failure, &model.provider.slug);
+                    admitted.counts().failed(&endpoint.provider.slug, failure.code());
+                    report(&endpoint.provider.slug, &endpoint.model.id, &failure);
+                    last = GatewayError::of_provider(&failure, &endpoint.provider.slug);
                     if matches!(failure, AttemptError::Refused { .. }) {
                         return Err(last);
                     }

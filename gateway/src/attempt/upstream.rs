@@ -197,13 +197,18 @@ impl Upstream {
         Duration::from_millis(self.config.heartbeat_ms)
     }
 
+    /// Closes idle connections to providers that are of no use any more.
+    pub fn reap(&self) {
+        self.connections.reap();
+    }
+
     const fn idle(&self) -> Duration {
         Duration::from_millis(self.config.idle_timeout_ms)
     }
 
     async fn post(&self, call: UpstreamCall<'_>) -> Result<UpstreamResponse, AttemptError> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
-        let sending = self.connections.post(&call.provider.chat, &call.provider.headers, call.body.into(), call.sent);
+        let sending = self.connections.post(&call.provider.completions, call.provider.request_headers(), call.body.into(), call.sent);
         let response = tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)??;
         let status = response.status;
         if status == StatusCode::OK {

@@ -2,10 +2,12 @@
 
 pub mod names;
 pub mod known_providers;
-pub mod endpoint;
+pub mod address;
+pub mod provider;
 pub mod table;
 pub mod plan;
 pub mod tokens;
 
 pub use plan::{Candidate, Plan};
-pub use table::{Model, Provider, RouteError, Routes};
+pub use provider::Provider;
+pub use table::{Endpoint, Model, RouteError, Routes};

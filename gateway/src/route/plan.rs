@@ -8,15 +8,15 @@ use pricing::{Quote, ServiceTier};
 use wire::call::Head;
 
 use super::names;
-use super::table::{Model, Routes};
+use super::table::{Endpoint, Routes};
 use super::tokens::Tokenizer;
 use crate::error::GatewayError;
 
 /// A model to try.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The model.
-    pub model: Arc<Model>,
+    /// The model at a provider.
+    pub endpoint: Arc<Endpoint>,
     /// What the request can cost there at the most.
     pub quote: Quote,
     /// The most that each choice may emit: the caller's bound or the model's own, whichever is less; none where nobody gave one.
@@ -51,17 +51,19 @@ impl Routes {
     /// 400 for an unknown model, 403 for one that the key may not use.
     pub fn plan_counted(&self, key: &Key, head: &Head, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
         let tier = ServiceTier::named(head.service_tier.as_deref());
-        let mut candidates = Vec::with_capacity(head.models.len());
+        let (mut candidates, mut forbidden) = (Vec::with_capacity(head.models.len()), None);
         for name in &head.models {
             let model = self.find(name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
-            check_allowed(key, model)?;
-            let counted = counted.iter().find(|(tokenizer, _)| model.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
-            let prompt_max = counted.or(head.prompt_tokens_max).map_or(model.context_length, |tokens| tokens.min(model.context_length));
-            let each = head.output_tokens_max.unwrap_or(model.max_output_tokens).min(model.max_output_tokens.max(1));
-            let quote = Quote::new(&model.prices, tier, prompt_max, each.saturating_mul(head.choices));
-            // A model whose answers may fill its context has no bound to be told: the provider counts the prompt in, and refuses more.
-            let is_bounded = head.output_tokens_max.is_some() || model.max_output_tokens < model.context_length;
-            candidates.push(Candidate { model: Arc::clone(model), quote, output_max: is_bounded.then_some(each) });
+            for endpoint in &model.endpoints {
+                match check_allowed(key, endpoint) {
+                    Ok(()) => candidates.push(Candidate::new(endpoint, head, tier, counted)),
+                    Err(error) => forbidden = forbidden.or(Some(error)),
+                }
+            }
+        }
+        // A candidate that the key may not use is skipped while others remain.
+        if let Some(error) = forbidden.filter(|_| candidates.is_empty()) {
+            return Err(error);
         }
         Ok(Plan { candidates, tier, is_capped: head.output_tokens_max.is_some(), choices: head.choices })
     }
@@ -71,7 +73,7 @@ impl Plan {
     /// The tokenizers that its models are known to have.
     #[must_use]
     pub fn tokenizers(&self) -> Vec<Tokenizer> {
-        let mut tokenizers: Vec<Tokenizer> = self.candidates.iter().filter_map(|candidate| candidate.model.tokenizer).collect();
+        let mut tokenizers: Vec<Tokenizer> = self.candidates.iter().filter_map(|candidate| candidate.endpoint.tokenizer).collect();
         tokenizers.sort_unstable();
         tokenizers.dedup();
         tokenizers
@@ -94,6 +96,17 @@ impl Plan {
 }
 
 impl Candidate {
+    fn new(endpoint: &Arc<Endpoint>, head: &Head, tier: ServiceTier, counted: &[(Tokenizer, u64)]) -> Self {
+        let counted = counted.iter().find(|(tokenizer, _)| endpoint.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
+        let context = endpoint.context_length;
+        let prompt_max = counted.or(head.prompt_tokens_max).map_or(context, |tokens| tokens.min(context));
+        let each = head.output_tokens_max.unwrap_or(endpoint.max_output_tokens).min(endpoint.max_output_tokens.max(1));
+        let quote = Quote::new(&endpoint.prices, tier, prompt_max, each.saturating_mul(head.choices));
+        // A model whose answers may fill its context has no bound to be told: the provider counts the prompt in, and refuses more.
+        let is_bounded = head.output_tokens_max.is_some() || endpoint.max_output_tokens < context;
+        Self { endpoint: Arc::clone(endpoint), quote, output_max: is_bounded.then_some(each) }
+    }
+
     /// The bound on each choice that the provider is sent: what the caller, the model and the hold allow, so that a hold bounds what the
     /// provider can bill.
     #[must_use]
@@ -106,16 +119,17 @@ impl Candidate {
     }
 }
 
-/// Whether a key may ask for a model.
+/// Checks that a key may use a model at a provider.
 ///
 /// # Errors
 /// 403 when it may not.
-pub fn check_allowed(key: &Key, model: &Model) -> Result<(), GatewayError> {
-    let name = names::canonical(&model.id);
+pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
+    let id = &endpoint.model.id;
+    let name = names::canonical(id);
     if key.allowed_models.as_ref().is_some_and(|allowed| !allowed.iter().any(|pattern| names::allows(pattern, &name))) {
-        return Err(GatewayError::Forbidden(format!("model '{}' is not allowed for this API key", model.id)));
+        return Err(GatewayError::Forbidden(format!("model '{id}' is not allowed for this API key")));
     }
-    let provider = &model.provider.slug;
+    let provider = &endpoint.provider.slug;
     if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
         return Err(GatewayError::Forbidden(format!("provider '{provider}' is not allowed for this API key")));
     }

@@ -1,52 +1,41 @@
 //! The table of models and providers, built once from configuration and catalogue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
-use wire::call::Format;
 
-use super::endpoint::Endpoint;
+use super::names;
+use super::provider::Provider;
 use super::tokens::Tokenizer;
-use super::{known_providers, names};
-use crate::config::{Decimal, ModelConfig, OnDisconnect, ProviderConfig};
+use crate::config::{Decimal, ModelConfig, ProviderConfig};
 
-/// How we name ourselves to providers.
-const AGENT: &str = concat!("arouter/", env!("CARGO_PKG_VERSION"));
-
-/// A provider that can be called.
-#[derive(Debug)]
-pub struct Provider {
-    /// Its name in model ids.
-    pub slug: String,
-    /// What it speaks.
-    pub format: Format,
-    /// Where chat completions are asked for.
-    pub chat: Endpoint,
-    /// What every request to it has: content type, codings, our name, and `Authorization` unless it needs none.
-    pub headers: HeaderMap,
-    /// Whether it is called at the address that is known for its slug.
-    pub is_original: bool,
-    /// The field by which it takes a bound on completion tokens.
-    pub cap_field: String,
-    /// The call after its client has left.
-    pub on_disconnect: OnDisconnect,
-    /// How long such a call is read on.
-    pub drain_timeout: Duration,
-}
-
-/// A model that can be asked for.
+/// A model under its public name.
 #[derive(Debug)]
 pub struct Model {
-    /// Its public id.
+    /// The public name.
+    pub name: Arc<ModelName>,
+    /// The providers that serve it, in the order of the configuration; at least one.
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// The public name of a model.
+#[derive(Debug)]
+pub struct ModelName {
+    /// The id, such as `openai/gpt-5.4`.
     pub id: String,
-    /// The same as a JSON string.
-    pub id_json: String,
-    /// Who serves it.
+    /// The id as a JSON string.
+    pub json: String,
+}
+
+/// A model at one provider.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The public name of the model.
+    pub model: Arc<ModelName>,
+    /// The provider that serves it.
     pub provider: Arc<Provider>,
     /// The provider's name for it.
     pub upstream_model: String,
@@ -119,37 +108,9 @@ pub enum RouteError {
     },
 }
 
-impl Provider {
-    /// A provider as configured.
-    ///
-    /// # Errors
-    /// When its address or credential cannot be used.
-    pub fn try_new(config: &ProviderConfig) -> Result<Self, RouteError> {
-        let slug = names::author_of(&config.slug);
-        let base =
-            config.base_url.as_deref().or_else(|| known_providers::base_url(&slug)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
-        let chat = Endpoint::parse(&format!("{}/chat/completions", base.trim_end_matches('/')))
-            .ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: base.to_owned() })?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        // An answer that comes compressed all the same is decoded.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        if let Some(key) = &config.api_key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| RouteError::BadCredential(slug.clone()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let is_original = config.base_url.is_none();
-        let cap_field = config.max_tokens_field.clone().unwrap_or_else(|| known_providers::cap_field(&slug).to_owned());
-        let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
-        Ok(Self { format: config.format, chat, headers, is_original, cap_field, on_disconnect: config.on_disconnect, drain_timeout, slug })
-    }
-
-    /// How a model of its own counts prompts, where that is known: another service under the same name may serve anything.
-    fn tokenizer(&self, upstream_model: &str) -> Option<Tokenizer> {
-        Tokenizer::of_openai(upstream_model).filter(|_| self.is_original && self.slug == "openai")
+impl ModelName {
+    fn new(id: String) -> Arc<Self> {
+        Arc::new(Self { json: wire::fields::quoted(&id), id })
     }
 }
 
@@ -170,9 +131,8 @@ impl Routes {
         for entry in &catalog.models {
             let Some(provider) = by_slug.get(&entry.provider) else { continue };
             let priced = ModelPrices::try_new(&entry.prices).map_err(|cause| RouteError::Price { model: entry.id.clone(), cause })?;
-            routes.add(Model {
-                id: entry.id.clone(),
-                id_json: wire::fields::quoted(&entry.id),
+            routes.replace(Endpoint {
+                model: ModelName::new(entry.id.clone()),
                 provider: Arc::clone(provider),
                 upstream_model: entry.upstream_model.clone(),
                 tokenizer: provider.tokenizer(&entry.upstream_model),
@@ -185,28 +145,47 @@ impl Routes {
                 free: false,
             });
         }
-        let mut names = HashMap::new();
+        let mut names: HashMap<String, (String, BTreeSet<String>)> = HashMap::new();
         for config in models {
             let slug = names::author_of(&config.provider);
             let provider =
                 by_slug.get(&slug).ok_or_else(|| RouteError::NoProvider { model: config.id.clone(), provider: config.provider.clone() })?;
-            let model = configured(config, provider)?;
-            if let Some(other) = names.insert(names::canonical(&model.id), config.id.clone()) {
-                return Err(RouteError::SameName(other, config.id.clone()));
+            let endpoint = configured(config, provider)?;
+            match names.entry(names::canonical(&endpoint.model.id)) {
+                Entry::Vacant(new) => {
+                    new.insert((config.id.clone(), BTreeSet::from([slug])));
+                    routes.replace(endpoint);
+                }
+                Entry::Occupied(mut known) => {
+                    let (id, providers) = known.get_mut();
+                    if *id != config.id || !providers.insert(slug) {
+                        return Err(RouteError::SameName(id.clone(), config.id.clone()));
+                    }
+                    routes.add_endpoint(endpoint);
+                }
             }
-            routes.add(model);
         }
         Ok(routes)
     }
 
-    /// A later model of the same name takes the place of an earlier one: the configuration goes over the catalogue.
-    fn add(&mut self, model: Model) {
-        let model = Arc::new(model);
-        let name = names::canonical(&model.id);
-        if let Some(before) = self.by_name.insert(name, Arc::clone(&model)) {
-            self.listed.remove(&before.id);
+    /// Serves a model by this endpoint alone: the configuration goes over the catalogue.
+    fn replace(&mut self, endpoint: Endpoint) {
+        let model = Arc::new(Model { name: Arc::clone(&endpoint.model), endpoints: vec![Arc::new(endpoint)] });
+        if let Some(before) = self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model)) {
+            self.listed.remove(&before.name.id);
         }
-        self.listed.insert(model.id.clone(), model);
+        self.listed.insert(model.name.id.clone(), model);
+    }
+
+    /// Adds another provider of a model that is served already.
+    fn add_endpoint(&mut self, endpoint: Endpoint) {
+        let Some(before) = self.find(&endpoint.model.id) else { return self.replace(endpoint) };
+        let name = Arc::clone(&before.name);
+        let endpoint = Endpoint { model: Arc::clone(&name), ..endpoint };
+        let endpoints = before.endpoints.iter().cloned().chain([Arc::new(endpoint)]).collect();
+        let model = Arc::new(Model { name, endpoints });
+        self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model));
+        self.listed.insert(model.name.id.clone(), model);
     }
 
     /// The model of that name.
@@ -221,7 +200,7 @@ impl Routes {
     }
 }
 
-fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Model, RouteError> {
+fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint, RouteError> {
     let price = |written: &Option<Decimal>| match written {
         Some(Decimal(text)) => per_token(text).ok_or_else(|| RouteError::Price {
             model: config.id.clone(),
@@ -239,8 +218,8 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Model, R
     let id = if config.id.contains('/') { config.id.clone() } else { format!("{}/{}", provider.slug, config.id) };
     let slug = id.split_once('/').map_or(id.as_str(), |(_, slug)| slug).to_owned();
     let upstream_model = config.upstream_model.clone().unwrap_or(slug);
-    Ok(Model {
-        id_json: wire::fields::quoted(&id),
+    Ok(Endpoint {
+        model: ModelName::new(id),
         provider: Arc::clone(provider),
         tokenizer: config.tokenizer.or_else(|| provider.tokenizer(&upstream_model)),
         upstream_model,
@@ -251,7 +230,6 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Model, R
         shown_prices: row,
         price_version: "configuration".to_owned(),
         free: config.free,
-        id,
     })
 }
 

@@ -24,7 +24,7 @@ pub struct Drain {
 impl Drain {
     /// Reads to the end, or as long as the provider is configured to be read, and records the end.
     pub async fn run(mut self) {
-        let (abort_streams, patience) = (self.abort_streams.clone(), self.served.model.provider.drain_timeout);
+        let (abort_streams, patience) = (self.abort_streams.clone(), self.served.endpoint.provider.drain_timeout);
         // What is known when the time is over, or the gateway stops, is what is charged.
         let _read = abort_streams.run_until_cancelled(tokio::time::timeout(patience, self.read())).await;
         self.upstream.close();

@@ -163,7 +163,7 @@ impl Relay {
         }
         // The client has everything; a provider that has still to end its answer gets a moment, so that its connection is kept.
         if tokio::time::timeout(END_PATIENCE, self.upstream.finish()).await.is_err() {
-            tracing::debug!(provider = self.served.model.provider.slug, "a provider did not end its stream after the end mark");
+            tracing::debug!(provider = self.served.endpoint.provider.slug, "a provider did not end its stream after the end mark");
         }
         None
     }
@@ -178,7 +178,7 @@ impl Relay {
         let created_s = self.created_s.unwrap_or_else(|| admitted.admitted_at_us() / 1_000_000);
         self.tell_inconsistent();
         let charge = admitted.finish(&end(stopped, &self.upstream.meter, &self.served)).await;
-        let ending = Ending { format: self.terms.format, id: &self.id, model: &self.served.model.id_json, created_s };
+        let ending = Ending { format: self.terms.format, id: &self.id, model: &self.served.endpoint.model.json, created_s };
         match stopped {
             Stopped::Completed => self.last_pieces(&ending, &charge, &mut last),
             Stopped::AtHold => {
@@ -186,7 +186,8 @@ impl Relay {
                 self.last_pieces(&ending, &charge, &mut last);
             }
             Stopped::Failed(failure) => {
-                ending.error(&GatewayError::of_provider(failure, &self.served.model.provider.slug).in_frame(self.terms.format), &mut last);
+                ending
+                    .error(&GatewayError::of_provider(failure, &self.served.endpoint.provider.slug).in_frame(self.terms.format), &mut last);
             }
             Stopped::Expired => ending.error(&GatewayError::TooLong(self.terms.timeout.as_secs()).in_frame(self.terms.format), &mut last),
             Stopped::Cut => {
@@ -291,7 +292,7 @@ impl Relay {
             if beyond.0 > 0 {
                 return Some(Stopped::AtHold);
             }
-            chunk.write(&self.id, &self.served.model.id_json, pieces);
+            chunk.write(&self.id, &self.served.endpoint.model.json, pieces);
         }
         None
     }
@@ -302,7 +303,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let Some(admitted) = self.admitted.take() else { return };
         let is_cut = self.terms.abort_streams.is_cancelled();
-        let drains = self.served.model.provider.on_disconnect == OnDisconnect::Drain && self.upstream.is_open() && !is_cut;
+        let drains = self.served.endpoint.provider.on_disconnect == OnDisconnect::Drain && self.upstream.is_open() && !is_cut;
         if drains && tokio::runtime::Handle::try_current().is_ok() {
             let drain = drain::Drain {
                 admitted,
@@ -322,7 +323,7 @@ impl Drop for Relay {
 
 /// Tells the operator that a provider counts in a way that is not known here: what it bills may not be what is charged.
 pub fn inconsistent(served: &Served) {
-    let (provider, model) = (served.model.provider.slug.as_str(), served.model.id.as_str());
+    let (provider, model) = (served.endpoint.provider.slug.as_str(), served.endpoint.model.id.as_str());
     tracing::error!(provider, model, "{provider} reports a total for {model} that its parts do not sum to: check how it counts tokens");
 }
 

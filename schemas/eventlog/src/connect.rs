@@ -34,10 +34,7 @@ pub struct Log {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("cannot connect to NATS at {url}: {cause}; start a nats-server there, or correct [nats] url and credentials")]
-    Connect {
-        url: String,
-        cause: async_nats::ConnectError,
-    },
+    Connect { url: String, cause: async_nats::ConnectError },
     /// A malformed address.
     #[error(transparent)]
     Address(#[from] BadAddress),
@@ -48,15 +45,10 @@ pub enum LogError {
     #[error(
         "the nats-server at {url} asks nobody for credentials, so everybody who reaches it can write to the log: configure users there (deploy/nats/nats.conf), or set nats.allow_unauthenticated = true"
     )]
-    Unauthenticated {
-        url: String,
-    },
+    Unauthenticated { url: String },
     /// A server that is too old for the log.
     #[error("nats-server {found} at {url} is too old: the log needs 2.14 or later; upgrade it")]
-    TooOld {
-        url: String,
-        found: String,
-    },
+    TooOld { url: String, found: String },
     /// A stream whose settings could lose events.
     #[error("the NATS stream {stream} has {what}; change it, or remove the stream if it is not needed")]
     Stream {

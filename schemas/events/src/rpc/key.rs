@@ -49,9 +49,7 @@ pub struct ClaimRevision {
 #[serde(rename_all = "snake_case", tag = "claim")]
 pub enum RevisionClaim {
     /// The change may be recorded under this revision, within [`CLAIM_LASTS`].
-    Granted {
-        revision: u64,
-    },
+    Granted { revision: u64 },
     /// Another change came first: the caller must read the key again.
     Behind,
 }

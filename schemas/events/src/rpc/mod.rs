@@ -191,9 +191,7 @@ pub enum CreditCommand {
         expires_at_us: Option<i64>,
     },
     /// A correction by the operator, up or down. Credit that is lent to requests in flight cannot be taken.
-    Adjust {
-        amount_nanos: Nanos,
-    },
+    Adjust { amount_nanos: Nanos },
     /// Credit that was paid for.
     Purchase {
         /// The amount of credit.

@@ -2,11 +2,11 @@
 
 use http::{HeaderValue, Uri};
 
-/// Where a provider is asked: what stands in every request to it.
+/// The address of one operation, with the parts that stand in every request to it.
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub struct Address {
     /// The whole address.
-    pub address: Uri,
+    pub uri: Uri,
     /// Path and query, as the request line has them.
     pub path: Uri,
     /// The `Host` header.
@@ -15,8 +15,8 @@ pub struct Endpoint {
     pub origin: String,
 }
 
-impl Endpoint {
-    /// The endpoint at an http or https address; `None` for anything else.
+impl Address {
+    /// Parses an http or https address; returns `None` for anything else.
     #[must_use]
     pub fn parse(address: &str) -> Option<Self> {
         let address: Uri = address.parse().ok()?;
@@ -26,7 +26,7 @@ impl Endpoint {
             path: address.path_and_query().map_or("/", |path| path.as_str()).parse().ok()?,
             host: HeaderValue::from_str(authority.as_str()).ok()?,
             origin: format!("{scheme}://{authority}"),
-            address,
+            uri: address,
         })
     }
 }
@@ -36,12 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_http_addresses_without_credentials() {
-        let endpoint = Endpoint::parse("https://api.example.com:8443/v1/chat/completions").unwrap();
-        assert_eq!((endpoint.path.path(), endpoint.host.to_str().unwrap()), ("/v1/chat/completions", "api.example.com:8443"));
-        assert_eq!(endpoint.origin, "https://api.example.com:8443");
+    fn addresses_are_http_addresses_without_credentials() {
+        let address = Address::parse("https://api.example.com:8443/v1/chat/completions").unwrap();
+        assert_eq!((address.path.path(), address.host.to_str().unwrap()), ("/v1/chat/completions", "api.example.com:8443"));
+        assert_eq!(address.origin, "https://api.example.com:8443");
         for bad in ["ftp://x/y", "/v1", "http://", "x", "http://user:secret@x/v1"] {
-            assert!(Endpoint::parse(bad).is_none(), "{bad}");
+            assert!(Address::parse(bad).is_none(), "{bad}");
         }
     }
 }
