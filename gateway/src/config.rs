@@ -117,22 +117,6 @@ impl From<Written> for Decimal {
     }
 }
 
-/// The terms of sold credit.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BillingConfig {
-    /// The days after which purchased credit expires; 0 means never.
-    pub purchase_expires_days: u32,
-    /// The fee added to purchased credit, in basis points (hundredths of a percent).
-    pub fee_basis_points: u32,
-}
-
-impl Default for BillingConfig {
-    fn default() -> Self {
-        Self { purchase_expires_days: 365, fee_basis_points: 0 }
-    }
-}
-
 /// The durability of a request's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -292,7 +276,6 @@ pub struct GatewayConfig {
     pub data: PathBuf,
     pub server: ServerConfig,
     pub limits: LimitsConfig,
-    pub billing: BillingConfig,
     pub spool: SpoolConfig,
     pub upstream: UpstreamConfig,
     /// The providers, with their credentials resolved.

@@ -160,7 +160,6 @@ impl Gateway {
             ledger: peers.ledger.clone(),
             projector: peers.projector.clone(),
             server: Arc::clone(&server),
-            billing: config.billing,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             operator_token: config.operator_token.as_str().into(),

@@ -2,6 +2,7 @@
 
 use eventlog::store::{placeholders, portions};
 use events::Nanos;
+use events::ledger::CreditKind;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
 /// The reason for a transaction.
@@ -9,18 +10,8 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe};
 pub enum Kind {
     /// The charge of a request.
     Usage,
-    /// Credit that the operator gave.
-    Grant,
-    /// A correction of the credit by the operator.
-    Adjustment,
-    /// Credit that was paid for.
-    Purchase,
-    /// The platform's fee for a purchase.
-    Fee,
-    /// A refund of a purchase.
-    Refund,
-    /// The rest of a grant at its expiry.
-    Expiry,
+    /// Credit that came or went otherwise.
+    Credit(CreditKind),
     /// Credit lent to a gateway.
     LeaseGranted,
     /// Credit that a gateway returned.
@@ -28,17 +19,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the name that is stored in the table and, for kinds that users see, returned by the API.
+    /// Returns the word in the table and, for the kinds that people see, in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Usage => "usage",
-            Self::Grant => "grant",
-            Self::Adjustment => "adjustment",
-            Self::Purchase => "credit",
-            Self::Fee => "fee",
-            Self::Refund => "refund",
-            Self::Expiry => "expiry",
+            Self::Credit(kind) => kind.as_str(),
             Self::LeaseGranted => "lease_granted",
             Self::LeaseReturned => "lease_returned",
         }

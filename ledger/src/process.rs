@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control_reader::NoteControl;
+use crate::credit::billing::Billing;
 use crate::decide;
 use crate::lease::Terms;
 use crate::posting::PostUsage;
@@ -36,6 +37,8 @@ pub struct LedgerConfig {
     pub node: String,
     /// The terms on which gateways borrow credit.
     pub terms: Terms,
+    /// The terms of purchases.
+    pub billing: Billing,
     /// The file with the keys that sign facts; created if it is missing.
     pub signing_key: PathBuf,
 }
@@ -55,6 +58,8 @@ pub struct Ledger {
     pub ids: Arc<dyn Ids>,
     /// The terms on which gateways borrow credit.
     pub terms: Terms,
+    /// The terms of purchases.
+    pub billing: Billing,
     /// The keys that sign the ledger's facts in the log.
     pub keys: SigningKeys,
     /// The path of the key file if this start created it.
@@ -87,6 +92,7 @@ impl Ledger {
             clock,
             ids,
             terms: config.terms,
+            billing: config.billing,
             keys,
             new_key: is_new.then(|| config.signing_key.clone()),
             node: config.node.clone(),
@@ -151,7 +157,7 @@ impl Ledger {
     /// Creates an empty state for one step.
     #[must_use]
     pub fn state(&self) -> decide::State {
-        decide::State { terms: self.terms, ..decide::State::default() }
+        decide::State { terms: self.terms, billing: self.billing, ..decide::State::default() }
     }
 
     #[must_use]

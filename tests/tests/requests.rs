@@ -1,5 +1,6 @@
 //! One request from end to end: responses, streams, charges, reads, fallback. On SQLite and on PostgreSQL.
 
+use events::subject::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::arouter::{JsonValue, nanos};
@@ -145,7 +146,9 @@ async fn a_model_is_tried_at_each_of_its_providers_and_at_those_alone_that_the_k
     let ask = json!({"model": "shared/m", "messages": [{"role": "user", "content": "x"}]});
     let (status, body) = arouter.chat(ask.clone()).await;
     assert_eq!((status, &body["model"]), (StatusCode::OK, &json!("shared/m")), "the second provider answers: {body}");
-    assert_eq!(arouter.usage(1).await[0]["provider"], "other");
+    arouter.usage(1).await;
+    let recorded = arouter.recorded(Stream::Usage).await;
+    assert_eq!(recorded[0]["data"]["provider"], "other", "{recorded:?}");
     let restrict = json!({"name": "narrow", "allowed_providers": ["other"]});
     let (_, made) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(restrict)).await;
     let key = made["key"].as_str().expect("a key").to_owned();

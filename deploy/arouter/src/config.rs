@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use eventlog::archiver::ArchiveTerms;
 use eventlog::{Access, Archive, Credentials};
 use events::{clock, failpoint};
-use gateway::config::{BillingConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use gateway::config::{Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use ledger::credit::billing::Billing;
 use ledger::lease::Terms;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -30,7 +31,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub metrics: MetricsConfig,
     pub node: NodeConfig,
-    pub billing: BillingConfig,
+    pub billing: Billing,
     pub bootstrap: BootstrapConfig,
     pub nats: NatsConfig,
     pub ledger: ReaderConfig,

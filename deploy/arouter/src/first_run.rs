@@ -68,7 +68,7 @@ pub async fn bootstrap(
         match admin.post_credit(&command).await? {
             // A conflict means that the configured amount was changed after the first start. The first grant stays.
             CreditReply::Posted { .. } | CreditReply::Conflict => {}
-            CreditReply::UnknownAccount | CreditReply::Insufficient | CreditReply::NotRefundable => {
+            CreditReply::UnknownAccount | CreditReply::Insufficient | CreditReply::NotRefundable | CreditReply::TooLarge => {
                 bail!("the ledger did not take the first credit: start again")
             }
         }

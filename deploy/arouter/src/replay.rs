@@ -13,6 +13,7 @@ use eventlog::digest::{Table, digest};
 use eventlog::{Log, Store};
 use events::SystemClock;
 use events::ids::SystemIds;
+use ledger::credit::billing::Billing;
 use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, outbox};
 use projector::{Projector, ProjectorConfig, projections};
@@ -77,7 +78,13 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
         signing_key.display()
     );
     let live = Store::open(live, ledger::MIGRATIONS).await?;
-    let config = LedgerConfig { database_url: new.to_owned(), node: String::new(), terms: Terms::default(), signing_key };
+    let config = LedgerConfig {
+        database_url: new.to_owned(),
+        node: String::new(),
+        terms: Terms::default(),
+        billing: Billing::default(),
+        signing_key,
+    };
     let made = Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     ensure!(written(&mut *made.store.reads.acquire().await?).await? == 0, "{new} has books already: choose an empty place");
     // The snapshot stays the same while the live ledger goes on writing.

@@ -105,6 +105,7 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
     let standalone = Standalone::start(settings, "ledger").await?;
     let folder = DataFolder::open(&settings.data)?;
     let config = LedgerConfig {
+        billing: standalone.config.billing,
         database_url: folder.database(standalone.config.ledger.database_url.as_ref(), "ledger"),
         node: standalone.config.node.name.clone(),
         terms: standalone.config.leases,

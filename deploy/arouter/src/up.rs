@@ -59,6 +59,7 @@ impl Background {
             supervisor.spawn(nats::watch(log.clone(), restart, folder.path.clone(), stop_nats.clone()));
         }
         let ledger = LedgerConfig {
+            billing: config.billing,
             database_url: folder.database(config.ledger.database_url.as_ref(), "ledger"),
             node: config.node.name.clone(),
             terms: config.leases,
@@ -192,7 +193,6 @@ pub async fn gateway_config(
         data: folder.path.clone(),
         server: config.server.clone(),
         limits: config.limits.clone(),
-        billing: config.billing,
         spool: config.spool.clone(),
         upstream: config.upstream.clone(),
         providers,

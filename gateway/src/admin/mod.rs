@@ -4,6 +4,7 @@ pub mod key;
 pub mod account;
 pub mod credit;
 pub mod quarantine;
+pub mod caller;
 pub mod body;
 pub mod text;
 
@@ -15,12 +16,11 @@ use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
 use events::{Draft, Failpoint, Payload, failpoint};
-use http::{HeaderMap, header};
 
 use crate::admission::Admission;
 use crate::admission::quota::Quotas;
 use crate::auth::{Directory, follow};
-use crate::config::{BillingConfig, ServerConfig};
+use crate::config::ServerConfig;
 use crate::error::GatewayError;
 use crate::spool::{Spool, SpoolError};
 
@@ -39,8 +39,6 @@ pub struct Admin {
     pub projector: rpc::Client,
     /// The limits of a request body.
     pub server: Arc<ServerConfig>,
-    /// The fees and the lifetime of purchased credit.
-    pub billing: BillingConfig,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     /// The token that authorizes the operator's calls, such as creating accounts and posting credit.
@@ -83,17 +81,6 @@ impl Admin {
     #[must_use]
     pub const fn readers(&self) -> [&rpc::Client; 2] {
         [&self.ledger, &self.projector]
-    }
-
-    /// Checks the operator's token.
-    ///
-    /// # Errors
-    /// Returns 401 if it is missing or wrong.
-    pub fn operator(&self, headers: &HeaderMap) -> Result<(), GatewayError> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ")).unwrap_or_default();
-        // Hashes are compared, so that the time of the comparison reveals nothing about the token.
-        let same = events::KeyHash::of_secret(given) == events::KeyHash::of_secret(&self.operator_token);
-        if same && !self.operator_token.is_empty() { Ok(()) } else { Err(GatewayError::Unauthenticated) }
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::{Checkpoint, Log, TailError, Throttle};
-use events::Payload;
-use events::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::control::ControlEvent;
 use events::envelope::{EnvelopeError, RawEnvelope};
 use events::subject::Stream;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +21,11 @@ const GATHER: Duration = Duration::from_millis(50);
 /// # Errors
 /// Fails if the event is malformed.
 pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), EnvelopeError> {
-    let put = |key, deleted| directory.put_key(KeyEntry { key, deleted });
-    match envelope.kind {
-        AccountCreated::KIND => directory.put_account(envelope.payload::<AccountCreated>()?.account),
-        AccountUpdated::KIND => directory.put_account(envelope.payload::<AccountUpdated>()?.account),
-        KeyCreated::KIND => put(envelope.payload::<KeyCreated>()?.key, false),
-        KeyUpdated::KIND => put(envelope.payload::<KeyUpdated>()?.key, false),
-        KeyDisabled::KIND => put(envelope.payload::<KeyDisabled>()?.key, false),
-        KeyDeleted::KIND => put(envelope.payload::<KeyDeleted>()?.key, true),
-        other => tracing::warn!(kind = other, "an unknown control event is skipped: {other}"),
+    match ControlEvent::read(envelope)? {
+        Some(ControlEvent::Account(account)) => directory.put_account(account),
+        Some(ControlEvent::Key(key)) => directory.put_key(KeyEntry { key: *key, deleted: false }),
+        Some(ControlEvent::KeyDeleted(key)) => directory.put_key(KeyEntry { key: *key, deleted: true }),
+        None => tracing::warn!(kind = envelope.kind, "an unknown control event is skipped: {}", envelope.kind),
     }
     Ok(())
 }

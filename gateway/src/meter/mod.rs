@@ -17,21 +17,7 @@ pub struct Measured {
 
 impl Measured {
     /// Nobody knows.
-    pub const UNKNOWN: Self = Self {
-        tokens: Tokens {
-            input: 0,
-            cache_read: 0,
-            cache_write_5m: 0,
-            cache_write_1h: 0,
-            output: 0,
-            reasoning: 0,
-            audio_input: 0,
-            audio_output: 0,
-            image_input: 0,
-            image_output: 0,
-        },
-        provenance: Provenance::Unknown,
-    };
+    pub const UNKNOWN: Self = Self { tokens: Tokens::ZERO, provenance: Provenance::Unknown };
 }
 
 /// Tokens of so many bytes of text, when nobody counts them.

@@ -1,7 +1,6 @@
 //! Which models there are, who serves them, and in which order a request tries them.
 
 pub mod names;
-pub mod known_providers;
 pub mod address;
 pub mod provider;
 pub mod table;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use pricing::known_providers;
 use wire::call::Format;
 
 use super::address::Address;
+use super::names;
 use super::table::RouteError;
 use super::tokens::Tokenizer;
-use super::{known_providers, names};
 use crate::config::{OnDisconnect, ProviderConfig};
 
 /// How we name ourselves to providers.
@@ -45,8 +46,9 @@ impl Provider {
     /// When its address or credential cannot be used.
     pub fn try_new(config: &ProviderConfig) -> Result<Self, RouteError> {
         let slug = names::author_of(&config.slug);
+        let known = known_providers::find(&slug);
         let base =
-            config.base_url.as_deref().or_else(|| known_providers::base_url(&slug)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
+            config.base_url.as_deref().or_else(|| known.map(|known| known.base_url)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
         let completions = Address::parse(&format!("{}/chat/completions", base.trim_end_matches('/')))
             .ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: base.to_owned() })?;
         let mut headers = HeaderMap::new();
@@ -58,7 +60,8 @@ impl Provider {
         let credential = config.api_key.as_deref().map(|key| credential(config.format, key));
         let credential = credential.transpose().map_err(|_| RouteError::BadCredential(slug.clone()))?;
         let is_original = config.base_url.is_none();
-        let cap_field = config.max_tokens_field.clone().unwrap_or_else(|| known_providers::cap_field(&slug).to_owned());
+        let cap_field =
+            config.max_tokens_field.clone().unwrap_or_else(|| known.map_or("max_tokens", |known| known.max_tokens_field).to_owned());
         let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
         Ok(Self {
             format: config.format,

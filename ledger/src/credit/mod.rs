@@ -1,5 +1,7 @@
 //! Changes of credit other than by usage: grants, purchases, refunds and corrections, each posted once per command id.
 
+pub mod billing;
+
 use events::ledger::{CreditKind, CreditPosted, GrantTerms};
 use events::rpc::{CreditCommand, CreditReply, PostCredit};
 use events::{Failpoint, Nanos, failpoint};
@@ -54,10 +56,8 @@ fn content(command: &PostCredit) -> String {
             format!("{account}:grant:{}:{}:{}", amount_nanos.0, priority.unwrap_or(PRIORITY_DEFAULT), expires_at_us.unwrap_or_default())
         }
         CreditCommand::Adjust { amount_nanos } => format!("{account}:adjustment:{}", amount_nanos.0),
-        CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us: Some(expires), is_expiry_given: true } => {
-            format!("{account}:credit:{}:{}:{expires}", amount_nanos.0, fee_nanos.0)
-        }
-        CreditCommand::Purchase { amount_nanos, fee_nanos, .. } => format!("{account}:credit:{}:{}", amount_nanos.0, fee_nanos.0),
+        CreditCommand::Purchase { amount_nanos, expires_at_us: Some(expires) } => format!("{account}:credit:{}:{expires}", amount_nanos.0),
+        CreditCommand::Purchase { amount_nanos, expires_at_us: None } => format!("{account}:credit:{}", amount_nanos.0),
         CreditCommand::Refund { purchase } => format!("{account}:refund:{purchase}"),
     }
 }
@@ -112,14 +112,17 @@ impl decide::State {
                 self.burn(id, taken);
                 self.changed(command, change(command, CreditKind::Adjustment, *amount_nanos), now_us)
             }
-            CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us, .. } => {
+            CreditCommand::Purchase { amount_nanos, expires_at_us } => {
+                let Some((fee, paid)) = self.billing.fee(*amount_nanos).and_then(|fee| Some((fee, amount_nanos.checked_add(fee)?))) else {
+                    return CreditReply::TooLarge;
+                };
                 // The whole payment comes in and the fee goes out of it, so that users see both.
-                let paid = grant(Origin::Bought, amount_nanos.saturating_add(*fee_nanos), None, *expires_at_us);
+                let paid = grant(Origin::Bought, paid, None, expires_at_us.or_else(|| self.billing.expires_at_us(now_us)));
                 let mut answer = self.bring(command, CreditKind::Purchase, paid, now_us);
-                if *fee_nanos > Nanos::ZERO
+                if fee > Nanos::ZERO
                     && let CreditReply::Posted { balance_nanos, .. } = &mut answer
                 {
-                    *balance_nanos = self.take_fee(command, *fee_nanos, now_us);
+                    *balance_nanos = self.take_fee(command, fee, now_us);
                 }
                 answer
             }
@@ -182,20 +185,18 @@ impl decide::State {
     pub(crate) fn change_credit(&mut self, id: &str, change: Change, now_us: i64) -> Option<Nanos> {
         let (version, balance_after) =
             self.change_account(id, |account| account.credit(change.amount).then(|| (account.version, account.balance())))??;
-        let (kind, other) = match change.kind {
-            CreditKind::Grant => (Kind::Grant, journal::ADJUSTMENTS),
-            CreditKind::Adjustment => (Kind::Adjustment, journal::ADJUSTMENTS),
-            CreditKind::Purchase => (Kind::Purchase, journal::CASH),
-            CreditKind::Fee => (Kind::Fee, journal::FEES),
-            CreditKind::Refund => (Kind::Refund, journal::CASH),
-            CreditKind::Expiry => (Kind::Expiry, journal::BREAKAGE),
+        let book = match change.kind {
+            CreditKind::Grant | CreditKind::Adjustment => journal::ADJUSTMENTS,
+            CreditKind::Purchase | CreditKind::Refund => journal::CASH,
+            CreditKind::Fee => journal::FEES,
+            CreditKind::Expiry => journal::BREAKAGE,
         };
         self.effects.transactions.push(Transaction {
             id: change.id.clone(),
             fingerprint: change.fingerprint.clone(),
             account: id.to_owned(),
             version,
-            kind,
+            kind: Kind::Credit(change.kind),
             amount: change.amount,
             balance_after,
             description: change.description.clone(),
@@ -203,7 +204,7 @@ impl decide::State {
             request: None,
             key_hash: None,
             lease: None,
-            posting: Posting { credit: change.amount, book: other.to_owned(), booked: Nanos(-change.amount.0), ..Posting::default() },
+            posting: Posting { credit: change.amount, book: book.to_owned(), booked: Nanos(-change.amount.0), ..Posting::default() },
         });
         self.effects.facts.push(Fact::CreditPosted(CreditPosted {
             id: change.id,

@@ -11,6 +11,7 @@ use events::rpc::{CreditReply, LeaseReply, LeaseRequest, PostCredit};
 use events::{AccountId, Nanos};
 
 use crate::account::Account;
+use crate::credit::billing::Billing;
 use crate::grant::{Grant, Grants};
 use crate::journal::{Kind, Posting, Transaction};
 use crate::key::repo::{KeyRow, Window, WindowId};
@@ -62,6 +63,8 @@ pub struct State {
     pub now_us: i64,
     /// The terms on which credit is lent.
     pub terms: Terms,
+    /// The terms of purchases.
+    pub billing: Billing,
 }
 
 /// The sums over an account's live leases, except the one that the request concerns.

@@ -36,9 +36,9 @@ pub enum OrphansError {
 
 /// Requests of one lease that started and have no end event, by request id.
 #[derive(Debug, Default)]
-struct Unfinished(BTreeMap<String, (RequestStarted, Option<RequestProgress>)>);
+struct OpenRequests(BTreeMap<String, (RequestStarted, Option<RequestProgress>)>);
 
-impl Unfinished {
+impl OpenRequests {
     /// Takes account of an event of the stream `REQUESTS`; ignores the events of other leases.
     fn note(&mut self, envelope: &RawEnvelope<'_>, lease: &str) {
         match envelope.kind {
@@ -70,24 +70,24 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
     let frozen_at_us = lease.expires_at_us - ledger.terms.frozen_us();
     let source = Source(format!("/ledger/{}/lease/{}", node(ledger).await?, lease.id));
     let all = format!("arouter.v1.request.{}.{}.*", partition(&lease.account), lease.account);
-    let mut unfinished = Unfinished::default();
+    let mut open = OpenRequests::default();
     let usage = log.last_sequence(Stream::Usage).await?;
     log.scan(Stream::Requests, all, opened_at_us(&lease.id).unwrap_or(frozen_at_us - LOOK_BACK_US), |record: &Record| {
         if let Ok(envelope) = RawEnvelope::parse(&record.payload)
             // Skips the events that an earlier call appended: a request must stay in the set, so that it is written again with the same id.
             && envelope.source != source.0
         {
-            unfinished.note(&envelope, &lease.id);
+            open.note(&envelope, &lease.id);
         }
     })
     .await?;
-    let count = u64::try_from(unfinished.0.len()).unwrap_or(u64::MAX);
+    let count = u64::try_from(open.0.len()).unwrap_or(u64::MAX);
     let mut connection = ledger.store.reads.acquire().await?;
     if eventlog::sources::watermark(&mut connection, &source.0, readers::POSTINGS).await? >= count {
         return Ok(is_posted(ledger, usage).await?);
     }
     let mut events = Vec::new();
-    for (sequence, (started, progress)) in (1..).zip(unfinished.0.values()) {
+    for (sequence, (started, progress)) in (1..).zip(open.0.values()) {
         tracing::warn!(
             request = %started.request,
             lease = lease.id,

@@ -1,8 +1,7 @@
 //! The names of keys, for reports. The highest revision wins, whatever the order of events.
 
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
-use events::Payload;
-use events::control::{AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use events::control::{ControlEvent, Key};
 use events::subject::Stream;
 use sqlx::{Any, AnyConnection};
 
@@ -24,28 +23,16 @@ impl Fold for KeyNames {
         Box::pin(async move {
             let mut rejected = Vec::new();
             for event in events {
-                match key(event) {
-                    Ok(Some(key)) => put(connection, &key).await?,
-                    Ok(None) => {}
-                    Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
+                match ControlEvent::read(&event.envelope) {
+                    Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => put(connection, &key).await?,
+                    Ok(Some(ControlEvent::Account(_))) => {}
+                    Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
+                    Err(error) => rejected.push(Rejected::new(event, error.to_string())),
                 }
             }
             Ok(rejected)
         })
     }
-}
-
-fn key(event: &Event<'_>) -> Result<Option<Key>, String> {
-    let envelope = &event.envelope;
-    let read = match envelope.kind {
-        AccountCreated::KIND | AccountUpdated::KIND => return Ok(None),
-        KeyCreated::KIND => envelope.payload::<KeyCreated>().map(|event| event.key),
-        KeyUpdated::KIND => envelope.payload::<KeyUpdated>().map(|event| event.key),
-        KeyDisabled::KIND => envelope.payload::<KeyDisabled>().map(|event| event.key),
-        KeyDeleted::KIND => envelope.payload::<KeyDeleted>().map(|event| event.key),
-        other => return Err(format!("unknown type {other}")),
-    };
-    read.map(Some).map_err(|error| error.to_string())
 }
 
 async fn put(connection: &mut AnyConnection, key: &Key) -> Result<(), sqlx::Error> {

@@ -25,6 +25,14 @@ pub struct Rejected<'a> {
     pub freezes_account: Option<&'a str>,
 }
 
+impl<'a> Rejected<'a> {
+    /// Rejects an event that no account can owe anything by.
+    #[must_use]
+    pub const fn new(event: &Event<'a>, reason: String) -> Self {
+        Self { record: event.record, reason, freezes_account: None }
+    }
+}
+
 /// The result of a fold: the events that cannot be applied.
 pub type Applied<'a, 'e> = BoxFuture<'a, Result<Vec<Rejected<'e>>, sqlx::Error>>;
 

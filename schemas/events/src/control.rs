@@ -5,9 +5,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::{EnvelopeError, RawEnvelope};
 use crate::ids::{AccountId, KeyHash, KeyKind};
 use crate::money::Nanos;
-use crate::payload::payload;
+use crate::payload::{Payload, payload};
 
 /// The time at which a key's limit starts over, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -122,3 +123,33 @@ pub struct AccountUpdated {
 }
 
 payload!(AccountUpdated, Control, "account", "updated", "v1");
+
+/// A control event as the readers of the stream apply it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlEvent {
+    /// An account was created or changed.
+    Account(Account),
+    /// A key was created or changed.
+    Key(Box<Key>),
+    /// A key was deleted; the last state of it.
+    KeyDeleted(Box<Key>),
+}
+
+impl ControlEvent {
+    /// Reads a control event. Returns `None` for an unknown type.
+    ///
+    /// # Errors
+    /// The payload is malformed.
+    pub fn read(envelope: &RawEnvelope<'_>) -> Result<Option<Self>, EnvelopeError> {
+        let key = |key| Self::Key(Box::new(key));
+        Ok(Some(match envelope.kind {
+            AccountCreated::KIND => Self::Account(envelope.payload::<AccountCreated>()?.account),
+            AccountUpdated::KIND => Self::Account(envelope.payload::<AccountUpdated>()?.account),
+            KeyCreated::KIND => key(envelope.payload::<KeyCreated>()?.key),
+            KeyUpdated::KIND => key(envelope.payload::<KeyUpdated>()?.key),
+            KeyDisabled::KIND => key(envelope.payload::<KeyDisabled>()?.key),
+            KeyDeleted::KIND => Self::KeyDeleted(Box::new(envelope.payload::<KeyDeleted>()?.key)),
+            _ => return Ok(None),
+        }))
+    }
+}

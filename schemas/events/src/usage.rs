@@ -3,6 +3,46 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// A class of tokens. Every token belongs to exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenClass {
+    Input,
+    CacheRead,
+    CacheWrite5m,
+    CacheWrite1h,
+    Output,
+    Reasoning,
+    AudioInput,
+    AudioOutput,
+    ImageInput,
+    ImageOutput,
+}
+
+impl TokenClass {
+    /// Every class.
+    pub const ALL: [Self; 10] = [
+        Self::Input,
+        Self::CacheRead,
+        Self::CacheWrite5m,
+        Self::CacheWrite1h,
+        Self::Output,
+        Self::Reasoning,
+        Self::AudioInput,
+        Self::AudioOutput,
+        Self::ImageInput,
+        Self::ImageOutput,
+    ];
+
+    /// Returns whether the prompt holds these tokens; the others are in the completion.
+    #[must_use]
+    pub const fn is_prompt(self) -> bool {
+        match self {
+            Self::Input | Self::CacheRead | Self::CacheWrite5m | Self::CacheWrite1h | Self::AudioInput | Self::ImageInput => true,
+            Self::Output | Self::Reasoning | Self::AudioOutput | Self::ImageOutput => false,
+        }
+    }
+}
+
 /// Token counts by class. The classes are disjoint: a token is counted in exactly one; sums are derived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -43,20 +83,51 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Tokens {
+    /// No tokens at all.
+    pub const ZERO: Self = Self {
+        input: 0,
+        cache_read: 0,
+        cache_write_5m: 0,
+        cache_write_1h: 0,
+        output: 0,
+        reasoning: 0,
+        audio_input: 0,
+        audio_output: 0,
+        image_input: 0,
+        image_output: 0,
+    };
+
+    /// Returns the count of a class.
+    #[must_use]
+    pub const fn get(&self, class: TokenClass) -> u64 {
+        match class {
+            TokenClass::Input => self.input,
+            TokenClass::CacheRead => self.cache_read,
+            TokenClass::CacheWrite5m => self.cache_write_5m,
+            TokenClass::CacheWrite1h => self.cache_write_1h,
+            TokenClass::Output => self.output,
+            TokenClass::Reasoning => self.reasoning,
+            TokenClass::AudioInput => self.audio_input,
+            TokenClass::AudioOutput => self.audio_output,
+            TokenClass::ImageInput => self.image_input,
+            TokenClass::ImageOutput => self.image_output,
+        }
+    }
+
+    fn sum(&self, of: impl Fn(TokenClass) -> bool) -> u64 {
+        TokenClass::ALL.into_iter().filter(|class| of(*class)).fold(0, |sum, class| sum.saturating_add(self.get(class)))
+    }
+
     /// Returns the tokens that fill the context, which APIs call `prompt_tokens`.
     #[must_use]
-    pub const fn prompt(&self) -> u64 {
-        self.input
-            .saturating_add(self.cache_read)
-            .saturating_add(self.cache_write())
-            .saturating_add(self.audio_input)
-            .saturating_add(self.image_input)
+    pub fn prompt(&self) -> u64 {
+        self.sum(TokenClass::is_prompt)
     }
 
     /// Returns the tokens that the model produced, which APIs call `completion_tokens`.
     #[must_use]
-    pub const fn completion(&self) -> u64 {
-        self.output.saturating_add(self.reasoning).saturating_add(self.audio_output).saturating_add(self.image_output)
+    pub fn completion(&self) -> u64 {
+        self.sum(|class| !class.is_prompt())
     }
 
     /// Returns the tokens written to caches of any lifetime.
@@ -67,7 +138,7 @@ impl Tokens {
 
     /// Returns the sum of prompt and completion tokens.
     #[must_use]
-    pub const fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.prompt().saturating_add(self.completion())
     }
 }
@@ -107,6 +178,25 @@ pub struct UnitPrices {
     /// The price per request.
     #[serde(skip_serializing_if = "is_nothing")]
     pub request: i64,
+}
+
+impl UnitPrices {
+    /// Returns the price per token of a class.
+    #[must_use]
+    pub const fn get(&self, class: TokenClass) -> i64 {
+        match class {
+            TokenClass::Input => self.input,
+            TokenClass::CacheRead => self.cache_read,
+            TokenClass::CacheWrite5m => self.cache_write_5m,
+            TokenClass::CacheWrite1h => self.cache_write_1h,
+            TokenClass::Output => self.output,
+            TokenClass::Reasoning => self.reasoning,
+            TokenClass::AudioInput => self.audio_input,
+            TokenClass::AudioOutput => self.audio_output,
+            TokenClass::ImageInput => self.image_input,
+            TokenClass::ImageOutput => self.image_output,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

@@ -9,22 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::catalog::{Catalog, ModelEntry};
+use crate::known_providers;
 use crate::price::{PriceRow, ServiceTier};
-
-/// LiteLLM's provider name, the gateway's slug, and the key prefix that is not part of the provider's own model name.
-const PROVIDERS: [(&str, &str, &str); 11] = [
-    ("openai", "openai", "openai/"),
-    ("anthropic", "anthropic", "anthropic/"),
-    ("gemini", "google", "gemini/"),
-    ("deepseek", "deepseek", "deepseek/"),
-    ("xai", "x-ai", "xai/"),
-    ("mistral", "mistralai", "mistral/"),
-    ("groq", "groq", "groq/"),
-    ("together_ai", "together", "together_ai/"),
-    ("fireworks_ai", "fireworks", "fireworks_ai/"),
-    ("deepinfra", "deepinfra", "deepinfra/"),
-    ("novita", "novita", "novita/"),
-];
 
 /// LiteLLM's capability flags and the gateway's names for them.
 const CAPABILITIES: [(&str, &str); 7] = [
@@ -117,13 +103,15 @@ pub fn litellm(text: &str, version: &str, source: &str) -> Result<Imported, Impo
 /// Returns the model, `None` if its provider or mode is not supported, or the reason why it is skipped.
 fn entry(name: &str, row: &Row<'_>) -> Result<Option<ModelEntry>, &'static str> {
     let provider = row.text("litellm_provider").unwrap_or_default();
-    let Some((_, slug, prefix)) = PROVIDERS.into_iter().find(|(theirs, _, _)| *theirs == provider) else {
+    let Some(known) = known_providers::ALL.iter().find(|known| known.litellm == provider) else {
         return Ok(None);
     };
     if !matches!(row.text("mode").as_deref(), Some("chat" | "responses")) {
         return Ok(None);
     }
-    let upstream_model = name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    let own_name = name.strip_prefix(known.litellm).and_then(|rest| rest.strip_prefix('/'));
+    let upstream_model = own_name.unwrap_or(name).to_owned();
+    let slug = known.slug;
     let prices = prices(row);
     if prices.first().is_none_or(|base| base.above_prompt_tokens > 0 || base.service_tier != ServiceTier::Default) {
         return Err("no price");

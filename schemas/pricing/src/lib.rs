@@ -1,6 +1,7 @@
 //! Prices: versioned lists, the quote before a request and the cost after it. No I/O, no floats.
 
 pub mod catalog;
+pub mod known_providers;
 pub mod import;
 pub mod price;
 pub mod quote;

@@ -2,7 +2,7 @@
 //! half up.
 
 use events::Nanos;
-use events::usage::{Tokens, UnitPrices};
+use events::usage::{TokenClass, Tokens, UnitPrices};
 
 use crate::price::{ModelPrices, ServiceTier};
 
@@ -26,9 +26,9 @@ impl Quote {
     pub fn new(prices: &ModelPrices, tier: ServiceTier, prompt_tokens_max: u64, output_tokens_max: u64) -> Self {
         let mut quote = Self { fixed_picos: 0, per_output_picos: 0, output_tokens_max };
         for row in prices.possible(prompt_tokens_max, tier) {
-            let fixed = i128::from(prompt_tokens_max) * i128::from(dearest_input(row)) + i128::from(row.request);
+            let fixed = i128::from(prompt_tokens_max) * i128::from(dearest(row, true)) + i128::from(row.request);
             quote.fixed_picos = quote.fixed_picos.max(fixed);
-            quote.per_output_picos = quote.per_output_picos.max(i128::from(dearest_output(row)));
+            quote.per_output_picos = quote.per_output_picos.max(i128::from(dearest(row, false)));
         }
         quote
     }
@@ -60,33 +60,16 @@ impl Quote {
     }
 }
 
-fn dearest_input(prices: &UnitPrices) -> i64 {
-    [prices.input, prices.cache_read, prices.cache_write_5m, prices.cache_write_1h, prices.audio_input, prices.image_input]
-        .into_iter()
-        .fold(0, i64::max)
-}
-
-fn dearest_output(prices: &UnitPrices) -> i64 {
-    [prices.output, prices.reasoning, prices.audio_output, prices.image_output].into_iter().fold(0, i64::max)
+/// Returns the highest price per token of the prompt, or of the completion.
+fn dearest(prices: &UnitPrices, is_prompt: bool) -> i64 {
+    TokenClass::ALL.into_iter().filter(|class| class.is_prompt() == is_prompt).map(|class| prices.get(class)).fold(0, i64::max)
 }
 
 /// Computes the cost of used tokens at these prices, rounded half up.
 #[must_use]
 pub fn cost(tokens: &Tokens, prices: &UnitPrices) -> Nanos {
-    let classes = [
-        (tokens.input, prices.input),
-        (tokens.cache_read, prices.cache_read),
-        (tokens.cache_write_5m, prices.cache_write_5m),
-        (tokens.cache_write_1h, prices.cache_write_1h),
-        (tokens.output, prices.output),
-        (tokens.reasoning, prices.reasoning),
-        (tokens.audio_input, prices.audio_input),
-        (tokens.audio_output, prices.audio_output),
-        (tokens.image_input, prices.image_input),
-        (tokens.image_output, prices.image_output),
-        (1, prices.request),
-    ];
-    let picos = classes.into_iter().fold(0_i128, |sum, (count, price)| sum.saturating_add(i128::from(count) * i128::from(price)));
+    let of_class = |class| i128::from(tokens.get(class)) * i128::from(prices.get(class));
+    let picos = TokenClass::ALL.into_iter().map(of_class).fold(i128::from(prices.request), i128::saturating_add);
     nanos(picos.saturating_add(PICOS_PER_NANO / 2) / PICOS_PER_NANO)
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::admin::Admin;
 use crate::admin::body::read;
+use crate::admin::caller::Operator;
 use crate::admin::key::create::CreateKeyBody;
 use crate::admin::text;
 use crate::error::GatewayError;
@@ -24,9 +25,8 @@ struct CreateAccountBody {
 ///
 /// # Errors
 /// Returns 400 for a bad body, 401 without the operator's token, 503 if nothing can be recorded.
-pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+pub async fn create(State(admin): State<Admin>, _: Operator, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    admin.operator(&parts.headers)?;
     let body: CreateAccountBody = read(&parts.headers, body, &admin.server).await?;
     let account = Account {
         id: admin.ids.account(&*admin.clock),

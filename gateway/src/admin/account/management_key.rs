@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::unknown;
 use crate::admin::Admin;
 use crate::admin::body::read;
+use crate::admin::caller::Operator;
 use crate::admin::key::create::CreateKeyBody;
 use crate::error::GatewayError;
 
@@ -23,9 +24,13 @@ struct ManagementKeyBody {
 ///
 /// # Errors
 /// Returns 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
-pub async fn management_key(State(admin): State<Admin>, Path(id): Path<String>, request: Request) -> Result<Response, GatewayError> {
+pub async fn management_key(
+    State(admin): State<Admin>,
+    _: Operator,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    admin.operator(&parts.headers)?;
     let body: ManagementKeyBody = read(&parts.headers, body, &admin.server).await?;
     let account = AccountId::from(id);
     if !admin.directory.has_account(&account) {

@@ -5,12 +5,12 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::AccountId;
 use events::control::{Account, AccountUpdated};
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::unknown;
 use crate::admin::Admin;
+use crate::admin::caller::Operator;
 use crate::error::GatewayError;
 
 /// The requested state of the account, taken from the path.
@@ -29,10 +29,9 @@ pub enum Standing {
 /// Returns 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
 pub async fn suspend(
     State(admin): State<Admin>,
+    _: Operator,
     Path((id, standing)): Path<(String, Standing)>,
-    headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
-    admin.operator(&headers)?;
     let id = AccountId::from(id);
     let _alone = admin.lock_keys(&id).await;
     let before = admin.directory.account(&id).ok_or_else(unknown)?;

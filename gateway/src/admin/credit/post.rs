@@ -15,14 +15,13 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::admin::body::{read, signed_usd, wrong};
+use crate::admin::caller::Operator;
 use crate::admin::{Admin, RPC_TIMEOUT, text};
-use crate::config::BillingConfig;
 use crate::error::GatewayError;
 
 /// The longest wait for the ledger to learn of a new account.
 const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(20);
-const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// The body of the call. [`PostCreditBody::command`] defines which fields belong to which kind.
 #[derive(Debug, Deserialize)]
@@ -63,7 +62,7 @@ impl PostCreditBody {
     ///
     /// `grant` takes amount, priority and expires_at; `adjustment` takes amount. `credit` is a purchase and takes amount and expires_at;
     /// the fee is added to the amount. `refund` takes purchase.
-    fn command(&self, billing: BillingConfig, now_us: i64) -> Result<CreditCommand, GatewayError> {
+    fn command(&self, now_us: i64) -> Result<CreditCommand, GatewayError> {
         let only = |field: &'static str, is_there: bool, kinds: &[CreditKind]| {
             if is_there && !kinds.contains(&self.kind) { Err(wrong(field, "it does not go with this kind")) } else { Ok(()) }
         };
@@ -75,13 +74,7 @@ impl PostCreditBody {
         match self.kind {
             CreditKind::Grant => Ok(CreditCommand::Grant { amount_nanos: self.amount()?, priority: self.priority, expires_at_us }),
             CreditKind::Adjustment => Ok(CreditCommand::Adjust { amount_nanos: self.amount()? }),
-            CreditKind::Purchase => {
-                let amount_nanos = self.amount()?;
-                let fee_nanos = fee(amount_nanos, billing.fee_basis_points).ok_or_else(|| wrong("amount", "it is too large"))?;
-                let lasts = (billing.purchase_expires_days > 0).then(|| now_us + i64::from(billing.purchase_expires_days) * DAY_US);
-                let is_expiry_given = expires_at_us.is_some();
-                Ok(CreditCommand::Purchase { amount_nanos, fee_nanos, expires_at_us: expires_at_us.or(lasts), is_expiry_given })
-            }
+            CreditKind::Purchase => Ok(CreditCommand::Purchase { amount_nanos: self.amount()?, expires_at_us }),
             CreditKind::Refund => {
                 let purchase = self.purchase.as_deref().ok_or_else(|| wrong("purchase", "it is missing"))?;
                 let purchase = purchase.strip_prefix("txn_").unwrap_or(purchase);
@@ -92,22 +85,16 @@ impl PostCreditBody {
     }
 }
 
-/// Returns the fee, rounded half up to the nano.
-fn fee(amount: Nanos, basis_points: u32) -> Option<Nanos> {
-    i64::try_from((i128::from(amount.0) * i128::from(basis_points) + 5_000) / 10_000).ok().map(Nanos)
-}
-
 /// Returns 201 with `{data: {id, amount, balance}}`; amounts are in USD.
 ///
 /// # Errors
 /// Returns 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 if the ledger does not reply. Returns 409
 /// for an id that was used with other content, and for a purchase that cannot be refunded.
-pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+pub async fn post(State(admin): State<Admin>, _: Operator, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    admin.operator(&parts.headers)?;
     let body: PostCreditBody = read(&parts.headers, body, &admin.server).await?;
     let command = PostCredit {
-        command: body.command(admin.billing, admin.clock.now_us())?,
+        command: body.command(admin.clock.now_us())?,
         id: body.id.map_or_else(|| Ok(admin.ids.uuid(&*admin.clock).to_string()), |id| text::id("id", id))?,
         account: text::id("account", body.account.to_string())?.as_str().into(),
         description: body.description.map_or_else(|| Ok(body.kind.as_str().to_owned()), text::description)?,
@@ -118,6 +105,7 @@ pub async fn post(State(admin): State<Admin>, request: Request) -> Result<Respon
             let data = json!({"id": format!("txn_{transaction}"), "amount": amount_nanos.to_json(), "balance": balance_nanos.to_json()});
             Ok((StatusCode::CREATED, Json(json!({"data": data}))).into_response())
         }
+        CreditReply::TooLarge => Err(wrong("amount", "it is too large")),
         CreditReply::UnknownAccount => Err(GatewayError::NotFound("There is no such account.".to_owned())),
         CreditReply::Insufficient => Err(wrong("amount", "the account has less available than that")),
         CreditReply::NotRefundable => Err(GatewayError::Conflict(

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::object::{self, KeyBody};
 use crate::admin::body::{present, read, wrong};
+use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
 
@@ -80,9 +81,8 @@ impl CreateKeyBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 429 for too many changes, 503 if nothing can be recorded. Returns 409
 /// if the account has reached its maximum number of keys.
-pub async fn create(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
+pub async fn create(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
     let body: CreateKeyBody = read(&parts.headers, body, &admin.server).await?;
     admin.quotas.change_key(&caller.key.account)?;
     let keys_max = admin.quotas.limits.keys_per_account_max;

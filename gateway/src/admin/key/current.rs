@@ -1,20 +1,20 @@
 //! `GET /api/v1/key`: the state of the key that makes the call.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::ids::KeyKind;
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
+use crate::admin::caller::AnyKey;
 use crate::error::GatewayError;
 
 /// Returns `{data: {label, limit, limit_remaining, limit_reset, usage…, is_free_tier, is_management_key, rate_limit}}`.
 ///
 /// # Errors
 /// Returns 401 for the wrong credential, 503 if the ledger does not reply.
-pub async fn own(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
-    let caller = admin.directory.identify(request.headers(), request.uri().query(), admin.clock.now_us())?;
+pub async fn own(State(admin): State<Admin>, AnyKey(caller): AnyKey) -> Result<Response, GatewayError> {
     let body = admin.bodies(&[&caller.key]).await?.pop().ok_or(GatewayError::Internal)?;
     let mut data = serde_json::to_value(body).map_err(|_| GatewayError::Internal)?;
     if let Value::Object(fields) = &mut data {

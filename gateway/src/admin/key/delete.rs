@@ -1,13 +1,14 @@
 //! `DELETE /api/v1/keys/{hash}`: deletes a key permanently.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::KeyHash;
 use serde_json::json;
 
 use super::change::Change;
 use crate::admin::Admin;
+use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
 
 /// Returns `{data: {deleted: true}}`.
@@ -15,9 +16,11 @@ use crate::error::GatewayError;
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if nothing can be recorded.
 /// Returns 409 if it is the account's last management key.
-pub async fn delete(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
-    let now_us = admin.clock.now_us();
-    let caller = admin.directory.identify_management(request.headers(), request.uri().query(), now_us)?;
+pub async fn delete(
+    State(admin): State<Admin>,
+    ManagementKey(caller): ManagementKey,
+    Path(hash): Path<String>,
+) -> Result<Response, GatewayError> {
     admin.quotas.change_key(&caller.key.account)?;
     let deleted = |before: &events::control::Key| {
         admin.keep_a_manager(before)?;

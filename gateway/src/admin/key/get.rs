@@ -1,13 +1,14 @@
 //! `GET /api/v1/keys/{hash}`: shows one key.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::{AccountId, KeyHash};
 use serde_json::json;
 use std::sync::Arc;
 
 use crate::admin::Admin;
+use crate::admin::caller::ManagementKey;
 use crate::auth::KeyEntry;
 use crate::error::GatewayError;
 
@@ -15,8 +16,11 @@ use crate::error::GatewayError;
 ///
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a key of another account, 503 if the ledger does not reply.
-pub async fn get(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
-    let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
+pub async fn get(
+    State(admin): State<Admin>,
+    ManagementKey(caller): ManagementKey,
+    Path(hash): Path<String>,
+) -> Result<Response, GatewayError> {
     let entry = admin.key_of(&caller.key.account, &KeyHash::from(hash))?;
     let data = admin.bodies(&[&entry.key]).await?.pop();
     Ok(Json(json!({"data": data})).into_response())

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::admin::Admin;
 use crate::admin::body::wrong;
+use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
 
 const PAGE_DEFAULT: usize = 100;
@@ -27,8 +28,7 @@ struct ListQuery {
 ///
 /// # Errors
 /// Returns 400 for a bad query, 401 or 403 for the wrong credential, 503 if the ledger does not reply.
-pub async fn list(State(admin): State<Admin>, request: Request) -> Result<Response, GatewayError> {
-    let caller = admin.directory.identify_management(request.headers(), request.uri().query(), admin.clock.now_us())?;
+pub async fn list(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let Query(query) = Query::<ListQuery>::try_from_uri(request.uri())
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let size = query.page_size.unwrap_or(PAGE_DEFAULT);

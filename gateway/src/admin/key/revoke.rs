@@ -4,19 +4,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::KeyHash;
-use http::HeaderMap;
 use serde_json::json;
 
 use super::change::Change;
 use crate::admin::Admin;
+use crate::admin::caller::Operator;
 use crate::error::GatewayError;
 
 /// Returns `{data: {deleted: true}}`.
 ///
 /// # Errors
 /// Returns 401 without the operator's token, 404 for an unknown key, 503 if nothing can be recorded.
-pub async fn revoke(State(admin): State<Admin>, Path(hash): Path<String>, headers: HeaderMap) -> Result<Response, GatewayError> {
-    admin.operator(&headers)?;
+pub async fn revoke(State(admin): State<Admin>, _: Operator, Path(hash): Path<String>) -> Result<Response, GatewayError> {
     let hash = KeyHash::from(hash);
     let entry = admin.directory.find(&hash).ok_or_else(|| GatewayError::NotFound("No key has that hash.".to_owned()))?;
     admin.change_key(&entry.key.account, &hash, |before| Ok(Change::Delete(before.clone()))).await?;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::change::Change;
 use super::object;
 use crate::admin::body::{present, read};
+use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
 
@@ -42,9 +43,13 @@ struct UpdateKeyBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if
 /// nothing can be recorded. Returns 409 if the change disables the account's last management key, or if concurrent changes do not stop.
-pub async fn update(State(admin): State<Admin>, Path(hash): Path<String>, request: Request) -> Result<Response, GatewayError> {
+pub async fn update(
+    State(admin): State<Admin>,
+    ManagementKey(caller): ManagementKey,
+    Path(hash): Path<String>,
+    request: Request,
+) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let caller = admin.directory.identify_management(&parts.headers, parts.uri.query(), admin.clock.now_us())?;
     let body: UpdateKeyBody = read(&parts.headers, body, &admin.server).await?;
     admin.quotas.change_key(&caller.key.account)?;
     let change = |before: &Key| {

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::rpc::{DecideQuarantine, DecideReply, Decision};
-use http::HeaderMap;
 use serde_json::json;
 
+use crate::admin::caller::Operator;
 use crate::admin::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
 
@@ -18,10 +18,9 @@ use crate::error::GatewayError;
 /// the ledger or the projector does not reply.
 pub async fn decide(
     State(admin): State<Admin>,
+    _: Operator,
     Path((event_id, decision)): Path<(String, Decision)>,
-    headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
-    admin.operator(&headers)?;
     let command = DecideQuarantine { event_id, decision };
     let (mut done, mut still) = (Vec::new(), Vec::new());
     for reader in admin.readers() {

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde_json::json;
 
 use super::waiting;
 use crate::admin::Admin;
+use crate::admin::caller::Operator;
 use crate::error::GatewayError;
 
 /// Returns `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at}]}`, grouped by reader (`ledger`, then
@@ -15,7 +15,6 @@ use crate::error::GatewayError;
 ///
 /// # Errors
 /// Returns 401 without the operator's token, 503 if the ledger or the projector does not reply.
-pub async fn list(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, GatewayError> {
-    admin.operator(&headers)?;
+pub async fn list(State(admin): State<Admin>, _: Operator) -> Result<Response, GatewayError> {
     Ok(Json(json!({"data": waiting(&admin, None).await?})).into_response())
 }

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde_json::json;
 
 use super::waiting;
 use crate::admin::Admin;
+use crate::admin::caller::Operator;
 use crate::error::GatewayError;
 
 /// Returns `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at, payload}]}`, once per reader that
@@ -16,8 +16,7 @@ use crate::error::GatewayError;
 /// # Errors
 /// Returns 401 without the operator's token, 404 if no such event is in quarantine. Returns 503 if the ledger or the projector does not
 /// reply.
-pub async fn show(State(admin): State<Admin>, Path(event_id): Path<String>, headers: HeaderMap) -> Result<Response, GatewayError> {
-    admin.operator(&headers)?;
+pub async fn show(State(admin): State<Admin>, _: Operator, Path(event_id): Path<String>) -> Result<Response, GatewayError> {
     let found = waiting(&admin, Some(event_id)).await?;
     if found.is_empty() {
         return Err(GatewayError::NotFound("No such event waits in quarantine.".to_owned()));

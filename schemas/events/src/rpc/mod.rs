@@ -194,15 +194,10 @@ pub enum CreditCommand {
     Adjust { amount_nanos: Nanos },
     /// Credit that was paid for.
     Purchase {
-        /// The amount of credit.
+        /// The credit; the ledger adds its fee to the payment.
         amount_nanos: Nanos,
-        /// The fee that was paid on top of it.
-        fee_nanos: Nanos,
-        /// The time at which the unspent part expires, microseconds since 1970; never if absent.
+        /// The time at which the unspent rest expires, microseconds since 1970; absent = by the ledger's terms.
         expires_at_us: Option<i64>,
-        /// Whether the caller asked for this expiry. If not, it follows from the time at which the command came.
-        #[serde(default)]
-        is_expiry_given: bool,
     },
     /// The return of the unspent part of a purchase, within 24 hours.
     Refund {
@@ -230,6 +225,8 @@ pub enum CreditReply {
     Insufficient,
     /// The account has no such purchase, it is older than 24 hours, or nothing of it is left that no request holds.
     NotRefundable,
+    /// The amount and its fee are out of range.
+    TooLarge,
     /// The id was used before with other content.
     Conflict,
 }

@@ -19,6 +19,7 @@ use events::rpc::{CreditCommand, LeaseReply, LeaseRequest, PostCredit, Request};
 use events::subject::{Stream, subject};
 use events::usage_recorded::UsageRecorded;
 use events::{Clock, CostStatus, Draft, Nanos, Provenance, Source, Tokens, UnitPrices};
+use ledger::credit::billing::Billing;
 use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, MIGRATIONS};
 use sqlx::{Any, Row};
@@ -204,7 +205,7 @@ async fn post(log: &Log, database_url: &str, key: &Path, events: u64) -> Duratio
 
 async fn open(database_url: &str, key: &Path) -> Arc<Ledger> {
     let (database_url, signing_key) = (database_url.to_owned(), key.to_owned());
-    let config = LedgerConfig { database_url, node: "bench".to_owned(), terms: Terms::default(), signing_key };
+    let config = LedgerConfig { database_url, node: "bench".to_owned(), terms: Terms::default(), billing: Billing::default(), signing_key };
     Ledger::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a ledger")
 }
 
