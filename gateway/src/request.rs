@@ -1,4 +1,4 @@
-//! One chat request, stage by stage.
+//! The processing of one chat request, stage by stage.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,36 +30,36 @@ use crate::meter::{Measured, Meter};
 use crate::route::{Plan, Routes, tokens};
 use crate::stream::{self, Relay, late, usage};
 
-/// Characters of an application's name that are kept.
+/// The maximum number of characters kept of an application's name.
 const APP_CHARS_MAX: usize = 256;
-/// A prompt whose bytes are so many times its model's context is not counted: its tokens would not fit either.
+/// The multiple of a model's context up to which a prompt's bytes are counted in tokens. The tokens of a larger prompt would not fit
+/// either.
 const COUNTED_TIMES: u64 = 16;
 
-/// The stages, in order.
+/// The stages in order, and their shared parts.
 pub struct Stages {
-    /// Who calls.
+    /// The directory that identifies the caller.
     pub auth: Arc<Directory>,
-    /// Which models.
+    /// The models and their providers.
     pub routes: Arc<Routes>,
-    /// What one caller may take of what all share.
+    /// The quotas that limit each caller's share of common resources.
     pub quotas: Arc<Quotas>,
-    /// With which money.
+    /// The stage that holds credit for the request.
     pub admission: Arc<Admission>,
-    /// By which provider.
+    /// The client that calls providers.
     pub attempts: Arc<Upstream>,
-    /// Bounds of a request.
+    /// The limits of a request.
     pub server: Arc<ServerConfig>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids come from.
+    /// The source of ids.
     pub ids: Arc<dyn Ids>,
-    /// Ends streams when the gateway must stop.
+    /// A token that ends streams when the gateway must stop.
     pub abort_streams: CancellationToken,
-    /// Runs the rest of calls whose clients have left.
+    /// The tasks that read the rest of calls whose clients have disconnected.
     pub drains: TaskTracker,
 }
 
-/// `POST /v1/chat/completions`: an OpenAI chat completion, whole or streamed.
+/// Handles `POST /v1/chat/completions`: returns an OpenAI chat completion, whole or streamed.
 pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
     let generation = HeaderValue::from_str(id.as_str());
@@ -67,7 +67,7 @@ pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Req
     let is_stream = Arc::new(AtomicBool::new(false));
     let counts = stages.admission.counts.clone();
     let (own_id, own_is_stream) = (id.clone(), Arc::clone(&is_stream));
-    // It is large: made where it stays.
+    // The future is large, so it is created directly on the heap.
     let running = Box::pin(async move {
         let answer = stages.run(own_id, request, own_is_stream).await;
         answer.inspect_err(|error| counts.refused(error.code()))
@@ -80,7 +80,8 @@ pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Req
 }
 
 impl Stages {
-    /// One request from its credential to its answer. `is_stream` is set when it is admitted and its answer will be a stream.
+    /// Processes one request from its credential to its response. Sets `is_stream` once the request is admitted, if its response will be a
+    /// stream.
     async fn run(
         self: Arc<Self>,
         id: RequestId,
@@ -114,7 +115,7 @@ impl Stages {
         self.answer(&plan, &call, admitted, deadline, &CancellationToken::new()).await
     }
 
-    /// Asks providers, and gives the answer to the client, unless it has `left`.
+    /// Calls providers and returns the response for the client. `left` is cancelled once the client has disconnected.
     async fn answer(
         &self,
         plan: &Plan,
@@ -150,7 +151,8 @@ impl Stages {
         }
     }
 
-    /// The same in a task of its own, which goes on for a while when the client leaves: to learn what the provider bills.
+    /// Does the same as [`Self::answer`] in a separate task. If the client disconnects, the task continues for a while to learn the billed
+    /// usage.
     async fn answer_to_the_end(
         self: Arc<Self>,
         plan: Plan,
@@ -164,7 +166,7 @@ impl Stages {
         let task = drains.spawn(async move {
             let is_over = async {
                 left.cancelled().await;
-                // What is not known by then is estimated when the call is dropped.
+                // Usage that is unknown by then is estimated when the call is dropped.
                 abort_streams.run_until_cancelled(tokio::time::sleep(patience)).await;
             };
             let answering = async {
@@ -205,7 +207,7 @@ impl Stages {
         };
         match admit(&plan, &mut slot).await {
             Ok(admitted) if admitted.hold() >= plan.max_cost() => Ok((plan, admitted)),
-            // What is held is not enough for the whole answer: a smaller prompt leaves more of it for the answer.
+            // The hold does not cover the whole answer. A tighter bound of the prompt leaves more of the hold for the answer.
             Ok(admitted) => {
                 let counted = self.counted(caller, &plan, (body, call), admitted.slot()).await.ok().flatten();
                 Ok((counted.unwrap_or(plan), admitted))
@@ -220,7 +222,7 @@ impl Stages {
         }
     }
 
-    /// The plan with the prompt counted in tokens, which are a fraction of its bytes; `None` where no tokenizer is known, or where the
+    /// Returns the plan with the prompt counted in tokens, which are a fraction of its bytes. `None` if no tokenizer is known, or if the
     /// prompt is too large for its model anyway.
     async fn counted(
         &self,
@@ -258,7 +260,7 @@ impl Stages {
         stream::answer(Relay::new(admitted, served, upstream, terms).into_body())
     }
 
-    /// A refusal for lack of money or rights is an event too; it reached no provider.
+    /// Records a refusal for lack of credit or rights as an event. Such a request reached no provider.
     fn refused(&self, id: &RequestId, caller: &KeyEntry, call: &Call<'_>, error: &GatewayError) {
         if !matches!(error, GatewayError::PaymentRequired { .. } | GatewayError::Forbidden(_)) {
             return;
@@ -291,7 +293,7 @@ impl Stages {
     }
 }
 
-/// A whole answer: recorded, then given to the client.
+/// Records a whole answer, then returns it for the client.
 async fn whole(
     format: Format,
     admitted: Admitted,
@@ -318,7 +320,7 @@ async fn whole(
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// The calling application: its title, else its address.
+/// Returns the calling application: its title, else its address.
 fn app(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     text("x-title")

@@ -1,12 +1,12 @@
-//! Whose fault a provider's error is: the operator's, the provider's load, or the caller's. It decides who is asked next and what the
-//! caller is told.
+//! Attribution of a provider's error to the operator, the provider's load or the caller. It decides whether another provider is tried, and
+//! which error the caller gets.
 
 use http::{HeaderValue, StatusCode};
 use wire::reported::Reported;
 
 use super::upstream::AttemptError;
 
-/// Codes and types by which providers say that our account with them is used up.
+/// Error codes and types that report that our account with the provider is exhausted or inactive.
 const QUOTA: [&str; 8] = [
     "insufficient_quota",
     "insufficient_balance",
@@ -17,15 +17,15 @@ const QUOTA: [&str; 8] = [
     "account_deactivated",
     "quota_exceeded",
 ];
-/// The same in words, lower case.
+/// Phrases with the same meaning in error messages, in lower case.
 const QUOTA_WORDS: [&str; 4] = ["insufficient balance", "exceeded your current quota", "credit balance is too low", "insufficient credit"];
-/// Codes by which providers say that they do not have a model that we are configured to ask for.
+/// Error codes that report that the provider does not have the configured model.
 const MODEL: [&str; 6] =
     ["model_not_found", "model_not_available", "model_not_exist", "unknown_model", "invalid_model", "unsupported_model"];
-/// Types and codes of errors that are about load.
+/// Error types and codes that report a rate limit.
 const RATE: [&str; 3] = ["rate_limit_error", "rate_limit_exceeded", "too_many_requests"];
 
-/// The failure that an answer with this status is.
+/// Classifies an error response by its status and content.
 #[must_use]
 pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<HeaderValue>) -> AttemptError {
     let error = Box::new(error);
@@ -43,13 +43,13 @@ pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<Header
         }
         status if status.is_client_error() => AttemptError::Refused { status, error },
         status if status.is_server_error() => AttemptError::Overloaded { status: Some(status), error, retry_after },
-        // A redirect, or an answer without a body: the address is wrong.
+        // A redirect or a response without a body means that the configured address is wrong.
         status => AttemptError::Operator { status: Some(status), error },
     }
 }
 
-/// The failure that an error within an answer of status 200 is. A provider that took the request and failed at it then is as good as one
-/// that is overloaded: another may do it.
+/// Classifies an error inside a response of status 200. Unless the operator is at fault, it counts as overload: the provider accepted the
+/// request and then failed, so another one may succeed.
 #[must_use]
 pub fn of_report(error: Reported) -> AttemptError {
     let is_rate =
@@ -61,7 +61,7 @@ pub fn of_report(error: Reported) -> AttemptError {
     AttemptError::Overloaded { status: is_rate.then_some(StatusCode::TOO_MANY_REQUESTS), error, retry_after: None }
 }
 
-/// A provider's `Retry-After`: seconds, or a date; anything else is none.
+/// Returns a provider's `Retry-After` if it is a number of seconds or a date.
 #[must_use]
 pub fn retry_after(value: Option<&HeaderValue>) -> Option<HeaderValue> {
     let text = value?.to_str().ok()?;

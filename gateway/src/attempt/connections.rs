@@ -1,8 +1,9 @@
-//! Connections to providers: HTTP/1.1, kept alive, for one thread. Requests of one thread never wait for another one's lock or wake it.
+//! Connections to providers: HTTP/1.1, kept alive, one pool per thread. Requests of one thread never wait for a lock of another thread, and
+//! never wake it.
 //!
-//! hyper is used without a client above it: an address is parsed once at the start and not for each request, and a connection has no
-//! task of its own. Whoever waits for an answer drives its connection, so that no frame of a stream is handed from task to task, and
-//! frames that came together are written together. A request is sent a second time only when hyper gives it back because no byte of
+//! hyper is used without a client on top of it, for two reasons. An address is parsed once at the start, not for each request. A connection
+//! has no task of its own: the task that waits for a response drives its connection. Therefore no frame of a stream is handed from task to
+//! task, and frames that arrive together are written together. A request is sent a second time only if hyper returns it because no byte of
 //! it was sent.
 
 use std::collections::HashMap;
@@ -26,14 +27,14 @@ use tower::ServiceExt;
 
 use crate::route::address::Address;
 
-/// Idle connections kept to one origin.
+/// The maximum number of idle connections kept for one origin.
 const IDLE_MAX: usize = 1_024;
-/// How long a connection may lie idle: less than the 60 s after which common servers close theirs.
+/// The maximum time that a connection stays idle: less than the 60 s after which common servers close theirs.
 const IDLE_KEPT: Duration = Duration::from_secs(50);
 
-/// How often a silent connection is probed.
+/// The interval of keep-alive probes on a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Probes without an answer after which it is over.
+/// The number of unanswered probes after which a connection is closed.
 const KEEP_ALIVE_TRIES: u32 = 4;
 
 /// The connections of one thread.
@@ -43,50 +44,48 @@ pub struct Connections {
     idle: Mutex<HashMap<String, Vec<PooledConnection>>>,
 }
 
-/// One connection, and when it was used last.
+/// One connection, with the time of its last use.
 struct PooledConnection {
     sender: SendRequest<Full<Bytes>>,
     driver: Driver,
     used_at: Instant,
 }
 
-/// What moves the bytes; none when that is over.
+/// The future that moves the connection's bytes; `None` once the connection has ended.
 type Driver = Option<Pin<Box<Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>>>>;
 
-/// An answer whose body is being read. Dropped before its end, its connection is closed.
+/// A response whose body is being read. Dropping it before the end of the body closes its connection.
 pub struct UpstreamResponse {
-    /// The status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
     body: Incoming,
-    /// Until the body has ended.
+    /// The connection; `None` once the body has ended.
     connection: Option<PooledConnection>,
     origin: String,
     pool: Arc<Connections>,
 }
 
-/// Why there is no answer.
+/// The reason for a missing response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No connection in time, or none at all; nothing was sent.
+    /// A connection that was not established in time, or not at all; nothing was sent.
     #[error("no connection")]
     Connect,
-    /// The connection broke, or what came is not HTTP.
+    /// A connection that broke, or a response that is not HTTP.
     #[error("the connection broke: {0}")]
     Broken(#[from] hyper::Error),
 }
 
 impl Connections {
-    /// No connections yet.
+    /// Creates an empty pool.
     ///
     /// # Errors
-    /// When the system's certificates cannot be used.
+    /// Fails if the system's certificates cannot be used.
     pub fn try_new(connect_timeout: Duration) -> Result<Arc<Self>, rustls::Error> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        // A provider that is gone without a word is found out while a model thinks.
+        // The probes detect a provider that disappeared silently while a model thinks.
         tcp.set_keepalive(Some(KEEP_ALIVE));
         tcp.set_keepalive_interval(Some(KEEP_ALIVE));
         tcp.set_keepalive_retries(Some(KEEP_ALIVE_TRIES));
@@ -95,10 +94,10 @@ impl Connections {
         Ok(Arc::new(Self { connector, connect_timeout, idle: Mutex::default() }))
     }
 
-    /// Posts a JSON body and waits for the head of the answer. `sent` is set once bytes of it may be on their way.
+    /// Posts a JSON body and waits for the head of the response. Sets `sent` once bytes of the request may be on their way.
     ///
     /// # Errors
-    /// When there is no connection, or it breaks before the head is here.
+    /// Fails if there is no connection, or if it breaks before the head arrives.
     pub async fn post(
         self: &Arc<Self>,
         to: &Address,
@@ -135,11 +134,11 @@ impl Connections {
         }
     }
 
-    /// An idle connection that is still open.
+    /// Returns an idle connection that is still open.
     async fn take(&self, origin: &str) -> Option<PooledConnection> {
         loop {
             let mut connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(origin)?.pop()?;
-            // Looked at once, a connection that the provider has closed says so.
+            // A single poll reveals whether the provider has closed the connection.
             let is_ready = connection.used_at.elapsed() < IDLE_KEPT
                 && poll_fn(|context| Poll::Ready(moves(&mut connection.driver, context))).await
                 && drive(&mut connection.driver, connection.sender.ready()).await.is_ok();
@@ -158,7 +157,7 @@ impl Connections {
         }
     }
 
-    /// Closes idle connections that their provider has closed, or that nobody has used for too long.
+    /// Closes idle connections that their provider has closed, or that have been idle for too long.
     pub fn reap(&self) {
         let mut context = Context::from_waker(Waker::noop());
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, of_origin| {
@@ -182,7 +181,7 @@ impl Connections {
     }
 }
 
-/// Waits for a result that comes over a connection, and moves the connection's bytes meanwhile.
+/// Waits for a result that arrives over a connection, and moves the connection's bytes meanwhile.
 async fn drive<T>(driver: &mut Driver, result: impl Future<Output = T>) -> T {
     let mut result = pin!(result);
     poll_fn(|context| {
@@ -190,13 +189,13 @@ async fn drive<T>(driver: &mut Driver, result: impl Future<Output = T>) -> T {
             return Poll::Ready(result);
         }
         moves(driver, context);
-        // What the connection has just brought may be the result; its end ends everything that waits for it.
+        // The bytes just moved may complete the result; the end of the connection completes everything that waits for it.
         result.as_mut().poll(context)
     })
     .await
 }
 
-/// Moves what can be moved; false when the connection is over.
+/// Moves as many bytes as possible. Returns false once the connection has ended.
 fn moves(driver: &mut Driver, context: &mut Context<'_>) -> bool {
     if driver.as_mut().is_some_and(|connection| connection.as_mut().poll(context).is_ready()) {
         *driver = None;
@@ -205,10 +204,10 @@ fn moves(driver: &mut Driver, context: &mut Context<'_>) -> bool {
 }
 
 impl UpstreamResponse {
-    /// The next piece of the body; `None` at its end.
+    /// Returns the next piece of the body; `None` at its end.
     ///
     /// # Errors
-    /// When the connection breaks before the end.
+    /// Fails if the connection breaks before the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         let Some(connection) = &mut self.connection else { return Ok(None) };
         while let Some(frame) = drive(&mut connection.driver, self.body.frame()).await.transpose()? {
@@ -230,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request on each connection and then, once told so, closes it.
+    /// Answers one request on one connection, and closes the connection when told to.
     async fn answer_once(listener: TcpListener, close: tokio::sync::oneshot::Receiver<()>) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = vec![0_u8; 4_096];

@@ -1,4 +1,5 @@
-//! Attempts: candidates are tried in order until one answers; what counts as an answer, and what moves on to the next.
+//! Attempts: candidates are tried in order until one responds. This module decides which response counts, and which failure moves on to the
+//! next candidate.
 
 pub mod connections;
 pub mod upstream;
@@ -19,19 +20,19 @@ use crate::meter;
 use crate::route::Plan;
 use upstream::{Answer, AttemptError, Upstream, UpstreamCall};
 
-/// An answer, and who gave it.
+/// A response, with the endpoint that gave it.
 pub struct Reply {
-    /// The answer; a stream has said its first piece.
+    /// The response; at least the first piece of a stream has been read.
     pub answer: Answer,
-    /// Who gave it.
+    /// The endpoint and tier that served the request.
     pub served: Served,
 }
 
 impl Upstream {
-    /// Tries candidates until one answers.
+    /// Tries candidates until one responds.
     ///
     /// # Errors
-    /// The last candidate's failure, or the first refusal of the request itself.
+    /// Fails with the last candidate's failure, or with the first refusal of the request itself.
     pub async fn send(&self, plan: &Plan, call: &Call<'_>, admitted: &mut Admitted) -> Result<Reply, GatewayError> {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
         for candidate in &plan.candidates {
@@ -76,7 +77,7 @@ impl Upstream {
     }
 }
 
-/// Tells the operator: an error where they must act.
+/// Logs a failure: at error level if the operator must act, otherwise as a warning. A refusal of the request is not logged.
 fn report(provider: &str, model: &str, failure: &AttemptError) {
     let code = failure.code();
     match failure {
@@ -96,7 +97,7 @@ fn report(provider: &str, model: &str, failure: &AttemptError) {
 }
 
 impl GatewayError {
-    /// The error that a caller gets for a provider's failure.
+    /// Returns the error that a caller gets for a provider's failure.
     #[must_use]
     pub fn of_provider(failure: &AttemptError, provider: &str) -> Self {
         match failure {
@@ -113,7 +114,7 @@ impl GatewayError {
                 Self::UpstreamOverloaded { is_rate: false, error: Box::default(), provider: provider.to_owned(), retry_after: None }
             }
             AttemptError::Timeout => Self::UpstreamTimeout,
-            // Its words may name the operator's account: they are in the log.
+            // The provider's message may name the operator's account, so it appears only in the log.
             AttemptError::Operator { .. } => {
                 Self::Upstream(format!("{provider} does not take the gateway's requests; its operator is told"))
             }

@@ -1,4 +1,4 @@
-//! Every way a call can fail: one exhaustive match gives status, type and code; one function renders the body.
+//! The errors of a call: one exhaustive match maps each to status, type and code, and one function renders the body.
 
 use std::borrow::Cow;
 
@@ -12,107 +12,102 @@ use wire::call::{Format, RequestError};
 use wire::client_error::ClientError;
 use wire::reported::Reported;
 
-/// Why a call fails.
+/// The reason why a call fails.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// No credential, or one that may not be used: nobody can tell which.
+    /// A missing or unusable credential; the response does not reveal which.
     #[error("Missing or invalid API key.")]
     Unauthenticated,
-    /// The credential may not do this.
+    /// A credential without the right to make the call.
     #[error("{0}")]
     Forbidden(String),
-    /// The body is not what this route takes.
+    /// A body that the route does not accept.
     #[error("{message}")]
     BadRequest {
-        /// What is wrong and what would be right.
+        /// The fault, and the correction.
         message: String,
-        /// The field.
+        /// The faulty field.
         param: Option<&'static str>,
     },
-    /// Nobody serves a model of that name.
+    /// A model name that no provider serves.
     #[error("The model '{0}' does not exist; GET /v1/models lists those that do.")]
     UnknownModel(String),
-    /// The body is too large.
+    /// A body that exceeds the limit in bytes.
     #[error("The request body is larger than {0} bytes.")]
     BodyTooLarge(usize),
-    /// The body came too slowly.
+    /// A body that arrived too slowly.
     #[error("The request body did not arrive in time.")]
     BodyTimeout,
-    /// No money for it.
+    /// A lack of credit.
     #[error("{}", payment_message(denial))]
     PaymentRequired {
-        /// Which bound is hit.
+        /// The limit that was hit.
         denial: Box<Denial>,
-        /// What the request would need, nano-USD.
+        /// The amount that the request would need, in nano-USD.
         needed: Nanos,
     },
-    /// The ledger does not answer and no lease is warm.
+    /// An unavailable ledger, while no lease can cover the request.
     #[error("The ledger does not answer, so no credit can be set aside; try again shortly.")]
     LedgerUnavailable,
-    /// The projector does not answer.
+    /// An unavailable projector.
     #[error("The projector does not answer, so there are no reports now; try again shortly.")]
     ProjectorUnavailable,
-    /// The spool takes nothing more.
+    /// A spool that accepts nothing more.
     #[error("Requests cannot be recorded safely right now, so none is sent; the operator must free the spool.")]
     SpoolFull,
-    /// The provider refused the request itself.
+    /// A refusal of the request itself by the provider.
     #[error("{}", refusal(error, *status))]
     UpstreamRefused {
-        /// The provider's status.
         status: StatusCode,
-        /// What it said.
         error: Box<Reported>,
-        /// Its slug.
+        /// The provider's slug.
         provider: String,
     },
-    /// The provider failed or is overloaded, and so were all others.
+    /// A failure or overload of the provider, after all others failed too.
     #[error("{}", overload(error, provider))]
     UpstreamOverloaded {
-        /// Whether it said that we ask too often.
+        /// Whether the provider reported a rate limit.
         is_rate: bool,
-        /// What it said.
         error: Box<Reported>,
-        /// Its slug.
+        /// The provider's slug.
         provider: String,
-        /// When to come again.
+        /// The provider's `Retry-After`.
         retry_after: Option<HeaderValue>,
     },
-    /// What the caller has in flight, or all have, is as much as the gateway takes.
+    /// A quota that the account, or all accounts together, have used up.
     #[error("{}", quota.message(*is_own))]
     Busy {
-        /// Of what.
         quota: Quota,
-        /// Whether it is the account's own share.
+        /// Whether the account's own share is used up.
         is_own: bool,
     },
-    /// The account has had as many keys as it may.
+    /// An account that has had the maximum number of keys.
     #[error("This account has had {0} keys, as many as it may (budget keys_per_account): use one of them, or ask the operator.")]
     TooManyKeys(usize),
-    /// The request has run longer than the gateway allows.
+    /// A request that reached the time limit in seconds.
     #[error("The request was ended after {0} s, the longest that this gateway allows.")]
     TooLong(u64),
-    /// The account is suspended.
     #[error("This account is suspended; ask the operator of this gateway.")]
     Suspended,
-    /// The body has a content coding that is not known.
+    /// A body with an unknown content coding.
     #[error("{0}")]
     Coding(String),
-    /// No provider gave an answer.
+    /// A call that no provider answered.
     #[error("The provider failed: {0}.")]
     Upstream(String),
-    /// No provider answered in time.
+    /// A provider that did not answer in time.
     #[error("The provider did not answer in time.")]
     UpstreamTimeout,
-    /// There is no such thing, or it is another account's.
+    /// An object that does not exist, or that belongs to another account.
     #[error("{0}")]
     NotFound(String),
-    /// It contradicts what was done before.
+    /// A call that contradicts an earlier one.
     #[error("{0}")]
     Conflict(String),
-    /// The method is not for this address.
+    /// A method that the address does not accept.
     #[error("Method not allowed.")]
     MethodNotAllowed,
-    /// A mistake of ours.
+    /// A bug of the gateway.
     #[error("The gateway made a mistake; its log says more.")]
     Internal,
 }
@@ -124,14 +119,14 @@ pub enum Quota {
     Requests,
     /// Bytes of the bodies of requests in flight.
     BodyBytes,
-    /// Prompts that are counted in tokens.
+    /// Prompts being counted in tokens.
     TokenCounts,
-    /// Changes of keys a second.
+    /// Changes of keys per second.
     KeyChanges,
 }
 
 impl Quota {
-    /// The code in the body, and the label in metrics.
+    /// Returns the code in the body, which is also the label in metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -183,16 +178,16 @@ impl From<RequestError> for GatewayError {
     }
 }
 
-/// How an error is shown.
+/// The rendering of an error.
 struct Shown<'a> {
     status: StatusCode,
     kind: Cow<'a, str>,
     code: Cow<'a, str>,
-    /// The time to wait before another try, where one may succeed.
+    /// The time to wait before a retry, if a retry may succeed.
     retry_after: Option<HeaderValue>,
 }
 
-/// Our own trouble passes soon.
+/// The `Retry-After` of temporary errors of the gateway, in seconds.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
 const fn shown(status: StatusCode, kind: &'static str, code: &'static str) -> Shown<'static> {
@@ -254,7 +249,7 @@ impl GatewayError {
         }
     }
 
-    /// A process of ours does not answer.
+    /// Returns the error for an unavailable process of the system.
     #[must_use]
     pub const fn unavailable(who: Peer) -> Self {
         match who {
@@ -263,19 +258,18 @@ impl GatewayError {
         }
     }
 
-    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.shown().status
     }
 
-    /// The code in the body.
+    /// Returns the code in the body.
     #[must_use]
     pub fn code(&self) -> String {
         self.shown().code.into_owned()
     }
 
-    /// The field that is wrong.
+    /// Returns the faulty field.
     fn param(&self) -> Option<&str> {
         if let Self::BadRequest { param, .. } = self {
             return *param;
@@ -319,7 +313,7 @@ impl GatewayError {
         }
     }
 
-    /// Renders the error by `render`, which gets it as a client reads it.
+    /// Renders the error by `render`, which receives it as a client reads it.
     fn rendered(&self, render: impl FnOnce(&ClientError<'_>) -> String) -> String {
         let Shown { kind, code, .. } = self.shown();
         let (message, metadata) = (self.to_string(), self.metadata());

@@ -1,53 +1,51 @@
-//! How much a request used: what the provider reports, else what was relayed.
+//! Measurement of the tokens that a request used: as reported by the provider, else as counted while relaying.
 
 use events::{Provenance, Tokens};
 use wire::answer::{Delta, Usage};
 
-/// Bytes of text that make about one token, when the provider does not count.
+/// The estimated number of text bytes per token, used if the provider does not count.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What a request used and how that is known.
+/// The token counts of a request, with their provenance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured {
-    /// Token counts.
     pub tokens: Tokens,
-    /// How they are known.
     pub provenance: Provenance,
 }
 
 impl Measured {
-    /// Nobody knows.
+    /// The measurement of a request whose usage is unknown.
     pub const UNKNOWN: Self = Self { tokens: Tokens::ZERO, provenance: Provenance::Unknown };
 }
 
-/// Tokens of so many bytes of text, when nobody counts them.
+/// Estimates the tokens of a text from its bytes.
 #[must_use]
 pub const fn tokens_of(text_bytes: u64) -> u64 {
     text_bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
-/// Counts an answer while it is relayed.
+/// A counter for an answer while it is relayed.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Tokens of the prompt, estimated.
+    /// The estimated number of prompt tokens.
     prompt_tokens: u64,
     reported: Option<Usage>,
     pieces: u64,
     text_bytes: u64,
     /// The last finish reason.
     pub finish_reason: Option<String>,
-    /// The tier that the provider named.
+    /// The service tier that the provider named.
     pub service_tier: Option<String>,
 }
 
 impl Meter {
-    /// For an answer to a prompt of about so many tokens.
+    /// Creates a meter for the answer to a prompt of about so many tokens.
     #[must_use]
     pub fn new(prompt_tokens: u64) -> Self {
         Self { prompt_tokens, ..Self::default() }
     }
 
-    /// Notes a piece of the answer. Usage is cumulative in this format: the last one holds.
+    /// Notes a piece of the answer. Usage is cumulative in this format, so the last report holds.
     pub fn note(&mut self, delta: &Delta, usage: Option<Usage>, service_tier: Option<String>) {
         if delta.text_bytes > 0 {
             self.pieces += 1;
@@ -60,13 +58,13 @@ impl Meter {
         self.service_tier = service_tier.or(self.service_tier.take());
     }
 
-    /// Whether the provider reported a total that is not what its parts sum to.
+    /// Returns whether the provider reported a total that differs from the sum of its parts.
     #[must_use]
     pub fn is_inconsistent(&self) -> bool {
         self.reported.is_some_and(|usage| usage.is_inconsistent)
     }
 
-    /// The tokens that were relayed so far, by our own count: one for each piece at least, and one for every four bytes.
+    /// Returns the tokens relayed so far by the gateway's own count: at least one for each piece, and one for every four bytes.
     #[must_use]
     pub fn relayed(&self) -> Tokens {
         if self.pieces == 0 { Tokens::default() } else { self.counted() }
@@ -76,7 +74,7 @@ impl Meter {
         Tokens { input: self.prompt_tokens, output: tokens_of(self.text_bytes).max(self.pieces), ..Tokens::default() }
     }
 
-    /// The use of a request that was answered: as reported, else as relayed.
+    /// Returns the usage of an answered request: as reported, else as counted while relaying.
     #[must_use]
     pub fn measured(&self) -> Measured {
         match self.reported {
@@ -86,7 +84,7 @@ impl Meter {
         }
     }
 
-    /// The use of a request that was sent and whose answer nobody waited for: as reported, else the prompt and what was relayed.
+    /// Returns the usage of a request whose answer was abandoned: as reported, else the estimated prompt and the relayed part.
     #[must_use]
     pub fn abandoned(&self) -> Measured {
         let estimated = || Measured { tokens: self.counted(), provenance: Provenance::Estimated };

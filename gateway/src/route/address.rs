@@ -1,22 +1,22 @@
-//! The address of a provider's operation, parsed once.
+//! The address of a provider's operation, parsed once at the start.
 
 use http::{HeaderValue, Uri};
 
-/// The address of one operation, with the parts that stand in every request to it.
+/// The address of one operation, with the parts that every request to it carries.
 #[derive(Debug, Clone)]
 pub struct Address {
-    /// The whole address.
+    /// The full address, used to open a connection.
     pub uri: Uri,
-    /// Path and query, as the request line has them.
+    /// The path and query, as in the request line.
     pub path: Uri,
-    /// The `Host` header.
+    /// The value of the `Host` header.
     pub host: HeaderValue,
-    /// Scheme and authority: connections to it are alike.
+    /// The scheme and authority. Connections to the same origin are interchangeable.
     pub origin: String,
 }
 
 impl Address {
-    /// Parses an http or https address; returns `None` for anything else.
+    /// Parses an http or https address. Returns `None` for any other text, and for an address with credentials.
     #[must_use]
     pub fn parse(address: &str) -> Option<Self> {
         let address: Uri = address.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Which models there are, who serves them, and in which order a request tries them.
+//! Routing: the models, the providers that serve them, and the order in which a request tries them.
 
 pub mod names;
 pub mod address;

@@ -1,6 +1,6 @@
-//! Model names: authors have aliases, case does not matter, `.` and `-` between digits are the same, bare names are OpenAI's.
+//! Model names: authors have aliases, case is ignored, `-` between digits equals `.`, and a bare name belongs to OpenAI.
 
-/// Other names of authors and providers, and ours.
+/// Aliases of authors and providers, each with the name that the gateway uses.
 const ALIASES: [(&str, &str); 6] = [
     ("xai", "x-ai"),
     ("mistral", "mistralai"),
@@ -10,7 +10,7 @@ const ALIASES: [(&str, &str); 6] = [
     ("openai-compatible", "openai"),
 ];
 
-/// The form in which names are compared.
+/// Returns the canonical form of a name, in which names are compared.
 #[must_use]
 pub fn canonical(name: &str) -> String {
     let lower = name.trim().to_lowercase();
@@ -18,14 +18,14 @@ pub fn canonical(name: &str) -> String {
     format!("{}/{}", author_of(author), dotted(slug))
 }
 
-/// Our name of an author or provider, in lower case.
+/// Returns the gateway's name of an author or provider, in lower case.
 #[must_use]
 pub fn author_of(author: &str) -> String {
     let lower = author.to_lowercase();
     ALIASES.iter().find(|(alias, _)| *alias == lower).map_or(lower, |(_, ours)| (*ours).to_owned())
 }
 
-/// `claude-sonnet-4-6` as `claude-sonnet-4.6`.
+/// Rewrites `claude-sonnet-4-6` as `claude-sonnet-4.6`.
 fn dotted(slug: &str) -> String {
     let bytes = slug.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
@@ -34,7 +34,8 @@ fn dotted(slug: &str) -> String {
         .collect()
 }
 
-/// Whether a key's pattern allows a model: `author/slug`, `author/*`, or a bare slug of any author. Both are canonical but for that.
+/// Returns whether a key's pattern allows a model, whose name must be canonical. The pattern is `*`, `author/slug`, `author/*`, or a bare
+/// slug of any author.
 #[must_use]
 pub fn allows(pattern: &str, model: &str) -> bool {
     if pattern == "*" {

@@ -1,4 +1,4 @@
-//! The order in which one request tries models, and what it can cost at the most.
+//! The plan of a request: the candidates in the order of trial, and an upper bound of the cost.
 
 use std::sync::Arc;
 
@@ -12,43 +12,43 @@ use super::table::{Endpoint, Routes};
 use super::tokens::Tokenizer;
 use crate::error::GatewayError;
 
-/// A model to try.
+/// A model at one provider that a request may try.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The model at a provider.
     pub endpoint: Arc<Endpoint>,
-    /// What the request can cost there at the most.
+    /// The upper bound of the request's cost at this endpoint.
     pub quote: Quote,
-    /// The most that each choice may emit: the caller's bound or the model's own, whichever is less; none where nobody gave one.
+    /// The most tokens that each choice may emit: the lower of the caller's bound and the model's own. `None` if the caller gave no bound
+    /// and the model's answers may fill its context.
     pub output_max: Option<u64>,
 }
 
-/// What a request will try.
+/// The candidates of a request, and the facts that bound its cost.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// In order; at least one.
+    /// The candidates in the order of trial; at least one.
     pub candidates: Vec<Candidate>,
-    /// The tier that was asked for.
+    /// The service tier that the caller asked for.
     pub tier: ServiceTier,
-    /// Whether the caller bounded the answer; if so, it is not cut to what is affordable.
+    /// Whether the caller bounded the answer. If so, the answer is not cut to the affordable length.
     pub is_capped: bool,
-    /// How many answers are asked for.
+    /// The number of answers that the caller asked for.
     pub choices: u64,
 }
 
 impl Routes {
-    /// The plan of a request, within what its key may use.
+    /// Returns the plan of a request, restricted to the models and providers that its key may use.
     ///
     /// # Errors
-    /// 400 for an unknown model, 403 for one that the key may not use.
+    /// Fails with 400 for an unknown model, and with 403 if the key may use no candidate.
     pub fn plan(&self, key: &Key, head: &Head) -> Result<Plan, GatewayError> {
         self.plan_counted(key, head, &[])
     }
 
-    /// The same, where the prompt was counted by some tokenizers.
+    /// Returns the same as [`Self::plan`], with the prompt counted by some tokenizers.
     ///
     /// # Errors
-    /// 400 for an unknown model, 403 for one that the key may not use.
+    /// Fails as [`Self::plan`] does.
     pub fn plan_counted(&self, key: &Key, head: &Head, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
         let tier = ServiceTier::named(head.service_tier.as_deref());
         let (mut candidates, mut forbidden) = (Vec::with_capacity(head.models.len()), None);
@@ -70,7 +70,7 @@ impl Routes {
 }
 
 impl Plan {
-    /// The tokenizers that its models are known to have.
+    /// Returns the tokenizers known for the candidates, each once.
     #[must_use]
     pub fn tokenizers(&self) -> Vec<Tokenizer> {
         let mut tokenizers: Vec<Tokenizer> = self.candidates.iter().filter_map(|candidate| candidate.endpoint.tokenizer).collect();
@@ -79,13 +79,14 @@ impl Plan {
         tokenizers
     }
 
-    /// What must be set aside for the whole request: the dearest candidate's bound.
+    /// Returns the amount to hold for the whole request: the bound of the most expensive candidate.
     #[must_use]
     pub fn max_cost(&self) -> Nanos {
         self.candidates.iter().map(|candidate| candidate.quote.max_cost()).max().unwrap_or(Nanos::ZERO)
     }
 
-    /// The least that the request can go on with: the same when the caller bounded the answer, else one token of each choice.
+    /// Returns the least amount with which the request can proceed. If the caller bounded the answer, this is [`Self::max_cost`]; otherwise
+    /// it covers one token of each choice.
     #[must_use]
     pub fn min_cost(&self) -> Nanos {
         if self.is_capped {
@@ -102,13 +103,13 @@ impl Candidate {
         let prompt_max = counted.or(head.prompt_tokens_max).map_or(context, |tokens| tokens.min(context));
         let each = head.output_tokens_max.unwrap_or(endpoint.max_output_tokens).min(endpoint.max_output_tokens.max(1));
         let quote = Quote::new(&endpoint.prices, tier, prompt_max, each.saturating_mul(head.choices));
-        // A model whose answers may fill its context has no bound to be told: the provider counts the prompt in, and refuses more.
+        // If answers may fill the whole context, no bound is sent: the provider would add the prompt to it and refuse the request.
         let is_bounded = head.output_tokens_max.is_some() || endpoint.max_output_tokens < context;
         Self { endpoint: Arc::clone(endpoint), quote, output_max: is_bounded.then_some(each) }
     }
 
-    /// The bound on each choice that the provider is sent: what the caller, the model and the hold allow, so that a hold bounds what the
-    /// provider can bill.
+    /// Returns the bound on each choice that is sent to the provider: the lowest of the caller's, the model's and the hold's. The
+    /// provider's bill thus stays within the hold.
     #[must_use]
     pub fn cap(&self, hold: Nanos, choices: u64) -> Option<u64> {
         if self.quote.max_cost() <= hold {
@@ -122,7 +123,7 @@ impl Candidate {
 /// Checks that a key may use a model at a provider.
 ///
 /// # Errors
-/// 403 when it may not.
+/// Fails with 403 if it may not.
 pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
     let id = &endpoint.model.id;
     let name = names::canonical(id);
@@ -182,7 +183,7 @@ mod tests {
             let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
             routes().plan(&key, &Call::read(Format::Chat, body.as_bytes()).unwrap().head).unwrap().max_cost()
         };
-        // 50 tokens at 2 USD per million, for each answer.
+        // The cost is 50 tokens at 2 USD per million, for each answer.
         assert_eq!(most(8).0 - most(1).0, 7 * 50 * 2_000);
     }
 }

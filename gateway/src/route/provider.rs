@@ -1,4 +1,4 @@
-//! A provider: its format, its address, its credential.
+//! A provider: its format, address and credential.
 
 use std::time::Duration;
 
@@ -13,37 +13,37 @@ use super::table::RouteError;
 use super::tokens::Tokenizer;
 use crate::config::{OnDisconnect, ProviderConfig};
 
-/// How we name ourselves to providers.
+/// The user agent in requests to providers.
 const AGENT: &str = concat!("arouter/", env!("CARGO_PKG_VERSION"));
 
 /// A provider that can be called.
 #[derive(Debug)]
 pub struct Provider {
-    /// Its name in model ids.
+    /// The provider's name in model ids.
     pub slug: String,
-    /// What it speaks.
+    /// The API format of the provider.
     pub format: Format,
-    /// The address of its completions.
+    /// The address of the chat completions operation.
     pub completions: Address,
-    /// The headers of every request to it, without the credential.
+    /// The headers of every request to the provider, without the credential.
     headers: HeaderMap,
-    /// The credential in the header that its format takes it in; `None` if it needs none.
+    /// The header that carries the credential; `None` if the provider needs none.
     credential: Option<(HeaderName, HeaderValue)>,
-    /// Whether it is called at the address that is known for its slug.
+    /// Whether the provider is called at the known address of its slug, not at a configured one.
     pub is_original: bool,
-    /// The field by which it takes a bound on completion tokens.
+    /// The field by which the provider accepts a bound on completion tokens.
     pub cap_field: String,
-    /// The call after its client has left.
+    /// The treatment of a call after its client has disconnected.
     pub on_disconnect: OnDisconnect,
-    /// How long such a call is read on.
+    /// The maximum time for which such a call is read further.
     pub drain_timeout: Duration,
 }
 
 impl Provider {
-    /// A provider as configured.
+    /// Creates a provider from its configuration.
     ///
     /// # Errors
-    /// When its address or credential cannot be used.
+    /// Fails if the base URL is missing or invalid, or if the credential cannot be sent in a header.
     pub fn try_new(config: &ProviderConfig) -> Result<Self, RouteError> {
         let slug = names::author_of(&config.slug);
         let known = known_providers::find(&slug);
@@ -54,7 +54,7 @@ impl Provider {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        // An answer that comes compressed all the same is decoded.
+        // A response that is compressed nevertheless is decoded.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let credential = config.api_key.as_deref().map(|key| credential(config.format, key));
@@ -76,12 +76,13 @@ impl Provider {
         })
     }
 
-    /// How a model of its own counts prompts, where that is known: another service under the same name may serve anything.
+    /// Returns the tokenizer of a model, if known. Only OpenAI at its own address has one: another service under that name may serve any
+    /// model.
     pub(super) fn tokenizer(&self, upstream_model: &str) -> Option<Tokenizer> {
         Tokenizer::of_openai(upstream_model).filter(|_| self.is_original && self.slug == "openai")
     }
 
-    /// Returns the headers of a request to it, with its credential.
+    /// Returns the headers of a request to the provider, including its credential.
     #[must_use]
     pub fn request_headers(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
@@ -90,7 +91,7 @@ impl Provider {
     }
 }
 
-/// Returns the header in which a format takes a credential.
+/// Returns the header that carries a credential in a format.
 fn credential(format: Format, key: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
     let (name, mut value) = match format {
         Format::Chat => (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))?),

@@ -1,4 +1,4 @@
-//! The table of models and providers, built once from configuration and catalogue.
+//! The table of models and providers, built once from the configuration and the catalogue.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,9 +15,8 @@ use crate::config::{Decimal, ModelConfig, ProviderConfig};
 /// A model under its public name.
 #[derive(Debug)]
 pub struct Model {
-    /// The public name.
     pub name: Arc<ModelName>,
-    /// The providers that serve it, in the order of the configuration; at least one.
+    /// The providers that serve the model, in the order of the configuration; at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
 }
 
@@ -33,77 +32,67 @@ pub struct ModelName {
 /// A model at one provider.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// The public name of the model.
     pub model: Arc<ModelName>,
-    /// The provider that serves it.
     pub provider: Arc<Provider>,
-    /// The provider's name for it.
+    /// The provider's name of the model.
     pub upstream_model: String,
-    /// How it counts prompts, where that is known.
+    /// The tokenizer that counts prompts; `None` if unknown.
     pub tokenizer: Option<Tokenizer>,
-    /// Prompt and completion tokens together.
+    /// The maximum of prompt and completion tokens together.
     pub context_length: u64,
-    /// Completion tokens at the most.
+    /// The maximum of completion tokens.
     pub max_output_tokens: u64,
-    /// Optional parameters and inputs that it takes.
+    /// The optional parameters and inputs that the model supports.
     pub capabilities: Vec<String>,
-    /// What it costs.
     pub prices: ModelPrices,
-    /// The base prices as decimal strings in USD per token, for the model list.
+    /// The base prices in USD per token as decimal strings, shown in the model list.
     pub shown_prices: PriceRow,
-    /// The list that priced it.
+    /// The version of the price list; `configuration` for a configured model.
     pub price_version: String,
-    /// Costs nothing, on purpose.
+    /// Whether the model is free on purpose.
     pub free: bool,
 }
 
-/// All models.
 #[derive(Debug, Default)]
 pub struct Routes {
     by_name: HashMap<String, Arc<Model>>,
     listed: BTreeMap<String, Arc<Model>>,
 }
 
-/// Why a configuration cannot be served.
+/// A configuration that cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    /// A provider without an address.
+    /// A provider without a base URL that is not a known provider.
     #[error("provider {0}: base_url is missing and this provider is not a known one")]
     NoBaseUrl(String),
-    /// An address that is none.
+    /// A base URL that is not an http or https address.
     #[error("provider {slug}: base_url {url:?} is not an http or https address")]
     BadBaseUrl {
-        /// The provider.
         slug: String,
-        /// What stands there.
         url: String,
     },
-    /// A credential that cannot be sent.
+    /// A credential that cannot be sent in a header.
     #[error("provider {0}: its credential has characters that cannot be sent in a header")]
     BadCredential(String),
-    /// The same slug twice.
+    /// A provider that is configured twice.
     #[error("provider {0} is configured twice")]
     Twice(String),
-    /// A model of nobody.
+    /// A model whose provider is not configured.
     #[error("model {model}: there is no provider {provider:?}; add it to [[providers]]")]
     NoProvider {
-        /// The model.
         model: String,
-        /// What stands there.
         provider: String,
     },
     /// A model without a price that is not marked free.
     #[error("model {0}: give prompt_usd_per_mtok and completion_usd_per_mtok, or free = true")]
     NoPrice(String),
-    /// Two models of the configuration that requests cannot tell apart.
+    /// Two configured models whose names requests cannot tell apart.
     #[error("models {0} and {1} are one name for requests: remove one, or rename it")]
     SameName(String, String),
-    /// A price that is none.
+    /// A price that is not valid.
     #[error("model {model}: {cause}")]
     Price {
-        /// The model.
         model: String,
-        /// What is wrong.
         cause: PriceError,
     },
 }
@@ -115,10 +104,10 @@ impl ModelName {
 }
 
 impl Routes {
-    /// The table of everything that the configured providers serve.
+    /// Builds the table of all models that the configured providers serve.
     ///
     /// # Errors
-    /// When a provider or model is configured wrongly.
+    /// Fails if a provider or model is misconfigured.
     pub fn try_new(catalog: &Catalog, providers: &[ProviderConfig], models: &[ModelConfig]) -> Result<Self, RouteError> {
         let mut by_slug = BTreeMap::new();
         for config in providers {
@@ -168,7 +157,7 @@ impl Routes {
         Ok(routes)
     }
 
-    /// Serves a model by this endpoint alone: the configuration goes over the catalogue.
+    /// Replaces all endpoints of a model by this one: the configuration takes precedence over the catalogue.
     fn replace(&mut self, endpoint: Endpoint) {
         let model = Arc::new(Model { name: Arc::clone(&endpoint.model), endpoints: vec![Arc::new(endpoint)] });
         if let Some(before) = self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model)) {
@@ -177,7 +166,7 @@ impl Routes {
         self.listed.insert(model.name.id.clone(), model);
     }
 
-    /// Adds another provider of a model that is served already.
+    /// Adds another provider to a model that is already served.
     fn add_endpoint(&mut self, endpoint: Endpoint) {
         let Some(before) = self.find(&endpoint.model.id) else { return self.replace(endpoint) };
         let name = Arc::clone(&before.name);
@@ -188,13 +177,13 @@ impl Routes {
         self.listed.insert(model.name.id.clone(), model);
     }
 
-    /// The model of that name.
+    /// Returns the model of a name, in any equivalent spelling.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
         self.by_name.get(name).or_else(|| self.by_name.get(&names::canonical(name)))
     }
 
-    /// All models in the order of their ids.
+    /// Returns all models in the order of their ids.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.listed.values()
     }
@@ -233,7 +222,7 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint
     })
 }
 
-/// USD per million tokens as USD per token.
+/// Converts USD per million tokens to USD per token. Returns `None` for a negative price, or a text that is not a number.
 fn per_token(per_million: &str) -> Option<String> {
     let picos = events::money::scaled(per_million, 6).ok()?;
     Some(format!("{}.{:012}", picos / 1_000_000_000_000, picos.unsigned_abs() % 1_000_000_000_000)).filter(|_| picos >= 0)

@@ -1,20 +1,20 @@
-//! Tokenizers: what a prompt has in tokens, where credit is too short for the bound by its bytes.
+//! Tokenizers: they count a prompt in tokens if the credit does not cover the bound by its bytes.
 
 use serde::Deserialize;
 use wire::call::{Call, Format};
 
-/// A tokenizer whose vocabulary is public.
+/// A tokenizer with a public vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum Tokenizer {
-    /// GPT-3.5 and GPT-4.
+    /// The tokenizer of GPT-3.5 and GPT-4.
     #[serde(rename = "cl100k_base")]
     Cl100k,
-    /// GPT-4o and later.
+    /// The tokenizer of GPT-4o and later models.
     #[serde(rename = "o200k_base")]
     O200k,
 }
 
-/// The beginnings of OpenAI's model names, the longer before the shorter. Source: OpenAI's tiktoken, `model.py`.
+/// Prefixes of OpenAI's model names, longer ones before shorter ones. Source: OpenAI's tiktoken, `model.py`.
 const OPENAI: [(&str, Tokenizer); 12] = [
     ("gpt-4o", Tokenizer::O200k),
     ("gpt-4.1", Tokenizer::O200k),
@@ -31,13 +31,13 @@ const OPENAI: [(&str, Tokenizer); 12] = [
 ];
 
 impl Tokenizer {
-    /// The tokenizer of a model of OpenAI's own service.
+    /// Returns the tokenizer of a model of OpenAI's own service.
     #[must_use]
     pub fn of_openai(model: &str) -> Option<Self> {
         OPENAI.iter().find(|(begin, _)| model.starts_with(begin)).map(|(_, tokenizer)| *tokenizer)
     }
 
-    /// Tokens of a text. Takes time linear in it, whatever it is.
+    /// Counts the tokens of a text, in time linear in its length for any text.
     #[must_use]
     pub fn count(self, text: &str) -> u64 {
         let tokenizer = match self {
@@ -48,8 +48,8 @@ impl Tokenizer {
     }
 }
 
-/// What each of these tokenizers makes of a request's body: a bound that is never below what its provider counts. Takes milliseconds where
-/// the body is large: not for a thread that serves.
+/// Counts a request's prompt with each tokenizer. Each result is an upper bound: the provider never counts more. A large body takes
+/// milliseconds, so this must not run on a thread that serves requests.
 #[must_use]
 pub fn count(format: Format, body: &[u8], tokenizers: Vec<Tokenizer>) -> Vec<(Tokenizer, u64)> {
     let Ok(call) = Call::read(format, body) else { return Vec::new() };
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn tokens_are_those_of_the_published_vocabularies() {
-        // The vectors of tiktoken's own tests, and its README.
+        // The test vectors come from tiktoken's own tests and its README.
         assert_eq!(Tokenizer::Cl100k.count("hello world"), 2);
         assert_eq!(Tokenizer::Cl100k.count("rer"), 1);
         assert_eq!(Tokenizer::Cl100k.count("today\n \n"), 2);

@@ -1,4 +1,4 @@
-//! Reading on after the client has left: to learn what the provider bills, within a bound.
+//! Reading of a stream after its client has disconnected, within a time limit, to learn the billed usage.
 
 use bytes::Bytes;
 use events::request::Outcome;
@@ -9,23 +9,22 @@ use super::inconsistent;
 use crate::admission::{Admitted, End, Served};
 use crate::attempt::upstream::{UpstreamStream, readable};
 
-/// The rest of a stream that nobody reads.
+/// The rest of a stream whose client has disconnected.
 pub struct Drain {
-    /// Owns the money and the record.
+    /// The admitted request, which owns the hold and records its own end.
     pub admitted: Admitted,
-    /// Who answers.
     pub served: Served,
-    /// What still comes.
+    /// The rest of the provider's stream.
     pub upstream: UpstreamStream,
-    /// Ends it when the gateway must stop.
+    /// A token that ends the drain when the gateway must stop.
     pub abort_streams: CancellationToken,
 }
 
 impl Drain {
-    /// Reads to the end, or as long as the provider is configured to be read, and records the end.
+    /// Reads until the end or until the provider's drain timeout, then records the end.
     pub async fn run(mut self) {
         let (abort_streams, patience) = (self.abort_streams.clone(), self.served.endpoint.provider.drain_timeout);
-        // What is known when the time is over, or the gateway stops, is what is charged.
+        // After the timeout or a stop of the gateway, the usage known so far is charged.
         let _read = abort_streams.run_until_cancelled(tokio::time::timeout(patience, self.read())).await;
         self.upstream.close();
         if self.upstream.meter.is_inconsistent() {
@@ -58,7 +57,7 @@ impl Drain {
         }
     }
 
-    /// Notes a frame; returns whether it is the last one.
+    /// Notes a frame. Returns whether it is the last one.
     fn note(&mut self, frame: &Bytes) -> bool {
         match read_frame(self.upstream.format, frame) {
             Ok(Frame::Chunk(chunk)) => {

@@ -1,4 +1,4 @@
-//! A stream whose first piece is late: its head and comments go out before, so that no proxy between gives up while a model thinks.
+//! Streams whose first piece is late: the head and comments precede it, so that no proxy in between times out while a model thinks.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -21,11 +21,11 @@ use wire::fields::quoted;
 use super::answer;
 use crate::error::GatewayError;
 
-/// A request on its way to its answer.
+/// A request that is still being processed.
 type Running = Pin<Box<dyn Future<Output = Result<Response, GatewayError>> + Send>>;
 
-/// The answer to a request; where it is a stream that says nothing for a heartbeat, a head with comments until it does. `is_stream` is set
-/// by the request once it is known to be one, and admitted. From the head on, a failure is a frame.
+/// Returns the response to a request. If a stream is silent for a heartbeat, the response is a head with comments until the stream begins.
+/// From the head on, a failure is sent as a frame. The request sets `is_stream` once it is admitted and known to be a stream.
 pub async fn in_time(
     format: Format,
     mut running: Running,
@@ -99,7 +99,7 @@ impl Late {
     }
 }
 
-/// The answer, or that the alarm rang.
+/// Polls for the response; `None` means that the alarm fired first.
 fn wait(running: &mut Running, alarm: &mut Pin<Box<Sleep>>, context: &mut Context<'_>) -> Poll<Option<Result<Response, GatewayError>>> {
     match running.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),

@@ -1,8 +1,9 @@
-//! Relaying a stream: frames go on as they come, the end is recorded before the client sees it, and a client that leaves ends it.
+//! The relay of a stream: frames are forwarded as they arrive, the end is recorded before the client sees it, and a disconnect of the
+//! client ends the stream.
 //!
-//! The relay is the body of the answer: it runs where the connection is written, without a task or a queue between provider and
-//! client. When the client leaves, the body is dropped; that closes the provider's connection and records the end, or has the rest read
-//! to learn what the provider bills, where that is configured.
+//! The relay is the body of the response. It runs in the task that writes the connection, without a task or queue between provider and
+//! client. If the client disconnects, the body is dropped. That closes the provider's connection and records the end. If so configured, the
+//! rest is read instead, to learn the billed usage.
 
 pub mod late;
 pub mod drain;
@@ -31,14 +32,14 @@ use crate::config::OnDisconnect;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 
-/// How long a provider may take to end its answer after the end mark.
+/// The maximum time that a provider may take to end its response after the end mark.
 const END_PATIENCE: Duration = Duration::from_millis(100);
-/// How often the cost of a running stream is recorded.
+/// The interval at which the cost of a running stream is recorded.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// A stream on its way from a provider to a client.
 pub struct Relay {
-    /// Owns the money and the record, until the end is recorded.
+    /// The admitted request, which owns the hold and the record; `None` once the end is recorded.
     admitted: Option<Admitted>,
     served: Served,
     upstream: UpstreamStream,
@@ -46,36 +47,36 @@ pub struct Relay {
     id: String,
     terms: Terms,
     aborted: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Looks after silence and the deadline; set again only when it rings, not for each frame.
+    /// The timer for silence and the deadline. It is reset only after it fires, not for each frame.
     alarm: Pin<Box<Sleep>>,
     frame_at: Instant,
     progress_at: Instant,
-    /// How many pieces the client got.
+    /// The number of pieces that the client has requested.
     pieces: u64,
-    /// The provider's `created`, which every piece of one answer has.
+    /// The provider's `created`, which is the same in every piece of one answer.
     created_s: Option<i64>,
-    /// The provider's frame with the usage.
+    /// The provider's frame that carries the usage.
     usage_frame: Option<Bytes>,
 }
 
-/// What a stream is relayed under.
+/// The conditions under which a stream is relayed.
 #[derive(Clone)]
 pub struct Terms {
-    /// The format that the client speaks.
+    /// The client's format.
     pub format: Format,
-    /// Ends streams when the gateway must stop.
+    /// A token that ends streams when the gateway must stop.
     pub abort_streams: CancellationToken,
-    /// Runs the rest of calls whose clients have left.
+    /// The tasks that read the rest of calls whose clients have disconnected.
     pub drains: TaskTracker,
-    /// How long a stream may be silent towards its client.
+    /// The maximum time that a stream may be silent towards its client.
     pub heartbeat: Duration,
-    /// When it is ended, whatever it says.
+    /// The time at which the stream is ended, whatever it sends.
     pub deadline: Instant,
-    /// How long that is from the start, for the message.
+    /// The same bound as a duration from the start, for the error message.
     pub timeout: Duration,
 }
 
-/// The head and body of a streamed answer, which no proxy between may gather or change.
+/// Returns a streamed response, with headers that forbid proxies to buffer or change it.
 #[must_use]
 pub fn answer(body: Body) -> Response {
     let headers = [
@@ -86,30 +87,30 @@ pub fn answer(body: Body) -> Response {
     (StatusCode::OK, headers, body).into_response()
 }
 
-/// How the relaying ended.
+/// The reason why relaying ended.
 enum Stopped {
-    /// The provider said everything.
+    /// A complete answer of the provider.
     Completed,
-    /// What was relayed reached the hold.
+    /// An answer that was cut because its cost would exceed the hold.
     AtHold,
-    /// The provider failed.
+    /// A failure of the provider.
     Failed(AttemptError),
-    /// The client left.
+    /// A client that disconnected.
     ClientLeft,
-    /// It ran as long as a request may.
+    /// A request that reached the time limit.
     Expired,
-    /// The gateway stops.
+    /// A stop of the gateway.
     Cut,
 }
 
-/// What came next.
+/// The next event of a stream.
 enum Next {
     Frames(Vec<Bytes>),
     Silence,
 }
 
 impl Relay {
-    /// A stream that has said its first piece.
+    /// Creates a relay of a stream whose first piece has been read.
     #[must_use]
     pub fn new(admitted: Admitted, served: Served, upstream: UpstreamStream, terms: Terms) -> Self {
         let now = Instant::now();
@@ -129,16 +130,17 @@ impl Relay {
         }
     }
 
-    /// The body of the answer.
+    /// Converts the relay into the body of the response.
     pub fn into_body(self) -> Body {
         Body::from_stream(stream::unfold(self, async |mut relay| relay.piece().await.map(|piece| (Ok::<_, Infallible>(piece), relay))))
     }
 
-    /// The next bytes for the client; `None` behind the last ones.
+    /// Returns the next bytes for the client; `None` after the last ones.
     async fn piece(&mut self) -> Option<Bytes> {
         self.pieces += 1;
         if self.pieces == 2 {
-            // The server writes when nothing more is ready: the first piece must not wait for a provider that says the next ones quickly.
+            // The server writes only if nothing more is ready. This yield sends the first piece at once, even if the provider sends the
+            // next ones quickly.
             tokio::task::yield_now().await;
         }
         while self.admitted.is_some() {
@@ -161,17 +163,17 @@ impl Relay {
                 return Some(Bytes::from(pieces));
             }
         }
-        // The client has everything; a provider that has still to end its answer gets a moment, so that its connection is kept.
+        // The client has everything. The provider gets a moment to end its response, so that its connection is kept.
         if tokio::time::timeout(END_PATIENCE, self.upstream.finish()).await.is_err() {
             tracing::debug!(provider = self.served.endpoint.provider.slug, "a provider did not end its stream after the end mark");
         }
         None
     }
 
-    /// Records the end, and tells the client then; `last` are bytes that come before.
+    /// Records the end, and only then sends it to the client. `last` holds bytes that precede the end.
     async fn end(&mut self, stopped: &Stopped, mut last: Vec<u8>) -> Option<Bytes> {
         let admitted = self.admitted.take()?;
-        // Before anything else: a provider that is not read to its end must not go on.
+        // This comes first: a provider whose response is not read to its end must not continue.
         if !matches!(stopped, Stopped::Completed) || self.upstream.finish().now_or_never() == Some(false) {
             self.upstream.close();
         }
@@ -208,7 +210,7 @@ impl Relay {
         }
     }
 
-    /// The next frames, or that nothing came for a while.
+    /// Returns the next frames, or silence if none arrived for a heartbeat.
     async fn next(&mut self) -> Result<Next, Stopped> {
         loop {
             if !self.upstream.ready.is_empty() {
@@ -244,12 +246,12 @@ impl Relay {
         }
     }
 
-    /// How a stream ends that breaks off: whole, when a finish reason was said and only the end mark or an odd trailer is wrong.
+    /// Classifies a stream that breaks off. After a finish reason it is complete, because only the end mark or an odd trailer is wrong.
     fn broken(&self, failure: AttemptError) -> Stopped {
         if self.upstream.meter.finish_reason.is_some() { Stopped::Completed } else { Stopped::Failed(failure) }
     }
 
-    /// Frames as the client gets them, and why nothing more comes, when so.
+    /// Translates frames for the client. Returns the reason if nothing more follows.
     fn translate(&mut self, frames: &[Bytes], pieces: &mut Vec<u8>) -> Option<Stopped> {
         for frame in frames {
             let stopped = match read_frame(self.upstream.format, frame) {
@@ -263,7 +265,7 @@ impl Relay {
         None
     }
 
-    /// A frame that cannot be read as it is, as the frames that it may have meant.
+    /// Relays a frame that cannot be read, as the frames that it may have meant.
     fn relay_mended(&mut self, frame: &Bytes, failure: AttemptError, pieces: &mut Vec<u8>) -> Option<Stopped> {
         let mended = if matches!(failure, AttemptError::Malformed) { readable(self.upstream.format, frame.clone()) } else { Vec::new() };
         if mended.is_empty() || mended[..] == [frame.clone()] {
@@ -299,7 +301,7 @@ impl Relay {
 }
 
 impl Drop for Relay {
-    /// Dropped before its end: the client left, or its connection was closed because the gateway stops.
+    /// Handles a drop before the end: the client disconnected, or its connection was closed because the gateway stops.
     fn drop(&mut self) {
         let Some(admitted) = self.admitted.take() else { return };
         let is_cut = self.terms.abort_streams.is_cancelled();
@@ -321,7 +323,7 @@ impl Drop for Relay {
     }
 }
 
-/// Tells the operator that a provider counts in a way that is not known here: what it bills may not be what is charged.
+/// Logs an error for the operator: a provider counts tokens in an unknown way, so its bill may differ from the charge.
 pub fn inconsistent(served: &Served) {
     let (provider, model) = (served.endpoint.provider.slug.as_str(), served.endpoint.model.id.as_str());
     tracing::error!(provider, model, "{provider} reports a total for {model} that its parts do not sum to: check how it counts tokens");
@@ -335,7 +337,7 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
         Stopped::Cut | Stopped::Expired => Outcome::Aborted,
     };
     let measured = match stopped {
-        // The client has the pieces; nobody has told their number, which is what they are charged by.
+        // The client has the pieces, but their token count was not reported, so the gateway's own count is charged.
         Stopped::AtHold => Measured { tokens: meter.relayed(), provenance: events::Provenance::Measured },
         Stopped::Completed | Stopped::Failed(_) => meter.measured(),
         Stopped::ClientLeft | Stopped::Cut | Stopped::Expired => meter.abandoned(),
@@ -346,7 +348,7 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
     End { outcome, status, finish_reason, served: Some(Served { tier, ..served.clone() }), measured }
 }
 
-/// The usage object that a client gets, over the provider's own.
+/// Returns the usage object for a client, merged over the provider's own.
 #[must_use]
 pub fn usage(format: Format, charge: &Charge, provider: Option<&RawValue>) -> String {
     let Charge { tokens, status, cost, latency_us, ttft_us, .. } = *charge;
