@@ -1,4 +1,4 @@
-//! One call to one provider: send, wait, and read far enough to know that it is an answer.
+//! One call to one provider: sends the request, and reads until it is certain that the response is an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,9 +18,9 @@ use crate::config::UpstreamConfig;
 use crate::meter::Meter;
 use crate::route::Provider;
 
-/// Bytes of a provider's error that are kept.
+/// The maximum number of bytes kept of a provider's error.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
-/// Bytes that a compressed stream may become.
+/// The maximum size of a stream after decompression, in bytes.
 const STREAM_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// The client for all providers.
@@ -31,92 +31,86 @@ pub struct Upstream {
 
 /// One call to a provider.
 pub struct UpstreamCall<'a> {
-    /// Whom.
     pub provider: &'a Provider,
-    /// The body.
     pub body: Vec<u8>,
-    /// Tokens of the prompt, estimated.
+    /// The estimated number of prompt tokens.
     pub prompt_tokens: u64,
-    /// Set once bytes of it may be on their way.
+    /// A flag that is set once bytes of the request may be on their way.
     pub sent: &'a AtomicBool,
 }
 
 /// A provider's answer.
 pub enum Answer {
-    /// All of it.
+    /// A whole answer.
     Buffered {
         /// The body, which is a chat completion.
         body: Bytes,
-        /// What it says.
+        /// The meter, which has noted the body.
         meter: Meter,
     },
-    /// A stream that has said its first piece.
+    /// A stream of which at least the first piece has been read.
     Stream(Box<UpstreamStream>),
 }
 
 /// A stream that is being read.
 pub struct UpstreamStream {
-    /// None when nothing more is read.
+    /// The response; `None` once nothing more is read.
     response: Option<UpstreamResponse>,
     decoder: Decoder,
     parser: Parser,
-    /// The format that the provider speaks.
+    /// The provider's format.
     pub format: Format,
-    /// How long it may say nothing.
+    /// The maximum time without a byte from the provider.
     pub idle: Duration,
-    /// When bytes came last, comments included.
+    /// The time at which the last bytes arrived, comments included.
     pub heard_at: Instant,
-    /// Frames that are read already.
+    /// Frames that have already been read.
     pub ready: Vec<Bytes>,
-    /// What was said so far.
+    /// The meter of the frames noted so far.
     pub meter: Meter,
 }
 
-/// Why a provider gave no answer.
+/// The reason why a provider gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// It refused the request itself: nobody else is asked.
+    /// A refusal of the request itself; no other provider is tried.
     #[error("it refused the request with status {status}")]
     Refused {
-        /// Its status.
         status: StatusCode,
-        /// What it said.
         error: Box<Reported>,
     },
-    /// It refused us, not the request: our credential, our account there, or how it is configured here. An alarm for the operator.
+    /// A refusal of the gateway, not of the request: its credential, its account or its configuration is at fault. It alarms the operator.
     #[error("it refused the gateway{}: correct its credential, quota, base_url or upstream_model", with_status(*status))]
     Operator {
-        /// Its status.
+        /// The status; `None` for an error inside a response of status 200.
         status: Option<StatusCode>,
-        /// What it said.
         error: Box<Reported>,
     },
-    /// It failed or is overloaded.
+    /// A failure or overload of the provider.
     #[error("it failed or is overloaded{}", with_status(*status))]
     Overloaded {
-        /// Its status; none for an error within an answer.
+        /// The status. `None` for an error inside a response of status 200, unless it reports a rate limit.
         status: Option<StatusCode>,
-        /// What it said.
         error: Box<Reported>,
-        /// When to come again.
+        /// The provider's `Retry-After`.
         retry_after: Option<HeaderValue>,
     },
-    /// No connection.
+    /// A connection that could not be established.
     #[error("no connection to it")]
     Connect,
-    /// The connection ended before the answer did.
+    /// A connection that ended before the answer did.
     #[error("the connection ended before its answer did")]
     Cut,
-    /// Nothing came in time.
+    /// A provider that sent nothing in time.
     #[error("it did not answer in time")]
     Timeout,
-    /// What came is no chat completion.
+    /// A response that is not a chat completion.
     #[error("its answer is not a chat completion")]
     Malformed,
-    /// What came has a content coding that nobody asked for and that is not known.
+    /// A response in a content coding that is unknown, or that cannot be decoded. The gateway requested none.
     #[error("its answer cannot be decoded: {0}")]
     Coding(CodingError),
-    /// What came is too large.
+    /// A response that is too large.
     #[error("its answer is too large")]
     TooLarge,
 }
@@ -126,7 +120,7 @@ fn with_status(status: Option<StatusCode>) -> String {
 }
 
 impl AttemptError {
-    /// One word for the attempt's record.
+    /// Returns the code of the failure for the attempt's record.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -143,7 +137,7 @@ impl AttemptError {
         }
     }
 
-    /// The provider's status, when it gave one.
+    /// Returns the provider's status, if it sent one.
     #[must_use]
     pub const fn status(&self) -> Option<StatusCode> {
         match self {
@@ -183,21 +177,21 @@ impl From<AnswerError> for AttemptError {
 }
 
 impl Upstream {
-    /// A client that keeps connections and goes straight to providers.
+    /// Creates a client that keeps connections and connects to providers directly.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// Fails if TLS cannot be set up.
     pub fn try_new(config: UpstreamConfig) -> Result<Self, rustls::Error> {
         Ok(Self { connections: Connections::try_new(Duration::from_millis(config.connect_timeout_ms))?, config })
     }
 
-    /// How long a stream may be silent towards its client.
+    /// Returns the maximum time that a stream may be silent towards its client.
     #[must_use]
     pub const fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.config.heartbeat_ms)
     }
 
-    /// Closes idle connections to providers that are of no use any more.
+    /// Closes idle connections to providers that are no longer usable.
     pub fn reap(&self) {
         self.connections.reap();
     }
@@ -219,10 +213,7 @@ impl Upstream {
         Err(blame::of_status(status, Reported::read(&body), retry_after))
     }
 
-    /// Asks for a whole answer.
-    ///
-    /// # Errors
-    /// When none comes.
+    /// Sends a request and reads the whole answer.
     pub async fn whole(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
         let (format, mut meter) = (call.provider.format, Meter::new(call.prompt_tokens));
         let response = self.post(call).await?;
@@ -231,7 +222,7 @@ impl Upstream {
         let body = match note(&body) {
             Ok(()) => body,
             Err(AnswerError::Malformed) => {
-                // A byte order mark, or text in a wrong encoding.
+                // The body has a byte order mark, or text in a wrong encoding.
                 let mended = answer::repaired(format, &body).into_iter().next().ok_or(AttemptError::Malformed)?;
                 note(&mended)?;
                 mended
@@ -260,16 +251,13 @@ impl Upstream {
         Ok(all.map_or(first, BytesMut::freeze))
     }
 
-    /// Asks for a stream and reads it up to its first piece, so that anything before that can still go to another provider.
-    ///
-    /// # Errors
-    /// When no piece comes.
+    /// Sends a request and reads its stream up to the first piece. Any failure before that piece can still be retried at another provider.
     pub async fn stream(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
         let (format, meter) = (call.provider.format, Meter::new(call.prompt_tokens));
         let response = self.post(call).await?;
         let is_json = response.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if is_json {
-            // No stream: an error, in most cases.
+            // The response is not a stream; in most cases it is an error.
             let body = self.read(response, self.config.body_bytes_max).await?;
             return Err(answer::read(format, &body).err().map_or(AttemptError::Malformed, AttemptError::from));
         }
@@ -291,7 +279,7 @@ impl Upstream {
                     match answer::read_frame(format, &frame) {
                         Ok(Frame::Chunk(chunk)) => has_begun |= chunk.delta.text_bytes > 0 || chunk.delta.finish_reason.is_some(),
                         Ok(Frame::Done) => has_begun = true,
-                        // What is wrong behind the first piece is for the relay to judge.
+                        // An error after the first piece is left to the relay.
                         Err(_) if has_begun => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -305,7 +293,7 @@ impl Upstream {
     }
 }
 
-/// The frames that a frame may have meant; itself when it reads as it is.
+/// Returns the frames that a malformed frame may have meant. Returns the frame itself if it is readable or cannot be repaired.
 #[must_use]
 pub fn readable(format: Format, frame: Bytes) -> Vec<Bytes> {
     if answer::read_frame(format, &frame).is_err_and(|error| error == AnswerError::Malformed) {
@@ -318,7 +306,7 @@ pub fn readable(format: Format, frame: Bytes) -> Vec<Bytes> {
 }
 
 impl UpstreamStream {
-    /// A stream of which nothing is read any more.
+    /// Moves the stream out, and leaves one of which nothing more is read.
     #[must_use]
     pub fn take(&mut self) -> Self {
         Self {
@@ -333,18 +321,18 @@ impl UpstreamStream {
         }
     }
 
-    /// Whether the provider may still send something.
+    /// Returns whether the provider may still send something.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.response.is_some()
     }
 
-    /// Reads nothing more: a connection whose answer is not over is closed.
+    /// Stops reading. If the response has not ended, its connection is closed.
     pub fn close(&mut self) {
         self.response = None;
     }
 
-    /// Reads the end of an answer that has said everything, so that its connection is kept. Gives back whether it is there.
+    /// Reads the end of a response whose content is complete, so that its connection is kept. Returns whether the response has ended.
     pub async fn finish(&mut self) -> bool {
         let Some(response) = &mut self.response else { return true };
         let is_over = matches!(response.chunk().await, Ok(None));
@@ -352,10 +340,10 @@ impl UpstreamStream {
         is_over
     }
 
-    /// The frames that come next, together as they came; `None` at the end.
+    /// Returns the next frames, grouped as they arrived; `None` at the end.
     ///
     /// # Errors
-    /// When the stream breaks or is no stream.
+    /// Fails if the stream breaks, exceeds a size limit, or cannot be decoded.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, AttemptError> {
         loop {
             let mut frames = Vec::new();
@@ -378,13 +366,13 @@ impl UpstreamStream {
         }
     }
 
-    /// The same; fails when no byte comes for as long as it may say nothing.
+    /// Returns the same as [`Self::next`], but fails if no byte arrives within the idle time.
     async fn next_within_idle(&mut self) -> Result<Option<Vec<Bytes>>, AttemptError> {
         loop {
             let until = self.heard_at + self.idle;
             match tokio::time::timeout_at(until.into(), self.next()).await {
                 Ok(frames) => return frames,
-                // Comments came meanwhile.
+                // Comments arrived meanwhile.
                 Err(_) if self.heard_at + self.idle > until => {}
                 Err(_) => return Err(AttemptError::Timeout),
             }
