@@ -1,4 +1,4 @@
-//! A provider's answer in any format, whole or in frames: what the gateway reads of it, and what it writes for the client.
+//! A provider's answer in any format, whole or in frames: the parts that the gateway reads, and the text that it writes for the client.
 
 use bytes::Bytes;
 use events::request::Format;
@@ -13,39 +13,40 @@ use crate::reported::Reported;
 /// The usage that a provider reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// In disjoint classes.
+    /// The token counts in disjoint classes.
     pub tokens: Tokens,
-    /// The provider's total is not the sum of its parts, and no known way of counting explains it: a signal for the operator.
+    /// Whether the provider's total differs from the sum of its parts, and no known way of counting explains it. It is a signal for the
+    /// operator.
     pub is_inconsistent: bool,
 }
 
 /// The part of an answer or frame that is metered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Bytes of content, reasoning, tool arguments and any other text, over all choices.
+    /// The bytes of content, reasoning, tool arguments and any other text, over all choices.
     pub text_bytes: u64,
-    /// The first choice's finish reason; an empty one is none.
+    /// The first finish reason among the choices; an empty one counts as `None`.
     pub finish_reason: Option<String>,
 }
 
-/// A whole answer, as far as it is read.
+/// The parts of a whole answer that the gateway reads.
 #[derive(Debug)]
 pub struct Answer {
-    /// The usage, when the provider reports it.
+    /// The usage; `None` if the provider reports none.
     pub usage: Option<Usage>,
-    /// The tier it was served in.
+    /// The service tier in which the answer was served.
     pub service_tier: Option<String>,
-    /// The content of the choices.
+    /// The metered content of the choices.
     pub delta: Delta,
 }
 
-/// A refusal of bytes that are no answer.
+/// The reason why bytes are not an answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AnswerError {
-    /// HTML, half a JSON or anything else that is no answer of the format.
+    /// Bytes that are no answer of the format, such as HTML or truncated JSON.
     #[error("the provider's answer is not of the format that it is configured with")]
     Malformed,
-    /// The provider reports an error in place of an answer.
+    /// An error that the provider reports in place of an answer.
     #[error("the provider reported an error")]
     Reported(Box<Reported>),
 }
@@ -55,20 +56,20 @@ pub enum AnswerError {
 pub enum Frame<'a> {
     /// The end mark.
     Done,
-    /// A piece of the answer, or metadata beside it.
+    /// A piece of the answer, or metadata.
     Chunk(Chunk<'a>),
 }
 
-/// A piece of the answer over the bytes it came as.
+/// A piece of the answer over the bytes that it arrived as.
 #[derive(Debug)]
 pub struct Chunk<'a> {
-    /// The usage so far, when the provider reports it.
+    /// The usage so far; `None` if the provider reports none.
     pub usage: Option<Usage>,
-    /// The tier it is served in.
+    /// The service tier in which the answer is served.
     pub service_tier: Option<String>,
-    /// The content of the choices.
+    /// The metered content of the choices.
     pub delta: Delta,
-    /// Whether it is passed on: it has choices, or text elsewhere. Everything else is metadata.
+    /// Whether the piece is passed on to the client: it has choices, or text elsewhere. Any other piece is metadata.
     pub is_relayed: bool,
     pub(crate) piece: Piece<'a>,
 }
@@ -81,7 +82,7 @@ pub(crate) enum Piece<'a> {
 /// Reads a whole answer.
 ///
 /// # Errors
-/// It reports an error, or is no answer of the format.
+/// Fails if the body reports an error, or is not an answer of the format.
 pub fn read(format: Format, body: &[u8]) -> Result<Answer, AnswerError> {
     match format {
         Format::Chat => chat::read(body),
@@ -91,14 +92,14 @@ pub fn read(format: Format, body: &[u8]) -> Result<Answer, AnswerError> {
 /// Reads the data of one frame.
 ///
 /// # Errors
-/// It reports an error, or is no frame of the format.
+/// Fails if the frame reports an error, or is not a frame of the format.
 pub fn read_frame(format: Format, data: &[u8]) -> Result<Frame<'_>, AnswerError> {
     match format {
         Format::Chat => chat::read_frame(data),
     }
 }
 
-/// Returns the frames or the answer that malformed bytes may have meant; nothing when they cannot be repaired.
+/// Returns the frames or the answer that malformed bytes may have meant; nothing if they cannot be repaired.
 #[must_use]
 pub fn repaired(format: Format, bytes: &Bytes) -> Vec<Bytes> {
     match format {
@@ -106,11 +107,11 @@ pub fn repaired(format: Format, bytes: &Bytes) -> Vec<Bytes> {
     }
 }
 
-/// Returns a whole answer for the client: our id, our model name and our usage; everything else as it came. `id` and `model` are JSON
-/// strings; `usage` gets the provider's own.
+/// Returns a whole answer for the client, with the gateway's id, model name and usage; everything else is unchanged. `id` and `model` are
+/// JSON strings; `usage` receives the provider's usage.
 ///
 /// # Errors
-/// The answer is no JSON object.
+/// Fails if the answer is not a JSON object.
 pub fn client_body(
     format: Format,
     answer: &[u8],
@@ -123,14 +124,15 @@ pub fn client_body(
 }
 
 impl Chunk<'_> {
-    /// Writes the frame for the client: our id and model name, no usage; everything else as it came. `id` and `model` are JSON strings.
+    /// Writes the frame for the client, with the gateway's id and model name and without usage; everything else is unchanged. `id` and
+    /// `model` are JSON strings.
     pub fn write(&self, id: &str, model: &str, into: &mut Vec<u8>) {
         match &self.piece {
             Piece::Chat(piece) => piece.write(id, model, into),
         }
     }
 
-    /// The time of creation that the provider names, seconds since 1970.
+    /// Returns the creation time that the provider names, in seconds since 1970.
     #[must_use]
     pub fn created_s(&self) -> Option<i64> {
         match &self.piece {
@@ -144,11 +146,11 @@ impl Chunk<'_> {
 pub struct Ending<'a> {
     /// The client's format.
     pub format: Format,
-    /// Our id as a JSON string.
+    /// The gateway's id as a JSON string.
     pub id: &'a str,
-    /// Our model name as a JSON string.
+    /// The gateway's model name as a JSON string.
     pub model: &'a str,
-    /// Seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub created_s: i64,
 }
 
@@ -164,14 +166,14 @@ impl Ending<'_> {
         }
     }
 
-    /// Writes an error, after which nothing more comes. `error` is the error object of the format as JSON.
+    /// Writes an error, which ends the stream. `error` is the error object of the format as JSON.
     pub fn error(&self, error: &str, into: &mut Vec<u8>) {
         match self.format {
             Format::Chat => self.chat().error(error, into),
         }
     }
 
-    /// Writes the usage and the end mark, over the provider's own frame with the usage where there was one. `usage` gets the provider's.
+    /// Writes the usage and the end mark. If the provider sent a frame with usage, that frame is the base, and `usage` receives its usage.
     pub fn usage(&self, frame: Option<&Bytes>, usage: impl FnOnce(Option<&RawValue>) -> String, into: &mut Vec<u8>) {
         match self.format {
             Format::Chat => {
@@ -182,7 +184,7 @@ impl Ending<'_> {
     }
 }
 
-/// A comment that keeps a silent stream open through proxies.
+/// Returns a comment that keeps a silent stream open through proxies.
 #[must_use]
 pub const fn heartbeat(format: Format) -> &'static [u8] {
     match format {
@@ -190,22 +192,21 @@ pub const fn heartbeat(format: Format) -> &'static [u8] {
     }
 }
 
-/// The charge of a request, as its client is told.
+/// The charge of a request, as reported to its client.
 #[derive(Debug, Clone, Copy)]
 pub struct Billed {
-    /// Token counts.
     pub tokens: Tokens,
     /// Whether the cost is known.
     pub status: CostStatus,
-    /// The cost.
     pub cost: Nanos,
-    /// From admission to the end, microseconds.
+    /// The time from admission to the end, in microseconds.
     pub latency_us: Option<u64>,
-    /// From admission to the first piece of the answer, microseconds.
+    /// The time from admission to the first piece of the answer, in microseconds.
     pub ttft_us: Option<u64>,
 }
 
-/// Returns the usage object of a client as JSON text: our counts and cost, and members of the provider's own that we do not count.
+/// Returns the client's usage object as JSON text: the gateway's counts and cost, and those members of the provider's usage that the
+/// gateway does not count.
 #[must_use]
 pub fn usage_text(format: Format, billed: &Billed, provider: Option<&RawValue>) -> String {
     match format {

@@ -8,15 +8,15 @@ use crate::openai::error::ErrorBody;
 /// An error for a client.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientError<'a> {
-    /// For people.
+    /// The text for people.
     pub message: &'a str,
     /// OpenAI's `type`.
     pub kind: &'a str,
-    /// For programs.
+    /// The code for programs.
     pub code: &'a str,
-    /// The field that is wrong.
+    /// The faulty field.
     pub param: Option<&'a str>,
-    /// An object with more.
+    /// An object with further details.
     pub metadata: &'a Value,
 }
 

@@ -1,4 +1,4 @@
-//! The top level of a JSON object with its values left as they were written, so that a few can be replaced and the rest passed on.
+//! The top level of a JSON object with raw values, so that a few can be replaced and the rest passed on unchanged.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A JSON object's members in order; values are raw text.
+/// The members of a JSON object in order, with raw values.
 #[derive(Debug, Clone)]
 pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -32,7 +32,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
-/// A member's name, borrowed unless it holds escapes.
+/// A member's name, borrowed unless it contains escapes.
 pub(crate) struct Name<'a>(pub Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
@@ -61,26 +61,26 @@ impl<'a> Fields<'a> {
     /// Reads an object.
     ///
     /// # Errors
-    /// When the bytes are no JSON object.
+    /// Fails if the bytes are not a JSON object.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
 
-    /// The raw value of a member; of the last one when it stands there twice.
+    /// Returns the raw value of a member; the last one if the name occurs twice.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(member, _)| member == name).map(|(_, value)| *value)
     }
 
-    /// The value of a member, `None` when absent or null.
+    /// Returns the value of a member; `None` if it is absent or null.
     ///
     /// # Errors
-    /// When it is there and is no `T`.
+    /// Fails if the value is not a `T`.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
         self.get(name).map_or(Ok(None), |raw| serde_json::from_str(raw.get()))
     }
 
-    /// A name that stands there twice.
+    /// Returns a name that occurs more than once.
     #[must_use]
     pub fn repeated(&self) -> Option<&str> {
         let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_ref()).collect();
@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
-    /// Writes the object with some members replaced (in place, or appended when absent) or left out.
+    /// Writes the object with some members replaced (in place, or appended if absent) or left out.
     pub fn write(&self, edits: &[(&str, Edit<'_>)], into: &mut Vec<u8>) {
         into.push(b'{');
         let start = into.len();
@@ -109,12 +109,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What to do with a member.
+/// A change to a member.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'a> {
-    /// Give it this raw JSON value.
+    /// A raw JSON value that the member gets.
     Put(&'a str),
-    /// Leave it out.
+    /// Omission of the member.
     Drop,
 }
 
@@ -138,7 +138,7 @@ pub fn quote(text: &str, into: &mut Vec<u8>) {
     }
 }
 
-/// A text as a JSON string.
+/// Returns a text as a JSON string.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len() + 2);

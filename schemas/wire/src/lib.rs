@@ -1,4 +1,4 @@
-//! Wire formats: what clients and providers say over HTTP. No I/O.
+//! Wire formats: the messages of clients and providers over HTTP. No I/O.
 //!
 //! Only the fields that the gateway acts on are typed; everything else passes through byte for byte.
 

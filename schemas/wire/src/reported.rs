@@ -1,36 +1,36 @@
-//! Errors as providers report them, in all their shapes: OpenAI's, FastAPI's, vLLM's, Google's, plain text.
+//! Errors as providers report them, in the shapes of OpenAI, FastAPI, vLLM and Google, or as plain text.
 
 use serde_json::Value;
 
-/// Characters of a provider's text that are shown where it sent no JSON.
+/// The maximum number of characters kept of an error that is not JSON.
 const TEXT_CHARS_MAX: usize = 500;
 
-/// An error as a provider reports it; what it did not say is `None`.
+/// An error as a provider reports it; a field that the provider omits is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reported {
-    /// For people.
+    /// The text for people.
     pub message: Option<String>,
-    /// For programs; numbers as text.
+    /// The code for programs; a number is converted to text.
     pub code: Option<String>,
-    /// The field that is wrong.
+    /// The faulty field.
     pub param: Option<String>,
     /// OpenAI's `type`.
     pub kind: Option<String>,
     /// The HTTP status that the body names, from 400 to 599.
     pub status: Option<u16>,
-    /// The body, or the text of what is no JSON.
+    /// The body; a JSON string if it is not JSON.
     pub raw: Value,
 }
 
 impl Reported {
-    /// Reads the body of an error: OpenAI's object, a bare text, FastAPI's `detail`, vLLM's flat object, Google's array, or any text.
+    /// Reads the body of an error: OpenAI's object, a bare string, FastAPI's `detail`, vLLM's flat object, Google's array, or any text.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
         if let Ok(value) = serde_json::from_slice(body) {
             return Self::of(value);
         }
         let text: String = String::from_utf8_lossy(body).trim().chars().take(TEXT_CHARS_MAX).collect();
-        // A page says nothing that a caller can use.
+        // An HTML page tells a caller nothing useful.
         let message = Some(text.clone()).filter(|text| !text.is_empty() && !text.starts_with('<'));
         Self { message, raw: Value::String(text), ..Self::default() }
     }
@@ -65,7 +65,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// `{"loc": ["body", "max_tokens"], "msg": "field required"}` as `max_tokens: field required`.
+/// Formats `{"loc": ["body", "max_tokens"], "msg": "field required"}` as `max_tokens: field required`.
 fn validation(error: &Value) -> Option<String> {
     let says = error.get("msg")?.as_str()?;
     let place = error.get("loc").and_then(Value::as_array).and_then(|place| text(place.last()?));

@@ -2,39 +2,39 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// A frame that does not end within this many bytes is an attack or a mistake.
+/// The maximum size of a frame in bytes; a longer one is an attack or a mistake.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A byte order mark, which may stand before the first line and nowhere else.
+/// A byte order mark, which is allowed only before the first line.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Splits bytes, as they come, into the data of each event; comments and other fields are dropped.
+/// A parser that splits incoming bytes into the data of each event. It drops comments and other fields.
 #[derive(Debug, Default)]
 pub struct Parser {
     buffer: BytesMut,
-    /// Whether the place of a byte order mark is passed.
+    /// Whether the place for a byte order mark has passed.
     begun: bool,
-    /// How far the buffer is known to hold no end of line.
+    /// The length of the buffer's prefix that is known to contain no line end.
     scanned: usize,
-    /// Data lines of the event that is not complete.
+    /// The data lines of the incomplete event.
     data: Option<BytesMut>,
 }
 
-/// The frame is larger than [`FRAME_BYTES_MAX`].
+/// The error for a frame larger than [`FRAME_BYTES_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an SSE frame of more than {FRAME_BYTES_MAX} bytes")]
 pub struct FrameTooLarge;
 
 impl Parser {
-    /// Adds bytes as they came.
+    /// Appends incoming bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The data of the next whole event, without the line end.
+    /// Returns the data of the next complete event, without the line end; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// When an event grows past [`FRAME_BYTES_MAX`].
+    /// Fails if an event exceeds [`FRAME_BYTES_MAX`].
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
         if !self.begun {
             if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
@@ -66,13 +66,13 @@ impl Parser {
         if pending > FRAME_BYTES_MAX { Err(FrameTooLarge) } else { Ok(None) }
     }
 
-    /// The data of an event that the provider did not end with a blank line before closing.
+    /// Returns the data of a last event that the provider did not end with a blank line.
     pub fn finish(&mut self) -> Option<Bytes> {
         self.buffer.extend_from_slice(b"\n\n");
         self.next_frame().ok().flatten()
     }
 
-    /// The next line without its end, `\n`, `\r\n` or `\r`.
+    /// Returns the next line without its end, which is `\n`, `\r\n` or `\r`.
     fn next_line(&mut self) -> Option<BytesMut> {
         let found = memchr::memchr2(b'\n', b'\r', &self.buffer[self.scanned..]);
         let Some(end) = found.map(|offset| self.scanned + offset) else {

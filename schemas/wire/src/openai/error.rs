@@ -1,11 +1,11 @@
-//! Our error bodies on OpenAI-like routes and management routes.
+//! The gateway's error bodies on OpenAI-like routes and management routes.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::client_error::ClientError;
 
-/// `{"error": {…}}` with the superset of fields that OpenAI's and OpenRouter's clients read.
+/// The object `{"error": {…}}`, with all fields that clients of OpenAI and OpenRouter read.
 #[derive(Debug, Serialize)]
 pub struct ErrorBody<'a> {
     error: Inner<'a>,
@@ -22,20 +22,19 @@ struct Inner<'a> {
 }
 
 impl<'a> ErrorBody<'a> {
-    /// Returns the body of an error.
     #[must_use]
     pub const fn new(error: &ClientError<'a>) -> Self {
         let ClientError { message, kind, code, param, metadata } = *error;
         Self { error: Inner { message, kind, code, param, metadata } }
     }
 
-    /// As JSON text.
+    /// Returns the body as JSON text.
     #[must_use]
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The inner object as JSON text, for a frame of a stream.
+    /// Returns the inner object as JSON text, for a frame of a stream.
     #[must_use]
     pub fn inner_text(&self) -> String {
         serde_json::to_string(&self.error).unwrap_or_default()

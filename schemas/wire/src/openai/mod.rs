@@ -1,4 +1,4 @@
-//! OpenAI Chat Completions. Source: OpenAI's API reference, and section 3.1 of the product's own.
+//! The format of OpenAI Chat Completions. Source: OpenAI's API reference, and section 3.1 of the product's own.
 
 pub mod request;
 pub mod response;

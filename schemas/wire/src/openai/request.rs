@@ -1,4 +1,4 @@
-//! A chat request: the few fields the gateway acts on, and the body for the provider.
+//! A chat request: the few fields that the gateway acts on, and the body for the provider.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,26 +9,26 @@ use serde_json::value::RawValue;
 use crate::call::{Head, RequestError, Target};
 use crate::fields::{Edit, Fields, quoted};
 
-/// Choices at the most that one request may ask for (OpenAI's bound).
+/// The maximum number of choices that one request may ask for (OpenAI's bound).
 const CHOICES_MAX: u64 = 128;
-/// Characters at the most of `user`.
+/// The maximum length of `user` in characters.
 const USER_CHARS_MAX: usize = 256;
-/// Bytes at the most of a model's name.
+/// The maximum length of a model's name in bytes.
 const MODEL_BYTES_MAX: usize = 256;
-/// Candidates at the most in `models`.
+/// The maximum number of candidates, from `model` and `models` together.
 const MODELS_MAX: usize = 16;
-/// Tokens that a model's template adds besides the messages: a default system prompt, the date, the beginning of the answer. The longest
-/// seen are Llama 3.1's, about 30 tokens, and ChatML spelt in bytes, 54.
+/// Tokens that a model's template adds to the messages: a default system prompt, the date, the start of the answer. The longest known
+/// templates are Llama 3.1's, about 30 tokens, and ChatML spelled in bytes, 54.
 const TEMPLATE_TOKENS: u64 = 64;
-/// Tokens that a template puts around a message. OpenAI's takes 3, and 1 for a name; the bytes of the role are counted besides.
+/// Tokens that a template puts around a message. OpenAI's takes 3, and 1 for a name; the bytes of the role are counted separately.
 const MESSAGE_TOKENS: u64 = 8;
-/// Fields of ours that no provider knows.
+/// Fields of the gateway's own that no provider knows.
 const OWN_FIELDS: [&str; 5] = ["models", "route", "provider", "plugins", "transforms"];
-/// Fields of OpenRouter's that ask for something which this gateway does not do.
+/// OpenRouter's fields for functions that this gateway does not support.
 const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
-/// The names that a bound on completion tokens goes by. A provider is sent one of them.
+/// Names of the bound on completion tokens. A provider receives at most one of them.
 const CAP_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
-/// Settings that are no part of a prompt. All else that is sent counts towards its bound.
+/// Settings that are no part of a prompt. All other content that is sent counts towards the prompt's bound.
 const SETTINGS: [&str; 25] = [
     "model",
     "stream",
@@ -56,9 +56,9 @@ const SETTINGS: [&str; 25] = [
     "prompt_cache_key",
     "include_reasoning",
 ];
-/// Bytes at the most of a setting; a longer one counts towards the prompt.
+/// The maximum size of a setting in bytes; a longer one counts towards the prompt.
 const SETTING_BYTES_MAX: usize = 512;
-/// Fields by which a provider adds what it finds elsewhere to the prompt.
+/// Fields that make a provider add content from elsewhere to the prompt.
 const OPEN_FIELDS: [&str; 8] = [
     "web_search_options",
     "search_parameters",
@@ -69,7 +69,7 @@ const OPEN_FIELDS: [&str; 8] = [
     "attachments",
     "prompt_id",
 ];
-/// Members of a message that are text, or name text that stands in the request.
+/// Members of a message that are text, or that refer to text in the request.
 const MESSAGE_FIELDS: [&str; 15] = [
     "role",
     "content",
@@ -90,7 +90,7 @@ const MESSAGE_FIELDS: [&str; 15] = [
 /// Members of a text part.
 const TEXT_PART_FIELDS: [&str; 4] = ["type", "text", "cache_control", "annotations"];
 
-/// The body of a chat request over the bytes it came as.
+/// The body of a chat request over the bytes that it arrived as.
 #[derive(Debug)]
 pub struct ChatBody<'a>(Fields<'a>);
 
@@ -102,7 +102,7 @@ impl<'a> ChatBody<'a> {
     /// Reads a body and its head.
     ///
     /// # Errors
-    /// The body is no chat request; the error names the field.
+    /// Fails if the body is not a chat request; the error names the field.
     pub fn read(body: &'a [u8]) -> Result<(Head, Self), RequestError> {
         let fields = Fields::parse(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
         if let Some(name) = fields.repeated() {
@@ -138,7 +138,8 @@ impl<'a> ChatBody<'a> {
         Ok((head, Self(fields)))
     }
 
-    /// Returns the bound `by_bytes` of a prompt with its messages counted by `count` where they are plain text.
+    /// Returns the prompt's bound, which is at most `by_bytes`. `count` counts the plain text of messages; everything else counts by its
+    /// bytes.
     #[must_use]
     pub fn prompt_tokens_counted(&self, by_bytes: u64, count: impl Fn(&str) -> u64) -> Option<u64> {
         let raw = self.0.get("messages")?;
@@ -147,8 +148,8 @@ impl<'a> ChatBody<'a> {
         Some(by_bytes.saturating_sub(length(raw)).saturating_add(counted).min(by_bytes))
     }
 
-    /// Returns the body for a provider: its own model name, our fields left out, usage asked for, and the cap under the provider's name
-    /// for it alone.
+    /// Returns the body for a provider: with its model name and a request for usage, without the gateway's own fields, and with the cap
+    /// only under the provider's name for it.
     #[must_use]
     pub fn upstream_body(&self, stream: bool, target: &Target<'_>) -> Vec<u8> {
         let Target { model, cap, cap_field } = *target;
@@ -172,7 +173,7 @@ impl<'a> ChatBody<'a> {
         body
     }
 
-    /// The caller's `stream_options` with `include_usage` on.
+    /// Returns the caller's `stream_options` with `include_usage` on.
     fn stream_options(&self) -> String {
         let mut options = Vec::new();
         match self.0.get("stream_options").map(|raw| Fields::parse(raw.get().as_bytes())) {
@@ -183,14 +184,14 @@ impl<'a> ChatBody<'a> {
     }
 }
 
-/// What the messages of a request hold.
+/// A summary of the messages of a request.
 #[derive(Default)]
 struct Messages {
     count: usize,
     has_roles: bool,
-    /// Whether all of it is text.
+    /// Whether all content is text.
     is_text: bool,
-    /// Bytes of what is no text.
+    /// The bytes of content that is not text.
     other_bytes: u64,
 }
 
@@ -212,7 +213,7 @@ fn read_messages(fields: &Fields<'_>) -> Result<Messages, RequestError> {
     }
 }
 
-/// Shows every message, one after the other, so that many small ones take no more memory than one.
+/// Passes each message to `see`, one after the other, so that many small messages take no more memory than one.
 fn each_message<'a>(raw: &'a RawValue, see: impl FnMut(&Fields<'a>)) -> Result<(), serde_json::Error> {
     struct Each<F>(F);
     impl<'de, F: FnMut(&Fields<'de>)> DeserializeSeed<'de> for Each<F> {
@@ -239,7 +240,7 @@ fn each_message<'a>(raw: &'a RawValue, see: impl FnMut(&Fields<'a>)) -> Result<(
     Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
-/// Bytes of what is no text in a message: parts of any type but `text`, and members that may stand for something else.
+/// Returns the bytes of a message that are not text: parts of any type but `text`, and members that may refer to other content.
 fn other_bytes(message: &Fields<'_>) -> u64 {
     let of = |(name, raw): &(Cow<'_, str>, &RawValue)| match name.as_ref() {
         "content" => match raw.get().as_bytes().first() {
@@ -260,15 +261,15 @@ fn is_text_part(raw: &RawValue) -> bool {
     is_text && part.repeated().is_none() && part.0.iter().all(|(name, _)| TEXT_PART_FIELDS.contains(&name.as_ref()))
 }
 
-/// Whether a value is a number, a truth value or null.
+/// Returns whether a value is a number, a boolean or null.
 fn is_plain(raw: &RawValue) -> bool {
     !matches!(raw.get().as_bytes().first(), Some(b'"' | b'[' | b'{'))
 }
 
-/// Whether nothing but the request itself becomes part of the prompt: no field that has the provider look elsewhere, and no tool that the
-/// provider runs by itself.
+/// Returns whether only the request itself becomes part of the prompt. No field may make the provider look elsewhere, and the provider may
+/// run no tool by itself.
 fn is_closed(fields: &Fields<'_>) -> bool {
-    // An empty object turns OpenAI's search on.
+    // An empty object is not off: it turns on OpenAI's search.
     let is_off = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "[]");
     let closed = |name: &str| fields.get(name).is_none_or(is_off);
     let functions = |raw: &RawValue| {
@@ -283,8 +284,8 @@ fn is_closed(fields: &Fields<'_>) -> bool {
     OPEN_FIELDS.iter().all(|name| closed(name)) && fields.get("tools").is_none_or(functions)
 }
 
-/// Bytes of everything that is sent and is no short setting. Every token stands for at least one byte, and a message as JSON is at least as
-/// long as the message in a template.
+/// Returns the bytes of everything that is sent, except short settings. This bounds the prompt's tokens: every token stands for at least
+/// one byte, and a message as JSON is at least as long as the message in a template.
 fn sent_bytes(fields: &Fields<'_>) -> u64 {
     let counts = |(name, raw): &&(Cow<'_, str>, &RawValue)| {
         let is_setting =
@@ -320,7 +321,7 @@ fn models(fields: &Fields<'_>) -> Result<Vec<String>, RequestError> {
     Ok(models)
 }
 
-/// The bound on completion tokens; where both names give one, the smaller.
+/// Returns the bound on completion tokens; the smaller one if both fields are given.
 fn output_cap(fields: &Fields<'_>) -> Result<Option<u64>, RequestError> {
     let mut cap: Option<u64> = None;
     for field in CAP_FIELDS {
@@ -341,7 +342,7 @@ fn text(fields: &Fields<'_>, field: &'static str) -> Result<Option<String>, Requ
     fields.read(field).map_err(|_| wrong(field, "it must be a string"))
 }
 
-/// Tokens of one message at the most: the text of its content by `count`, all else that it says by its bytes.
+/// Returns an upper bound of a message's tokens: the text of its content by `count`, everything else by its bytes.
 fn message_tokens(message: &Fields<'_>, count: &impl Fn(&str) -> u64) -> u64 {
     let text = |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok().map(|text| count(&text));
     let part = |raw: &RawValue| {
@@ -481,7 +482,7 @@ mod tests {
 
     #[test]
     fn plain_text_counts_by_its_tokens_and_all_else_by_its_bytes() {
-        // A tokenizer that makes one token of every text.
+        // This tokenizer makes one token of every text.
         let counted = |messages: &str| {
             let body = format!(r#"{{"model":"b","messages":[{messages}]}}"#);
             let (head, request) = ChatBody::read(body.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! A provider's answer, whole or in frames: what the gateway reads of it and what it replaces.
+//! A provider's answer, whole or in frames: the parts that the gateway reads, and the parts that it replaces.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::answer::{Answer, AnswerError, Chunk, Delta, Frame, Piece, Usage};
 use crate::fields::{Edit, Fields, Name};
 use crate::reported::Reported;
 
-/// Characters of a finish reason that are kept.
+/// The maximum number of characters kept of a finish reason.
 const REASON_CHARS_MAX: usize = 64;
-/// Fields in which a piece without choices may carry text.
+/// Fields that may carry the text of a piece without choices.
 const TEXT_FIELDS: [&str; 6] = ["content", "text", "delta", "message", "response", "output_text"];
 
-/// Bytes of a raw value without the quotes of a string. Null, numbers and truth values are no text, nor is what is empty.
+/// Returns the bytes of a raw value, without the quotes of a string. Null, numbers, booleans and empty values count as no text.
 fn text_bytes(raw: &RawValue) -> u64 {
     let raw = raw.get();
     let bytes = match raw.as_bytes().first() {
@@ -29,13 +29,13 @@ fn text_bytes(raw: &RawValue) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// A finish reason as it is recorded: short and without control characters.
+/// Returns a finish reason as it is recorded: short and without control characters.
 fn reason(raw: &RawValue) -> Option<String> {
     let text: Cow<'_, str> = serde_json::from_str(raw.get()).ok()?;
     Some(text.chars().filter(|letter| !letter.is_control()).take(REASON_CHARS_MAX).collect()).filter(|text: &String| !text.is_empty())
 }
 
-/// What one message or delta says: all of its texts, reasoning once however many names it is given by.
+/// The text bytes of one message or delta. All texts are summed, but reasoning counts once even if it is given under several names.
 #[derive(Default)]
 struct Part(u64);
 
@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for Part {
     }
 }
 
-/// Choices, each read as it comes.
+/// Choices, each metered as it is parsed.
 #[derive(Default)]
 struct Choices {
     delta: Delta,
@@ -141,7 +141,7 @@ fn choices(raw: &RawValue) -> Result<Choices, AnswerError> {
     serde_json::from_str(raw.get()).map_err(|_| AnswerError::Malformed)
 }
 
-/// The error that an object reports in place of an answer.
+/// Returns the error that an object reports in place of an answer.
 fn reported(fields: &Fields<'_>, body: &[u8]) -> Option<AnswerError> {
     let has_error = fields.get("error").is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "\"\"" | "false"));
     let is_error = fields.get("object").is_some_and(|raw| raw.get() == "\"error\"");
@@ -153,7 +153,8 @@ fn reported_usage(fields: &Fields<'_>) -> Option<Usage> {
     fields.get("usage").and_then(usage::read).or_else(|| usage::read(groq()?))
 }
 
-/// What bytes that are no answer may have meant: several frames whose blank lines were left out, or text in a wrong encoding.
+/// Returns the frames that malformed bytes may have meant: several frames without blank lines in between, or text in a wrong encoding.
+/// Returns nothing if the bytes cannot be repaired.
 #[must_use]
 pub fn repaired(frame: &Bytes) -> Vec<Bytes> {
     let text = String::from_utf8_lossy(frame);
@@ -170,7 +171,7 @@ pub fn repaired(frame: &Bytes) -> Vec<Bytes> {
 /// Reads a whole answer.
 ///
 /// # Errors
-/// It reports an error, or is no chat completion.
+/// Fails if the body reports an error, or is not a chat completion.
 pub fn read(body: &[u8]) -> Result<Answer, AnswerError> {
     let fields = Fields::parse(body).map_err(|_| AnswerError::Malformed)?;
     if let Some(error) = reported(&fields, body) {
@@ -182,10 +183,11 @@ pub fn read(body: &[u8]) -> Result<Answer, AnswerError> {
     Ok(Answer { usage, service_tier, delta })
 }
 
-/// A whole answer as the client gets it: our id, our model name and our usage; everything else as it came. `usage` gets the provider's own.
+/// Returns a whole answer for the client, with the gateway's id, model name and usage; everything else is unchanged. `usage` receives the
+/// provider's usage.
 ///
 /// # Errors
-/// When it is no JSON object.
+/// Fails if the answer is not a JSON object.
 pub fn client_body(answer: &[u8], id: &str, model: &str, usage: impl FnOnce(Option<&RawValue>) -> String) -> Result<Vec<u8>, AnswerError> {
     let fields = Fields::parse(answer).map_err(|_| AnswerError::Malformed)?;
     let usage = usage(fields.get("usage"));
@@ -197,7 +199,7 @@ pub fn client_body(answer: &[u8], id: &str, model: &str, usage: impl FnOnce(Opti
 /// Reads the data of an SSE frame.
 ///
 /// # Errors
-/// It reports an error, or is no JSON object.
+/// Fails if the frame reports an error, or is not a JSON object.
 pub fn read_frame(data: &[u8]) -> Result<Frame<'_>, AnswerError> {
     if data.trim_ascii() == b"[DONE]" {
         return Ok(Frame::Done);
@@ -217,43 +219,44 @@ pub fn read_frame(data: &[u8]) -> Result<Frame<'_>, AnswerError> {
     Ok(Frame::Chunk(Chunk { usage, service_tier, delta, is_relayed, piece: Piece::Chat(ChatPiece(fields)) }))
 }
 
-/// A piece of a streamed answer over the bytes it came as.
+/// A piece of a streamed answer over the bytes that it arrived as.
 #[derive(Debug)]
 pub struct ChatPiece<'a>(Fields<'a>);
 
 impl ChatPiece<'_> {
-    /// The frame for the client: our id and model name, no usage (it comes once, at the end); everything else as it came.
+    /// Writes the frame for the client, with the gateway's id and model name; everything else is unchanged. The usage is left out, because
+    /// it is sent once at the end.
     pub fn write(&self, id: &str, model: &str, into: &mut Vec<u8>) {
         into.extend_from_slice(b"data: ");
         self.0.write(&[("id", Edit::Put(id)), ("model", Edit::Put(model)), ("usage", Edit::Drop)], into);
         into.extend_from_slice(b"\n\n");
     }
 
-    /// The provider's `created`, seconds since 1970.
+    /// Returns the provider's `created`, in seconds since 1970.
     #[must_use]
     pub fn created_s(&self) -> Option<i64> {
         self.0.read("created").ok().flatten()
     }
 }
 
-/// The pieces that end a stream besides the provider's own.
+/// The pieces by which the gateway itself ends a stream.
 #[derive(Debug)]
 pub struct ChatEnding<'a> {
-    /// Our id as a JSON string.
+    /// The gateway's id as a JSON string.
     pub id: &'a str,
-    /// Our model name as a JSON string.
+    /// The gateway's model name as a JSON string.
     pub model: &'a str,
-    /// Seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub created_s: i64,
 }
 
 impl ChatEnding<'_> {
-    /// A last piece that gives a reason: `length` for a stream cut at its hold.
+    /// Writes a last piece with a finish reason: `length` for a stream cut at its hold.
     pub fn reason(&self, reason: &str, into: &mut Vec<u8>) {
         self.chunk(&format!("\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{reason}\"}}]"), into);
     }
 
-    /// A piece that carries an error, after which nothing more comes. `error` is JSON.
+    /// Writes a piece with an error, which ends the stream. `error` is JSON.
     pub fn error(&self, error: &str, into: &mut Vec<u8>) {
         self.chunk(
             &format!("\"error\":{error},\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"\"}},\"finish_reason\":\"error\"}}]"),
@@ -261,7 +264,8 @@ impl ChatEnding<'_> {
         );
     }
 
-    /// The usage, in a piece without choices: the provider's own frame with it where there was one. `usage` gets the provider's.
+    /// Writes the usage in a piece without choices. If the provider sent a frame with usage, that frame is the base, and `usage` receives
+    /// its usage.
     pub fn usage(&self, frame: Option<&Bytes>, usage: impl FnOnce(Option<&RawValue>) -> String, into: &mut Vec<u8>) {
         let Some(fields) = frame.and_then(|frame| Fields::parse(frame).ok()) else {
             return self.chunk(&format!("\"choices\":[],\"usage\":{}", usage(None)), into);
@@ -280,7 +284,7 @@ impl ChatEnding<'_> {
         into.extend_from_slice(b"\n\n");
     }
 
-    /// `[DONE]`.
+    /// Writes `[DONE]`.
     pub fn done(into: &mut Vec<u8>) {
         into.extend_from_slice(b"data: [DONE]\n\n");
     }

@@ -1,4 +1,4 @@
-//! OpenAI's `usage` object: read from providers into disjoint classes, written to clients with the cost.
+//! OpenAI's `usage` object: read from providers into disjoint classes, and written to clients with the cost.
 
 use events::CostStatus;
 use events::usage::Tokens;
@@ -43,18 +43,18 @@ struct CompletionDetails {
     audio_tokens: Option<u64>,
 }
 
-/// A count, also as `12.0`; anything else is as if it were absent.
+/// Reads a count, also in the form `12.0`. Any other value counts as absent.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?.get();
     let whole = raw.split_once('.').filter(|(_, rest)| rest.bytes().all(|digit| digit == b'0')).map_or(raw, |(whole, _)| whole);
     Ok(whole.parse().ok())
 }
 
-/// Reads a provider's `usage`; OpenAI's counts are cumulative, the last one holds. `None` when it gives no counts.
+/// Reads a provider's `usage`; returns `None` if it has no counts. OpenAI's counts are cumulative, so the last report holds.
 ///
-/// OpenAI counts cached and audio tokens inside `prompt_tokens`, reasoning and audio inside `completion_tokens`; DeepSeek names
-/// cached ones `prompt_cache_hit_tokens`; xAI counts reasoning beside `completion_tokens`, which its total tells. A part larger than its
-/// whole is cut to it.
+/// OpenAI includes cached and audio tokens in `prompt_tokens`, and reasoning and audio tokens in `completion_tokens`. DeepSeek names cached
+/// tokens `prompt_cache_hit_tokens`. xAI counts reasoning in addition to `completion_tokens`, which its total reveals. A part larger than
+/// its whole is cut to it.
 #[must_use]
 pub fn read(usage: &RawValue) -> Option<Usage> {
     let reported: Reported = serde_json::from_str(usage.get()).ok()?;
@@ -84,13 +84,13 @@ pub fn read(usage: &RawValue) -> Option<Usage> {
     Some(Usage { tokens, is_inconsistent })
 }
 
-/// What a client is told it used and pays. Source: section 8 of the product's API facts, decision 9.
+/// The usage and cost that a client is told. Source: section 8 of the product's API facts, decision 9.
 #[derive(Debug, Serialize)]
 pub struct UsageBody {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
-    /// USD; null when unknown.
+    /// The cost in USD; null if unknown.
     cost: Option<Box<RawValue>>,
     is_byok: bool,
     prompt_tokens_details: PromptDetailsBody,
@@ -115,7 +115,6 @@ struct CompletionDetailsBody {
 }
 
 impl UsageBody {
-    /// Returns the body for these counts and this charge.
     #[must_use]
     pub fn new(billed: &Billed) -> Self {
         let Billed { tokens, status, cost, latency_us, ttft_us } = billed;
@@ -136,14 +135,14 @@ impl UsageBody {
         }
     }
 
-    /// As JSON text, with what the provider said in its own `usage` and we do not count.
+    /// Returns the usage as JSON text, including those members of the provider's `usage` that the gateway does not count.
     #[must_use]
     pub fn over(&self, provider: Option<&RawValue>) -> String {
         let mut text = serde_json::to_string(self).unwrap_or_default();
         let Some(theirs) = provider.and_then(|provider| Fields::parse(provider.get().as_bytes()).ok()) else { return text };
         for (name, ours) in [("prompt_tokens_details", PROMPT_DETAILS), ("completion_tokens_details", COMPLETION_DETAILS)] {
             let inner = theirs.get(name).and_then(|details| Fields::parse(details.get().as_bytes()).ok());
-            // Ours has the name once, and its value is flat.
+            // The gateway's text contains the name once, and its value is a flat object.
             let end = text.find(name).and_then(|at| Some(at + text[at..].find('}')?));
             if let (Some(inner), Some(end)) = (inner, end) {
                 add(&inner, ours, end, &mut text);
@@ -172,7 +171,7 @@ const PROMPT_DETAILS: &[&str] = &["cached_tokens", "cache_write_tokens", "audio_
 /// Members of [`CompletionDetailsBody`].
 const COMPLETION_DETAILS: &[&str] = &["reasoning_tokens", "audio_tokens"];
 
-/// Adds the members that are not `ours` at the end of an object, which has some.
+/// Adds the members that are not `ours` at the end of an object that is not empty.
 fn add(theirs: &Fields<'_>, ours: &[&str], end: usize, text: &mut String) {
     let mut more = String::new();
     for (name, value) in &theirs.0 {
