@@ -46,7 +46,7 @@ pub enum GatewayError {
         /// The amount that the request would need, in nano-USD.
         needed: Nanos,
     },
-    /// An unavailable ledger, while no lease can cover the request.
+    /// An unavailable ledger. A model request fails with it only if the leases at hand do not cover its cost.
     #[error("The ledger does not answer, so no credit can be set aside; try again shortly.")]
     LedgerUnavailable,
     /// An unavailable projector.

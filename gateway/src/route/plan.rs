@@ -86,7 +86,7 @@ impl Plan {
     }
 
     /// Returns the least amount with which the request can proceed. If the caller bounded the answer, this is [`Self::max_cost`]; otherwise
-    /// it covers one token of each choice.
+    /// it covers the prompt and one token of each choice.
     #[must_use]
     pub fn min_cost(&self) -> Nanos {
         if self.is_capped {
@@ -103,7 +103,7 @@ impl Candidate {
         let prompt_max = counted.or(head.prompt_tokens_max).map_or(context, |tokens| tokens.min(context));
         let each = head.output_tokens_max.unwrap_or(endpoint.max_output_tokens).min(endpoint.max_output_tokens.max(1));
         let quote = Quote::new(&endpoint.prices, tier, prompt_max, each.saturating_mul(head.choices));
-        // If answers may fill the whole context, no bound is sent: the provider would add the prompt to it and refuse the request.
+        // If answers may fill the whole context, there is no bound to send: the provider would add the prompt to it and refuse the request.
         let is_bounded = head.output_tokens_max.is_some() || endpoint.max_output_tokens < context;
         Self { endpoint: Arc::clone(endpoint), quote, output_max: is_bounded.then_some(each) }
     }
