@@ -26,10 +26,11 @@ test: test-tools ## the whole test suite
 	cargo test --locked --workspace
 	./tests/sdk/run.sh
 
-check: ## formatting, lints, documentation
+check: ## formatting, lints, documentation, unused dependencies and the other rules of the house
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	cargo test --locked --quiet -p tests --test house_rules
 
 audit: ## licences, sources and known weaknesses of what this is built from
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -1,5 +1,6 @@
 //! The reader of `CONTROL`: creates accounts and sets the limits of keys. The highest revision wins, whatever the order of events.
 
+use eventlog::store::to_db;
 use eventlog::{Applied, Event, Fold, Rejected};
 use events::control::ControlEvent;
 use sqlx::AnyConnection;
@@ -16,7 +17,7 @@ impl Fold for NoteControl {
             for event in events {
                 match ControlEvent::read(&event.envelope) {
                     Ok(Some(ControlEvent::Account(account))) => {
-                        let revision = i64::try_from(account.revision).unwrap_or(i64::MAX);
+                        let revision = to_db(account.revision)?;
                         account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
                     }
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => key::repo::upsert(connection, &key).await?,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventlog::store::{placeholders, portions};
+use eventlog::store::{from_db, placeholders, portions, to_db};
 use eventlog::{Log, LogError, Outgoing, Record, Throttle};
 use events::envelope::RawEnvelope;
 use events::ledger::{CreditPosted, LeaseChanged, UsagePosted};
@@ -45,7 +45,7 @@ pub async fn write(connection: &mut AnyConnection, ledger: &Ledger, facts: &[Fac
         .bind(count)
         .fetch_one(&mut *connection)
         .await?;
-    let first = (row.try_get::<i64, _>("written")? - count + 1).unsigned_abs();
+    let first = from_db(row.try_get::<i64, _>("written")? - count + 1)?;
     let source = Source(format!("/ledger/{}", row.try_get::<String, _>("node")?));
     let mut messages = Vec::with_capacity(facts.len());
     for (sequence, fact) in (first..).zip(facts) {
@@ -92,10 +92,7 @@ fn of<P: Payload>(
 /// Stores events that are in the log already, and marks all events up to `last` as published.
 pub async fn keep(connection: &mut AnyConnection, last: u64, messages: &[(u64, Message)]) -> Result<(), sqlx::Error> {
     insert(connection, messages).await?;
-    sqlx::query::<Any>("UPDATE outbox_state SET written = $1, published = $1 WHERE one = 1")
-        .bind(i64::try_from(last).unwrap_or(i64::MAX))
-        .execute(connection)
-        .await?;
+    sqlx::query::<Any>("UPDATE outbox_state SET written = $1, published = $1 WHERE one = 1").bind(to_db(last)?).execute(connection).await?;
     Ok(())
 }
 
@@ -105,11 +102,8 @@ async fn insert(connection: &mut AnyConnection, messages: &[(u64, Message)]) -> 
             format!("INSERT INTO outbox (sequence, event_id, subject, payload) VALUES {}", placeholders(connection, portion.len(), 4));
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         for (sequence, message) in portion {
-            query = query
-                .bind(i64::try_from(*sequence).unwrap_or(i64::MAX))
-                .bind(message.event_id.clone())
-                .bind(message.subject.clone())
-                .bind(message.payload.clone());
+            query =
+                query.bind(to_db(*sequence)?).bind(message.event_id.clone()).bind(message.subject.clone()).bind(message.payload.clone());
         }
         query.execute(&mut *connection).await?;
     }
@@ -135,13 +129,13 @@ pub async fn written(ledger: &Ledger) -> Result<u64, sqlx::Error> {
 /// Returns the number of facts in the books, as seen by a transaction.
 pub async fn written_in(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT written FROM outbox_state WHERE one = 1").fetch_one(connection).await?;
-    row.try_get::<i64, _>("written").map(i64::unsigned_abs)
+    from_db(row.try_get("written")?)
 }
 
 /// Returns the id of the event at a sequence in the outbox.
 pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT event_id FROM outbox WHERE sequence = $1")
-        .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+        .bind(to_db(sequence)?)
         .fetch_optional(&ledger.store.reads)
         .await?;
     row.map(|row| row.try_get("event_id")).transpose()
@@ -150,14 +144,13 @@ pub async fn event_at(ledger: &Ledger, sequence: u64) -> Result<Option<String>, 
 /// Returns the first sequence at which the books have another event id than the one published; `None` if all agree.
 pub async fn differs(ledger: &Ledger, published: &BTreeMap<u64, String>) -> Result<Option<u64>, sqlx::Error> {
     let (Some((first, _)), Some((last, _))) = (published.first_key_value(), published.last_key_value()) else { return Ok(None) };
-    let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
     let rows = sqlx::query::<Any>("SELECT sequence, event_id FROM outbox WHERE sequence BETWEEN $1 AND $2 ORDER BY sequence")
-        .bind(number(*first))
-        .bind(number(*last))
+        .bind(to_db(*first)?)
+        .bind(to_db(*last)?)
         .fetch_all(&ledger.store.reads)
         .await?;
     for row in rows {
-        let sequence = row.try_get::<i64, _>("sequence")?.unsigned_abs();
+        let sequence = from_db(row.try_get("sequence")?)?;
         let id: &str = row.try_get("event_id")?;
         if published.get(&sequence).is_some_and(|published| published != id) {
             return Ok(Some(sequence));

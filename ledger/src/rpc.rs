@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use eventlog::Throttle;
 use eventlog::rpc::{Handler, HandlerFuture, handle};
+use eventlog::store::from_db;
 use events::rpc::{
     ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetWatermarks, LeaseRequest, ListQuarantine, PostCredit,
     ProbeWrite, Request,
@@ -89,7 +90,7 @@ async fn probe(ledger: &Ledger) -> Result<bool, sqlx::Error> {
 
 async fn count_accounts(ledger: &Ledger) -> Result<u64, sqlx::Error> {
     let row = sqlx::query::<Any>("SELECT COUNT(*) AS accounts FROM accounts").fetch_one(&ledger.store.reads).await?;
-    Ok(u64::try_from(row.try_get::<i64, _>("accounts")?).unwrap_or_default())
+    from_db(row.try_get("accounts")?)
 }
 
 /// Retries a transaction if another one changed the same rows concurrently; the failed one is rolled back.

@@ -65,7 +65,11 @@ fn files_are_short_and_begin_with_what_they_are() {
 fn dependencies(folder: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(repository().join(folder).join("Cargo.toml")).expect("a manifest");
     let section = text.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default().to_owned();
-    section.lines().filter_map(|line| Some(line.split(['.', ' ', '=']).next()?.to_owned())).filter(|name| !name.is_empty()).collect()
+    section
+        .lines()
+        .filter_map(|line| Some(line.split(['.', ' ', '=']).next()?.to_owned()))
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .collect()
 }
 
 #[test]
@@ -78,6 +82,21 @@ fn crates_import_only_along_the_arrows() {
             assert!(wrapped.is_none_or(|(_, may)| may.contains(&folder)), "{folder} must not use {name}");
         }
     }
+}
+
+/// Packages that are not called: they turn features of others on.
+const FOR_FEATURES: [(&str, &str); 1] = [("schemas/eventlog", "reqwest")];
+
+#[test]
+fn every_dependency_is_used() {
+    let mut unused = Vec::new();
+    for (folder, _) in ARROWS {
+        let code: String = sources(&repository().join(folder)).iter().map(|path| std::fs::read_to_string(path).expect("text")).collect();
+        let is_used = |name: &str| code.contains(&format!("{name}::")) || code.contains(&format!("use {name};"));
+        let idle = |name: &String| !FOR_FEATURES.contains(&(folder, name.as_str())) && !is_used(&name.replace('-', "_"));
+        unused.extend(dependencies(folder).into_iter().filter(idle).map(|name| (folder, name)));
+    }
+    assert!(unused.is_empty(), "nobody uses {unused:?}");
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! Configuration from a TOML file. Every key can also be set as environment variable `AROUTER_{SECTION}__{KEY}`. Only this file reads the
-//! environment.
+//! Configuration from a TOML file. Texts, numbers and truth values can also be set by environment variables `AROUTER_{SECTION}__{KEY}`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,11 +16,8 @@ use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use crate::Settings;
+use crate::environment::{check_names, put, store_variables, variable, variables};
 use crate::simulated::SimulatedConfig;
-
-const PREFIX: &str = "AROUTER_";
-/// Environment variables with our prefix that are not configuration keys.
-const OTHERS: [&str; 1] = ["AROUTER_LOG"];
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -282,7 +278,9 @@ impl Config {
             None => Table::new(),
             Some(path) => read(path)?,
         };
-        for (name, value) in variables() {
+        let variables = variables();
+        check_names(variables.iter().map(|(name, _)| name.as_str()))?;
+        for (name, value) in variables {
             put(&mut table, &name, value)?;
         }
         if let Some(listen) = &settings.listen {
@@ -325,40 +323,7 @@ fn read(path: &Path) -> Result<Table> {
     text.parse().with_context(|| format!("{} is not valid TOML", path.display()))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-fn variables() -> Vec<(String, String)> {
-    std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__") && !OTHERS.contains(&name.as_str())).collect()
-}
-
-/// Returns the environment variables that configure S3-compatible stores.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-fn store_variables() -> Vec<(String, String)> {
-    std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_lowercase(), value)).collect()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Returns the folders of PATH.
-pub fn program_folders() -> Vec<PathBuf> {
-    std::env::var_os("PATH").map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default()
-}
-
-/// Sets a key from an environment variable: `AROUTER_SERVER__LISTEN=…` sets `server.listen`.
-fn put(table: &mut Table, name: &str, value: String) -> Result<()> {
-    let (in_section, key) = name[PREFIX.len()..].split_once("__").unwrap_or_default();
-    let value = match (value.parse::<i64>(), value.parse::<bool>()) {
-        (Ok(number), _) => Value::Integer(number),
-        (_, Ok(truth)) => Value::Boolean(truth),
-        _ => Value::String(value),
-    };
-    section(table, &in_section.to_lowercase())?.insert(key.to_lowercase(), value);
-    Ok(())
-}
-
-fn section<'a>(table: &'a mut Table, name: &str) -> Result<&'a mut Table> {
+pub fn section<'a>(table: &'a mut Table, name: &str) -> Result<&'a mut Table> {
     let section = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
     section.as_table_mut().with_context(|| format!("configuration: {name} is not a section that environment variables can set"))
 }
@@ -386,15 +351,6 @@ mod tests {
         let table: Table = "[server]\nlisten_on = \"x\"".parse().unwrap();
         let error = table.try_into::<Config>().err().unwrap();
         assert_eq!(explained(&error), "unknown key `listen_on`: did you mean `listen`?");
-    }
-
-    #[test]
-    fn environment_variables_go_over_the_file() {
-        let mut table: Table = "[server]\nlisten = \"127.0.0.1:1\"".parse().unwrap();
-        put(&mut table, "AROUTER_SERVER__LISTEN", "127.0.0.1:2".to_owned()).unwrap();
-        put(&mut table, "AROUTER_SPOOL__BYTES_MAX", "5".to_owned()).unwrap();
-        let config: Config = table.try_into().unwrap();
-        assert_eq!((config.server.listen.port(), config.spool.bytes_max), (2, 5));
     }
 
     #[test]

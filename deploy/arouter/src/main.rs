@@ -2,6 +2,7 @@
 //! operators.
 
 mod config;
+mod environment;
 mod data_dir;
 mod nats;
 mod metrics;

@@ -15,8 +15,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{NatsConfig, program_folders};
+use crate::config::NatsConfig;
 use crate::data_dir::{DataFolder, write_secret};
+use crate::environment::program_folders;
 
 /// The time within which the server must start or end.
 const PATIENCE: Duration = Duration::from_secs(10);

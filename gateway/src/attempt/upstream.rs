@@ -75,10 +75,7 @@ pub struct UpstreamStream {
 pub enum AttemptError {
     /// A refusal of the request itself; no other provider is tried.
     #[error("it refused the request with status {status}")]
-    Refused {
-        status: StatusCode,
-        error: Box<Reported>,
-    },
+    Refused { status: StatusCode, error: Box<Reported> },
     /// A refusal of the gateway, not of the request: its credential, its account or its configuration is at fault. It alarms the operator.
     #[error("it refused the gateway{}: correct its credential, quota, base_url or upstream_model", with_status(*status))]
     Operator {

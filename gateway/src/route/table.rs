@@ -67,10 +67,7 @@ pub enum RouteError {
     NoBaseUrl(String),
     /// A base URL that is not an http or https address.
     #[error("provider {slug}: base_url {url:?} is not an http or https address")]
-    BadBaseUrl {
-        slug: String,
-        url: String,
-    },
+    BadBaseUrl { slug: String, url: String },
     /// A credential that cannot be sent in a header.
     #[error("provider {0}: its credential has characters that cannot be sent in a header")]
     BadCredential(String),
@@ -79,10 +76,7 @@ pub enum RouteError {
     Twice(String),
     /// A model whose provider is not configured.
     #[error("model {model}: there is no provider {provider:?}; add it to [[providers]]")]
-    NoProvider {
-        model: String,
-        provider: String,
-    },
+    NoProvider { model: String, provider: String },
     /// A model without a price that is not marked free.
     #[error("model {0}: give prompt_usd_per_mtok and completion_usd_per_mtok, or free = true")]
     NoPrice(String),
@@ -91,10 +85,7 @@ pub enum RouteError {
     SameName(String, String),
     /// A price that is not valid.
     #[error("model {model}: {cause}")]
-    Price {
-        model: String,
-        cause: PriceError,
-    },
+    Price { model: String, cause: PriceError },
 }
 
 impl ModelName {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventlog::store::{from_db, to_db};
 use events::rpc::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
 use sqlx::{Any, Row};
 
@@ -24,7 +25,7 @@ pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionCla
         .await?;
     let (claimed, at_us): (i64, i64) =
         claimed.map_or(Ok((0, 0)), |row| Ok::<_, sqlx::Error>((row.try_get("revision")?, row.try_get("claimed_at_us")?)))?;
-    let known = i64::try_from(claim.known).unwrap_or(i64::MAX);
+    let known = to_db(claim.known)?;
     let Some(next) = next(known, claim.wins, applied, claimed, age(now_us, at_us)) else { return Ok(RevisionClaim::Behind) };
     sqlx::query::<Any>(
         "INSERT INTO key_claims (hash, revision, claimed_at_us) VALUES ($1, $2, $3)
@@ -36,7 +37,7 @@ pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionCla
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    Ok(RevisionClaim::Granted { revision: next.unsigned_abs() })
+    Ok(RevisionClaim::Granted { revision: from_db(next)? })
 }
 
 fn age(now_us: i64, at_us: i64) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventlog::store::{placeholders, portions};
+use eventlog::store::{from_db, placeholders, portions, to_db};
 use events::Nanos;
 use events::control::{Key, LimitReset};
 use events::rpc::KeySpend;
@@ -46,7 +46,7 @@ pub async fn find(connection: &mut AnyConnection, hash: &str, account: &str) -> 
         Ok(KeyRow {
             limit: row.try_get::<Option<i64>, _>("limit_nanos")?.map(Nanos),
             period: reset.map_or(Period::Lifetime, |word| Period::named(&word)),
-            revision: u64::try_from(row.try_get::<i64, _>("revision")?).unwrap_or_default(),
+            revision: from_db(row.try_get("revision")?)?,
         })
     })
     .transpose()
@@ -64,7 +64,7 @@ pub async fn upsert(connection: &mut AnyConnection, key: &Key) -> Result<(), sql
     .bind(key.account.to_string())
     .bind(key.limit_nanos.map(|limit| limit.0))
     .bind(reset.map(|reset| Period::of(Some(reset)).as_str()))
-    .bind(i64::try_from(key.revision).unwrap_or(i64::MAX))
+    .bind(to_db(key.revision)?)
     .execute(connection)
     .await?;
     Ok(())

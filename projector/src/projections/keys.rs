@@ -1,5 +1,6 @@
 //! The names of keys, for reports. The highest revision wins, whatever the order of events.
 
+use eventlog::store::to_db;
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::control::{ControlEvent, Key};
 use events::subject::Stream;
@@ -45,7 +46,7 @@ async fn put(connection: &mut AnyConnection, key: &Key) -> Result<(), sqlx::Erro
     .bind(key.account.to_string())
     .bind(key.name.clone())
     .bind(key.label.clone())
-    .bind(i64::try_from(key.revision).unwrap_or(i64::MAX))
+    .bind(to_db(key.revision)?)
     .execute(connection)
     .await?;
     Ok(())

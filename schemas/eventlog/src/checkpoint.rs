@@ -4,7 +4,7 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use crate::reader_id::ReaderId;
 use crate::record::Checkpoint;
-use crate::store::{Store, for_update};
+use crate::store::{Store, for_update, from_db, to_db};
 
 /// Reads the checkpoint of a reader; `None` if it has none yet.
 pub async fn checkpoint(store: &Store, reader: ReaderId) -> Result<Option<Checkpoint>, sqlx::Error> {
@@ -28,7 +28,7 @@ async fn select_checkpoint(connection: &mut AnyConnection, reader: ReaderId, loc
     row.map(|row| {
         Ok(Checkpoint {
             identity: row.try_get("identity")?,
-            sequence: u64::try_from(row.try_get::<i64, _>("sequence")?).unwrap_or_default(),
+            sequence: from_db(row.try_get("sequence")?)?,
             event_id: row.try_get("event_id")?,
         })
     })
@@ -42,7 +42,6 @@ pub(crate) async fn advance(
     from: Option<&Checkpoint>,
     to: &Checkpoint,
 ) -> Result<bool, sqlx::Error> {
-    let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
     let done =
         match from {
             None => sqlx::query::<Any>(
@@ -50,7 +49,7 @@ pub(crate) async fn advance(
             )
             .bind(reader.name)
             .bind(to.identity.clone())
-            .bind(number(to.sequence))
+            .bind(to_db(to.sequence)?)
             .bind(to.event_id.clone())
             .execute(connection)
             .await?,
@@ -60,11 +59,11 @@ pub(crate) async fn advance(
                  WHERE reader = $4 AND identity = $5 AND sequence = $6 AND event_id = $7",
                 )
                 .bind(to.identity.clone())
-                .bind(number(to.sequence))
+                .bind(to_db(to.sequence)?)
                 .bind(to.event_id.clone())
                 .bind(reader.name)
                 .bind(from.identity.clone())
-                .bind(number(from.sequence))
+                .bind(to_db(from.sequence)?)
                 .bind(from.event_id.clone())
                 .execute(connection)
                 .await?

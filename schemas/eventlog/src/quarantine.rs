@@ -11,7 +11,7 @@ use sqlx::{Any, AnyConnection, Row};
 use crate::fold::{Event, Fold, Rejected};
 use crate::reader_id::ReaderId;
 use crate::record::Record;
-use crate::store::Store;
+use crate::store::{Store, from_db, to_db};
 
 /// The maximum number of listed events.
 const LIST_MAX: i64 = 1_000;
@@ -23,7 +23,7 @@ pub async fn set_aside(connection: &mut AnyConnection, reader: ReaderId, rejecte
     )
     .bind(reader.name)
     .bind(reader.stream.name())
-    .bind(i64::try_from(rejected.record.sequence).unwrap_or(i64::MAX))
+    .bind(to_db(rejected.record.sequence)?)
     .bind(storable(&rejected.record.id))
     .bind(storable(&rejected.reason))
     .bind(storable(&String::from_utf8_lossy(&rejected.record.payload)))
@@ -66,7 +66,7 @@ fn quarantined(row: &AnyRow) -> Result<Quarantined, sqlx::Error> {
         event_id: row.try_get("event_id")?,
         projection: row.try_get("reader")?,
         stream: row.try_get("stream")?,
-        sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
+        sequence: from_db(row.try_get("sequence")?)?,
         reason: row.try_get("reason")?,
         freezes_account: row.try_get("freezes_account")?,
         quarantined_at: rfc3339(row.try_get("quarantined_at_us")?),
@@ -133,7 +133,7 @@ async fn note(connection: &mut AnyConnection, event: &Quarantined, decision: Dec
     .bind(decision.as_str())
     .bind(now_us)
     .bind(event.projection.clone())
-    .bind(i64::try_from(event.sequence).unwrap_or(i64::MAX))
+    .bind(to_db(event.sequence)?)
     .bind(event.event_id.clone())
     .execute(connection)
     .await?;

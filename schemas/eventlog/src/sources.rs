@@ -7,6 +7,7 @@ use events::rpc::Watermarks;
 use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::reader_id::ReaderId;
+use crate::store::{from_db, to_db};
 
 /// The sequences of one source in one stream that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Sources {
         let mut seen = BTreeMap::new();
         for row in rows {
             let pairs: Vec<(u64, u64)> = serde_json::from_str(row.try_get::<&str, _>("beyond")?).unwrap_or_default();
-            let watermark = u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default();
+            let watermark = from_db(row.try_get("watermark")?)?;
             seen.insert(row.try_get("source")?, Seen { watermark, beyond: pairs.into_iter().collect() });
         }
         Ok(Self::new(seen))
@@ -103,7 +104,7 @@ impl Sources {
             )
             .bind(source)
             .bind(reader.name)
-            .bind(i64::try_from(seen.watermark).unwrap_or(i64::MAX))
+            .bind(to_db(seen.watermark)?)
             .bind(serde_json::to_string(&pairs).unwrap_or_default())
             .execute(&mut *connection)
             .await?;
@@ -119,7 +120,7 @@ pub async fn watermark(connection: &mut AnyConnection, source: &str, reader: Rea
         .bind(reader.name)
         .fetch_optional(connection)
         .await?;
-    row.map_or(Ok(0), |row| Ok(u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default()))
+    row.map_or(Ok(0), |row| from_db(row.try_get("watermark")?))
 }
 
 /// Reads the watermarks of a source in every stream that these readers follow: in each stream, the lowest of its readers.
@@ -128,7 +129,7 @@ pub async fn watermarks(pool: &AnyPool, source: &str, readers: &[ReaderId]) -> R
         sqlx::query::<Any>("SELECT reader, watermark FROM sources WHERE source = $1").bind(source.to_owned()).fetch_all(pool).await?;
     let mut of_reader = BTreeMap::new();
     for row in rows {
-        of_reader.insert(row.try_get::<String, _>("reader")?, u64::try_from(row.try_get::<i64, _>("watermark")?).unwrap_or_default());
+        of_reader.insert(row.try_get::<String, _>("reader")?, from_db(row.try_get("watermark")?)?);
     }
     let mut marks = Watermarks::new();
     for reader in readers {

@@ -192,6 +192,22 @@ fn is_spoiled(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::InvalidSavePointStatement) || error.to_string().contains("transaction depth")
 }
 
+/// Converts a number for a database, whose integers are signed.
+///
+/// # Errors
+/// The number is larger than `i64::MAX`; this counts as an error of the data.
+pub fn to_db(number: u64) -> Result<i64, sqlx::Error> {
+    i64::try_from(number).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+}
+
+/// Converts a number of a database that is never negative.
+///
+/// # Errors
+/// The number is negative.
+pub fn from_db(number: i64) -> Result<u64, sqlx::Error> {
+    u64::try_from(number).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
 /// Returns whether a transaction failed because of the data to be written, so that a retry is useless. An unavailable, full or busy
 /// database is no such failure.
 ///

@@ -13,7 +13,7 @@ use crate::checkpoint;
 use crate::reader_id::ReaderId;
 use crate::record::Checkpoint;
 use crate::sources::Sources;
-use crate::store::{Store, placeholders};
+use crate::store::{Store, placeholders, to_db};
 
 /// One reader in the group that shares a stream.
 pub struct Member {
@@ -71,7 +71,7 @@ impl Member {
             .bind(self.reader.name)
             .bind(self.node.clone())
             .bind(heartbeat)
-            .bind(number(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence)))
+            .bind(to_db(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.sequence))?)
             .bind(chain.to_string())
             .execute(&mut *transaction)
             .await?;
@@ -231,7 +231,7 @@ impl Member {
         let mut transaction = self.store.begin_shared().await?;
         let position = frontier.position();
         let said = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1, sequence = $1, chain = $2 WHERE member = $3")
-            .bind(number(position.sequence))
+            .bind(to_db(position.sequence)?)
             .bind(position.chain.to_string())
             .bind(self.name.clone())
             .execute(&mut *transaction)
@@ -288,8 +288,4 @@ impl Member {
         sqlx::query::<Any>("DELETE FROM members WHERE member = $1").bind(self.name.clone()).execute(&mut *transaction).await?;
         transaction.commit().await
     }
-}
-
-fn number(sequence: u64) -> i64 {
-    i64::try_from(sequence).unwrap_or(i64::MAX)
 }
