@@ -6,8 +6,8 @@ DATA ?= ./data
 .PHONY: up build tools test-tools bench-tools test check audit bench bench-posting bench-admission mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
-	cargo build --release --locked -p arouter
-	./target/release/arouter up --data $(DATA) $(ARGS)
+	cargo build --profile up --locked -p arouter
+	./target/up/arouter up --data $(DATA) $(ARGS)
 
 build:
 	cargo build --locked --workspace

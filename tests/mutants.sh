@@ -106,7 +106,7 @@ mutant "the records of a request that runs long" gateway/src/spool/carry.rs \
     -p tests --test tenants an_open_stream_pins
 mutant "the revision that the first change has claimed" ledger/src/key/claim.rs \
     '(is_newest || is_abandoned || wins)' '(is_newest || is_abandoned || wins || known >= applied)' -p ledger --lib
-mutant "an account's own share of a budget" gateway/src/admission/quota.rs \
+mutant "an account's own share of a budget" gateway/src/admission/in_flight_quota.rs \
     'limits.body_bytes_in_flight_per_account_max);' 'limits.body_bytes_in_flight_max);' \
     -p tests --test tenants bytes_of_bodies_are_bounded_for_each_account
 exit $green

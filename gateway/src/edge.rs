@@ -10,9 +10,9 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use crate::admission::quota::Slot;
-use crate::coding::{CodingError, Decoder};
+use crate::admission::in_flight_quota::Slot;
 use crate::config::ServerConfig;
+use crate::content_encoding::{CodingError, Decoder};
 use crate::cors;
 use crate::error::GatewayError;
 

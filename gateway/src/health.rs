@@ -67,15 +67,15 @@ impl Health {
         // Requests continue while NATS is unavailable, and their events wait in the spool. That is healthy only for a short time.
         let log = self.log.takes_writes() && unshipped < UNSHIPPED_MAX;
         let is_open = self.is_open.load(Ordering::Acquire);
-        let word = |well: bool| if well { "ok" } else { "away" };
+        let state_word = |well: bool| if well { "ok" } else { "away" };
         let report = Report {
             status: match (is_open, ledger && spool && log) {
                 (false, _) => "starting",
                 (true, true) => "ready",
                 (true, false) => "not ready",
             },
-            nats: word(self.log.is_connected()),
-            ledger: word(ledger),
+            nats: state_word(self.log.is_connected()),
+            ledger: state_word(ledger),
             log: if log { "ok" } else { "behind" },
             spool: if spool { "ok" } else { "full" },
             oldest_unshipped_ms: u64::try_from(unshipped.as_millis()).unwrap_or(u64::MAX),

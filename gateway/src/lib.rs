@@ -10,7 +10,7 @@ pub mod stream;
 pub mod meter;
 pub mod spool;
 pub mod error;
-pub mod coding;
+pub mod content_encoding;
 pub mod edge;
 pub mod cors;
 pub mod admin;

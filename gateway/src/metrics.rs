@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::admission::quota::Quotas;
+use crate::admission::in_flight_quota::Quotas;
 use crate::admission::{Admission, Budgets};
 use crate::serve::open::Open;
 use crate::spool::Spool;

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::admission::Admission;
-use crate::admission::quota::Quotas;
+use crate::admission::in_flight_quota::Quotas;
 use crate::attempt::upstream::Upstream;
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;

@@ -7,7 +7,7 @@ use events::Draft;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::admission::quota::Quotas;
+use crate::admission::in_flight_quota::Quotas;
 
 /// The interval between these events.
 const EVERY: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use wire::answer::client_body;
 use wire::call::{Call, Format};
 use wire::fields::quoted;
 
-use crate::admission::quota::{Quotas, Slot};
+use crate::admission::in_flight_quota::{Quotas, Slot};
 use crate::admission::{Admission, Admitted, End, Intent, Served};
 use crate::attempt::Reply;
 use crate::attempt::upstream::{Answer, Upstream, UpstreamStream};
@@ -28,7 +28,7 @@ use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
 use crate::route::{Plan, Routes, tokens};
-use crate::stream::{self, Relay, late, usage};
+use crate::stream::{self, Relay, heartbeat, usage};
 
 /// The maximum number of characters kept of an application's name.
 const APP_CHARS_MAX: usize = 256;
@@ -72,7 +72,7 @@ pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Req
         let answer = stages.run(own_id, request, own_is_stream).await;
         answer.inspect_err(|error| counts.refused(error.code()))
     });
-    let mut response = late::in_time(Format::Chat, running, is_stream, heartbeat, (id, now_s)).await;
+    let mut response = heartbeat::in_time(Format::Chat, running, is_stream, heartbeat, (id, now_s)).await;
     if let Ok(id) = generation {
         response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
     }

@@ -12,7 +12,7 @@ pub mod transaction;
 pub mod readers;
 pub mod control_reader;
 pub mod outbox;
-pub mod signing;
+pub mod signing_keys;
 pub mod quarantine;
 pub mod replay;
 pub mod rpc;

@@ -22,7 +22,7 @@ use crate::decide;
 use crate::lease::Terms;
 use crate::posting::PostUsage;
 use crate::rpc::RpcHandler;
-use crate::signing::{self, SigningKeyError};
+use crate::signing_keys::{self, SigningKeyError};
 use crate::{MIGRATIONS, grant, lease, outbox, readers, router};
 
 /// The interval between sweeps of leases and grants.
@@ -85,7 +85,7 @@ impl Ledger {
             transaction.commit().await
         };
         opened.await.map_err(|cause| StoreError::Open { url: String::new(), cause })?;
-        let (keys, is_new) = signing::load(&config.signing_key, &*ids, &store).await?;
+        let (keys, is_new) = signing_keys::load(&config.signing_key, &*ids, &store).await?;
         let first = watch::Sender::new(store.parallelism() == 1);
         Ok(Arc::new(Self {
             store,

@@ -153,7 +153,7 @@ impl Standalone {
 
     /// Returns the log output of a part.
     #[must_use]
-    pub fn said(&self, part: &str) -> String {
+    pub fn log_of(&self, part: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(format!("{part}.log"))).unwrap_or_default()
     }
 
@@ -282,7 +282,7 @@ impl Drop for Standalone {
         }
         if std::thread::panicking() {
             for part in self.children.keys() {
-                let log = self.said(part);
+                let log = self.log_of(part);
                 let lines: Vec<&str> = log.lines().collect();
                 eprintln!("--- the end of the log of {part}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
             }

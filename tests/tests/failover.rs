@@ -59,8 +59,8 @@ async fn what_a_promoted_standby_lacks_comes_back_from_the_log_before_anything_i
             async move { has_ended.then_some(()) }
         })
         .await;
-        let said = standalone.said(part);
-        assert!(said.contains("the database has lost what this process decided on"), "{part}: {said}");
+        let output = standalone.log_of(part);
+        assert!(output.contains("the database has lost what this process decided on"), "{part}: {output}");
     }
     assert!(facts(&standalone).await.len() < before.len(), "the standby was behind");
     standalone.supervise();

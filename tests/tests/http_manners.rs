@@ -306,9 +306,9 @@ async fn two_models_of_one_name_are_refused_at_the_start() {
             async move { failed }
         })
         .await;
-        let said = process.text("stderr");
+        let output = process.text("stderr");
         assert!(failed, "it started with both {one} and {other}");
-        assert!(said.contains(one) && said.contains(other), "it names both: {said}");
+        assert!(output.contains(one) && output.contains(other), "it names both: {output}");
     }
 }
 
@@ -449,8 +449,8 @@ async fn every_refusal_is_an_error_object() {
 
 /// Writes a self-signed certificate for 127.0.0.1 over the previous files, and returns it.
 fn make_certificate(folder: &Path) -> Vec<u8> {
-    let beside = tempfile::tempdir_in(folder).unwrap();
-    let at = |name: &str| beside.path().join(name);
+    let elsewhere = tempfile::tempdir_in(folder).unwrap();
+    let at = |name: &str| elsewhere.path().join(name);
     let config = "[req]\ndistinguished_name = name\nx509_extensions = own\nprompt = no\n[name]\nCN = localhost\n\
                   [own]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical,CA:FALSE\n";
     std::fs::write(at("openssl.cnf"), config).unwrap();

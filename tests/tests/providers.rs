@@ -219,8 +219,8 @@ async fn text_is_relayed_and_charged_in_whichever_field_it_stands() {
             json!({"id": "c", "choices": [{"index": 0, "message": {"content": text}, "finish_reason": null}]}),
         ),
     ];
-    for (case, said) in &cases {
-        let answer = stream_of(&provider, &arouter, [frame(said), stop(), DONE.to_owned()]).await;
+    for (case, delta) in &cases {
+        let answer = stream_of(&provider, &arouter, [frame(delta), stop(), DONE.to_owned()]).await;
         assert!(answer.is_complete() && answer.text.contains(&text), "{case}: {} {}", answer.status, answer.text);
         // The text of 600 bytes has about 150 tokens, at 2 USD per million.
         assert!((300_000..900_000).contains(&answer.cost()), "{case}: {} nano-USD: {}", answer.cost(), answer.usage());
@@ -236,12 +236,12 @@ async fn text_is_relayed_and_charged_in_whichever_field_it_stands() {
 #[tokio::test]
 async fn a_malformed_trailer_leaves_a_complete_answer_complete() {
     let (provider, mut arouter) = start("").await;
-    let (said, finished) = (say("one two"), with(piece(&json!({}), "stop"), &json!({"usage": usage()})));
+    let (delta, finished) = (say("one two"), with(piece(&json!({}), "stop"), &json!({"usage": usage()})));
     let (end, finished, last) = (stop(), frame(&finished), tail(&usage()));
     for trailer in ["data: <html>bye</html>\n\n", "data: {\"id\":\"c\",\"cho", "data: [1, 2]\n\ndata: [DONE]\n\n", "data: \n\n"] {
-        let answer = stream_of(&provider, &arouter, [said.as_str(), &finished, trailer]).await;
+        let answer = stream_of(&provider, &arouter, [delta.as_str(), &finished, trailer]).await;
         assert_complete(&answer, "one two", USUAL, &format!("usage, then {trailer:?}"));
-        let answer = stream_of(&provider, &arouter, [said.as_str(), &end, trailer]).await;
+        let answer = stream_of(&provider, &arouter, [delta.as_str(), &end, trailer]).await;
         assert!(answer.is_complete() && answer.content() == "one two" && answer.cost() > 0, "{trailer:?} {}", answer.text);
     }
     for malformed in ["data: <html>bye</html>\n\n", "data: [1, 2]\n\n"] {
@@ -764,8 +764,8 @@ async fn a_stream_tells_one_story_and_keeps_what_the_provider_says_of_usage() {
     let more = json!({"created": 1_700_000_000, "service_tier": "default", "system_fingerprint": "fp_1"});
     let of = |object: Value| frame(&with(object, &more));
     let last = json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [], "usage": reported});
-    let said = piece(&json!({"role": "assistant", "content": "one"}), Value::Null);
-    let pieces = [of(said), of(piece(&json!({}), "stop")), of(last), DONE.to_owned()];
+    let delta = piece(&json!({"role": "assistant", "content": "one"}), Value::Null);
+    let pieces = [of(delta), of(piece(&json!({}), "stop")), of(last), DONE.to_owned()];
     let streamed = stream_of(&provider, &arouter, pieces).await;
     assert_complete(&streamed, "one", USUAL, "a stream");
     let frames = streamed.frames();

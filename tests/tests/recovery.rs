@@ -78,8 +78,8 @@ async fn books_of_another_story_are_refused_at_every_start_and_stay_as_they_are(
     for start in 1..=2 {
         let ended = tokio::process::Command::from(arouter.command("up")).kill_on_drop(true).output();
         let ended = tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.expect("it does not start").expect("it ran");
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert!(!ended.status.success() && said.contains("tell different stories at fact 1"), "start {start}: {said}");
+        let output = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && output.contains("tell different stories at fact 1"), "start {start}: {output}");
         assert_eq!(rows(&arouter, "ledger", FACTS).await, before, "start {start}");
     }
 }
@@ -107,12 +107,12 @@ async fn with_a_foreign_fact() -> (Provider, Arouter) {
 
 async fn ended_because_of_the_foreign_fact(mut arouter: Arouter) {
     arouter.failed().await;
-    let said = arouter.log();
-    assert!(said.contains("stream LEDGER ends with another, which the books do not have"), "{said}");
+    let output = arouter.log();
+    assert!(output.contains("stream LEDGER ends with another, which the books do not have"), "{output}");
     let started = tokio::process::Command::from(arouter.command("up")).kill_on_drop(true).output();
     let started = tokio::time::timeout(std::time::Duration::from_secs(30), started).await.expect("it does not start").expect("it ran");
-    let said = String::from_utf8_lossy(&started.stderr);
-    assert!(!started.status.success() && said.contains("tell different stories"), "{said}");
+    let output = String::from_utf8_lossy(&started.stderr);
+    assert!(!started.status.success() && output.contains("tell different stories"), "{output}");
 }
 
 #[tokio::test]
@@ -200,8 +200,8 @@ async fn reports_that_were_deleted_are_made_again_byte_for_byte() {
 /// Runs `arouter replay`, and returns whether it succeeded and its output.
 fn replay(arouter: &Arouter, into: &Path, more: &[&str]) -> (bool, String) {
     let output = arouter.command("replay").arg("--into").arg(into).args(more).output().expect("it runs");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (output.status.success(), said.concat())
+    let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), texts.concat())
 }
 
 #[tokio::test]

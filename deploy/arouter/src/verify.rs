@@ -127,7 +127,7 @@ async fn caught_up(log: &Log, ledger: &Store, projector: &Store) -> Result<Check
 /// keys signed.
 async fn facts(log: &Log, ledger: &Store, key_file: &Path) -> Result<Check> {
     let name = "every signed fact in the log is one of the books";
-    let Some(keys) = ledger::signing::read(key_file)? else {
+    let Some(keys) = ledger::signing_keys::read(key_file)? else {
         let broken = vec![format!("there is no {}: set ledger.signing_key_file", key_file.display())];
         return Ok(Check { name, looked_at: 0, broken });
     };

@@ -18,7 +18,7 @@ use events::ids::Ids;
 use events::{Draft, Failpoint, Payload, failpoint};
 
 use crate::admission::Admission;
-use crate::admission::quota::Quotas;
+use crate::admission::in_flight_quota::Quotas;
 use crate::auth::{Directory, follow};
 use crate::config::ServerConfig;
 use crate::error::GatewayError;

@@ -13,8 +13,8 @@ use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens,
 use pricing::ServiceTier;
 
 use super::Admission;
+use super::in_flight_quota::Slot;
 use super::local_lease::Hold;
-use super::quota::Slot;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
@@ -33,7 +33,7 @@ pub struct Admitted {
     /// The attempts at providers so far.
     attempts: Vec<Attempt>,
     /// The call to a provider in progress, or the last one.
-    asked: Option<Asked>,
+    current: Option<CurrentAttempt>,
     mode: SpoolMode,
     /// The request's share of the quotas.
     slot: Option<Slot>,
@@ -41,7 +41,7 @@ pub struct Admitted {
 }
 
 /// A call to a provider whose response has not arrived yet.
-struct Asked {
+struct CurrentAttempt {
     served: Served,
     /// The estimated number of prompt tokens.
     prompt_tokens: u64,
@@ -49,7 +49,7 @@ struct Asked {
     sent: Arc<AtomicBool>,
 }
 
-impl Asked {
+impl CurrentAttempt {
     /// Returns the usage of a call that was abandoned: a provider that has received the prompt bills it.
     fn abandoned(&self) -> Measured {
         if !self.sent.load(Ordering::Relaxed) {
@@ -111,7 +111,7 @@ impl Admitted {
             since: Instant::now(),
             ttft_us: None,
             attempts: Vec::new(),
-            asked: None,
+            current: None,
             mode: admission.mode,
             slot,
             counts: admission.counts.clone(),
@@ -136,8 +136,8 @@ impl Admitted {
     }
 
     /// Notes that a provider is about to be called; once `sent` is set, the request may cost something.
-    pub fn ask(&mut self, served: Served, prompt_tokens: u64, sent: Arc<AtomicBool>) {
-        self.asked = Some(Asked { served, prompt_tokens, sent });
+    pub fn start_attempt(&mut self, served: Served, prompt_tokens: u64, sent: Arc<AtomicBool>) {
+        self.current = Some(CurrentAttempt { served, prompt_tokens, sent });
     }
 
     /// Returns the counters of request outcomes.
@@ -166,9 +166,9 @@ impl Admitted {
     }
 
     fn abandoned(&self, outcome: Outcome, status: Option<u16>) -> End {
-        let measured = self.asked.as_ref().map_or(Measured::UNKNOWN, Asked::abandoned);
+        let measured = self.current.as_ref().map_or(Measured::UNKNOWN, CurrentAttempt::abandoned);
         let is_sent = measured.provenance != Provenance::Unknown;
-        let served = self.asked.as_ref().filter(|_| is_sent).map(|asked| asked.served.clone());
+        let served = self.current.as_ref().filter(|_| is_sent).map(|current| current.served.clone());
         End { outcome, status, finish_reason: None, served, measured }
     }
 
@@ -247,7 +247,7 @@ impl Admitted {
         let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
         let Some((hold, reservation)) = self.open.take() else { return (charge, None) };
         let finished = self.finished(end, latency_us);
-        let usage = self.asked.is_some().then(|| self.usage(end, &charge));
+        let usage = self.current.is_some().then(|| self.usage(end, &charge));
         let spool = reservation.spool();
         let position = reservation.end(|batch| {
             // The end comes last. After a torn write, a request without an end is settled again, and an existing charge is not repeated.
@@ -292,7 +292,7 @@ impl Admitted {
     }
 
     fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
-        let endpoint = end.served.as_ref().or(self.asked.as_ref().map(|asked| &asked.served)).map(|served| &served.endpoint);
+        let endpoint = end.served.as_ref().or(self.current.as_ref().map(|current| &current.served)).map(|served| &served.endpoint);
         UsageRecorded {
             request: self.started.request.clone(),
             key: self.started.key.clone(),
@@ -338,7 +338,7 @@ impl Drop for Admitted {
     /// Records the end of a request that is dropped without one: the client left, or the request was never sent.
     fn drop(&mut self) {
         if self.open.is_some() {
-            let outcome = if self.asked.is_some() { Outcome::Cancelled } else { Outcome::Aborted };
+            let outcome = if self.current.is_some() { Outcome::Cancelled } else { Outcome::Aborted };
             let end = self.abandoned(outcome, None);
             self.end_now(&end);
         }

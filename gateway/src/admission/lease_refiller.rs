@@ -40,14 +40,14 @@ impl LeaseRefiller {
             self.policy.measure(Instant::now());
             let is_quiet = self.policy.budget.waiting().is_empty();
             if is_quiet && let Some(call) = self.policy.tick(self.now()) {
-                self.ask(call).await;
+                self.send(call).await;
             }
             loop {
                 for call in self.policy.closings(self.now()) {
-                    self.ask(call).await;
+                    self.send(call).await;
                 }
                 let Some(call) = self.refill_for_waiters() else { break };
-                if self.ask(call).await {
+                if self.send(call).await {
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -86,7 +86,7 @@ impl LeaseRefiller {
     }
 
     /// Sends a call to the ledger; returns whether to call again soon.
-    async fn ask(&mut self, call: LeaseCall) -> bool {
+    async fn send(&mut self, call: LeaseCall) -> bool {
         match self.ledger.call(&call.request, RPC_TIMEOUT).await {
             Ok(answer) => {
                 let at = self.now();

@@ -1,6 +1,6 @@
 //! Admission: a request proceeds only with money held for it and with room in the spool.
 
-pub mod quota;
+pub mod in_flight_quota;
 pub mod local_lease;
 pub mod budget;
 pub mod refill_policy;
@@ -27,8 +27,8 @@ use crate::route::Plan;
 use crate::spool::{Spool, SpoolError};
 pub use admitted::{Admitted, Charge, End, Served};
 pub use budget::{Budget, Scope};
+use in_flight_quota::Slot;
 use local_lease::Moment;
-use quota::Slot;
 
 /// The admission of requests.
 pub struct Admission {

@@ -102,7 +102,7 @@ impl RefillPolicy {
             let first = waiting.front()?;
             (first.least, waiting.iter().map(|waiter| waiter.most).sum::<Nanos>())
         };
-        Some(self.ask(least, most, at, new_lease))
+        Some(self.lease_call(least, most, at, new_lease))
     }
 
     /// Returns the call to make while no request waits: refill, return of excess money, or renewal. Retires a local lease that is idle or
@@ -123,7 +123,7 @@ impl RefillPolicy {
         }
         let is_due = free < target / 2 || is_too_much || at.instant >= self.renew_at;
         let lease = local_lease.lease.clone();
-        is_due.then(|| self.ask(Nanos::ZERO, Nanos::ZERO, at, || lease))
+        is_due.then(|| self.lease_call(Nanos::ZERO, Nanos::ZERO, at, || lease))
     }
 
     /// Returns the calls that close retired local leases whose last hold has ended. They go first, because the money that they return may
@@ -247,7 +247,7 @@ impl RefillPolicy {
     }
 
     /// Builds a call for the current local lease, or for a new one.
-    fn ask(&mut self, least: Nanos, most: Nanos, at: Moment, new_lease: impl FnOnce() -> LeaseId) -> LeaseCall {
+    fn lease_call(&mut self, least: Nanos, most: Nanos, at: Moment, new_lease: impl FnOnce() -> LeaseId) -> LeaseCall {
         let current = self.budget.local_lease().filter(|local_lease| local_lease.is_usable(at));
         if current.is_none()
             && let Some(old) = self.budget.local_lease()

@@ -39,7 +39,7 @@ impl Upstream {
             let endpoint = &candidate.endpoint;
             let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
             let sent = Arc::new(AtomicBool::new(false));
-            admitted.ask(Served { endpoint: Arc::clone(endpoint), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
+            admitted.start_attempt(Served { endpoint: Arc::clone(endpoint), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
             let since = Instant::now();
             let cap = candidate.cap(admitted.hold(), plan.choices);
             let target = Target { model: &endpoint.upstream_model, cap, cap_field: &endpoint.provider.cap_field };

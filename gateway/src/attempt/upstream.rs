@@ -13,8 +13,8 @@ use wire::sse::Parser;
 
 use super::blame;
 use super::connections::{Connections, SendError, UpstreamResponse};
-use crate::coding::{CodingError, Decoder};
 use crate::config::UpstreamConfig;
+use crate::content_encoding::{CodingError, Decoder};
 use crate::meter::Meter;
 use crate::route::Provider;
 

@@ -66,8 +66,8 @@ pub const fn fits(subject: &str, event: &[u8]) -> bool {
 /// Reads the record at the start of `bytes`, which must reach to the end of the file or hold at least [`RECORD_MAX`] bytes.
 #[must_use]
 pub fn read(bytes: &[u8]) -> Found<'_> {
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
-    let (Some(length), Some(checksum)) = (word(0), word(4)) else {
+    let u32_at = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+    let (Some(length), Some(checksum)) = (u32_at(0), u32_at(4)) else {
         return Found::End;
     };
     if length == 0 {

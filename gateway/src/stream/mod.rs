@@ -5,7 +5,7 @@
 //! client. If the client disconnects, the body is dropped. That closes the provider's connection and records the end. If so configured, the
 //! rest is read instead, to learn the billed usage.
 
-pub mod late;
+pub mod heartbeat;
 pub mod drain;
 
 use std::convert::Infallible;

@@ -19,7 +19,7 @@ use crate::outbox::{self, Message};
 use crate::posting::{Charge, post_usage::read};
 use crate::process::Ledger;
 use crate::readers;
-use crate::signing::SigningKeyError;
+use crate::signing_keys::SigningKeyError;
 
 /// Facts read in one batch.
 const BATCH: usize = 500;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
-use read_api::{AsOf, Http, Query, ReadError, Signed, table};
+use read_api::{AsOf, Http, Query, ReadError, Signed, csv};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row};
@@ -154,12 +154,12 @@ fn csv(rows: &[TransactionBody], next_cursor: Option<&str>, as_of: &AsOf) -> Res
             row.kind.clone(),
             row.amount.to_decimals(),
             row.currency.to_owned(),
-            table::safe(&row.description).into_owned(),
+            csv::safe(&row.description).into_owned(),
             row.created_at.clone(),
             row.balance_after.to_decimals(),
             row.generation_id.clone().unwrap_or_default(),
             row.key_hash.clone().unwrap_or_default(),
         ]
     });
-    table::respond(&header, cells, as_of, next_cursor)
+    csv::respond(&header, cells, as_of, next_cursor)
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::rfc3339;
-use read_api::{AsOf, Http, Query, ReadError, Signed, table};
+use read_api::{AsOf, Http, Query, ReadError, Signed, csv};
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AssertSqlSafe, Row};
 
@@ -167,10 +167,10 @@ fn as_csv(rows: &[RowBody], as_of: &AsOf) -> Result<Response, ReadError> {
         let sums = &row.sums;
         let counts =
             [sums.requests, sums.prompt_tokens, sums.completion_tokens, sums.reasoning_tokens, sums.cached_tokens, sums.total_tokens];
-        let mut cells = vec![row.period_start.clone(), row.period_end.clone(), table::safe(&row.group).into_owned()];
+        let mut cells = vec![row.period_start.clone(), row.period_end.clone(), csv::safe(&row.group).into_owned()];
         cells.extend([sums.spend_usd.to_decimals(), sums.byok_spend_est_usd.to_decimals()]);
         cells.extend(counts.map(|count| count.to_string()));
         cells
     });
-    table::respond(&header, cells, as_of, None)
+    csv::respond(&header, cells, as_of, None)
 }

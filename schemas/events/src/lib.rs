@@ -15,15 +15,15 @@ pub mod stream;
 pub mod subject;
 pub mod rpc;
 pub mod caller;
-pub mod signature;
+pub mod fact_signature;
 pub mod schema;
 pub mod failpoint;
 
 pub use clock::{Clock, SystemClock};
 pub use envelope::{Draft, Envelope, Source};
+pub use fact_signature::SigningKeys;
 pub use failpoint::{Failpoint, failpoint};
 pub use ids::{AccountId, Ids, KeyHash, LeaseId, RequestId};
 pub use money::Nanos;
 pub use payload::Payload;
-pub use signature::SigningKeys;
 pub use usage::{CostStatus, Provenance, Tokens, UnitPrices};

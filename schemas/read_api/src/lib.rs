@@ -1,6 +1,6 @@
 //! Shared parts of the read routes of ledger and projector: the caller, errors, the state a number is true for, CSV.
 
-pub mod table;
+pub mod csv;
 
 use std::sync::Arc;
 

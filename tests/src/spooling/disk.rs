@@ -1,4 +1,4 @@
-//! A simulated disk. It keeps synced data; after a loss of power it keeps an arbitrary part of the rest. It can also be full or fail.
+//! A simulated disk. It keep_probability synced data; after a loss of power it keep_probability an arbitrary part of the rest. It can also be full or fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -76,10 +76,10 @@ impl SimulatedDisk {
     pub fn lose_power(&self) {
         let mut state = self.state();
         let State { rng, names, lasting, files, .. } = &mut *state;
-        let keeps = if rng.random_bool(0.4) { 0.0 } else { rng.random_range(0.0..=1.0) };
+        let keep_probability = if rng.random_bool(0.4) { 0.0 } else { rng.random_range(0.0..=1.0) };
         let paths: BTreeSet<PathBuf> = names.keys().chain(lasting.keys()).cloned().collect();
         for path in paths {
-            if names.get(&path) != lasting.get(&path) && rng.random_bool(keeps) {
+            if names.get(&path) != lasting.get(&path) && rng.random_bool(keep_probability) {
                 match names.get(&path) {
                     Some(file) => lasting.insert(path, *file),
                     None => lasting.remove(&path),
@@ -90,7 +90,7 @@ impl SimulatedDisk {
         for file in files {
             for sector in std::mem::take(&mut file.dirty) {
                 let range = sector * SECTOR..((sector + 1) * SECTOR).min(file.now.len());
-                if rng.random_bool(keeps) {
+                if rng.random_bool(keep_probability) {
                     file.lasting[range.clone()].copy_from_slice(&file.now[range]);
                 } else {
                     file.now[range.clone()].copy_from_slice(&file.lasting[range]);

@@ -116,9 +116,9 @@ mod tests {
         for record in &records[1..] {
             write(record, &mut lines).unwrap();
         }
-        let told = |records: &[Record]| {
+        let payloads = |records: &[Record]| {
             records.iter().map(|record| (record.sequence, record.id.clone(), record.payload.clone())).collect::<Vec<_>>()
         };
-        assert_eq!(told(&read(&lines).unwrap()), told(&records));
+        assert_eq!(payloads(&read(&lines).unwrap()), payloads(&records));
     }
 }

@@ -8,7 +8,7 @@ use events::subject::Stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::age::Aging;
+use super::trim_streams::Aging;
 use crate::archive::segment::{self, Manifest, hash};
 use crate::archive::storage::{Archive, ArchiveError};
 use crate::connect::{Log, LogError};

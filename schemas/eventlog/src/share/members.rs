@@ -129,7 +129,7 @@ impl Member {
 
     /// Writes a heartbeat and checks whether partitions should change owners. Returns true if this reader must start again: it is no member
     /// any more, its partitions have changed, or it should take some.
-    pub async fn tend(&mut self) -> Result<bool, sqlx::Error> {
+    pub async fn heartbeat(&mut self) -> Result<bool, sqlx::Error> {
         let mut transaction = self.store.begin_shared().await?;
         let is_known = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1 WHERE member = $1")
             .bind(self.name.clone())
@@ -230,14 +230,14 @@ impl Member {
     pub async fn settle(&self, frontier: &mut Frontier) -> Result<bool, sqlx::Error> {
         let mut transaction = self.store.begin_shared().await?;
         let position = frontier.position();
-        let said = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1, sequence = $1, chain = $2 WHERE member = $3")
+        let updated = sqlx::query::<Any>("UPDATE members SET heartbeat = heartbeat + 1, sequence = $1, chain = $2 WHERE member = $3")
             .bind(to_db(position.sequence)?)
             .bind(position.chain.to_string())
             .bind(self.name.clone())
             .execute(&mut *transaction)
             .await?;
         let Some(common) = checkpoint::lock_checkpoint(&mut transaction, self.reader).await? else { return Ok(false) };
-        if said.rows_affected() != 1 {
+        if updated.rows_affected() != 1 {
             return Ok(false);
         }
         let chain = self.chain(&mut transaction).await?;

@@ -20,7 +20,7 @@ use crate::tail::{Tail, TailError};
 use crate::throttle::Throttle;
 
 /// The interval at which a reader writes a heartbeat and checks the others.
-const TEND_EVERY: Duration = Duration::from_secs(1);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// The number of events that a reader may be ahead of the slowest one.
 const AHEAD_MAX: usize = 200_000;
 /// The pause of a reader that is further ahead.
@@ -69,17 +69,17 @@ impl SharedReader {
         self.first.send_replace(member.owned().contains(&0));
         let (mut tail, at, chain) = self.open(member, (checkpoint, chain), &mut sources, stop).await?;
         // The stream is open, so this reader counts as alive.
-        if member.tend().await? {
+        if member.heartbeat().await? {
             return Err(Stop::Moved);
         }
         let mut frontier = Frontier::new(at, chain, sources);
         let end = self.context.log.last_sequence(self.id.stream).await?;
-        let mut tended = Instant::now();
+        let mut heartbeat_at = Instant::now();
         while !stop.is_cancelled() {
             self.tell(&frontier, end);
-            if tended.elapsed() >= TEND_EVERY {
-                tended = Instant::now();
-                if member.tend().await? {
+            if heartbeat_at.elapsed() >= HEARTBEAT_EVERY {
+                heartbeat_at = Instant::now();
+                if member.heartbeat().await? {
                     return Err(Stop::Moved);
                 }
                 self.first.send_replace(member.owned().contains(&0));
@@ -90,7 +90,7 @@ impl SharedReader {
                 let most = self.pace.batch_max * self.folds.len();
                 let batch = tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    batch = tail.next_batch_within(most, self.pace.linger, TEND_EVERY) => batch?,
+                    batch = tail.next_batch_within(most, self.pace.linger, HEARTBEAT_EVERY) => batch?,
                 };
                 if batch.is_empty() && frontier.is_empty() {
                     continue;
@@ -145,7 +145,7 @@ impl SharedReader {
         sources: &mut Sources,
         stop: &CancellationToken,
     ) -> Result<(Option<Checkpoint>, Chain), Stop> {
-        let (Some(fold), mut tended) = (self.folds.first(), Instant::now()) else { return Ok((checkpoint, chain)) };
+        let (Some(fold), mut heartbeat_at) = (self.folds.first(), Instant::now()) else { return Ok((checkpoint, chain)) };
         loop {
             let records = tail.next_archived(self.pace.batch_max).await?;
             if records.is_empty() {
@@ -174,9 +174,9 @@ impl SharedReader {
                 }
             };
             checkpoint = Some(next);
-            if tended.elapsed() >= TEND_EVERY {
-                tended = Instant::now();
-                if member.tend().await? {
+            if heartbeat_at.elapsed() >= HEARTBEAT_EVERY {
+                heartbeat_at = Instant::now();
+                if member.heartbeat().await? {
                     return Err(Stop::Moved);
                 }
             }

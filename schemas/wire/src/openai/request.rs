@@ -354,11 +354,11 @@ fn message_tokens(message: &Fields<'_>, count: &impl Fn(&str) -> u64) -> u64 {
         let parts: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
         Some(parts.into_iter().map(|raw| part(raw).unwrap_or_else(|| length(raw))).sum())
     };
-    let said = message.0.iter().map(|(name, raw)| match name.as_ref() {
+    let counts = message.0.iter().map(|(name, raw)| match name.as_ref() {
         "content" => text(raw).or_else(|| parts(raw)).unwrap_or_else(|| length(raw)),
         _ => length(raw),
     });
-    said.sum::<u64>().saturating_add(MESSAGE_TOKENS)
+    counts.sum::<u64>().saturating_add(MESSAGE_TOKENS)
 }
 
 fn length(raw: &RawValue) -> u64 {

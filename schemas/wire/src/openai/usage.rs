@@ -211,15 +211,18 @@ mod tests {
 
     #[test]
     fn reasoning_beside_the_completion_is_told_by_the_total() {
-        let beside = |total: u64| {
+        let with_total = |total: u64| {
             usage(&format!(
                 r#"{{"prompt_tokens":32,"completion_tokens":9,"total_tokens":{total},"completion_tokens_details":{{"reasoning_tokens":94}}}}"#
             ))
             .unwrap()
         };
-        assert_eq!((beside(135).tokens.completion(), beside(135).tokens.reasoning, beside(135).is_inconsistent), (103, 94, false));
-        assert_eq!((beside(41).tokens.completion(), beside(41).is_inconsistent), (9, false));
-        assert!(beside(99).is_inconsistent, "a total that nothing explains");
+        assert_eq!(
+            (with_total(135).tokens.completion(), with_total(135).tokens.reasoning, with_total(135).is_inconsistent),
+            (103, 94, false)
+        );
+        assert_eq!((with_total(41).tokens.completion(), with_total(41).is_inconsistent), (9, false));
+        assert!(with_total(99).is_inconsistent, "a total that nothing explains");
     }
 
     #[test]
