@@ -6,7 +6,7 @@ DATA ?= ./data
 .PHONY: up build tools test-tools bench-tools test check audit bench bench-posting bench-admission mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
-	cargo build --profile up --locked -p arouter
+	cargo build --profile up --locked -p arouter --no-default-features
 	./target/up/arouter up --data $(DATA) $(ARGS)
 
 build:

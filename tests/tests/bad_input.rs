@@ -80,7 +80,7 @@ async fn bad_requests_are_refused_with_the_documented_error() {
     assert!(provider.asked().is_empty(), "none of these reached a provider");
     arouter.settle_and_verify().await;
     assert_eq!(nanos(&arouter.balance().await["balance"]), 10_000_000_000);
-    let empty = r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"provider":{},"plugins":[],"transforms":null}"#;
+    let empty = r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"provider":{ },"plugins":[],"transforms":null}"#;
     assert_eq!(post(&arouter, empty).await.0, StatusCode::OK, "fields that ask for nothing");
 }
 

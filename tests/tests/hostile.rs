@@ -27,7 +27,7 @@ const MEMORY_MAX: u64 = 600_000_000;
 const SLOWER_MAX: u32 = 3;
 /// The smallest p99 assumed for the quiet period, in runs of less than a minute per behaviour. Machines are noisy, and a debug build
 /// reads slowly.
-const QUIET_FLOOR: Duration = Duration::from_millis(100);
+const QUIET_FLOOR: Duration = Duration::from_millis(200);
 const FRIENDS: usize = 4;
 /// The pause of a hostile client after a refusal, and of a friendly one between two requests.
 const PAUSE: Duration = Duration::from_millis(5);

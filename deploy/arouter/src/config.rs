@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use crate::Settings;
-use crate::environment::{check_names, put, store_variables, variable, variables};
+use crate::environment::{check_names, named_variables, names_variable, put, store_variables, variable, variables};
 use crate::simulated::SimulatedConfig;
 
 #[derive(Clone, Default, Deserialize)]
@@ -279,8 +279,10 @@ impl Config {
             Some(path) => read(path)?,
         };
         let variables = variables();
-        check_names(variables.iter().map(|(name, _)| name.as_str()))?;
-        for (name, value) in variables {
+        let named = named_variables(&table);
+        let named: Vec<&str> = named.iter().map(String::as_str).chain(variables.iter().filter_map(names_variable)).collect();
+        check_names(variables.iter().map(|(name, _)| name.as_str()), &named)?;
+        for (name, value) in variables.iter().filter(|(name, _)| !named.contains(&name.as_str()) && name.contains("__")).cloned() {
             put(&mut table, &name, value)?;
         }
         if let Some(listen) = &settings.listen {

@@ -54,19 +54,42 @@ pub fn put(table: &mut Table, name: &str, value: String) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every name sets a key.
+/// The likeness of two names above which one is taken for a misspelling of the other.
+const LIKENESS_MIN: f64 = 0.93;
+
+/// Checks that every variable sets a key, except those that the configuration names itself. A name without `__` that is like no key is
+/// only warned about: orchestrators set variables such as `AROUTER_SERVICE_HOST` for a service of that name.
 ///
 /// # Errors
 /// Names an unknown variable and the nearest known one.
-pub fn check_names<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+pub fn check_names<'a>(variables: impl Iterator<Item = &'a str>, exempt: &[&str]) -> Result<()> {
     let of_section = |section: &String| known_keys(Some(section)).into_iter().map(move |key| (section.clone(), key)).collect::<Vec<_>>();
     let all = known_keys(None).iter().flat_map(of_section).collect::<Vec<_>>();
     let known: Vec<String> = all.iter().map(|(section, key)| format!("{PREFIX}{section}__{key}").to_uppercase()).collect();
-    let Some(unknown) = names.find(|name| !known.iter().any(|known| known == name)) else { return Ok(()) };
-    let likeness = |known: &String| strsim::jaro_winkler(&unknown[PREFIX.len()..], &known[PREFIX.len()..]);
-    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    let hint = nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
-    bail!("the environment variable {unknown} sets nothing{hint}");
+    for unknown in variables.filter(|name| !exempt.contains(name) && !known.contains(&name.to_uppercase())) {
+        let likeness = |known: &String| strsim::jaro_winkler(&unknown[PREFIX.len()..], &known[PREFIX.len()..]);
+        let nearest = known.iter().map(|known| (likeness(known), known)).max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let hint = nearest.map(|(_, nearest)| format!(": did you mean {nearest}?")).unwrap_or_default();
+        let is_near = nearest.is_some_and(|(likeness, _)| likeness >= LIKENESS_MIN);
+        if is_near || unknown.contains("__") {
+            bail!("the environment variable {unknown} sets nothing{hint}");
+        }
+        tracing::warn!(unknown, "the environment variable {unknown} sets nothing");
+    }
+    Ok(())
+}
+
+/// Returns the environment variables that a configuration names: credentials of providers and of NATS.
+pub fn named_variables(table: &Table) -> Vec<String> {
+    let providers =
+        table.get("providers").and_then(Value::as_array).into_iter().flatten().filter_map(|provider| provider.get("api_key_env"));
+    let nats = ["password_env", "token_env"].into_iter().filter_map(|key| table.get("nats")?.get(key));
+    providers.chain(nats).filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Returns the variable that a variable names: `AROUTER_NATS__PASSWORD_ENV` and the like.
+pub fn names_variable((name, value): &(String, String)) -> Option<&str> {
+    name.to_uppercase().ends_with("_ENV").then_some(value.as_str())
 }
 
 /// Returns the keys of a section, or the sections: what the refusal of an impossible key names.
@@ -107,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_unknown_environment_variable_names_the_nearest_known_one() {
-        let refused = |name: &str| check_names([name].into_iter()).map_err(|error| error.to_string());
+        let refused = |name: &str| check_names([name].into_iter(), &["AROUTER_OPENAI__KEY"]).map_err(|error| error.to_string());
         assert_eq!(refused("AROUTER_SERVER__LISTEN"), Ok(()));
         for (name, nearest) in [
             ("AROUTER_SERVER_LISTEN", "AROUTER_SERVER__LISTEN"),
@@ -116,6 +139,9 @@ mod tests {
         ] {
             assert!(refused(name).unwrap_err().ends_with(&format!("{name} sets nothing: did you mean {nearest}?")), "{name}");
         }
-        assert!(refused("AROUTER_X").is_err());
+        assert!(refused("AROUTER_X__Y").is_err());
+        for harmless in ["AROUTER_SERVICE_HOST", "AROUTER_PORT_8080_TCP_ADDR", "AROUTER_server__listen", "AROUTER_OPENAI__KEY"] {
+            assert_eq!(refused(harmless), Ok(()), "{harmless}");
+        }
     }
 }

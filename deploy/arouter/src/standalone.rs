@@ -16,6 +16,7 @@ use gateway::forward::Reads;
 use gateway::serve;
 use gateway::serve::connection::Timeouts;
 use gateway::{Gateway, Peers};
+use ledger::credit::billing::Billing;
 use ledger::{Ledger, LedgerConfig};
 use projector::{Projector, ProjectorConfig};
 use tokio::runtime::Handle;
@@ -141,6 +142,9 @@ pub async fn projector(settings: &Settings) -> Result<()> {
 
 pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
     let standalone = Standalone::start(settings, "gateway").await?;
+    if standalone.config.billing != Billing::default() {
+        tracing::warn!("[billing] has no effect here: set it for the ledger, which decides fees");
+    }
     let folder = DataFolder::open(&settings.data)?;
     let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
     let reads = |url: &Option<String>, default: &str| -> Result<Reads> {

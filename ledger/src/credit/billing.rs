@@ -4,6 +4,8 @@ use events::Nanos;
 use serde::Deserialize;
 
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+/// Longer than any credit lasts; more days would leave the range of times.
+const DAYS_MAX: u32 = 1_000_000;
 
 /// The terms of purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -31,7 +33,7 @@ impl Billing {
     /// Returns the expiry of credit that is bought now, in microseconds since 1970.
     #[must_use]
     pub fn expires_at_us(self, now_us: i64) -> Option<i64> {
-        (self.purchase_expires_days > 0).then(|| now_us + i64::from(self.purchase_expires_days) * DAY_US)
+        (self.purchase_expires_days > 0).then(|| now_us + i64::from(self.purchase_expires_days.min(DAYS_MAX)) * DAY_US)
     }
 }
 

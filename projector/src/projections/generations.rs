@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::store::{placeholders, portions, to_db};
+use eventlog::store::{placeholders, portions};
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::Payload;
 use events::subject::Stream;
@@ -84,6 +84,8 @@ async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageReco
         COLUMNS.join(", "),
         placeholders(connection, rows.len(), COLUMNS.len()),
     );
+    // Counts come from providers: one that no provider can mean must not keep a charge out of the reports.
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
     for (request, (account, usage)) in rows {
         let tokens = &usage.tokens;
@@ -100,17 +102,17 @@ async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageReco
             .bind(usage.status.map(i64::from))
             .bind(i64::from(usage.streamed))
             .bind(usage.admitted_at_us)
-            .bind(to_db(usage.latency_us)?)
-            .bind(usage.ttft_us.map(to_db).transpose()?)
+            .bind(number(usage.latency_us))
+            .bind(usage.ttft_us.map(number))
             .bind(serde_json::to_string(tokens).unwrap_or_default())
             .bind(serde_json::to_string(&usage.unit_prices).unwrap_or_default())
             .bind(usage.provenance.as_str())
             .bind(usage.cost_status.as_str())
             .bind(usage.cost_nanos.0)
-            .bind(to_db(tokens.prompt())?)
-            .bind(to_db(tokens.completion())?)
-            .bind(to_db(tokens.reasoning)?)
-            .bind(to_db(tokens.cache_read)?);
+            .bind(number(tokens.prompt()))
+            .bind(number(tokens.completion()))
+            .bind(number(tokens.reasoning))
+            .bind(number(tokens.cache_read));
     }
     query.execute(connection).await?;
     Ok(())

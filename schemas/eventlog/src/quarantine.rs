@@ -11,7 +11,7 @@ use sqlx::{Any, AnyConnection, Row};
 use crate::fold::{Event, Fold, Rejected};
 use crate::reader_id::ReaderId;
 use crate::record::Record;
-use crate::store::{Store, from_db, to_db};
+use crate::store::{Store, from_db, is_data_error, to_db};
 
 /// The maximum number of listed events.
 const LIST_MAX: i64 = 1_000;
@@ -112,8 +112,14 @@ async fn release(store: &Store, fold: &dyn Fold, event: &Quarantined, now_us: i6
     };
     let mut transaction = store.begin_exclusive().await?;
     let events = [Event { record: &record, envelope }];
-    if let Some(rejected) = fold.apply(&mut transaction, &events).await?.pop() {
-        return Ok(Some(rejected.reason));
+    match fold.apply(&mut transaction, &events).await {
+        Ok(mut rejected) => {
+            if let Some(rejected) = rejected.pop() {
+                return Ok(Some(rejected.reason));
+            }
+        }
+        Err(error) if is_data_error(&error) => return Ok(Some(format!("the database refuses it: {error}"))),
+        Err(error) => return Err(error),
     }
     note(&mut transaction, event, Decision::Release, now_us).await?;
     transaction.commit().await?;

@@ -21,9 +21,9 @@ pub struct Seen {
 impl Seen {
     /// Records that a sequence was read.
     pub fn note(&mut self, sequence: u64) {
-        if sequence == self.watermark + 1 {
+        if sequence == self.watermark.saturating_add(1) {
             self.watermark = sequence;
-            while let Some(last) = self.beyond.remove(&(self.watermark + 1)) {
+            while let Some(last) = self.beyond.remove(&self.watermark.saturating_add(1)) {
                 self.watermark = last;
             }
             return;
@@ -31,9 +31,9 @@ impl Seen {
         if sequence <= self.watermark || self.beyond.range(..=sequence).next_back().is_some_and(|(_, last)| *last >= sequence) {
             return;
         }
-        let last = self.beyond.remove(&(sequence + 1)).unwrap_or(sequence);
+        let last = self.beyond.remove(&sequence.saturating_add(1)).unwrap_or(sequence);
         match self.beyond.range_mut(..sequence).next_back() {
-            Some((_, before)) if *before + 1 == sequence => *before = last,
+            Some((_, before)) if before.saturating_add(1) == sequence => *before = last,
             _ => {
                 self.beyond.insert(sequence, last);
             }

@@ -101,13 +101,7 @@ impl Store {
         };
         let open = |cause| StoreError::Open { url: shown.clone(), cause: timeline.why(cause) };
         let writes = options(if sqlite { 1 } else { WRITERS }, true).connect(&address).await.map_err(open)?;
-        let migrations = OWN.iter().chain(migrations).map(|(number, name, sql)| {
-            migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
-        });
-        Migrator::with_migrations(migrations.collect())
-            .run(&writes)
-            .await
-            .map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
+        migrate_to(&writes, &OWN, migrations).await.map_err(|cause| StoreError::Migrate { url: shown.clone(), cause })?;
         let reads = options(READERS, false).connect(&address).await.map_err(open)?;
         Ok(Self {
             reads,
@@ -190,6 +184,15 @@ impl Store {
 /// Returns whether a connection cannot begin a transaction because it believes that one is open.
 fn is_spoiled(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::InvalidSavePointStatement) || error.to_string().contains("transaction depth")
+}
+
+/// Brings the tables of a database up to date.
+async fn migrate_to(writes: &AnyPool, own: &[Migration], more: &[Migration]) -> Result<(), migrate::MigrateError> {
+    let migrations = own
+        .iter()
+        .chain(more)
+        .map(|(number, name, sql)| migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false));
+    Migrator::with_migrations(migrations.collect()).run(writes).await
 }
 
 /// Converts a number for a database, whose integers are signed.
@@ -286,7 +289,10 @@ fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use events::subject::Stream;
+
     use super::*;
+    use crate::reader_id::ReaderId;
 
     #[test]
     fn passwords_are_not_shown() {
@@ -309,5 +315,35 @@ mod tests {
     fn placeholders_count_on() {
         assert_eq!(values(false, 2, 3), "($1,$2,$3),($4,$5,$6)");
         assert_eq!(values(true, 2, 3), "(?,?,?),(?,?,?)");
+    }
+
+    #[tokio::test]
+    async fn an_older_database_keeps_its_places_its_sources_and_its_quarantine() {
+        const RENAMED: Migration = (2_001, "names", "UPDATE checkpoints SET reader = 'postings' WHERE reader = 'USAGE';
+            UPDATE sources SET reader = 'postings' WHERE reader = 'USAGE'; UPDATE quarantine SET reader = 'postings' WHERE reader = 'USAGE';");
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("x.db").display());
+        install_default_drivers();
+        let old = AnyPoolOptions::new().max_connections(1).connect(&format!("{url}?mode=rwc")).await.unwrap();
+        migrate_to(&old, &OWN[..3], &[]).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO checkpoints (stream, identity, sequence, event_id, chain) VALUES ('USAGE', 'i', 7, 'e7', 'c');
+             INSERT INTO sources (source, stream, watermark, beyond) VALUES ('/gateway/n/b', 'USAGE', 5, '[[7,7]]');
+             INSERT INTO quarantine (stream, sequence, event_id, reason, payload, quarantined_at_us, parks) VALUES ('USAGE', 3, 'e3', 'r', 'p', 1, 'acc');
+             INSERT INTO members (member, stream, node, beat, sequence, chain) VALUES ('m', 'USAGE', 'n', 2, 7, 'c');",
+        )
+        .execute(&old)
+        .await
+        .unwrap();
+        old.close().await;
+        let store = Store::open(&url, &[RENAMED]).await.unwrap();
+        let reader = ReaderId { name: "postings", stream: Stream::Usage };
+        let checkpoint = crate::checkpoint::checkpoint(&store, reader).await.unwrap().unwrap();
+        assert_eq!((checkpoint.sequence, checkpoint.event_id.as_str()), (7, "e7"));
+        let marks = crate::sources::watermarks(&store.reads, "/gateway/n/b", &[reader]).await.unwrap();
+        assert_eq!(marks.get(&Stream::Usage), Some(&5));
+        let waiting = crate::quarantine::list(&store, None).await.unwrap();
+        assert_eq!((waiting[0].projection.as_str(), waiting[0].freezes_account.as_deref()), ("postings", Some("acc")));
+        assert!(crate::quarantine::is_frozen(&store, "acc").await.unwrap());
     }
 }

@@ -78,7 +78,9 @@ mod tests {
     #[test]
     fn the_built_in_list_reads_and_every_price_holds() {
         let catalog = Catalog::built_in().unwrap();
-        for provider in crate::known_providers::ALL.map(|known| known.slug) {
+        let known = crate::known_providers::ALL.map(|known| known.slug);
+        assert_eq!(known.len(), 11, "a provider that goes takes its models with it");
+        for provider in known {
             assert!(catalog.models.iter().filter(|model| model.provider == provider).count() >= 5, "{provider}");
         }
         for model in &catalog.models {

@@ -159,25 +159,47 @@ impl SharedReader {
                 tokio::time::sleep(RETRY).await;
                 return Err(Stop::Moved);
             }
-            let (batch, mut looked) = (Batch::read(&records), false);
-            let next = batch.end(&tail.identity);
-            chain = loop {
-                let mut transaction = self.context.store.begin_exclusive().await?;
-                match batch.apply(&mut transaction, &**fold, self.id, sources, self.context.clock.now_us()).await {
-                    Err(error) if is_known_already(&error) && !looked => looked = true,
-                    Err(error) => return Err(error.into()),
-                    Ok(()) => {
-                        let chain = member.begin_at(&mut transaction, checkpoint.as_ref(), &next).await?.ok_or(Stop::Moved)?;
-                        transaction.commit().await?;
-                        break chain;
+            let mut parts = vec![Batch::read(&records)];
+            while let Some(part) = parts.pop() {
+                let next = part.end(&tail.identity);
+                match self.commit_archived(member, &**fold, &part, (checkpoint.as_ref(), &next), sources).await {
+                    Ok(moved) => (chain, checkpoint) = (moved, Some(next)),
+                    Err(Stop::Database(error)) if is_data_error(&error) => {
+                        // The sources have noted events that were not committed.
+                        *sources = Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await?;
+                        parts.extend(part.halves(&error, &**fold).into_iter().rev());
                     }
+                    Err(stop) => return Err(stop),
                 }
-            };
-            checkpoint = Some(next);
+            }
             if heartbeat_at.elapsed() >= HEARTBEAT_EVERY {
                 heartbeat_at = Instant::now();
                 if member.heartbeat().await? {
                     return Err(Stop::Moved);
+                }
+            }
+        }
+    }
+
+    /// Commits archived events and moves the common checkpoint behind them.
+    async fn commit_archived(
+        &self,
+        member: &Member,
+        fold: &dyn Fold,
+        batch: &Batch<'_>,
+        (from, to): (Option<&Checkpoint>, &Checkpoint),
+        sources: &mut Sources,
+    ) -> Result<Chain, Stop> {
+        let mut has_looked = false;
+        loop {
+            let mut transaction = self.context.store.begin_exclusive().await?;
+            match batch.apply(&mut transaction, fold, self.id, sources, self.context.clock.now_us()).await {
+                Err(error) if is_known_already(&error) && !has_looked => has_looked = true,
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    let chain = member.begin_at(&mut transaction, from, to).await?.ok_or(Stop::Moved)?;
+                    transaction.commit().await?;
+                    return Ok(chain);
                 }
             }
         }

@@ -274,6 +274,7 @@ impl Request for GetWatermarks {
 pub struct Quarantined {
     pub event_id: String,
     /// The name of the reader that set it aside.
+    #[serde(default)]
     pub projection: String,
     pub stream: String,
     /// The sequence in that stream.

@@ -120,7 +120,8 @@ impl<'a> ChatBody<'a> {
             return Err(wrong("user", "it must have at most 256 characters, and no control characters"));
         }
         for name in UNSUPPORTED_FIELDS {
-            if fields.get(name).is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]")) {
+            let is_empty = |raw: &RawValue| raw.get() == "null" || raw.get().trim_matches(['{', '}', '[', ']']).trim_ascii().is_empty();
+            if fields.get(name).is_some_and(|raw| !is_empty(raw)) {
                 return Err(wrong(name, "it is not supported; leave it out, and name the models to try in 'models'"));
             }
         }
