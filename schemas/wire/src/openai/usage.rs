@@ -139,17 +139,18 @@ impl UsageBody {
     #[must_use]
     pub fn over(&self, provider: Option<&RawValue>) -> String {
         let mut text = serde_json::to_string(self).unwrap_or_default();
-        let Some(theirs) = provider.and_then(|provider| Fields::parse(provider.get().as_bytes()).ok()) else { return text };
+        let Some(theirs) = provider.and_then(|provider| serde_json::from_str::<Fields<'_>>(provider.get()).ok()) else { return text };
         for (name, ours) in [("prompt_tokens_details", PROMPT_DETAILS), ("completion_tokens_details", COMPLETION_DETAILS)] {
-            let inner = theirs.get(name).and_then(|details| Fields::parse(details.get().as_bytes()).ok());
+            let inner = theirs.get(name).and_then(|details| serde_json::from_str::<Fields<'_>>(details.get()).ok());
+            let more = inner.map_or_else(String::new, |inner| others(&inner, ours));
             // The gateway's text contains the name once, and its value is a flat object.
-            let end = text.find(name).and_then(|at| Some(at + text[at..].find('}')?));
-            if let (Some(inner), Some(end)) = (inner, end) {
-                add(&inner, ours, end, &mut text);
+            if !more.is_empty()
+                && let Some(end) = text.find(name).and_then(|at| Some(at + text[at..].find('}')?))
+            {
+                text.insert_str(end, &more);
             }
         }
-        let end = text.len().saturating_sub(1);
-        add(&theirs, MEMBERS, end, &mut text);
+        text.insert_str(text.len().saturating_sub(1), &others(&theirs, MEMBERS));
         text
     }
 }
@@ -171,15 +172,15 @@ const PROMPT_DETAILS: &[&str] = &["cached_tokens", "cache_write_tokens", "audio_
 /// Members of [`CompletionDetailsBody`].
 const COMPLETION_DETAILS: &[&str] = &["reasoning_tokens", "audio_tokens"];
 
-/// Adds the members that are not `ours` at the end of an object that is not empty.
-fn add(theirs: &Fields<'_>, ours: &[&str], end: usize, text: &mut String) {
+/// Returns the members that are not `ours` as JSON text, each behind a comma.
+fn others(theirs: &Fields<'_>, ours: &[&str]) -> String {
     let mut more = String::new();
     for (name, value) in &theirs.0 {
         if !ours.contains(&name.as_ref()) {
             more.extend([",", &quoted(name), ":", value.get()]);
         }
     }
-    text.insert_str(end, &more);
+    more
 }
 
 #[cfg(test)]
