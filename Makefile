@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test check audit bench bench-posting bench-admission mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test check audit bench bench-posting bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -46,6 +46,9 @@ bench-posting: test-tools ## usage events a second that the ledger alone posts, 
 
 bench-admission: ## nanoseconds that a request waits for before it may be sent
 	cargo bench --locked -p tests --bench admission
+
+bench-formats: ## microseconds of a translation from one format to another
+	cargo bench --locked -p tests --bench formats
 
 mutants: test-tools ## takes away what the promises stand on, one thing at a time: a test must go red each time
 	./tests/mutants.sh

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use pricing::known_providers::ProviderFormat;
 use serde::Deserialize;
-use wire::call::Format;
 
 use crate::route::tokens::Tokenizer;
 
@@ -160,6 +160,8 @@ pub struct UpstreamConfig {
     pub heartbeat_ms: u64,
     /// The maximum bytes of a response that is not a stream.
     pub body_bytes_max: usize,
+    /// Whether images and documents that callers name by an address may lie in private networks, this machine included.
+    pub media_from_private_addresses: bool,
 }
 
 impl Default for UpstreamConfig {
@@ -170,6 +172,7 @@ impl Default for UpstreamConfig {
             idle_timeout_ms: 900_000,
             heartbeat_ms: 15_000,
             body_bytes_max: 64 * 1024 * 1024,
+            media_from_private_addresses: false,
         }
     }
 }
@@ -185,15 +188,37 @@ pub enum OnDisconnect {
     Drain,
 }
 
+/// The use of Responses at a provider that has both Chat Completions and Responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponsesUse {
+    Never,
+    /// Responses serves every request but those that come as Chat Completions, and of these the ones that Chat refuses.
+    Preferred,
+    /// Responses serves every request.
+    Always,
+}
+
+/// The treatment of operations whose cost the gateway cannot know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unmetered {
+    #[default]
+    Refuse,
+    /// They are passed on, and recorded with an unknown cost.
+    Allow,
+}
+
 /// A provider.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
     /// The provider's name in model ids, such as `openai`.
     pub slug: String,
-    /// The wire format, `openai` for chat completions, which is the default.
-    #[serde(default = "chat", deserialize_with = "provider_format")]
-    pub format: Format,
+    /// The API that it speaks, `openai`, `anthropic` or `gemini`; default: the known one of the provider, or `openai`.
+    pub format: Option<ProviderFormat>,
+    /// The use of `/responses` at a provider of OpenAI's format; default: `preferred` at OpenAI itself, else `never`.
+    pub responses: Option<ResponsesUse>,
     /// The base URL, such as `https://api.openai.com/v1`; known providers have a default.
     pub base_url: Option<String>,
     /// The environment variable that holds the credential.
@@ -202,6 +227,9 @@ pub struct ProviderConfig {
     pub api_key: Option<String>,
     /// The request field that limits completion tokens; default: the known field of the provider, or `max_tokens`.
     pub max_tokens_field: Option<String>,
+    /// Whether callers may use operations of the provider that the gateway cannot meter, at `/{provider}/{path}`.
+    #[serde(default)]
+    pub proxy_unmetered: Unmetered,
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
     /// The longest time for which such a call is read on with `drain`, in milliseconds.
@@ -215,11 +243,13 @@ impl ProviderConfig {
     pub fn openai(slug: &str, base_url: String) -> Self {
         Self {
             slug: slug.to_owned(),
-            format: Format::Chat,
+            format: Some(ProviderFormat::OpenAi),
+            responses: None,
             base_url: Some(base_url),
             api_key_env: None,
             api_key: None,
             max_tokens_field: None,
+            proxy_unmetered: Unmetered::default(),
             on_disconnect: OnDisconnect::default(),
             drain_timeout_ms: drain_timeout_ms(),
         }
@@ -228,18 +258,6 @@ impl ProviderConfig {
 
 const fn drain_timeout_ms() -> u64 {
     30_000
-}
-
-const fn chat() -> Format {
-    Format::Chat
-}
-
-/// Reads a vendor's name for its format.
-fn provider_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "openai" => Ok(Format::Chat),
-        other => Err(serde::de::Error::custom(format!("unknown format {other:?}; the formats are: openai"))),
-    }
 }
 
 /// A model that the catalogue lacks, or whose prices differ.
@@ -256,6 +274,14 @@ pub struct ModelConfig {
     pub prompt_usd_per_mtok: Option<Decimal>,
     /// The price in USD per million completion tokens; absent only for free models.
     pub completion_usd_per_mtok: Option<Decimal>,
+    /// The price in USD per million prompt tokens read from a cache; default: the prompt's.
+    pub cache_read_usd_per_mtok: Option<Decimal>,
+    /// The price in USD per million prompt tokens written to a cache of 5 minutes; default: the prompt's.
+    pub cache_write_usd_per_mtok: Option<Decimal>,
+    /// The price in USD per million prompt tokens written to a cache of an hour; default: that of 5 minutes.
+    pub cache_write_1h_usd_per_mtok: Option<Decimal>,
+    /// The price in USD per million reasoning tokens; default: the completion's.
+    pub reasoning_usd_per_mtok: Option<Decimal>,
     /// Whether the model is intentionally free.
     #[serde(default)]
     pub free: bool,
@@ -265,6 +291,31 @@ pub struct ModelConfig {
     pub max_output_tokens: Option<u64>,
     /// The tokenizer, `o200k_base` or `cl100k_base`. If credit is short, a prompt is counted with it instead of bounded by its bytes.
     pub tokenizer: Option<Tokenizer>,
+    /// The most tokens that the provider counts for one image. Without it, an unknown model's request with images holds its whole context.
+    pub image_tokens_max: Option<u64>,
+}
+
+impl ModelConfig {
+    /// Returns a model at a provider with these prices in USD per million tokens.
+    #[must_use]
+    pub fn priced(id: String, provider: &str, prompt: &str, completion: &str, context_length: u64) -> Self {
+        Self {
+            id,
+            provider: provider.to_owned(),
+            upstream_model: None,
+            prompt_usd_per_mtok: Some(Decimal(prompt.to_owned())),
+            completion_usd_per_mtok: Some(Decimal(completion.to_owned())),
+            cache_read_usd_per_mtok: None,
+            cache_write_usd_per_mtok: None,
+            cache_write_1h_usd_per_mtok: None,
+            reasoning_usd_per_mtok: None,
+            free: false,
+            context_length,
+            max_output_tokens: None,
+            tokenizer: None,
+            image_tokens_max: None,
+        }
+    }
 }
 
 /// The whole configuration of the gateway.

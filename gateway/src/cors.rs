@@ -14,8 +14,8 @@ const EXPOSED: &str = "x-request-id, x-generation-id, retry-after";
 /// The time in seconds for which a browser may cache a preflight: one day.
 const MAX_AGE_S: &str = "86400";
 
-/// The paths that pages may call, below `/v1` and `/api/v1`.
-const INFERENCE: [&str; 2] = ["/v1/chat/completions", "/v1/models"];
+/// The paths that pages may call, also below `/api`.
+const INFERENCE: [&str; 6] = ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/models", "/v1beta/models"];
 
 fn is_inference(path: &str) -> bool {
     let path = path.strip_prefix("/api").unwrap_or(path);

@@ -2,6 +2,9 @@
 
 pub mod config;
 pub mod request;
+pub mod inference;
+pub mod proxy;
+pub mod count;
 pub mod auth;
 pub mod route;
 pub mod admission;

@@ -1,11 +1,14 @@
 //! `GET /v1/models` and `/v1/models/{id}`: the models that the caller's key may use.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use events::control::Key;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use wire::call::Format;
 
 use crate::error::GatewayError;
 use crate::request::Stages;
@@ -22,11 +25,29 @@ struct ModelsQuery {
     supported_parameters: Option<String>,
 }
 
-/// Returns `{object: "list", data: [model]}`, the union of OpenAI's and OpenRouter's formats; prices are strings in USD per token.
-///
-/// # Errors
-/// Returns 401 for the wrong credential, 400 for a bad query.
-pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
+/// The vendor in whose shape a caller expects models.
+fn shape(request: &Request) -> Format {
+    let (headers, uri) = (request.headers(), request.uri());
+    let has_google_key =
+        headers.contains_key("x-goog-api-key") || uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
+    if uri.path().starts_with("/v1beta/") || has_google_key {
+        Format::Generate
+    } else if headers.contains_key("anthropic-version") {
+        Format::Messages
+    } else {
+        Format::Chat
+    }
+}
+
+/// Lists the models that the caller's key may use, in the shape of the caller's SDK: `{object: "list", data: [model]}`, the union of
+/// OpenAI's and OpenRouter's formats; Anthropic's if `anthropic-version` is sent; Google's on its routes or with its key header. Answers
+/// 401 for the wrong credential, 400 for a bad query.
+pub async fn list(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    let format = shape(&request);
+    listed(&stages, format, &request).unwrap_or_else(|error| error.into_response_of(format, None))
+}
+
+fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
     let Query(query) = Query::<ModelsQuery>::try_from_uri(request.uri())
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
@@ -35,25 +56,32 @@ pub async fn list(State(stages): State<std::sync::Arc<Stages>>, request: Request
     let able = |endpoint: &Endpoint| {
         wanted.iter().all(|word| PARAMETERS.contains(word) || endpoint.capabilities.iter().any(|capability| capability == word))
     };
-    let data: Vec<Value> =
-        stages.routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint)).map(object).collect();
-    Ok(Json(json!({"object": "list", "data": data})).into_response())
+    let usable = stages.routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint));
+    let data: Vec<Value> = usable.map(|endpoint| object(format, endpoint)).collect();
+    Ok(Json(match format {
+        Format::Generate => json!({"models": data}),
+        Format::Messages => {
+            let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
+            json!({"first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data})
+        }
+        Format::Chat | Format::Responses | Format::Embeddings => json!({"object": "list", "data": data}),
+    })
+    .into_response())
 }
 
-/// Returns the same object for one model.
-///
-/// # Errors
-/// Returns 401 for the wrong credential, 404 for a model that does not exist or that the key may not use.
-pub async fn retrieve(
-    State(stages): State<std::sync::Arc<Stages>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, GatewayError> {
+/// Returns one model in the same shape. Answers 401 for the wrong credential, 404 for a model that does not exist or that the key may not
+/// use.
+pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>, request: Request) -> Response {
+    let format = shape(&request);
+    retrieved(&stages, format, &id, &request).unwrap_or_else(|error| error.into_response_of(format, None))
+}
+
+fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
-    let endpoint = stages.routes.find(&id).and_then(|model| usable(&caller.key, model));
+    let endpoint = stages.routes.find_for(format, id).and_then(|model| usable(&caller.key, model));
     let endpoint =
         endpoint.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
-    Ok(Json(object(endpoint)).into_response())
+    Ok(Json(object(format, endpoint)).into_response())
 }
 
 /// Returns the first provider of a model that a key may use.
@@ -61,7 +89,32 @@ fn usable<'a>(key: &Key, model: &'a Model) -> Option<&'a Endpoint> {
     model.endpoints.iter().map(|endpoint| &**endpoint).find(|endpoint| check_allowed(key, endpoint).is_ok())
 }
 
-fn object(endpoint: &Endpoint) -> Value {
+fn object(format: Format, endpoint: &Endpoint) -> Value {
+    match format {
+        Format::Chat | Format::Responses | Format::Embeddings => openai(endpoint),
+        Format::Messages => json!({
+            "type": "model",
+            "id": endpoint.model.id,
+            "display_name": endpoint.model.id,
+            "created_at": "1970-01-01T00:00:00Z",
+            "max_input_tokens": endpoint.context_length,
+            "max_tokens": endpoint.max_output_tokens,
+            "lifecycle": "active",
+            "capabilities": null,
+        }),
+        Format::Generate => json!({
+            "name": format!("models/{}", endpoint.model.id),
+            "version": "1",
+            "displayName": endpoint.model.id,
+            "description": "",
+            "inputTokenLimit": endpoint.context_length,
+            "outputTokenLimit": endpoint.max_output_tokens,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+        }),
+    }
+}
+
+fn openai(endpoint: &Endpoint) -> Value {
     let has = |word: &str| endpoint.capabilities.iter().any(|capability| capability == word);
     let inputs: Vec<&str> = [("text", true), ("image", has("vision")), ("audio", has("audio_input")), ("file", has("pdf_input"))]
         .into_iter()

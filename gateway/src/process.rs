@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
-use crate::attempt::upstream::Upstream;
+use crate::attempt::upstream::{Upstream, UpstreamError};
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
 use crate::forward::{Forward, Reads};
@@ -76,6 +76,8 @@ pub enum StartError {
     /// Providers or models are misconfigured.
     #[error(transparent)]
     Route(#[from] RouteError),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Catalog(#[from] pricing::CatalogError),
     /// A trusted proxy is not a valid network.

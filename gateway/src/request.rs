@@ -1,11 +1,11 @@
-//! The processing of one chat request, stage by stage.
+//! The processing of one request to a model, stage by stage.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use events::clock::Clock;
 use events::ids::Ids;
@@ -27,8 +27,8 @@ use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
-use crate::route::{Plan, Routes, tokens};
-use crate::stream::{self, Relay, heartbeat, usage};
+use crate::route::{Operation, Plan, Routes, tokens};
+use crate::stream::{self, Relay, heartbeat};
 
 /// The maximum number of characters kept of an application's name.
 const APP_CHARS_MAX: usize = 256;
@@ -59,20 +59,20 @@ pub struct Stages {
     pub drains: TaskTracker,
 }
 
-/// Handles `POST /v1/chat/completions`: returns an OpenAI chat completion, whole or streamed.
-pub async fn chat(State(stages): State<Arc<Stages>>, request: axum::extract::Request) -> Response {
+/// Handles an operation on a model: returns an answer in the client's format, whole or streamed.
+pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
     let generation = HeaderValue::from_str(id.as_str());
-    let (heartbeat, now_s) = (stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
+    let (format, heartbeat, now_s) = (operation.format, stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
     let is_stream = Arc::new(AtomicBool::new(false));
     let counts = stages.admission.counts.clone();
     let (own_id, own_is_stream) = (id.clone(), Arc::clone(&is_stream));
     // The future is large, so it is created directly on the heap.
     let running = Box::pin(async move {
-        let answer = stages.run(own_id, request, own_is_stream).await;
+        let answer = stages.run(own_id, operation, request, own_is_stream).await;
         answer.inspect_err(|error| counts.refused(error.code()))
     });
-    let mut response = heartbeat::in_time(Format::Chat, running, is_stream, heartbeat, (id, now_s)).await;
+    let mut response = heartbeat::in_time(format, running, is_stream, heartbeat, (id, now_s)).await;
     if let Ok(id) = generation {
         response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
     }
@@ -85,14 +85,35 @@ impl Stages {
     async fn run(
         self: Arc<Self>,
         id: RequestId,
-        request: axum::extract::Request,
+        operation: Operation,
+        request: Request,
         is_stream: Arc<AtomicBool>,
     ) -> Result<Response, GatewayError> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
-        let let_in = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
-        let let_in = let_in.and_then(|caller| Ok((self.quotas.request(&caller.key.account)?, caller)));
+        let (caller, slot, body) = self.let_in(&parts, body).await?;
+        let call = operation.read(&body)?;
+        let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
+        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &call, error))?;
+        is_stream.store(call.head.stream, Ordering::Relaxed);
+        self.admission.counts.added.observe(began.elapsed().as_secs_f64());
+        let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
+        if drains {
+            drop(call);
+            return self.answer_to_the_end(plan, (operation, body, parts.headers), admitted, deadline).await;
+        }
+        self.answer(&plan, (&call, &parts.headers), admitted, deadline, &CancellationToken::new()).await
+    }
+
+    /// Identifies the caller, takes a slot of the quotas, and reads the body. An unwanted body is discarded, so that its sender reads the
+    /// refusal.
+    ///
+    /// # Errors
+    /// Returns 401 or 403 for the credential, 429 or 503 for the quotas, and the errors of the body.
+    pub async fn let_in(&self, parts: &Parts, body: Body) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
+        let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
+        let let_in = caller.and_then(|caller| Ok((self.quotas.request(&caller.key.account)?, caller)));
         let (mut slot, caller) = match let_in {
             Ok(let_in) => let_in,
             Err(error) => {
@@ -101,33 +122,22 @@ impl Stages {
             }
         };
         let body = edge::read_body(&parts.headers, body, &self.server, Some(&mut slot)).await?;
-        let call = Call::read(Format::Chat, &body)?;
-        let admitted = self.admit(&id, &caller, &parts, (&body, &call), slot).await;
-        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &call, error))?;
-        is_stream.store(call.head.stream, Ordering::Relaxed);
-        self.admission.counts.added.observe(began.elapsed().as_secs_f64());
-        let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
-        if drains {
-            let format = call.format();
-            drop(call);
-            return self.answer_to_the_end(plan, (format, body), admitted, deadline).await;
-        }
-        self.answer(&plan, &call, admitted, deadline, &CancellationToken::new()).await
+        Ok((caller, slot, body))
     }
 
     /// Calls providers and returns the response for the client. `left` is cancelled once the client has disconnected.
     async fn answer(
         &self,
         plan: &Plan,
-        call: &Call<'_>,
+        (call, headers): (&Call<'_>, &HeaderMap),
         mut admitted: Admitted,
         deadline: Instant,
         left: &CancellationToken,
     ) -> Result<Response, GatewayError> {
-        let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, call, &mut admitted)).await;
+        let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, (call, headers), &mut admitted)).await;
         match asked {
-            Ok(Ok(Reply { answer: Answer::Buffered { body, meter }, served })) => {
-                whole(call.format(), admitted, served, (&meter, &body), left).await
+            Ok(Ok(Reply { answer: Answer::Buffered { body, format, meter }, served })) => {
+                whole((format, call.format()), admitted, served, (&meter, &body), left).await
             }
             Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => {
                 Ok(self.streamed(call.format(), admitted, served, *upstream, deadline))
@@ -156,7 +166,7 @@ impl Stages {
     async fn answer_to_the_end(
         self: Arc<Self>,
         plan: Plan,
-        (format, body): (Format, Bytes),
+        (operation, body, headers): (Operation, Bytes, HeaderMap),
         admitted: Admitted,
         deadline: Instant,
     ) -> Result<Response, GatewayError> {
@@ -170,8 +180,8 @@ impl Stages {
                 abort_streams.run_until_cancelled(tokio::time::sleep(patience)).await;
             };
             let answering = async {
-                let call = Call::read(format, &body)?;
-                self.answer(&plan, &call, admitted, deadline, &left).await
+                let call = operation.read(&body)?;
+                self.answer(&plan, (&call, &headers), admitted, deadline, &left).await
             };
             tokio::select! {
                 answer = answering => Some(answer),
@@ -188,10 +198,10 @@ impl Stages {
         id: &RequestId,
         caller: &KeyEntry,
         parts: &Parts,
-        (body, call): (&Bytes, &Call<'_>),
+        (operation, body, call): (&Operation, &Bytes, &Call<'_>),
         slot: Slot,
     ) -> Result<(Plan, Admitted), GatewayError> {
-        let plan = self.routes.plan(&caller.key, &call.head)?;
+        let plan = self.routes.plan(&caller.key, operation.format, &call.head)?;
         let mut slot = Some(slot);
         let admit = async |plan: &Plan, slot: &mut Option<Slot>| {
             let intent = Intent {
@@ -209,11 +219,14 @@ impl Stages {
             Ok(admitted) if admitted.hold() >= plan.max_cost() => Ok((plan, admitted)),
             // The hold does not cover the whole answer. A tighter bound of the prompt leaves more of the hold for the answer.
             Ok(admitted) => {
-                let counted = self.counted(caller, &plan, (body, call), admitted.slot()).await.ok().flatten();
+                let counted = self.counted(caller, &plan, (operation, body, call), admitted.slot()).await.ok().flatten();
                 Ok((counted.unwrap_or(plan), admitted))
             }
             Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
-                let counted = self.counted(caller, &plan, (body, call), slot.as_ref()).await?.filter(|counted| counted.min_cost() < needed);
+                let counted = self
+                    .counted(caller, &plan, (operation, body, call), slot.as_ref())
+                    .await?
+                    .filter(|counted| counted.min_cost() < needed);
                 let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
                 let admitted = admit(&counted, &mut slot).await?;
                 Ok((counted, admitted))
@@ -228,7 +241,7 @@ impl Stages {
         &self,
         caller: &KeyEntry,
         plan: &Plan,
-        (body, call): (&Bytes, &Call<'_>),
+        (operation, body, call): (&Operation, &Bytes, &Call<'_>),
         slot: Option<&Slot>,
     ) -> Result<Option<Plan>, GatewayError> {
         let tokenizers = plan.tokenizers();
@@ -238,13 +251,13 @@ impl Stages {
             return Ok(None);
         }
         let counting = slot.map(Slot::count).transpose()?;
-        let (format, body) = (call.format(), body.clone());
+        let (own_operation, body) = (operation.clone(), body.clone());
         let counted = tokio::task::spawn_blocking(move || {
-            let counted = tokens::count(format, &body, tokenizers);
+            let counted = tokens::count(&own_operation, &body, tokenizers);
             drop(counting);
             counted
         });
-        Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, &call.head, &counted).ok()))
+        Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, operation.format, &call.head, &counted).ok()))
     }
 
     fn streamed(&self, format: Format, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
@@ -293,16 +306,15 @@ impl Stages {
     }
 }
 
-/// Records a whole answer, then returns it for the client.
+/// Records a whole answer, then returns it for the client. `formats` are the provider's and the client's.
 async fn whole(
-    format: Format,
+    formats: (Format, Format),
     admitted: Admitted,
     served: Served,
     (meter, body): (&Meter, &Bytes),
     left: &CancellationToken,
 ) -> Result<Response, GatewayError> {
-    let id = quoted(admitted.request().as_str());
-    let model = served.endpoint.model.json.clone();
+    let (id, created_s, endpoint) = (admitted.request().clone(), admitted.admitted_at_us() / 1_000_000, Arc::clone(&served.endpoint));
     let tier = meter.service_tier.as_deref().map_or(served.tier, |tier| pricing::ServiceTier::named(Some(tier)));
     let has_left = left.is_cancelled();
     let end = End {
@@ -316,12 +328,15 @@ async fn whole(
         stream::inconsistent(served);
     }
     let charge = admitted.finish(&end).await;
-    let body = client_body(format, body, (&id, &model), |provider| usage(format, &charge, provider)).map_err(|_| GatewayError::Internal)?;
+    let id_json = quoted(id.as_str());
+    let names = stream::names((id.as_str(), &id_json), &endpoint, created_s);
+    let body = client_body(formats, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Returns the calling application: its title, else its address.
-fn app(headers: &HeaderMap) -> Option<String> {
+#[must_use]
+pub fn app(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     text("x-title")
         .or_else(|| text("http-referer"))

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::json;
+use wire::call::Format;
 
 use crate::admin::Admin;
 use crate::admin::{account, credit, key, quarantine};
@@ -15,8 +16,10 @@ use crate::edge;
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
+use crate::inference::{chat, count_messages, embeddings, generate, messages, responses};
 use crate::models;
-use crate::request::{Stages, chat};
+use crate::proxy::proxy;
+use crate::request::Stages;
 
 /// The state of the routes.
 pub struct AppState {
@@ -43,8 +46,12 @@ pub fn router(state: AppState) -> Router {
         let at = |path: &str| format!("{prefix}{path}");
         inference = inference
             .route(&at("/chat/completions"), post(chat))
+            .route(&at("/responses"), post(responses).get(upgrade))
+            .route(&at("/messages"), post(messages))
+            .route(&at("/messages/count_tokens"), post(count_messages))
+            .route(&at("/embeddings"), post(embeddings))
             .route(&at("/models"), get(models::list))
-            .route(&at("/models/{*id}"), get(models::retrieve));
+            .route(&at("/models/{*id}"), get(models::retrieve).post(generate));
         admin = admin
             .route(&at("/key"), get(key::current::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
@@ -55,6 +62,8 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
     }
+    inference = inference.route("/{provider}/{*path}", any(proxy));
+    inference = inference.route("/v1beta/models", get(models::list)).route("/v1beta/models/{*id}", get(models::retrieve).post(generate));
     let operator = Router::new()
         .route("/api/v1/admin/accounts", post(account::create::create))
         .route("/api/v1/admin/accounts/{id}/management-keys", post(account::management_key::management_key))
@@ -77,8 +86,18 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn(move |request, next| edge::enter(Arc::clone(&ids), Arc::clone(&clock), request, next)))
 }
 
+/// Refuses a WebSocket, which some clients of Responses ask for first.
+async fn upgrade() -> Response {
+    let message = "This gateway serves Responses over HTTP only: send POST /v1/responses.".to_owned();
+    let mut response = GatewayError::BadRequest { message, param: None }.into_response();
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    response.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static("HTTP/1.1"));
+    response
+}
+
 async fn nowhere(uri: http::Uri) -> Response {
     let error = GatewayError::NotFound(format!("There is nothing at {}.", uri.path()));
     debug_assert_eq!(error.status(), StatusCode::NOT_FOUND);
-    error.into_response()
+    let format = if uri.path().starts_with("/v1beta/") { Format::Generate } else { Format::Chat };
+    error.into_response_of(format, None)
 }

@@ -7,6 +7,7 @@ pub mod standalone;
 pub mod postgres;
 pub mod provider;
 pub mod scripted;
+pub mod vendor;
 pub mod coding;
 pub mod answer;
 pub mod plain_nats;

@@ -24,7 +24,7 @@ pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, server: 
 /// Returns the 400 error for an invalid field.
 #[must_use]
 pub fn wrong(field: &'static str, what: &str) -> GatewayError {
-    GatewayError::BadRequest { message: format!("Invalid '{field}': {what}."), param: Some(field) }
+    GatewayError::BadRequest { message: format!("Invalid '{field}': {what}."), param: Some(field.into()) }
 }
 
 /// Deserializes a field in which `null` means something else than absence.

@@ -265,6 +265,9 @@ impl Admitted {
     fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {
         let nothing = (Nanos::ZERO, Nanos::ZERO);
         let Some(served) = &end.served else { return (CostStatus::Waived, nothing) };
+        if !served.endpoint.is_metered {
+            return (CostStatus::Unknown, nothing);
+        }
         if served.endpoint.free {
             return (CostStatus::Free, nothing);
         }

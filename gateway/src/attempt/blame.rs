@@ -4,7 +4,7 @@
 use http::{HeaderValue, StatusCode};
 use wire::reported::Reported;
 
-use super::upstream::AttemptError;
+use super::error::AttemptError;
 
 /// Error codes and types that report that our account with the provider is exhausted or inactive.
 const QUOTA: [&str; 8] = [
@@ -17,8 +17,9 @@ const QUOTA: [&str; 8] = [
     "account_deactivated",
     "quota_exceeded",
 ];
-/// Phrases with the same meaning in error messages, in lower case.
-const QUOTA_WORDS: [&str; 4] = ["insufficient balance", "exceeded your current quota", "credit balance is too low", "insufficient credit"];
+/// Phrases in error messages, in lower case, that report the same or a wrong credential; Google answers that with 400.
+const QUOTA_WORDS: [&str; 5] =
+    ["api key not valid", "insufficient balance", "exceeded your current quota", "credit balance is too low", "insufficient credit"];
 /// Error codes that report that the provider does not have the configured model.
 const MODEL: [&str; 6] =
     ["model_not_found", "model_not_available", "model_not_exist", "unknown_model", "invalid_model", "unsupported_model"];
@@ -28,6 +29,7 @@ const RATE: [&str; 3] = ["rate_limit_error", "rate_limit_exceeded", "too_many_re
 /// Classifies an error response by its status and content.
 #[must_use]
 pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<HeaderValue>) -> AttemptError {
+    let retry_after = retry_after.or_else(|| error.retry_after_s.map(HeaderValue::from));
     let error = Box::new(error);
     if is_operators(&error) {
         return AttemptError::Operator { status: Some(status), error };
@@ -54,11 +56,12 @@ pub fn of_status(status: StatusCode, error: Reported, retry_after: Option<Header
 pub fn of_report(error: Reported) -> AttemptError {
     let is_rate =
         error.status == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) || words_of(&error).any(|word| RATE.contains(&word.as_str()));
+    let retry_after = error.retry_after_s.map(HeaderValue::from);
     let error = Box::new(error);
     if is_operators(&error) {
         return AttemptError::Operator { status: None, error };
     }
-    AttemptError::Overloaded { status: is_rate.then_some(StatusCode::TOO_MANY_REQUESTS), error, retry_after: None }
+    AttemptError::Overloaded { status: is_rate.then_some(StatusCode::TOO_MANY_REQUESTS), error, retry_after }
 }
 
 /// Returns a provider's `Retry-After` if it is a number of seconds or a date.

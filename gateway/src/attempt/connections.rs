@@ -94,19 +94,19 @@ impl Connections {
         Ok(Arc::new(Self { connector, connect_timeout, idle: Mutex::default() }))
     }
 
-    /// Posts a JSON body and waits for the head of the response. Sets `sent` once bytes of the request may be on their way.
+    /// Sends a request and waits for the head of its response. Sets `sent` once bytes of the request may be on their way.
     ///
     /// # Errors
     /// Fails if there is no connection, or if it breaks before the head arrives.
-    pub async fn post(
+    pub async fn send(
         self: &Arc<Self>,
-        to: &Address,
+        (method, to): (Method, &Address),
         headers: HeaderMap,
         body: Bytes,
         sent: &AtomicBool,
     ) -> Result<UpstreamResponse, SendError> {
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         request.uri_mut().clone_from(&to.path);
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, to.host.clone());
@@ -247,7 +247,7 @@ mod tests {
         let kept = || pool.idle.lock().unwrap().values().map(Vec::len).sum::<usize>();
         let exchange = async {
             let sent = AtomicBool::new(false);
-            let mut response = pool.post(&address, HeaderMap::new(), Bytes::from_static(b"{}"), &sent).await.unwrap();
+            let mut response = pool.send((Method::POST, &address), HeaderMap::new(), Bytes::from_static(b"{}"), &sent).await.unwrap();
             while response.chunk().await.unwrap().is_some() {}
             pool.reap();
             assert_eq!(kept(), 1, "a connection that is open stays");

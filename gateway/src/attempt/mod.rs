@@ -2,23 +2,29 @@
 //! next candidate.
 
 pub mod connections;
+pub mod error;
 pub mod upstream;
 pub mod blame;
+pub mod media;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use events::request::Attempt;
 use events::{Failpoint, failpoint};
-use http::StatusCode;
-use wire::call::{Call, Target};
+use http::{HeaderMap, StatusCode};
+use wire::call::{Call, Format, Target};
 
 use crate::admission::{Admitted, Served};
 use crate::error::GatewayError;
 use crate::meter;
-use crate::route::Plan;
-use upstream::{Answer, AttemptError, Upstream, UpstreamCall};
+use crate::route::address::Address;
+use crate::route::provider::refuses_tools_in_chat;
+use crate::route::{Plan, Provider};
+use error::AttemptError;
+use upstream::{Answer, Upstream, UpstreamCall};
 
 /// A response, with the endpoint that gave it.
 pub struct Reply {
@@ -33,18 +39,30 @@ impl Upstream {
     ///
     /// # Errors
     /// Fails with the last candidate's failure, or with the first refusal of the request itself.
-    pub async fn send(&self, plan: &Plan, call: &Call<'_>, admitted: &mut Admitted) -> Result<Reply, GatewayError> {
+    pub async fn send(
+        &self,
+        plan: &Plan,
+        (call, headers): (&Call<'_>, &HeaderMap),
+        admitted: &mut Admitted,
+    ) -> Result<Reply, GatewayError> {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
         for candidate in &plan.candidates {
-            let endpoint = &candidate.endpoint;
+            let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
+            let cap = candidate.cap(admitted.hold(), plan.choices);
+            let target = Target { model: &endpoint.upstream_model, cap, dialect: &provider.dialect };
+            let (format, address, body) = match self.prepared(call, provider, &target).await {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
             let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
             let sent = Arc::new(AtomicBool::new(false));
             admitted.start_attempt(Served { endpoint: Arc::clone(endpoint), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
             let since = Instant::now();
-            let cap = candidate.cap(admitted.hold(), plan.choices);
-            let target = Target { model: &endpoint.upstream_model, cap, cap_field: &endpoint.provider.cap_field };
-            let body = call.upstream_body(&target);
-            let upstream_call = UpstreamCall { provider: &endpoint.provider, body, prompt_tokens, sent: &sent };
+            let client_headers = Some(headers).filter(|_| format == call.format());
+            let upstream_call = UpstreamCall { provider, format, address: &address, client_headers, body, prompt_tokens, sent: &sent };
             let result = if call.head.stream { self.stream(upstream_call).await } else { self.whole(upstream_call).await };
             let (status, failure) = match &result {
                 Ok(_) => (Some(StatusCode::OK), None),
@@ -74,6 +92,33 @@ impl Upstream {
             }
         }
         Err(last)
+    }
+
+    /// Returns the format, address and body of a request to a provider.
+    async fn prepared<'a>(
+        &self,
+        call: &Call<'_>,
+        provider: &'a Provider,
+        target: &Target<'_>,
+    ) -> Result<(Format, Cow<'a, Address>, Vec<u8>), GatewayError> {
+        let wrong = |problem: &str| GatewayError::Upstream(format!("{} {problem}", provider.slug));
+        let needs_responses = call.head.has_tools && refuses_tools_in_chat(target.model);
+        let unaddressable = || wrong("has a model name that fits no address");
+        let format = provider.format_for(call.format(), needs_responses).ok_or_else(|| wrong("has no such operation"))?;
+        let stream = call.head.stream;
+        if format == Format::Generate && call.format() != Format::Generate {
+            let mut request = call.neutral()?;
+            self.media().inline(&mut request).await?;
+            let address = provider.address(format, target.model, stream).ok_or_else(unaddressable)?;
+            return Ok((format, address, wire::call::write(&request, format, stream, target)?));
+        }
+        // A provider with both operations is asked by the other one if Responses cannot say the request.
+        let (format, body) = match (call.upstream_body(format, target), provider.format_for(Format::Chat, needs_responses)) {
+            (Err(_), Some(Format::Chat)) if format == Format::Responses => (Format::Chat, call.upstream_body(Format::Chat, target)?),
+            (body, _) => (format, body?),
+        };
+        let address = provider.address(format, target.model, stream).ok_or_else(unaddressable)?;
+        Ok((format, address, body))
     }
 }
 

@@ -5,18 +5,21 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use wire::answer::{self, AnswerError, Frame};
 use wire::call::Format;
 use wire::reported::Reported;
 use wire::sse::Parser;
 
 use super::blame;
-use super::connections::{Connections, SendError, UpstreamResponse};
+use super::connections::{Connections, UpstreamResponse};
+use super::error::AttemptError;
+use super::media::MediaClient;
 use crate::config::UpstreamConfig;
-use crate::content_encoding::{CodingError, Decoder};
+use crate::content_encoding::Decoder;
 use crate::meter::Meter;
 use crate::route::Provider;
+use crate::route::address::Address;
 
 /// The maximum number of bytes kept of a provider's error.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -26,12 +29,27 @@ const STREAM_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// The client for all providers.
 pub struct Upstream {
     connections: Arc<Connections>,
+    media: MediaClient,
     config: UpstreamConfig,
+}
+
+/// A client that cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("TLS to providers: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the client that fetches files: {0}")]
+    Media(#[from] reqwest::Error),
 }
 
 /// One call to a provider.
 pub struct UpstreamCall<'a> {
     pub provider: &'a Provider,
+    /// The format of the request and its answer.
+    pub format: Format,
+    pub address: &'a Address,
+    /// The client's headers, if the client speaks this format.
+    pub client_headers: Option<&'a HeaderMap>,
     pub body: Vec<u8>,
     /// The estimated number of prompt tokens.
     pub prompt_tokens: u64,
@@ -43,8 +61,9 @@ pub struct UpstreamCall<'a> {
 pub enum Answer {
     /// A whole answer.
     Buffered {
-        /// The body, which is a chat completion.
+        /// The body, which is an answer of the format.
         body: Bytes,
+        format: Format,
         /// The meter, which has noted the body.
         meter: Meter,
     },
@@ -70,116 +89,20 @@ pub struct UpstreamStream {
     pub meter: Meter,
 }
 
-/// The reason why a provider gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum AttemptError {
-    /// A refusal of the request itself; no other provider is tried.
-    #[error("it refused the request with status {status}")]
-    Refused { status: StatusCode, error: Box<Reported> },
-    /// A refusal of the gateway, not of the request: its credential, its account or its configuration is at fault. It alarms the operator.
-    #[error("it refused the gateway{}: correct its credential, quota, base_url or upstream_model", with_status(*status))]
-    Operator {
-        /// The status; `None` for an error inside a response of status 200.
-        status: Option<StatusCode>,
-        error: Box<Reported>,
-    },
-    /// A failure or overload of the provider.
-    #[error("it failed or is overloaded{}", with_status(*status))]
-    Overloaded {
-        /// The status. `None` for an error inside a response of status 200, unless it reports a rate limit.
-        status: Option<StatusCode>,
-        error: Box<Reported>,
-        /// The provider's `Retry-After`.
-        retry_after: Option<HeaderValue>,
-    },
-    /// A connection that could not be established.
-    #[error("no connection to it")]
-    Connect,
-    /// A connection that ended before the answer did.
-    #[error("the connection ended before its answer did")]
-    Cut,
-    /// A provider that sent nothing in time.
-    #[error("it did not answer in time")]
-    Timeout,
-    /// A response that is not a chat completion.
-    #[error("its answer is not a chat completion")]
-    Malformed,
-    /// A response in a content coding that is unknown, or that cannot be decoded. The gateway requested none.
-    #[error("its answer cannot be decoded: {0}")]
-    Coding(CodingError),
-    /// A response that is too large.
-    #[error("its answer is too large")]
-    TooLarge,
-}
-
-fn with_status(status: Option<StatusCode>) -> String {
-    status.map(|status| format!(" with status {}", status.as_u16())).unwrap_or_default()
-}
-
-impl AttemptError {
-    /// Returns the code of the failure for the attempt's record.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Refused { .. } => "refused",
-            Self::Operator { .. } => "operator",
-            Self::Overloaded { status: Some(_), .. } => "status",
-            Self::Overloaded { status: None, .. } => "reported",
-            Self::Connect => "connect",
-            Self::Cut => "cut",
-            Self::Timeout => "timeout",
-            Self::Malformed => "malformed",
-            Self::Coding(_) => "coding",
-            Self::TooLarge => "too_large",
-        }
-    }
-
-    /// Returns the provider's status, if it sent one.
-    #[must_use]
-    pub const fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Refused { status, .. } | Self::Overloaded { status: Some(status), .. } => Some(*status),
-            Self::Operator { status, .. } => *status,
-            Self::Overloaded { status: None, .. } | Self::Malformed | Self::Coding(_) | Self::TooLarge => Some(StatusCode::OK),
-            Self::Connect | Self::Cut | Self::Timeout => None,
-        }
-    }
-}
-
-impl From<SendError> for AttemptError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Connect => Self::Connect,
-            SendError::Broken(_) => Self::Cut,
-        }
-    }
-}
-
-impl From<CodingError> for AttemptError {
-    fn from(error: CodingError) -> Self {
-        match error {
-            CodingError::TooLarge(_) => Self::TooLarge,
-            error @ (CodingError::Unknown(_) | CodingError::Malformed(_)) => Self::Coding(error),
-        }
-    }
-}
-
-impl From<AnswerError> for AttemptError {
-    fn from(error: AnswerError) -> Self {
-        match error {
-            AnswerError::Malformed => Self::Malformed,
-            AnswerError::Reported(error) => blame::of_report(*error),
-        }
-    }
-}
-
 impl Upstream {
     /// Creates a client that keeps connections and connects to providers directly.
     ///
     /// # Errors
     /// Fails if TLS cannot be set up.
-    pub fn try_new(config: UpstreamConfig) -> Result<Self, rustls::Error> {
-        Ok(Self { connections: Connections::try_new(Duration::from_millis(config.connect_timeout_ms))?, config })
+    pub fn try_new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
+        let connections = Connections::try_new(Duration::from_millis(config.connect_timeout_ms))?;
+        Ok(Self { connections, media: MediaClient::try_new(config.media_from_private_addresses)?, config })
+    }
+
+    /// Returns the client that fetches files by their address.
+    #[must_use]
+    pub const fn media(&self) -> &MediaClient {
+        &self.media
     }
 
     /// Returns the maximum time that a stream may be silent towards its client.
@@ -193,14 +116,26 @@ impl Upstream {
         self.connections.reap();
     }
 
-    const fn idle(&self) -> Duration {
+    /// Returns the maximum time without a byte from a provider.
+    #[must_use]
+    pub const fn idle(&self) -> Duration {
         Duration::from_millis(self.config.idle_timeout_ms)
     }
 
     async fn post(&self, call: UpstreamCall<'_>) -> Result<UpstreamResponse, AttemptError> {
-        let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
-        let sending = self.connections.post(&call.provider.completions, call.provider.request_headers(), call.body.into(), call.sent);
-        let response = tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)??;
+        let headers = call.provider.request_headers(call.client_headers);
+        let response = self.pass((Method::POST, call.address), headers, call.body.into(), call.sent).await?;
+        self.accepted(response).await
+    }
+
+    /// Sends a request and returns the body of its answer, which must have status 200.
+    pub async fn fetch(&self, to: (Method, &Address), headers: HeaderMap, body: Bytes, sent: &AtomicBool) -> Result<Bytes, AttemptError> {
+        let response = self.accepted(self.pass(to, headers, body, sent).await?).await?;
+        self.read(response, self.config.body_bytes_max).await
+    }
+
+    /// Returns a response of status 200; any other one becomes an error.
+    async fn accepted(&self, response: UpstreamResponse) -> Result<UpstreamResponse, AttemptError> {
         let status = response.status;
         if status == StatusCode::OK {
             return Ok(response);
@@ -210,9 +145,22 @@ impl Upstream {
         Err(blame::of_status(status, Reported::read(&body), retry_after))
     }
 
+    /// Sends a request of a client's own making, and returns the response with whatever status it has.
+    pub async fn pass(
+        &self,
+        (method, address): (Method, &Address),
+        headers: HeaderMap,
+        body: Bytes,
+        sent: &AtomicBool,
+    ) -> Result<UpstreamResponse, AttemptError> {
+        let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
+        let sending = self.connections.send((method, address), headers, body, sent);
+        tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)?.map_err(AttemptError::from)
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn whole(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
-        let (format, mut meter) = (call.provider.format, Meter::new(call.prompt_tokens));
+        let (format, mut meter) = (call.format, Meter::new(call.prompt_tokens));
         let response = self.post(call).await?;
         let body = self.read(response, self.config.body_bytes_max).await?;
         let mut note = |body: &Bytes| answer::read(format, body).map(|answer| meter.note(&answer.delta, answer.usage, answer.service_tier));
@@ -220,13 +168,13 @@ impl Upstream {
             Ok(()) => body,
             Err(AnswerError::Malformed) => {
                 // The body has a byte order mark, or text in a wrong encoding.
-                let mended = answer::repaired(format, &body).into_iter().next().ok_or(AttemptError::Malformed)?;
+                let mended = answer::repaired(&body).into_iter().next().ok_or(AttemptError::Malformed)?;
                 note(&mended)?;
                 mended
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Answer::Buffered { body, meter })
+        Ok(Answer::Buffered { body, format, meter })
     }
 
     async fn read(&self, mut response: UpstreamResponse, most: usize) -> Result<Bytes, AttemptError> {
@@ -250,7 +198,7 @@ impl Upstream {
 
     /// Sends a request and reads its stream up to the first piece. Any failure before that piece can still be retried at another provider.
     pub async fn stream(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
-        let (format, meter) = (call.provider.format, Meter::new(call.prompt_tokens));
+        let (format, meter) = (call.format, Meter::new(call.prompt_tokens));
         let response = self.post(call).await?;
         let is_json = response.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if is_json {
@@ -294,7 +242,7 @@ impl Upstream {
 #[must_use]
 pub fn readable(format: Format, frame: Bytes) -> Vec<Bytes> {
     if answer::read_frame(format, &frame).is_err_and(|error| error == AnswerError::Malformed) {
-        let mended = answer::repaired(format, &frame);
+        let mended = answer::repaired(&frame);
         if !mended.is_empty() {
             return mended;
         }

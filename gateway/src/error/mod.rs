@@ -27,7 +27,7 @@ pub enum GatewayError {
         /// The fault, and the correction.
         message: String,
         /// The faulty field.
-        param: Option<&'static str>,
+        param: Option<Cow<'static, str>>,
     },
     /// A model name that no provider serves.
     #[error("The model '{0}' does not exist; GET /v1/models lists those that do.")]
@@ -170,11 +170,7 @@ fn payment_message(denial: &Denial) -> &'static str {
 
 impl From<RequestError> for GatewayError {
     fn from(error: RequestError) -> Self {
-        let param = match &error {
-            RequestError::Field { field, .. } => Some(*field),
-            RequestError::NotJson(_) | RequestError::Repeated(_) => None,
-        };
-        Self::BadRequest { message: error.to_string(), param }
+        Self::BadRequest { message: error.to_string(), param: error.param().map(|param| Cow::Owned(param.to_owned())) }
     }
 }
 
@@ -272,7 +268,7 @@ impl GatewayError {
     /// Returns the faulty field.
     fn param(&self) -> Option<&str> {
         if let Self::BadRequest { param, .. } = self {
-            return *param;
+            return param.as_deref();
         }
         if let Self::UpstreamRefused { error, .. } | Self::UpstreamOverloaded { error, .. } = self { error.param.as_deref() } else { None }
     }
@@ -313,24 +309,19 @@ impl GatewayError {
         }
     }
 
-    /// Renders the error by `render`, which receives it as a client reads it.
-    fn rendered(&self, render: impl FnOnce(&ClientError<'_>) -> String) -> String {
-        let Shown { kind, code, .. } = self.shown();
+    /// Passes the error to `show` as a client reads it.
+    pub fn shown_to_client<T>(&self, show: impl FnOnce(&ClientError<'_>) -> T) -> T {
+        let Shown { status, kind, code, .. } = self.shown();
         let (message, metadata) = (self.to_string(), self.metadata());
-        render(&ClientError { message: &message, kind: &kind, code: &code, param: self.param(), metadata: &metadata })
-    }
-
-    /// Returns the error object for a frame of a stream.
-    #[must_use]
-    pub fn in_frame(&self, format: Format) -> String {
-        self.rendered(|error| error.in_frame(format))
+        let param = self.param();
+        show(&ClientError { status: status.as_u16(), message: &message, kind: &kind, code: &code, param, metadata: &metadata })
     }
 
     /// Returns the response on a route of that format.
     #[must_use]
     pub fn into_response_of(self, format: Format, request: Option<&RequestId>) -> Response {
         let Shown { status, retry_after, .. } = self.shown();
-        let body = self.rendered(|error| error.body(format));
+        let body = self.shown_to_client(|error| error.body(format, request.map(RequestId::as_str)));
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();
         if let Some(retry_after) = retry_after {

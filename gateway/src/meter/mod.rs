@@ -1,7 +1,8 @@
 //! Measurement of the tokens that a request used: as reported by the provider, else as counted while relaying.
 
 use events::{Provenance, Tokens};
-use wire::answer::{Delta, Usage};
+use wire::answer::Delta;
+use wire::usage::Usage;
 
 /// The estimated number of text bytes per token, used if the provider does not count.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -45,7 +46,7 @@ impl Meter {
         Self { prompt_tokens, ..Self::default() }
     }
 
-    /// Notes a piece of the answer. Usage is cumulative in this format, so the last report holds.
+    /// Notes a piece of the answer. Usage is cumulative in every format, so a later report replaces an earlier one.
     pub fn note(&mut self, delta: &Delta, usage: Option<Usage>, service_tier: Option<String>) {
         if delta.text_bytes > 0 {
             self.pieces += 1;
@@ -54,7 +55,7 @@ impl Meter {
         if delta.finish_reason.is_some() {
             self.finish_reason.clone_from(&delta.finish_reason);
         }
-        self.reported = usage.or(self.reported);
+        self.reported = usage.map(|usage| usage.after(self.reported)).or(self.reported);
         self.service_tier = service_tier.or(self.service_tier.take());
     }
 

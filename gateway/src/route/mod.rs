@@ -3,10 +3,12 @@
 pub mod names;
 pub mod address;
 pub mod provider;
+pub mod operation;
 pub mod table;
 pub mod plan;
 pub mod tokens;
 
+pub use operation::Operation;
 pub use plan::{Candidate, Plan};
 pub use provider::Provider;
 pub use table::{Endpoint, Model, RouteError, Routes};

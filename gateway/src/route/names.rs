@@ -10,11 +10,17 @@ const ALIASES: [(&str, &str); 6] = [
     ("openai-compatible", "openai"),
 ];
 
-/// Returns the canonical form of a name, in which names are compared.
+/// Returns the canonical form of a name, in which names are compared. A bare name belongs to OpenAI.
 #[must_use]
 pub fn canonical(name: &str) -> String {
+    canonical_of("openai", name)
+}
+
+/// Returns the canonical form of a name, of which a bare one belongs to `author`.
+#[must_use]
+pub fn canonical_of(author: &str, name: &str) -> String {
     let lower = name.trim().to_lowercase();
-    let (author, slug) = lower.split_once('/').unwrap_or(("openai", &lower));
+    let (author, slug) = lower.split_once('/').unwrap_or((author, &lower));
     format!("{}/{}", author_of(author), dotted(slug))
 }
 

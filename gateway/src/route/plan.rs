@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use events::Nanos;
 use events::control::Key;
+use pricing::known_providers::ProviderFormat;
 use pricing::{Quote, ServiceTier};
-use wire::call::Head;
+use wire::call::{Format, Head};
 
 use super::names;
 use super::table::{Endpoint, Routes};
 use super::tokens::Tokenizer;
 use crate::error::GatewayError;
+
+/// The most tokens of the instructions that Anthropic adds to a prompt with tools. Source: Anthropic's guide "Tool use", section "Pricing".
+const ANTHROPIC_TOOLS_TOKENS: u64 = 804;
 
 /// A model at one provider that a request may try.
 #[derive(Debug, Clone)]
@@ -41,20 +45,23 @@ impl Routes {
     ///
     /// # Errors
     /// Fails with 400 for an unknown model, and with 403 if the key may use no candidate.
-    pub fn plan(&self, key: &Key, head: &Head) -> Result<Plan, GatewayError> {
-        self.plan_counted(key, head, &[])
+    pub fn plan(&self, key: &Key, format: Format, head: &Head) -> Result<Plan, GatewayError> {
+        self.plan_counted(key, format, head, &[])
     }
 
     /// Returns the same as [`Self::plan`], with the prompt counted by some tokenizers.
     ///
     /// # Errors
     /// Fails as [`Self::plan`] does.
-    pub fn plan_counted(&self, key: &Key, head: &Head, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
+    pub fn plan_counted(&self, key: &Key, format: Format, head: &Head, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
         let tier = ServiceTier::named(head.service_tier.as_deref());
         let (mut candidates, mut forbidden) = (Vec::with_capacity(head.models.len()), None);
         for name in &head.models {
-            let model = self.find(name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
+            let model = self.find_for(format, name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
             for endpoint in &model.endpoints {
+                if endpoint.provider.format_for(format, false).is_none() {
+                    continue;
+                }
                 match check_allowed(key, endpoint) {
                     Ok(()) => candidates.push(Candidate::new(endpoint, head, tier, counted)),
                     Err(error) => forbidden = forbidden.or(Some(error)),
@@ -65,11 +72,23 @@ impl Routes {
         if let Some(error) = forbidden.filter(|_| candidates.is_empty()) {
             return Err(error);
         }
+        if candidates.is_empty() {
+            let message = format!("No provider of '{}' has this operation.", head.models.join("', '"));
+            return Err(GatewayError::BadRequest { message, param: Some("model".into()) });
+        }
         Ok(Plan { candidates, tier, is_capped: head.output_tokens_max.is_some(), choices: head.choices })
     }
 }
 
 impl Plan {
+    /// Returns the plan of a request that is passed to one endpoint as it is: no cap can be added to it.
+    #[must_use]
+    pub fn untouched(endpoint: &Arc<Endpoint>, head: &Head) -> Self {
+        let tier = ServiceTier::named(head.service_tier.as_deref());
+        let capped = Head { output_tokens_max: head.output_tokens_max.or(Some(u64::MAX)), ..head.clone() };
+        Self { candidates: vec![Candidate::new(endpoint, &capped, tier, &[])], tier, is_capped: true, choices: head.choices }
+    }
+
     /// Returns the tokenizers known for the candidates, each once.
     #[must_use]
     pub fn tokenizers(&self) -> Vec<Tokenizer> {
@@ -100,7 +119,10 @@ impl Candidate {
     fn new(endpoint: &Arc<Endpoint>, head: &Head, tier: ServiceTier, counted: &[(Tokenizer, u64)]) -> Self {
         let counted = counted.iter().find(|(tokenizer, _)| endpoint.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
         let context = endpoint.context_length;
-        let prompt_max = counted.or(head.prompt_tokens_max).map_or(context, |tokens| tokens.min(context));
+        let images = if head.images == 0 { Some(0) } else { endpoint.image_tokens_max.map(|tokens| tokens.saturating_mul(head.images)) };
+        let text = counted.or(head.prompt_tokens_max);
+        let tools = if head.has_tools && endpoint.provider.format == ProviderFormat::Anthropic { ANTHROPIC_TOOLS_TOKENS } else { 0 };
+        let prompt_max = text.zip(images).map_or(context, |(text, images)| text.saturating_add(images).saturating_add(tools).min(context));
         let each = head.output_tokens_max.unwrap_or(endpoint.max_output_tokens).min(endpoint.max_output_tokens.max(1));
         let quote = Quote::new(&endpoint.prices, tier, prompt_max, each.saturating_mul(head.choices));
         // If answers may fill the whole context, there is no bound to send: the provider would add the prompt to it and refuse the request.
@@ -139,24 +161,14 @@ pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError>
 
 #[cfg(test)]
 mod tests {
-    use wire::call::{Call, Format};
+    use wire::call::{Addressed, Call};
 
     use super::*;
-    use crate::config::{Decimal, ModelConfig, ProviderConfig};
+    use crate::config::{ModelConfig, ProviderConfig};
 
     fn routes() -> Routes {
         let provider = ProviderConfig::openai("test", "http://127.0.0.1:1/v1".into());
-        let model = ModelConfig {
-            id: "test/m".into(),
-            provider: "test".into(),
-            upstream_model: None,
-            prompt_usd_per_mtok: Some(Decimal("1".into())),
-            completion_usd_per_mtok: Some(Decimal("2".into())),
-            free: false,
-            context_length: 1_000,
-            max_output_tokens: Some(100),
-            tokenizer: None,
-        };
+        let model = ModelConfig { max_output_tokens: Some(100), ..ModelConfig::priced("test/m".into(), "test", "1", "2", 1_000) };
         Routes::try_new(&pricing::Catalog { version: String::new(), source: String::new(), models: Vec::new() }, &[provider], &[model])
             .unwrap()
     }
@@ -181,7 +193,8 @@ mod tests {
         };
         let most = |n: u64| {
             let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
-            routes().plan(&key, &Call::read(Format::Chat, body.as_bytes()).unwrap().head).unwrap().max_cost()
+            let call = Call::read(Format::Chat, body.as_bytes(), &Addressed::default()).unwrap();
+            routes().plan(&key, Format::Chat, &call.head).unwrap().max_cost()
         };
         // The cost is 50 tokens at 2 USD per million, for each answer.
         assert_eq!(most(8).0 - most(1).0, 7 * 50 * 2_000);

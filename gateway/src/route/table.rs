@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
+use wire::call::Format;
 
 use super::names;
 use super::provider::Provider;
@@ -38,6 +39,8 @@ pub struct Endpoint {
     pub upstream_model: String,
     /// The tokenizer that counts prompts; `None` if unknown.
     pub tokenizer: Option<Tokenizer>,
+    /// The most tokens that the provider counts for one image; `None` if unknown.
+    pub image_tokens_max: Option<u64>,
     /// The maximum of prompt and completion tokens together.
     pub context_length: u64,
     /// The maximum of completion tokens.
@@ -51,12 +54,16 @@ pub struct Endpoint {
     pub price_version: String,
     /// Whether the model is free on purpose.
     pub free: bool,
+    /// Whether the cost of requests is known. It is not for operations of a provider that the gateway cannot meter.
+    pub is_metered: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Routes {
     by_name: HashMap<String, Arc<Model>>,
     listed: BTreeMap<String, Arc<Model>>,
+    /// For each provider, the endpoint that stands for its operations without a known model.
+    unmetered: BTreeMap<String, Arc<Endpoint>>,
 }
 
 /// A configuration that cannot be served.
@@ -116,6 +123,7 @@ impl Routes {
                 provider: Arc::clone(provider),
                 upstream_model: entry.upstream_model.clone(),
                 tokenizer: provider.tokenizer(&entry.upstream_model),
+                image_tokens_max: provider.image_tokens_max(&entry.upstream_model),
                 context_length: entry.context_length,
                 max_output_tokens: entry.max_output_tokens,
                 capabilities: entry.capabilities.clone(),
@@ -123,8 +131,11 @@ impl Routes {
                 shown_prices: entry.prices.first().cloned().unwrap_or_default(),
                 price_version: catalog.version.clone(),
                 free: false,
+                is_metered: true,
             });
         }
+        routes.unmetered =
+            by_slug.values().map(|provider| Ok((provider.slug.clone(), unmetered(provider)?))).collect::<Result<_, RouteError>>()?;
         let mut names: HashMap<String, (String, BTreeSet<String>)> = HashMap::new();
         for config in models {
             let slug = names::author_of(&config.provider);
@@ -174,10 +185,56 @@ impl Routes {
         self.by_name.get(name).or_else(|| self.by_name.get(&names::canonical(name)))
     }
 
+    /// Returns the model of a name as a client of a format means it: a bare name belongs to the vendor of the format.
+    #[must_use]
+    pub fn find_for(&self, format: Format, name: &str) -> Option<&Arc<Model>> {
+        let author = match format {
+            Format::Chat | Format::Responses | Format::Embeddings => "openai",
+            Format::Messages => "anthropic",
+            Format::Generate => "google",
+        };
+        let name = if format == Format::Generate { name.strip_prefix("models/").unwrap_or(name) } else { name };
+        self.by_name.get(name).or_else(|| self.by_name.get(&names::canonical_of(author, name)))
+    }
+
+    /// Returns the endpoint that stands for a provider's operations without a known model; `None` if there is no such provider.
+    #[must_use]
+    pub fn unmetered(&self, slug: &str) -> Option<&Arc<Endpoint>> {
+        self.unmetered.get(&names::author_of(slug))
+    }
+
+    /// Returns the model of a provider by the provider's own name of it.
+    #[must_use]
+    pub fn find_upstream(&self, slug: &str, upstream_model: &str) -> Option<&Arc<Endpoint>> {
+        let endpoints = self.listed.values().flat_map(|model| &model.endpoints);
+        endpoints.into_iter().find(|endpoint| endpoint.provider.slug == slug && endpoint.upstream_model == upstream_model)
+    }
+
     /// Returns all models in the order of their ids.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.listed.values()
     }
+}
+
+fn unmetered(provider: &Arc<Provider>) -> Result<Arc<Endpoint>, RouteError> {
+    let id = format!("{}/*", provider.slug);
+    let row = PriceRow { prompt: "0".to_owned(), completion: "0".to_owned(), ..PriceRow::default() };
+    let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: id.clone(), cause })?;
+    Ok(Arc::new(Endpoint {
+        model: ModelName::new(id),
+        provider: Arc::clone(provider),
+        upstream_model: String::new(),
+        tokenizer: None,
+        image_tokens_max: None,
+        context_length: 0,
+        max_output_tokens: 0,
+        capabilities: Vec::new(),
+        prices,
+        shown_prices: row,
+        price_version: "unmetered".to_owned(),
+        free: false,
+        is_metered: false,
+    }))
 }
 
 fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint, RouteError> {
@@ -189,9 +246,14 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint
         None if config.free => Ok("0".to_owned()),
         None => Err(RouteError::NoPrice(config.id.clone())),
     };
+    let optional = |written: &Option<Decimal>| written.is_some().then(|| price(written)).transpose();
     let row = PriceRow {
         prompt: price(&config.prompt_usd_per_mtok)?,
         completion: price(&config.completion_usd_per_mtok)?,
+        cache_read: optional(&config.cache_read_usd_per_mtok)?,
+        cache_write_5m: optional(&config.cache_write_usd_per_mtok)?,
+        cache_write_1h: optional(&config.cache_write_1h_usd_per_mtok)?,
+        reasoning: optional(&config.reasoning_usd_per_mtok)?,
         ..PriceRow::default()
     };
     let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: config.id.clone(), cause })?;
@@ -202,6 +264,7 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint
         model: ModelName::new(id),
         provider: Arc::clone(provider),
         tokenizer: config.tokenizer.or_else(|| provider.tokenizer(&upstream_model)),
+        image_tokens_max: config.image_tokens_max.or_else(|| provider.image_tokens_max(&upstream_model)),
         upstream_model,
         context_length: config.context_length,
         max_output_tokens: config.max_output_tokens.unwrap_or(config.context_length),
@@ -210,6 +273,7 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint
         shown_prices: row,
         price_version: "configuration".to_owned(),
         free: config.free,
+        is_metered: true,
     })
 }
 

@@ -1,7 +1,8 @@
 //! Tokenizers: they count a prompt in tokens if the credit does not cover the bound by its bytes.
 
 use serde::Deserialize;
-use wire::call::{Call, Format};
+
+use super::operation::Operation;
 
 /// A tokenizer with a public vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -51,8 +52,8 @@ impl Tokenizer {
 /// Counts a request's prompt with each tokenizer. Each result is an upper bound: the provider never counts more. A large body takes
 /// milliseconds, so this must not run on a thread that serves requests.
 #[must_use]
-pub fn count(format: Format, body: &[u8], tokenizers: Vec<Tokenizer>) -> Vec<(Tokenizer, u64)> {
-    let Ok(call) = Call::read(format, body) else { return Vec::new() };
+pub fn count(operation: &Operation, body: &[u8], tokenizers: Vec<Tokenizer>) -> Vec<(Tokenizer, u64)> {
+    let Ok(call) = operation.read(body) else { return Vec::new() };
     let bound = |tokenizer: Tokenizer| call.prompt_tokens_counted(|text| tokenizer.count(text));
     tokenizers.into_iter().filter_map(|tokenizer| Some((tokenizer, bound(tokenizer)?))).collect()
 }

@@ -62,7 +62,7 @@ impl Drain {
         match read_frame(self.upstream.format, frame) {
             Ok(Frame::Chunk(chunk)) => {
                 self.upstream.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
-                false
+                chunk.is_last
             }
             Ok(Frame::Done) | Err(_) => true,
         }

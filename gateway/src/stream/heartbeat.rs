@@ -14,9 +14,10 @@ use bytes::Bytes;
 use events::RequestId;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, Sleep};
-use wire::answer::{Ending, heartbeat};
+use wire::answer::{End, Names};
 use wire::call::Format;
 use wire::fields::quoted;
+use wire::output::{Output, heartbeat};
 
 use super::answer;
 use crate::error::GatewayError;
@@ -38,7 +39,7 @@ pub async fn in_time(
         if let Poll::Ready(done) = running.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
-        if !is_stream.load(Ordering::Relaxed) {
+        if heartbeat(format).is_empty() || !is_stream.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
         alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(every))).as_mut().poll(context).map(|()| None)
@@ -86,8 +87,16 @@ impl Late {
                         Some(Err(error)) => {
                             self.state = State::Over;
                             let (mut frame, id) = (Vec::new(), quoted(self.id.as_str()));
-                            Ending { format: self.format, id: &id, model: "\"\"", created_s: self.now_s }
-                                .error(&error.in_frame(self.format), &mut frame);
+                            let names = Names {
+                                id: self.id.as_str(),
+                                id_json: &id,
+                                model: "",
+                                model_json: "\"\"",
+                                provider: "",
+                                created_s: self.now_s,
+                            };
+                            let mut output = Output::new(self.format, self.format);
+                            error.shown_to_client(|error| output.end(&End::Error(error), &names, &mut frame));
                             return Some(frame.into());
                         }
                     }

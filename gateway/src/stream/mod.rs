@@ -6,6 +6,7 @@
 //! rest is read instead, to learn the billed usage.
 
 pub mod heartbeat;
+pub mod array;
 pub mod drain;
 
 use std::convert::Infallible;
@@ -18,19 +19,21 @@ use bytes::Bytes;
 use events::request::Outcome;
 use futures_util::{FutureExt, stream};
 use http::{HeaderName, StatusCode, header};
-use serde_json::value::RawValue;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
-use wire::answer::{Billed, Ending, Frame, heartbeat, read_frame, usage_text};
+use wire::answer::{Billed, End as LastFrames, Frame, Names, read_frame};
 use wire::call::Format;
 use wire::fields::quoted;
+use wire::output::{Output, heartbeat};
 
 use crate::admission::{Admitted, Charge, End, Served};
-use crate::attempt::upstream::{AttemptError, UpstreamStream, readable};
+use crate::attempt::error::AttemptError;
+use crate::attempt::upstream::{UpstreamStream, readable};
 use crate::config::OnDisconnect;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
+use crate::route::Endpoint;
 
 /// The maximum time that a provider may take to end its response after the end mark.
 const END_PATIENCE: Duration = Duration::from_millis(100);
@@ -43,8 +46,9 @@ pub struct Relay {
     admitted: Option<Admitted>,
     served: Served,
     upstream: UpstreamStream,
-    /// The request's id as a JSON string.
     id: String,
+    /// The id as a JSON string.
+    id_json: String,
     terms: Terms,
     aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The timer for silence and the deadline. It is reset only after it fires, not for each frame.
@@ -55,8 +59,8 @@ pub struct Relay {
     pieces: u64,
     /// The provider's `created`, which is the same in every piece of one answer.
     created_s: Option<i64>,
-    /// The provider's frame that carries the usage.
-    usage_frame: Option<Bytes>,
+    /// The writer of the client's frames.
+    output: Output,
 }
 
 /// The conditions under which a stream is relayed.
@@ -115,9 +119,11 @@ impl Relay {
     pub fn new(admitted: Admitted, served: Served, upstream: UpstreamStream, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
-            id: quoted(admitted.request().as_str()),
+            id: admitted.request().as_str().to_owned(),
+            id_json: quoted(admitted.request().as_str()),
             alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(upstream.idle)).into())),
             aborted: Box::pin(terms.abort_streams.clone().cancelled_owned()),
+            output: Output::new(upstream.format, terms.format),
             admitted: Some(admitted),
             served,
             upstream,
@@ -126,7 +132,6 @@ impl Relay {
             progress_at: now,
             pieces: 0,
             created_s: None,
-            usage_frame: None,
         }
     }
 
@@ -146,7 +151,10 @@ impl Relay {
         while self.admitted.is_some() {
             let frames = match self.next().await {
                 Ok(Next::Frames(frames)) => frames,
-                Ok(Next::Silence) => return Some(Bytes::from_static(heartbeat(self.terms.format))),
+                Ok(Next::Silence) => match heartbeat(self.terms.format) {
+                    [] => continue,
+                    beat => return Some(Bytes::from_static(beat)),
+                },
                 Err(stopped) => return self.end(&stopped, Vec::with_capacity(512)).await,
             };
             let mut pieces = Vec::with_capacity(frames.iter().map(Bytes::len).sum::<usize>() + 128);
@@ -180,28 +188,25 @@ impl Relay {
         let created_s = self.created_s.unwrap_or_else(|| admitted.admitted_at_us() / 1_000_000);
         self.tell_inconsistent();
         let charge = admitted.finish(&end(stopped, &self.upstream.meter, &self.served)).await;
-        let ending = Ending { format: self.terms.format, id: &self.id, model: &self.served.endpoint.model.json, created_s };
-        match stopped {
-            Stopped::Completed => self.last_pieces(&ending, &charge, &mut last),
+        let billed = billed(&charge);
+        let endpoint = &self.served.endpoint;
+        let names = names((&self.id, &self.id_json), endpoint, created_s);
+        let failure = match stopped {
+            Stopped::Completed => {
+                self.output.end(&LastFrames::Completed(&billed), &names, &mut last);
+                return Some(Bytes::from(last));
+            }
             Stopped::AtHold => {
-                ending.length(&mut last);
-                self.last_pieces(&ending, &charge, &mut last);
+                self.output.end(&LastFrames::Length(&billed), &names, &mut last);
+                return Some(Bytes::from(last));
             }
-            Stopped::Failed(failure) => {
-                ending
-                    .error(&GatewayError::of_provider(failure, &self.served.endpoint.provider.slug).in_frame(self.terms.format), &mut last);
-            }
-            Stopped::Expired => ending.error(&GatewayError::TooLong(self.terms.timeout.as_secs()).in_frame(self.terms.format), &mut last),
-            Stopped::Cut => {
-                ending.error(&GatewayError::Upstream("the gateway is stopping".to_owned()).in_frame(self.terms.format), &mut last);
-            }
+            Stopped::Failed(failure) => GatewayError::of_provider(failure, &endpoint.provider.slug),
+            Stopped::Expired => GatewayError::TooLong(self.terms.timeout.as_secs()),
+            Stopped::Cut => GatewayError::Upstream("the gateway is stopping".to_owned()),
             Stopped::ClientLeft => return None,
-        }
+        };
+        failure.shown_to_client(|error| self.output.end(&LastFrames::Error(error), &names, &mut last));
         Some(Bytes::from(last))
-    }
-
-    fn last_pieces(&self, ending: &Ending<'_>, charge: &Charge, into: &mut Vec<u8>) {
-        ending.usage(self.usage_frame.as_ref(), |provider| usage(self.terms.format, charge, provider), into);
     }
 
     fn tell_inconsistent(&self) {
@@ -282,21 +287,36 @@ impl Relay {
             Frame::Chunk(chunk) => chunk,
             Frame::Done => return Some(Stopped::Completed),
         };
-        if chunk.usage.is_some() {
-            self.usage_frame = Some(bytes.clone());
-        }
         self.upstream.meter.note(&chunk.delta, chunk.usage, chunk.service_tier.clone());
-        if chunk.is_relayed {
-            if self.created_s.is_none() {
-                self.created_s = chunk.created_s();
-            }
-            let (_, beyond) = self.admitted.as_ref()?.cost(&self.served, &self.upstream.meter.relayed());
+        if self.created_s.is_none() {
+            self.created_s = chunk.created_s();
+        }
+        let admitted = self.admitted.as_ref()?;
+        if chunk.delta.text_bytes > 0 {
+            let (_, beyond) = admitted.cost(&self.served, &self.upstream.meter.relayed());
             if beyond.0 > 0 {
                 return Some(Stopped::AtHold);
             }
-            chunk.write(&self.id, &self.served.endpoint.model.json, pieces);
         }
-        None
+        let created_s = self.created_s.unwrap_or_else(|| admitted.admitted_at_us() / 1_000_000);
+        let names = names((&self.id, &self.id_json), &self.served.endpoint, created_s);
+        if let Err(error) = self.output.relay(bytes, &chunk, &names, pieces) {
+            return Some(self.broken(error.into()));
+        }
+        chunk.is_last.then_some(Stopped::Completed)
+    }
+}
+
+/// Returns the names that a client reads. `id` is the request's id, plain and as a JSON string.
+#[must_use]
+pub fn names<'a>(id: (&'a str, &'a str), endpoint: &'a Endpoint, created_s: i64) -> Names<'a> {
+    Names {
+        id: id.0,
+        id_json: id.1,
+        model: &endpoint.model.id,
+        model_json: &endpoint.model.json,
+        provider: &endpoint.provider.slug,
+        created_s,
     }
 }
 
@@ -348,9 +368,9 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
     End { outcome, status, finish_reason, served: Some(Served { tier, ..served.clone() }), measured }
 }
 
-/// Returns the usage object for a client, merged over the provider's own.
+/// Returns the charge as a client is told.
 #[must_use]
-pub fn usage(format: Format, charge: &Charge, provider: Option<&RawValue>) -> String {
+pub const fn billed(charge: &Charge) -> Billed {
     let Charge { tokens, status, cost, latency_us, ttft_us, .. } = *charge;
-    usage_text(format, &Billed { tokens, status, cost, latency_us: Some(latency_us), ttft_us }, provider)
+    Billed { tokens, status, cost, latency_us: Some(latency_us), ttft_us }
 }

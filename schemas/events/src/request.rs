@@ -14,6 +14,14 @@ use crate::usage::{Tokens, UnitPrices};
 pub enum Format {
     /// OpenAI Chat Completions.
     Chat,
+    /// OpenAI Responses.
+    Responses,
+    /// Anthropic Messages.
+    Messages,
+    /// Google Gemini's `generateContent`.
+    Generate,
+    /// OpenAI embeddings.
+    Embeddings,
 }
 
 /// A request was admitted: money is held for it and it is about to be sent.

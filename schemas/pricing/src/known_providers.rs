@@ -1,11 +1,26 @@
 //! Providers whose address is public knowledge, so that a configuration needs only their slug and a credential.
 
+use serde::Deserialize;
+
+/// The API that a provider speaks, by the name of the vendor that designed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderFormat {
+    /// Chat Completions and embeddings, and Responses where the provider has them.
+    OpenAi,
+    /// Messages.
+    Anthropic,
+    /// `generateContent`.
+    Gemini,
+}
+
 /// A provider that is known without configuration. Source: each provider's API reference, and the names of LiteLLM's price list.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownProvider {
     /// The name in model ids.
     pub slug: &'static str,
-    /// The base URL of its chat completions.
+    pub format: ProviderFormat,
+    /// The base URL, to which the format's paths are added.
     pub base_url: &'static str,
     /// The field by which it takes a bound on completion tokens.
     pub max_tokens_field: &'static str,
@@ -14,14 +29,18 @@ pub struct KnownProvider {
 }
 
 const fn known(slug: &'static str, litellm: &'static str, base_url: &'static str, max_tokens_field: &'static str) -> KnownProvider {
-    KnownProvider { slug, base_url, max_tokens_field, litellm }
+    KnownProvider { slug, format: ProviderFormat::OpenAi, base_url, max_tokens_field, litellm }
+}
+
+const fn native(slug: &'static str, litellm: &'static str, format: ProviderFormat, base_url: &'static str) -> KnownProvider {
+    KnownProvider { slug, format, base_url, max_tokens_field: "max_tokens", litellm }
 }
 
 /// Every known provider.
 pub const ALL: [KnownProvider; 11] = [
     known("openai", "openai", "https://api.openai.com/v1", "max_completion_tokens"),
-    known("anthropic", "anthropic", "https://api.anthropic.com/v1", "max_tokens"),
-    known("google", "gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "max_tokens"),
+    native("anthropic", "anthropic", ProviderFormat::Anthropic, "https://api.anthropic.com"),
+    native("google", "gemini", ProviderFormat::Gemini, "https://generativelanguage.googleapis.com"),
     known("deepseek", "deepseek", "https://api.deepseek.com/v1", "max_tokens"),
     known("x-ai", "xai", "https://api.x.ai/v1", "max_completion_tokens"),
     known("mistralai", "mistral", "https://api.mistral.ai/v1", "max_tokens"),

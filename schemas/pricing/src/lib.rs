@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod known_providers;
+pub mod images;
 pub mod import;
 pub mod price;
 pub mod quote;

@@ -4,28 +4,19 @@ use bytes::Bytes;
 use events::request::Format;
 use events::usage::Tokens;
 use events::{CostStatus, Nanos};
-use serde_json::value::RawValue;
 
-use crate::openai::response::{self as chat, ChatEnding, ChatPiece};
-use crate::openai::usage::UsageBody;
+use crate::client_error::ClientError;
+use crate::neutral;
 use crate::reported::Reported;
-
-/// The usage that a provider reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// The token counts in disjoint classes.
-    pub tokens: Tokens,
-    /// Whether the provider's total differs from the sum of its parts, and no known way of counting explains it. It is a signal for the
-    /// operator.
-    pub is_inconsistent: bool,
-}
+use crate::usage::Usage;
+use crate::{chat, embeddings, generate, messages, responses};
 
 /// The part of an answer or frame that is metered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
     /// The bytes of content, reasoning, tool arguments and any other text, over all choices.
     pub text_bytes: u64,
-    /// The first finish reason among the choices; an empty one counts as `None`.
+    /// The first finish reason among the choices, in the provider's own word; an empty one counts as `None`.
     pub finish_reason: Option<String>,
 }
 
@@ -69,127 +60,47 @@ pub struct Chunk<'a> {
     pub service_tier: Option<String>,
     /// The metered content of the choices.
     pub delta: Delta,
-    /// Whether the piece is passed on to the client: it has choices, or text elsewhere. Any other piece is metadata.
-    pub is_relayed: bool,
+    /// The treatment of the frame in a stream to a client of the same format.
+    pub passing: Passing,
+    /// Whether the frame ends the stream: nothing after it is read.
+    pub is_last: bool,
     pub(crate) piece: Piece<'a>,
+}
+
+/// The treatment of a frame in a stream to a client of the same format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// It is passed on at once.
+    Relayed,
+    /// It is kept for the end, where the charge is added to it. A frame that was kept before is passed on instead.
+    Held,
+    /// It is not passed on, but the last one with a usage is the base of the last frame.
+    Metadata,
 }
 
 #[derive(Debug)]
 pub(crate) enum Piece<'a> {
-    Chat(ChatPiece<'a>),
+    Chat(chat::response::ChatPiece<'a>),
+    Responses(responses::stream::Piece<'a>),
+    Messages(messages::stream::Piece<'a>),
+    Generate(generate::stream::Piece<'a>),
 }
 
-/// Reads a whole answer.
-///
-/// # Errors
-/// Fails if the body reports an error, or is not an answer of the format.
-pub fn read(format: Format, body: &[u8]) -> Result<Answer, AnswerError> {
-    match format {
-        Format::Chat => chat::read(body),
-    }
-}
-
-/// Reads the data of one frame.
-///
-/// # Errors
-/// Fails if the frame reports an error, or is not a frame of the format.
-pub fn read_frame(format: Format, data: &[u8]) -> Result<Frame<'_>, AnswerError> {
-    match format {
-        Format::Chat => chat::read_frame(data),
-    }
-}
-
-/// Returns the frames or the answer that malformed bytes may have meant; nothing if they cannot be repaired.
-#[must_use]
-pub fn repaired(format: Format, bytes: &Bytes) -> Vec<Bytes> {
-    match format {
-        Format::Chat => chat::repaired(bytes),
-    }
-}
-
-/// Returns a whole answer for the client, with the gateway's id, model name and usage; everything else is unchanged. `id` and `model` are
-/// JSON strings; `usage` receives the provider's usage.
-///
-/// # Errors
-/// Fails if the answer is not a JSON object.
-pub fn client_body(
-    format: Format,
-    answer: &[u8],
-    (id, model): (&str, &str),
-    usage: impl FnOnce(Option<&RawValue>) -> String,
-) -> Result<Vec<u8>, AnswerError> {
-    match format {
-        Format::Chat => chat::client_body(answer, id, model, usage),
-    }
-}
-
-impl Chunk<'_> {
-    /// Writes the frame for the client, with the gateway's id and model name and without usage; everything else is unchanged. `id` and
-    /// `model` are JSON strings.
-    pub fn write(&self, id: &str, model: &str, into: &mut Vec<u8>) {
-        match &self.piece {
-            Piece::Chat(piece) => piece.write(id, model, into),
-        }
-    }
-
-    /// Returns the creation time that the provider names, in seconds since 1970.
-    #[must_use]
-    pub fn created_s(&self) -> Option<i64> {
-        match &self.piece {
-            Piece::Chat(piece) => piece.created_s(),
-        }
-    }
-}
-
-/// The frames by which the gateway itself ends a stream.
-#[derive(Debug)]
-pub struct Ending<'a> {
-    /// The client's format.
-    pub format: Format,
-    /// The gateway's id as a JSON string.
+/// The names that a client reads in an answer, and the origin of the answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// The gateway's id of the request.
     pub id: &'a str,
-    /// The gateway's model name as a JSON string.
+    /// The same as a JSON string.
+    pub id_json: &'a str,
+    /// The gateway's name of the model.
     pub model: &'a str,
+    /// The same as a JSON string.
+    pub model_json: &'a str,
+    /// The provider's slug.
+    pub provider: &'a str,
     /// The creation time in seconds since 1970.
     pub created_s: i64,
-}
-
-impl Ending<'_> {
-    const fn chat(&self) -> ChatEnding<'_> {
-        ChatEnding { id: self.id, model: self.model, created_s: self.created_s }
-    }
-
-    /// Writes a finish for an answer that reached its bound.
-    pub fn length(&self, into: &mut Vec<u8>) {
-        match self.format {
-            Format::Chat => self.chat().reason("length", into),
-        }
-    }
-
-    /// Writes an error, which ends the stream. `error` is the error object of the format as JSON.
-    pub fn error(&self, error: &str, into: &mut Vec<u8>) {
-        match self.format {
-            Format::Chat => self.chat().error(error, into),
-        }
-    }
-
-    /// Writes the usage and the end mark. If the provider sent a frame with usage, that frame is the base, and `usage` receives its usage.
-    pub fn usage(&self, frame: Option<&Bytes>, usage: impl FnOnce(Option<&RawValue>) -> String, into: &mut Vec<u8>) {
-        match self.format {
-            Format::Chat => {
-                self.chat().usage(frame, usage, into);
-                ChatEnding::done(into);
-            }
-        }
-    }
-}
-
-/// Returns a comment that keeps a silent stream open through proxies.
-#[must_use]
-pub const fn heartbeat(format: Format) -> &'static [u8] {
-    match format {
-        Format::Chat => b": AROUTER PROCESSING\n\n",
-    }
 }
 
 /// The charge of a request, as reported to its client.
@@ -205,11 +116,110 @@ pub struct Billed {
     pub ttft_us: Option<u64>,
 }
 
-/// Returns the client's usage object as JSON text: the gateway's counts and cost, and those members of the provider's usage that the
-/// gateway does not count.
-#[must_use]
-pub fn usage_text(format: Format, billed: &Billed, provider: Option<&RawValue>) -> String {
+/// The end of a stream.
+#[derive(Debug, Clone, Copy)]
+pub enum End<'a> {
+    /// A complete answer.
+    Completed(&'a Billed),
+    /// An answer that the gateway cut at its bound.
+    Length(&'a Billed),
+    /// An answer that broke off.
+    Error(&'a ClientError<'a>),
+}
+
+/// Reads a whole answer.
+///
+/// # Errors
+/// Fails if the body reports an error, or is not an answer of the format.
+pub fn read(format: Format, body: &[u8]) -> Result<Answer, AnswerError> {
     match format {
-        Format::Chat => UsageBody::new(billed).over(provider),
+        Format::Chat => chat::response::read(body),
+        Format::Responses => responses::answer::read(body),
+        Format::Messages => messages::answer::read(body),
+        Format::Generate => generate::answer::read(body),
+        Format::Embeddings => embeddings::read_answer(body),
+    }
+}
+
+/// Reads the data of one frame.
+///
+/// # Errors
+/// Fails if the frame reports an error, or is not a frame of the format.
+pub fn read_frame(format: Format, data: &[u8]) -> Result<Frame<'_>, AnswerError> {
+    match format {
+        Format::Chat => chat::response::read_frame(data),
+        Format::Responses => responses::stream::read_frame(data),
+        Format::Messages => messages::stream::read_frame(data),
+        Format::Generate => generate::stream::read_frame(data),
+        Format::Embeddings => Err(AnswerError::Malformed),
+    }
+}
+
+/// Returns the frames or the answer that malformed bytes may have meant; nothing if they cannot be repaired.
+#[must_use]
+pub fn repaired(bytes: &Bytes) -> Vec<Bytes> {
+    chat::response::repaired(bytes)
+}
+
+/// Returns a whole answer for the client, with the gateway's names and the charge. In the client's own format everything else is
+/// unchanged.
+///
+/// # Errors
+/// Fails if the body is not an answer of the provider's format.
+pub fn client_body((from, to): (Format, Format), body: &[u8], names: &Names<'_>, billed: &Billed) -> Result<Vec<u8>, AnswerError> {
+    match (from, to) {
+        (Format::Chat, Format::Chat) => chat::response::client_body(body, names, billed),
+        (Format::Responses, Format::Responses) => responses::answer::client_body(body, names, billed),
+        (Format::Messages, Format::Messages) => messages::answer::client_body(body, names, billed),
+        (Format::Generate, Format::Generate) => generate::answer::client_body(body, names, billed),
+        (Format::Embeddings, _) | (_, Format::Embeddings) => embeddings::client_body(body, names, billed),
+        _ => Ok(write(&neutral(from, body)?, to, names, billed)),
+    }
+}
+
+/// Reads a whole answer into the neutral form.
+///
+/// # Errors
+/// Fails if the body is not an answer of the format.
+pub fn neutral(from: Format, body: &[u8]) -> Result<neutral::Answer<'_>, AnswerError> {
+    match from {
+        Format::Chat => chat::neutral::read_answer(body),
+        Format::Responses => responses::answer::neutral(body),
+        Format::Messages => messages::answer::neutral(body),
+        Format::Generate => generate::answer::neutral(body),
+        Format::Embeddings => Err(AnswerError::Malformed),
+    }
+}
+
+/// Writes a neutral answer in a client's format.
+#[must_use]
+pub fn write(answer: &neutral::Answer<'_>, to: Format, names: &Names<'_>, billed: &Billed) -> Vec<u8> {
+    match to {
+        Format::Chat => chat::neutral::write_answer(answer, names, billed),
+        Format::Responses => responses::answer::write(answer, names, billed),
+        Format::Messages => messages::answer::write(answer, names, billed),
+        Format::Generate => generate::answer::write(answer, names, billed),
+        Format::Embeddings => Vec::new(),
+    }
+}
+
+impl Chunk<'_> {
+    /// Writes the frame for a client of the same format, with the gateway's names; everything else is unchanged.
+    pub fn write(&self, names: &Names<'_>, into: &mut Vec<u8>) {
+        match &self.piece {
+            Piece::Chat(piece) => piece.write(names, into),
+            Piece::Responses(piece) => piece.write(names, into),
+            Piece::Messages(piece) => piece.write(names, into),
+            Piece::Generate(piece) => piece.write(names, into),
+        }
+    }
+
+    /// Returns the creation time that the provider names, in seconds since 1970.
+    #[must_use]
+    pub fn created_s(&self) -> Option<i64> {
+        match &self.piece {
+            Piece::Chat(piece) => piece.created_s(),
+            Piece::Responses(_) | Piece::Messages(_) | Piece::Generate(_) => None,
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 pub use events::request::Format;
 
-use crate::openai::request::ChatBody;
+use crate::dialect::{Dialect, EffortField, ReasoningHistory};
+use crate::neutral::{self, Untranslatable};
+use crate::{chat, embeddings, generate, messages, responses};
 
 /// The fields of a request that the gateway acts on, in any format.
 #[derive(Debug, Clone)]
@@ -17,13 +19,28 @@ pub struct Head {
     pub choices: u64,
     /// The end user, as named by the caller.
     pub user: Option<String>,
-    /// OpenAI's processing tier.
+    /// The processing tier in OpenAI's words.
     pub service_tier: Option<String>,
-    /// An upper bound of the prompt's tokens, derived from its bytes. `None` if the prompt contains anything but text, or refers to content
-    /// elsewhere.
+    /// An upper bound of the prompt's tokens without its images, derived from its bytes. `None` if the prompt contains anything but text and
+    /// images, or refers to content elsewhere.
     pub prompt_tokens_max: Option<u64>,
+    /// The number of images in the prompt.
+    pub images: u64,
+    /// Whether the request declares tools, for which some vendors add instructions to the prompt.
+    pub has_tools: bool,
     /// The bytes of the prompt's text, for an estimate if the provider does not count tokens.
     pub prompt_text_bytes: u64,
+}
+
+/// The part of a request that stands in its address.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Addressed<'a> {
+    /// The model; only Generate names it there.
+    pub model: Option<&'a str>,
+    /// Whether the operation is a streamed one; only Generate says it there.
+    pub stream: bool,
+    /// Whether the prompt is only counted, so that no bound on the answer is needed.
+    pub is_count: bool,
 }
 
 /// The reason why a body is not a valid request.
@@ -42,6 +59,21 @@ pub enum RequestError {
         /// The fault, and the correct value.
         message: String,
     },
+    /// A field that the provider's format cannot express.
+    #[error("{0}")]
+    Untranslatable(#[from] Untranslatable),
+}
+
+impl RequestError {
+    /// Returns the name of the faulty field.
+    #[must_use]
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::Field { field, .. } => Some(field),
+            Self::Untranslatable(error) => Some(&error.field),
+            Self::NotJson(_) | Self::Repeated(_) => None,
+        }
+    }
 }
 
 /// A model at a provider, as the request body names it.
@@ -51,20 +83,25 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// The bound on completion tokens of one choice.
     pub cap: Option<u64>,
-    /// The field by which the provider accepts that bound.
-    pub cap_field: &'a str,
+    /// The provider's deviations from its format.
+    pub dialect: &'a Dialect,
 }
 
 /// A request over the bytes that it arrived as.
 #[derive(Debug)]
 pub struct Call<'a> {
     pub head: Head,
+    bytes: &'a [u8],
     body: Body<'a>,
 }
 
 #[derive(Debug)]
 enum Body<'a> {
-    Chat(ChatBody<'a>),
+    Chat(chat::request::ChatBody<'a>),
+    Responses(responses::request::Body<'a>),
+    Messages(messages::request::Body<'a>),
+    Generate(generate::request::Body<'a>),
+    Embeddings(embeddings::Body<'a>),
 }
 
 impl<'a> Call<'a> {
@@ -72,10 +109,19 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// Fails if the body is not a request of that format; the error names the field.
-    pub fn read(format: Format, body: &'a [u8]) -> Result<Self, RequestError> {
-        match format {
-            Format::Chat => ChatBody::read(body).map(|(head, body)| Self { head, body: Body::Chat(body) }),
-        }
+    pub fn read(format: Format, body: &'a [u8], address: &Addressed<'_>) -> Result<Self, RequestError> {
+        let bytes = body;
+        let (head, body) = match format {
+            Format::Chat => chat::request::ChatBody::read(body).map(|(head, body)| (head, Body::Chat(body))),
+            Format::Responses => responses::request::read(body).map(|(head, body)| (head, Body::Responses(body))),
+            Format::Messages => {
+                let read = if address.is_count { messages::request::read_without_cap(body) } else { messages::request::read(body) };
+                read.map(|(head, body)| (head, Body::Messages(body)))
+            }
+            Format::Generate => generate::request::read(body, address).map(|(head, body)| (head, Body::Generate(body))),
+            Format::Embeddings => embeddings::read(body).map(|(head, body)| (head, Body::Embeddings(body))),
+        }?;
+        Ok(Self { head, bytes, body })
     }
 
     /// Returns the client's format.
@@ -83,6 +129,10 @@ impl<'a> Call<'a> {
     pub const fn format(&self) -> Format {
         match self.body {
             Body::Chat(_) => Format::Chat,
+            Body::Responses(_) => Format::Responses,
+            Body::Messages(_) => Format::Messages,
+            Body::Generate(_) => Format::Generate,
+            Body::Embeddings(_) => Format::Embeddings,
         }
     }
 
@@ -92,14 +142,85 @@ impl<'a> Call<'a> {
         let by_bytes = self.head.prompt_tokens_max?;
         match &self.body {
             Body::Chat(body) => body.prompt_tokens_counted(by_bytes, count),
+            Body::Responses(body) => body.prompt_tokens_counted(by_bytes, count),
+            Body::Messages(body) => body.prompt_tokens_counted(by_bytes, count),
+            Body::Generate(body) => body.prompt_tokens_counted(by_bytes, count),
+            Body::Embeddings(body) => body.prompt_tokens_counted(by_bytes, count),
         }
     }
 
-    /// Returns the body for a provider of this format: the caller's bytes, except for the model, the cap and the gateway's own fields.
-    #[must_use]
-    pub fn upstream_body(&self, target: &Target<'_>) -> Vec<u8> {
-        match &self.body {
-            Body::Chat(body) => body.upstream_body(self.head.stream, target),
+    /// Returns the body for a provider of a format. In the caller's own format these are the caller's bytes, except for the model, the cap
+    /// and the gateway's own fields.
+    ///
+    /// # Errors
+    /// Fails if the request has something that the provider's format cannot express; the error names the field.
+    pub fn upstream_body(&self, to: Format, target: &Target<'_>) -> Result<Vec<u8>, RequestError> {
+        let stream = self.head.stream;
+        if to == self.format()
+            && self.has_foreign_turns(target.dialect)
+            && let Ok(written) = self.neutral().and_then(|mut request| {
+                if to == Format::Responses {
+                    request.keep_reasoning_of(neutral::Vendor::OpenAi);
+                }
+                write(&request, to, stream, target)
+            })
+        {
+            return Ok(written);
+        }
+        match (&self.body, to) {
+            (Body::Chat(body), Format::Chat) => Ok(body.upstream_body(stream, target)),
+            (Body::Responses(body), Format::Responses) => Ok(body.upstream_body(target)),
+            (Body::Messages(body), Format::Messages) => Ok(body.upstream_body(target)),
+            (Body::Generate(body), Format::Generate) => Ok(body.upstream_body(target)),
+            (Body::Embeddings(body), Format::Embeddings) => Ok(body.upstream_body(target)),
+            _ => write(&self.neutral()?, to, stream, target),
         }
     }
+
+    /// Returns whether the conversation has turns of another vendor's model, which the provider of this format would refuse as they stand:
+    /// a signature that the gateway wrapped, reasoning without a signature, or calls without one.
+    fn has_foreign_turns(&self, dialect: &Dialect) -> bool {
+        let has = |text: &str| memchr::memmem::find(self.bytes, text.as_bytes()).is_some();
+        match &self.body {
+            Body::Chat(body) => {
+                let details = dialect.reasoning != ReasoningHistory::Details && has("\"reasoning_details\"");
+                details || (dialect.effort == EffortField::ReasoningEffort && body.has_reasoning_object())
+            }
+            Body::Responses(body) => has("arouter:") || (has("\"reasoning\"") && body.has_unsigned_reasoning()),
+            Body::Messages(_) => has("arouter:") || has("\"signature\":\"\"") || has("\"signature\": \"\""),
+            Body::Generate(_) => {
+                let is_unsigned = has("unctionCall\"") && !has("houghtSignature\"") && !has("hought_signature\"");
+                has(generate::WRAPPED_BASE64) || is_unsigned
+            }
+            Body::Embeddings(_) => false,
+        }
+    }
+
+    /// Reads the request into the neutral form.
+    ///
+    /// # Errors
+    /// Fails if a field has a wrong value; the error names it.
+    pub fn neutral(&self) -> Result<neutral::Request<'a>, RequestError> {
+        match &self.body {
+            Body::Chat(body) => chat::neutral::read(body),
+            Body::Responses(body) => body.neutral(),
+            Body::Messages(body) => body.neutral(),
+            Body::Generate(body) => body.neutral(),
+            Body::Embeddings(_) => Err(Untranslatable::new("input", "its provider has no embeddings").into()),
+        }
+    }
+}
+
+/// Writes a neutral request in a provider's format.
+///
+/// # Errors
+/// Fails if the format cannot express a part of the request; the error names the field.
+pub fn write(request: &neutral::Request<'_>, to: Format, stream: bool, target: &Target<'_>) -> Result<Vec<u8>, RequestError> {
+    Ok(match to {
+        Format::Chat => chat::neutral::write(request, stream, target)?,
+        Format::Responses => responses::request::write(request, stream, target)?,
+        Format::Messages => messages::request::write(request, stream, target)?,
+        Format::Generate => generate::request::write(request, target)?,
+        Format::Embeddings => return Err(Untranslatable::new("messages", "its provider only has embeddings").into()),
+    })
 }

@@ -3,11 +3,13 @@
 use events::request::Format;
 use serde_json::Value;
 
-use crate::openai::error::ErrorBody;
+use crate::{chat, generate, messages};
 
 /// An error for a client.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientError<'a> {
+    /// The HTTP status.
+    pub status: u16,
     /// The text for people.
     pub message: &'a str,
     /// OpenAI's `type`.
@@ -23,17 +25,11 @@ pub struct ClientError<'a> {
 impl ClientError<'_> {
     /// Returns the body of a response as JSON text.
     #[must_use]
-    pub fn body(&self, format: Format) -> String {
+    pub fn body(&self, format: Format, request_id: Option<&str>) -> String {
         match format {
-            Format::Chat => ErrorBody::new(self).to_text(),
-        }
-    }
-
-    /// Returns the error object inside a frame of a stream as JSON text.
-    #[must_use]
-    pub fn in_frame(&self, format: Format) -> String {
-        match format {
-            Format::Chat => ErrorBody::new(self).inner_text(),
+            Format::Chat | Format::Responses | Format::Embeddings => chat::error::body(self),
+            Format::Messages => messages::error::body(self, request_id),
+            Format::Generate => generate::error::body(self),
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Reported {
     pub kind: Option<String>,
     /// The HTTP status that the body names, from 400 to 599.
     pub status: Option<u16>,
+    /// The time to wait before a retry, in seconds; Google says it in the body.
+    pub retry_after_s: Option<u64>,
     /// The body; a JSON string if it is not JSON.
     pub raw: Value,
 }
@@ -52,9 +54,18 @@ impl Reported {
             param: of("param"),
             kind: of("type"),
             status: status.filter(|status| (400..600).contains(status)),
+            retry_after_s: inner.get("details").and_then(Value::as_array).and_then(|details| details.iter().find_map(retry_delay)),
             raw,
         }
     }
+}
+
+/// Reads `{"@type": "…/google.rpc.RetryInfo", "retryDelay": "17.5s"}`, rounded up to whole seconds.
+fn retry_delay(detail: &Value) -> Option<u64> {
+    let text = detail.get("retryDelay")?.as_str()?.strip_suffix('s')?;
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let is_more = rest.bytes().any(|digit| digit != b'0');
+    whole.parse::<u64>().ok()?.checked_add(u64::from(is_more))
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -101,5 +112,7 @@ mod tests {
             (Some("429"), Some(429), Some("p"), Some("t"))
         );
         assert_eq!(Reported::read(br#"{"error":{"code":7}}"#).status, None);
+        let google = br#"{"error":{"code":429,"details":[{"@type":"x"},{"@type":"RetryInfo","retryDelay":"17.2s"}]}}"#;
+        assert_eq!(Reported::read(google).retry_after_s, Some(18));
     }
 }

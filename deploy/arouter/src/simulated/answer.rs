@@ -8,22 +8,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::ids::hex;
 use futures_util::{StreamExt, stream};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Simulated;
-
-#[derive(Debug, Deserialize)]
-pub struct ChatBody {
-    model: String,
-    messages: Vec<Value>,
-    #[serde(default)]
-    stream: bool,
-    #[serde(default)]
-    max_tokens: Option<usize>,
-    #[serde(default)]
-    max_completion_tokens: Option<usize>,
-}
+use super::script::{ChatBody, Piece, Script};
 
 /// The behaviour of one model.
 struct Manner {
@@ -68,24 +56,50 @@ pub async fn chat(State(simulated): State<Simulated>, Json(body): Json<ChatBody>
         let error = json!({"error": {"message": "the simulated provider fails now and then", "type": "server_error", "code": "simulated"}});
         return (axum::http::StatusCode::INTERNAL_SERVER_ERROR, Json(error)).into_response();
     }
-    let most = body.max_completion_tokens.or(body.max_tokens).unwrap_or(usize::MAX);
-    let text = last_user_text(&body.messages);
-    let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
-    let reason = if words.len() > most { "length" } else { "stop" };
-    let words: Vec<String> = words.into_iter().take(most).collect();
-    let prompt_bytes: usize = body.messages.iter().map(|message| content_text(message).len()).sum();
-    let usage = json!({"prompt_tokens": prompt_bytes.div_ceil(4), "completion_tokens": words.len(), "total_tokens": prompt_bytes.div_ceil(4) + words.len()});
-    let id = simulated.id();
+    let (script, id) = (body.script(), simulated.id());
     if body.stream {
-        return streamed(&id, &body.model, words, reason, &usage, &manner);
+        return streamed(&id, &body.model, script, &manner);
     }
-    let message = json!({"role": "assistant", "content": words.concat()});
-    let choices = json!([{"index": 0, "message": message, "finish_reason": reason}]);
+    let Script { pieces, finish_reason, usage } = script;
+    let choices = json!([{"index": 0, "message": message(pieces), "finish_reason": finish_reason}]);
     Json(json!({"id": id, "object": "chat.completion", "created": 0, "model": body.model, "choices": choices, "usage": usage}))
         .into_response()
 }
 
-fn streamed(id: &str, model: &str, words: Vec<String>, reason: &str, usage: &Value, manner: &Manner) -> Response {
+fn message(pieces: Vec<Piece>) -> Value {
+    let (mut text, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Reasoning(more) => reasoning.push_str(&more),
+            Piece::Text(more) => text.push_str(&more),
+            Piece::Call { id, name, arguments, .. } => {
+                calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
+            }
+        }
+    }
+    let mut message = Map::from_iter([("role".to_owned(), json!("assistant")), ("content".to_owned(), json!(text))]);
+    if !reasoning.is_empty() {
+        message.insert("reasoning_content".to_owned(), json!(reasoning));
+    }
+    if !calls.is_empty() {
+        message.insert("content".to_owned(), Value::Null);
+        message.insert("tool_calls".to_owned(), json!(calls));
+    }
+    Value::Object(message)
+}
+
+fn delta(piece: Piece) -> Value {
+    match piece {
+        Piece::Reasoning(text) => json!({"reasoning_content": text}),
+        Piece::Text(text) => json!({"content": text}),
+        Piece::Call { index, id, name, arguments } => {
+            json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}]})
+        }
+    }
+}
+
+fn streamed(id: &str, model: &str, script: Script, manner: &Manner) -> Response {
+    let Script { mut pieces, finish_reason, usage } = script;
     let frame = |rest: Value| {
         let mut chunk = json!({"id": id, "object": "chat.completion.chunk", "created": 0, "model": model});
         if let (Some(chunk), Value::Object(rest)) = (chunk.as_object_mut(), rest) {
@@ -95,10 +109,12 @@ fn streamed(id: &str, model: &str, words: Vec<String>, reason: &str, usage: &Val
     };
     let choice = |delta: Value, reason: Value| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
     let mut frames = vec![frame(choice(json!({"role": "assistant", "content": ""}), Value::Null))];
-    let keep = if manner.cut { words.len() / 2 } else { words.len() };
-    frames.extend(words.into_iter().take(keep).map(|word| frame(choice(json!({"content": word}), Value::Null))));
+    if manner.cut {
+        pieces.truncate(pieces.len() / 2);
+    }
+    frames.extend(pieces.into_iter().map(|piece| frame(choice(delta(piece), Value::Null))));
     if !manner.cut {
-        frames.push(frame(choice(json!({}), reason.into())));
+        frames.push(frame(choice(json!({}), finish_reason.into())));
         frames.push(frame(json!({"choices": [], "usage": usage})));
         frames.push("data: [DONE]\n\n".to_owned());
     }
@@ -110,16 +126,4 @@ fn streamed(id: &str, model: &str, words: Vec<String>, reason: &str, usage: &Val
         Ok::<Bytes, std::convert::Infallible>(Bytes::from(frame))
     });
     ([(axum::http::header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
-}
-
-fn last_user_text(messages: &[Value]) -> String {
-    messages.iter().rev().find(|message| message["role"] == "user").map(content_text).unwrap_or_default()
-}
-
-fn content_text(message: &Value) -> String {
-    match &message["content"] {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" "),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
-    }
 }

@@ -1,6 +1,8 @@
 //! The built-in provider: a real HTTP server on loopback that responds like OpenAI, so that a new installation works without a provider.
 
+pub mod script;
 pub mod answer;
+pub mod embeddings;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use anyhow::Result;
 use axum::Router;
 use axum::routing::post;
 use events::ids::Ids;
-use gateway::config::{Decimal, ModelConfig, ProviderConfig, ServerConfig};
+use gateway::config::{ModelConfig, ProviderConfig, ServerConfig};
 use gateway::serve;
 use gateway::serve::connection::Timeouts;
 use serde::Deserialize;
@@ -47,7 +49,10 @@ pub struct Simulated {
 pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTracker, stop: CancellationToken) -> Result<SocketAddr> {
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let address = listener.local_addr()?;
-    let router = Router::new().route("/v1/chat/completions", post(answer::chat)).with_state(Simulated { config: Arc::new(config), ids });
+    let router = Router::new()
+        .route("/v1/chat/completions", post(answer::chat))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .with_state(Simulated { config: Arc::new(config), ids });
     tasks.spawn(serve::serve(listener, router, Timeouts::of(&ServerConfig::default()), stop));
     Ok(address)
 }
@@ -56,15 +61,9 @@ pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTrack
 pub fn entries(address: SocketAddr) -> (ProviderConfig, Vec<ModelConfig>) {
     let provider = ProviderConfig::openai("simulated", format!("http://{address}/v1"));
     let model = |name: &str| ModelConfig {
-        tokenizer: None,
-        id: format!("simulated/{name}"),
-        provider: "simulated".to_owned(),
         upstream_model: Some(name.to_owned()),
-        prompt_usd_per_mtok: Some(Decimal("1".to_owned())),
-        completion_usd_per_mtok: Some(Decimal("2".to_owned())),
-        free: false,
-        context_length: 128_000,
         max_output_tokens: Some(4_096),
+        ..ModelConfig::priced(format!("simulated/{name}"), "simulated", "1", "2", 128_000)
     };
-    (provider, ["echo", "slow", "flaky"].map(model).to_vec())
+    (provider, ["echo", "slow", "flaky", "reasoner", "tools", "embed"].map(model).to_vec())
 }

@@ -1,0 +1,67 @@
+//! Counting the tokens of a prompt: by the provider if it speaks the client's format, else by a known tokenizer or an estimate.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{Method, header};
+use serde_json::json;
+use wire::call::{Call, Format, Target};
+
+use crate::attempt::error::AttemptError;
+use crate::error::GatewayError;
+use crate::meter;
+use crate::request::Stages;
+use crate::route::{Candidate, Operation};
+
+/// Answers `{input_tokens}` on Anthropic's route and `{totalTokens}` on Google's. A count costs nothing.
+pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
+    let format = operation.format;
+    let counted = Box::pin(stages.count(operation, request)).await;
+    counted.unwrap_or_else(|error| {
+        stages.admission.counts.refused(error.code());
+        error.into_response_of(format, None)
+    })
+}
+
+impl Stages {
+    async fn count(&self, operation: Operation, request: Request) -> Result<Response, GatewayError> {
+        let (parts, body) = request.into_parts();
+        let (caller, slot, body) = self.let_in(&parts, body).await?;
+        let call = operation.read(&body)?;
+        let plan = self.routes.plan(&caller.key, operation.format, &call.head)?;
+        let Some(candidate) = plan.candidates.first() else { return Err(GatewayError::Internal) };
+        if candidate.endpoint.provider.format_for(operation.format, false) == Some(operation.format) {
+            return self.counted_by_provider(candidate, &operation, &call, &parts.headers).await;
+        }
+        let _counting = slot.count()?;
+        let tokenizer = candidate.endpoint.tokenizer;
+        let known = tokenizer.and_then(|tokenizer| call.prompt_tokens_counted(|text| tokenizer.count(text)));
+        let tokens = known.unwrap_or_else(|| meter::tokens_of(call.head.prompt_text_bytes));
+        Ok(Json(match operation.format {
+            Format::Generate => json!({"totalTokens": tokens}),
+            Format::Chat | Format::Responses | Format::Messages | Format::Embeddings => json!({"input_tokens": tokens}),
+        })
+        .into_response())
+    }
+
+    async fn counted_by_provider(
+        &self,
+        candidate: &Candidate,
+        operation: &Operation,
+        call: &Call<'_>,
+        headers: &http::HeaderMap,
+    ) -> Result<Response, GatewayError> {
+        let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
+        let fault = |error: &AttemptError| GatewayError::of_provider(error, &provider.slug);
+        let target = Target { model: &endpoint.upstream_model, cap: None, dialect: &provider.dialect };
+        let body = call.upstream_body(operation.format, &target)?;
+        let address = provider.count_address(operation.format, &endpoint.upstream_model).ok_or(GatewayError::Internal)?;
+        let headers = provider.request_headers(Some(headers));
+        let answer = self.attempts.fetch((Method::POST, &address), headers, body.into(), &AtomicBool::new(false)).await;
+        let answer = answer.map_err(|error| fault(&error))?;
+        Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+    }
+}

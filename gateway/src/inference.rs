@@ -1,0 +1,57 @@
+//! The routes of models, one for each format.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use wire::call::Format;
+
+use crate::count::count;
+use crate::error::GatewayError;
+use crate::request::{Stages, answer};
+use crate::route::Operation;
+
+/// Handles `POST /v1/chat/completions`.
+pub async fn chat(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    answer(stages, Operation::of(Format::Chat), request).await
+}
+
+/// Handles `POST /v1/responses`.
+pub async fn responses(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    answer(stages, Operation::of(Format::Responses), request).await
+}
+
+/// Handles `POST /v1/messages`.
+pub async fn messages(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    answer(stages, Operation::of(Format::Messages), request).await
+}
+
+/// Handles `POST /v1/messages/count_tokens`.
+pub async fn count_messages(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    count(stages, Operation { is_count: true, ..Operation::of(Format::Messages) }, request).await
+}
+
+/// Handles `POST /v1/embeddings`.
+pub async fn embeddings(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    answer(stages, Operation::of(Format::Embeddings), request).await
+}
+
+/// Handles `POST /v1beta/models/{model}:{operation}`. The model's name may contain slashes.
+pub async fn generate(State(stages): State<Arc<Stages>>, Path(path): Path<String>, request: Request) -> Response {
+    let unknown = || {
+        let message = format!("There is no operation at /v1beta/models/{path}.");
+        GatewayError::NotFound(message).into_response_of(Format::Generate, None)
+    };
+    let Some((model, name)) = path.rsplit_once(':') else { return unknown() };
+    let operation = |stream| Operation { format: Format::Generate, model: Some(model.to_owned()), stream, is_count: false };
+    match name {
+        "generateContent" => answer(stages, operation(false), request).await,
+        "streamGenerateContent" => {
+            let is_sse = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+            let response = answer(stages, operation(true), request).await;
+            if is_sse { response } else { crate::stream::array::of_frames(response) }
+        }
+        "countTokens" => count(stages, Operation { is_count: true, ..operation(false) }, request).await,
+        _ => unknown(),
+    }
+}

@@ -1,0 +1,74 @@
+//! The gateway's error bodies on routes of Anthropic's format.
+
+use serde::Serialize;
+
+use crate::client_error::ClientError;
+
+/// Anthropic's `type` of each status. Source: Anthropic's table of errors.
+const TYPES: [(u16, &str); 13] = [
+    (400, "invalid_request_error"),
+    (401, "authentication_error"),
+    (402, "billing_error"),
+    (403, "permission_error"),
+    (404, "not_found_error"),
+    (408, "timeout_error"),
+    (409, "conflict_error"),
+    (413, "request_too_large"),
+    (429, "rate_limit_error"),
+    (502, "api_error"),
+    (503, "overloaded_error"),
+    (504, "timeout_error"),
+    (529, "overloaded_error"),
+];
+
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    error: Inner<'a>,
+    request_id: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Inner<'a> {
+    r#type: &'static str,
+    message: &'a str,
+}
+
+/// Returns the body of a response, or the data of an error frame, as JSON text.
+#[must_use]
+pub fn body(error: &ClientError<'_>, request_id: Option<&str>) -> String {
+    text(kind(error.status), error.message, request_id)
+}
+
+/// Returns an error of the provider as JSON text, for a frame of a stream.
+pub(super) fn broken(message: &str, request_id: &str) -> String {
+    text("api_error", message, Some(request_id))
+}
+
+fn text(kind: &'static str, message: &str, request_id: Option<&str>) -> String {
+    serde_json::to_string(&Body { r#type: "error", error: Inner { r#type: kind, message }, request_id }).unwrap_or_default()
+}
+
+fn kind(status: u16) -> &'static str {
+    let other = if status < 500 { "invalid_request_error" } else { "api_error" };
+    TYPES.iter().find(|(known, _)| *known == status).map_or(other, |(_, kind)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn each_status_has_anthropics_type() {
+        let of = |status| {
+            let error = ClientError { status, message: "m\n", kind: "k", code: "c", param: Some("p"), metadata: &Value::Null };
+            serde_json::from_str::<Value>(&body(&error, Some("gen-1"))).unwrap()
+        };
+        assert_eq!(of(402), json!({"type": "error", "error": {"type": "billing_error", "message": "m\n"}, "request_id": "gen-1"}));
+        for (status, kind) in [(422, "invalid_request_error"), (500, "api_error"), (503, "overloaded_error"), (504, "timeout_error")] {
+            assert_eq!(of(status)["error"]["type"], kind);
+        }
+    }
+}

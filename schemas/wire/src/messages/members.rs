@@ -1,0 +1,79 @@
+//! Members of objects, read as the types that blocks consist of.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::fields::{Fields, Name};
+use crate::neutral::Text;
+
+/// Reads a string; `None` if the value is none.
+pub fn string(raw: &RawValue) -> Option<Text<'_>> {
+    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
+}
+
+/// Reads an object; `None` if the value is none.
+pub fn object(raw: &RawValue) -> Option<Fields<'_>> {
+    Fields::parse(raw.get().as_bytes()).ok()
+}
+
+/// Returns a member that is neither absent nor null.
+pub fn given<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a RawValue> {
+    fields.get(name).filter(|raw| raw.get() != "null")
+}
+
+/// Returns a member that is a string.
+pub fn text<'a>(fields: &Fields<'a>, name: &str) -> Option<Text<'a>> {
+    fields.get(name).and_then(string)
+}
+
+/// Returns whether an object has only these members, and none twice. Members that are null count as absent.
+pub fn only(fields: &Fields<'_>, names: &[&str]) -> bool {
+    fields.repeated().is_none() && fields.0.iter().all(|(name, raw)| names.contains(&name.as_ref()) || raw.get() == "null")
+}
+
+/// Returns the bytes of a value; those of a string without its quotes.
+pub fn length(raw: &RawValue) -> u64 {
+    let bytes = if raw.get().starts_with('"') { raw.get().len().saturating_sub(2) } else { raw.get().len() };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Passes each element of an array to `see`, so that many small elements take no more memory than one. `None` if the value is no array.
+pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Option<()> {
+    struct Each<F>(F);
+    impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Each<F> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_seq(self)
+        }
+    }
+    impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an array")
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(mut self, mut elements: S) -> Result<(), S::Error> {
+            while let Some(element) = elements.next_element::<&'de RawValue>()? {
+                self.0(element);
+            }
+            Ok(())
+        }
+    }
+    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get())).ok()
+}
+
+/// Reads each element of an array; `None` if the value is no array, or if `read` returns `None` for an element.
+pub fn all<'a, T>(raw: &'a RawValue, mut read: impl FnMut(&'a RawValue) -> Option<T>) -> Option<Vec<T>> {
+    let mut elements = Some(Vec::new());
+    each(raw, |element| {
+        elements = elements.take().and_then(|mut elements: Vec<T>| {
+            elements.push(read(element)?);
+            Some(elements)
+        });
+    })?;
+    elements
+}

@@ -1,6 +1,0 @@
-//! The format of OpenAI Chat Completions. Source: OpenAI's API reference, and section 3.1 of the product's own.
-
-pub mod request;
-pub mod response;
-pub mod usage;
-pub mod error;
