@@ -25,6 +25,7 @@ test: test-tools ## the whole test suite
 	cargo build --locked -p arouter
 	cargo test --locked --workspace
 	./tests/sdk/run.sh
+	./tests/sdk/matrix.sh
 
 check: ## formatting, lints, documentation, unused dependencies and the other rules of the house
 	cargo fmt --all --check

@@ -7,8 +7,8 @@ program=${1:-${CARGO_TARGET_DIR:-target}/debug/arouter}
 venv=.tools/sdk
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import openai, nats, jsonschema' 2>/dev/null; then
     # Debian keeps the module that makes environments in a package of its own.
-    python3 -m venv --clear "$venv" || { . deploy/tools/debian.sh; install_packages python3-venv; python3 -m venv --clear "$venv"; }
-    "$venv/bin/pip" install --quiet --disable-pip-version-check 'openai>=1.60,<3' 'nats-py>=2.9,<3' 'jsonschema[format]>=4.20,<5'
+    python3 -m venv "$venv" || { . deploy/tools/debian.sh; install_packages python3-venv; python3 -m venv "$venv"; }
+    "$venv/bin/pip" install --quiet --disable-pip-version-check 'openai>=3.50,<4' 'nats-py>=2.9,<3' 'jsonschema[format]>=4.20,<5'
 fi
 
 data=$(mktemp -d)
