@@ -189,6 +189,7 @@ fn unmetered_head(body: &Bytes) -> Head {
         service_tier: None,
         prompt_tokens_max: Some(0),
         images: 0,
+        has_reasoning_object: false,
         has_tools: false,
         prompt_text_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
     }

@@ -137,11 +137,9 @@ impl Stages {
         let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, (call, headers), &mut admitted)).await;
         match asked {
             Ok(Ok(Reply { answer: Answer::Buffered { body, format, meter }, served })) => {
-                whole((format, call.format()), admitted, served, (&meter, &body), left).await
+                whole(((format, call.format()), call.head.has_reasoning_object), admitted, served, (&meter, &body), left).await
             }
-            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => {
-                Ok(self.streamed(call.format(), admitted, served, *upstream, deadline))
-            }
+            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => Ok(self.streamed(call, admitted, served, *upstream, deadline)),
             Ok(Err(error)) => {
                 let end = End {
                     outcome: Outcome::Failed,
@@ -260,10 +258,11 @@ impl Stages {
         Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, operation.format, &call.head, &counted).ok()))
     }
 
-    fn streamed(&self, format: Format, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
+    fn streamed(&self, call: &Call<'_>, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
         admitted.release_body();
         let terms = stream::Terms {
-            format,
+            format: call.format(),
+            is_translated: call.head.has_reasoning_object,
             abort_streams: self.abort_streams.clone(),
             drains: self.drains.clone(),
             heartbeat: self.attempts.heartbeat(),
@@ -308,7 +307,7 @@ impl Stages {
 
 /// Records a whole answer, then returns it for the client. `formats` are the provider's and the client's.
 async fn whole(
-    formats: (Format, Format),
+    (formats, is_translated): ((Format, Format), bool),
     admitted: Admitted,
     served: Served,
     (meter, body): (&Meter, &Bytes),
@@ -330,7 +329,7 @@ async fn whole(
     let charge = admitted.finish(&end).await;
     let id_json = quoted(id.as_str());
     let names = stream::names((id.as_str(), &id_json), &endpoint, created_s);
-    let body = client_body(formats, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
+    let body = client_body(formats, is_translated, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

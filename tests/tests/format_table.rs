@@ -107,7 +107,7 @@ fn table() -> String {
     let mut text = String::from(
         "# What becomes of each field of a request\n\nA request to a provider of its own format passes byte for byte. For the other formats, this table is made by \
          translating a request\nwith and without each field of the vendors' SDKs; a test compares it. *kept*: under the same name with the same value. \
-         *changed*: in the\nother format's own way. *refused*: answered with 400 that names the field. *dropped*: with its reason.\n",
+         *changed*: in the\nother format's own way. *refused*: answered with 400 that names the field. *dropped*: with its reason. A `top_k` of 40 or more\nis dropped where a format has none: it cuts off only tokens of negligible probability.\n",
     );
     for from in FORMATS {
         let others: Vec<Format> = FORMATS.into_iter().filter(|to| *to != from).collect();

@@ -102,7 +102,8 @@ impl Upstream {
         target: &Target<'_>,
     ) -> Result<(Format, Cow<'a, Address>, Vec<u8>), GatewayError> {
         let wrong = |problem: &str| GatewayError::Upstream(format!("{} {problem}", provider.slug));
-        let needs_responses = call.head.has_tools && refuses_tools_in_chat(target.model);
+        // Chat shows no reasoning of OpenAI's models.
+        let needs_responses = call.head.has_reasoning_object || call.head.has_tools && refuses_tools_in_chat(target.model);
         let unaddressable = || wrong("has a model name that fits no address");
         let format = provider.format_for(call.format(), needs_responses).ok_or_else(|| wrong("has no such operation"))?;
         let stream = call.head.stream;
@@ -113,7 +114,7 @@ impl Upstream {
             return Ok((format, address, wire::call::write(&request, format, stream, target)?));
         }
         // A provider with both operations is asked by the other one if Responses cannot say the request.
-        let (format, body) = match (call.upstream_body(format, target), provider.format_for(Format::Chat, needs_responses)) {
+        let (format, body) = match (call.upstream_body(format, target), provider.format_for(Format::Chat, false)) {
             (Err(_), Some(Format::Chat)) if format == Format::Responses => (Format::Chat, call.upstream_body(Format::Chat, target)?),
             (body, _) => (format, body?),
         };

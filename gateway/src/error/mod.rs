@@ -311,10 +311,19 @@ impl GatewayError {
 
     /// Passes the error to `show` as a client reads it.
     pub fn shown_to_client<T>(&self, show: impl FnOnce(&ClientError<'_>) -> T) -> T {
-        let Shown { status, kind, code, .. } = self.shown();
+        let Shown { status, kind, code, retry_after } = self.shown();
+        let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let (message, metadata) = (self.to_string(), self.metadata());
         let param = self.param();
-        show(&ClientError { status: status.as_u16(), message: &message, kind: &kind, code: &code, param, metadata: &metadata })
+        show(&ClientError {
+            status: status.as_u16(),
+            message: &message,
+            kind: &kind,
+            code: &code,
+            retry_after_s,
+            param,
+            metadata: &metadata,
+        })
     }
 
     /// Returns the response on a route of that format.

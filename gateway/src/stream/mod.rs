@@ -68,6 +68,8 @@ pub struct Relay {
 pub struct Terms {
     /// The client's format.
     pub format: Format,
+    /// Whether the stream goes through the neutral form even in one format.
+    pub is_translated: bool,
     /// A token that ends streams when the gateway must stop.
     pub abort_streams: CancellationToken,
     /// The tasks that read the rest of calls whose clients have disconnected.
@@ -123,7 +125,11 @@ impl Relay {
             id_json: quoted(admitted.request().as_str()),
             alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(upstream.idle)).into())),
             aborted: Box::pin(terms.abort_streams.clone().cancelled_owned()),
-            output: Output::new(upstream.format, terms.format),
+            output: if terms.is_translated {
+                Output::translated(upstream.format, terms.format)
+            } else {
+                Output::new(upstream.format, terms.format)
+            },
             admitted: Some(admitted),
             served,
             upstream,

@@ -162,12 +162,19 @@ pub fn repaired(bytes: &Bytes) -> Vec<Bytes> {
 }
 
 /// Returns a whole answer for the client, with the gateway's names and the charge. In the client's own format everything else is
-/// unchanged.
+/// unchanged, unless `is_translated` demands the neutral form in between.
 ///
 /// # Errors
 /// Fails if the body is not an answer of the provider's format.
-pub fn client_body((from, to): (Format, Format), body: &[u8], names: &Names<'_>, billed: &Billed) -> Result<Vec<u8>, AnswerError> {
+pub fn client_body(
+    (from, to): (Format, Format),
+    is_translated: bool,
+    body: &[u8],
+    names: &Names<'_>,
+    billed: &Billed,
+) -> Result<Vec<u8>, AnswerError> {
     match (from, to) {
+        (Format::Chat, Format::Chat) if is_translated => Ok(write(&neutral(from, body)?, to, names, billed)),
         (Format::Chat, Format::Chat) => chat::response::client_body(body, names, billed),
         (Format::Responses, Format::Responses) => responses::answer::client_body(body, names, billed),
         (Format::Messages, Format::Messages) => messages::answer::client_body(body, names, billed),

@@ -26,6 +26,8 @@ pub struct Head {
     pub prompt_tokens_max: Option<u64>,
     /// The number of images in the prompt.
     pub images: u64,
+    /// Whether the caller reads reasoning in OpenRouter's fields, which no provider of the same format writes.
+    pub has_reasoning_object: bool,
     /// Whether the request declares tools, for which some vendors add instructions to the prompt.
     pub has_tools: bool,
     /// The bytes of the prompt's text, for an estimate if the provider does not count tokens.
@@ -182,9 +184,9 @@ impl<'a> Call<'a> {
     fn has_foreign_turns(&self, dialect: &Dialect) -> bool {
         let has = |text: &str| memchr::memmem::find(self.bytes, text.as_bytes()).is_some();
         match &self.body {
-            Body::Chat(body) => {
+            Body::Chat(_) => {
                 let details = dialect.reasoning != ReasoningHistory::Details && has("\"reasoning_details\"");
-                details || (dialect.effort == EffortField::ReasoningEffort && body.has_reasoning_object())
+                details || (dialect.effort == EffortField::ReasoningEffort && self.head.has_reasoning_object)
             }
             Body::Responses(body) => has("arouter:") || (has("\"reasoning\"") && body.has_unsigned_reasoning()),
             Body::Messages(_) => has("arouter:") || has("\"signature\":\"\"") || has("\"signature\": \"\""),

@@ -16,6 +16,8 @@ pub struct ClientError<'a> {
     pub kind: &'a str,
     /// The code for programs.
     pub code: &'a str,
+    /// The seconds to wait before a retry; `None` if unknown.
+    pub retry_after_s: Option<u64>,
     /// The faulty field.
     pub param: Option<&'a str>,
     /// An object with further details.

@@ -48,6 +48,7 @@ pub fn read(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         service_tier: None,
         prompt_tokens_max: Some(bytes.saturating_add(texts.saturating_mul(TEXT_TOKENS))),
         images: 0,
+        has_reasoning_object: false,
         has_tools: false,
         prompt_text_bytes: bytes,
     };

@@ -122,6 +122,12 @@ impl Output {
         if from == to {
             return Self::Same { format: to, kept: None, open_block: None };
         }
+        Self::translated(from, to)
+    }
+
+    /// Creates a writer that goes through the neutral form, even in one format.
+    #[must_use]
+    pub fn translated(from: Format, to: Format) -> Self {
         Self::Translated(Box::new(Translator { reader: Reader::new(from), writer: Writer::new(to) }))
     }
 

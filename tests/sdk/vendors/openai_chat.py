@@ -21,7 +21,7 @@ MESSAGE_FIELDS = {
     "developer": "role content name",
     "user": "role content name",
     "assistant": "role content name refusal audio function_call tool_calls annotations",
-    "tool": "role content tool_call_id",
+    "tool": "role content tool_call_id name",
 }
 PART_TYPES = {"user": ("text", "image_url", "input_audio", "file"), "assistant": ("text", "refusal")}
 FINISHES = {"stop": "stop", "stop_sequence": "stop", "length": "length", "filter": "content_filter", "refusal": "stop", "tools": "tool_calls"}

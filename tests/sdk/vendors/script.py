@@ -93,7 +93,8 @@ def perform(scene: Scene) -> Act:
         raise Fault(int(match[1]))
     act = speak(scene)
     if scene.reasons:
-        act.reasoning = f"I consider: {scene.text[:40]}"
+        # Each step has its own thoughts: some SDKs drop those that they have seen before.
+        act.reasoning = f"I consider{' again' * scene.steps}: {scene.text[:40]}"
     bound(act, scene)
     act.usage = usage(scene, act)
     return act

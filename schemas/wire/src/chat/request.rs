@@ -21,7 +21,7 @@ const MODELS_MAX: usize = 16;
 /// templates are Llama 3.1's, about 30 tokens, and ChatML spelled in bytes, 54.
 const TEMPLATE_TOKENS: u64 = 64;
 /// Fields of the gateway's own that no provider knows.
-pub const OWN_FIELDS: [&str; 5] = ["models", "route", "provider", "plugins", "transforms"];
+pub const OWN_FIELDS: [&str; 6] = ["models", "route", "provider", "plugins", "transforms", "usage"];
 /// OpenRouter's fields for functions that this gateway does not support.
 const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
 /// Names of the bound on completion tokens. A provider receives at most one of them.
@@ -110,6 +110,7 @@ impl<'a> ChatBody<'a> {
             user,
             service_tier: text(&fields, "service_tier")?,
             images: content.images,
+            has_reasoning_object: fields.get("reasoning").is_some_and(|raw| raw.get().starts_with('{')),
             has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
             prompt_tokens_max: is_bounded.then(|| bytes.saturating_add(TEMPLATE_TOKENS)),
             prompt_text_bytes: bytes.saturating_sub(content.other_bytes),
@@ -153,11 +154,6 @@ impl<'a> ChatBody<'a> {
         let mut body = Vec::with_capacity(self.0.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 128);
         self.0.write(&edits, &mut body);
         body
-    }
-
-    /// Returns whether the caller asks for reasoning by OpenRouter's object.
-    pub fn has_reasoning_object(&self) -> bool {
-        self.0.get("reasoning").is_some_and(|raw| raw.get() != "null")
     }
 
     /// Returns the caller's `stream_options` with `include_usage` on.

@@ -15,7 +15,16 @@ struct Inner<'a> {
     message: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<[(); 0]>,
+    details: Option<Vec<RetryInfo>>,
+}
+
+/// The wait before a retry; Google's SDKs read it here, not in a header.
+#[derive(Debug, Serialize)]
+struct RetryInfo {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "retryDelay")]
+    retry_delay: String,
 }
 
 /// Returns the word for an HTTP status.
@@ -35,7 +44,7 @@ const fn word(status: u16) -> &'static str {
     }
 }
 
-fn text(error: &ClientError<'_>, details: Option<[(); 0]>) -> String {
+fn text(error: &ClientError<'_>, details: Option<Vec<RetryInfo>>) -> String {
     let ClientError { status: code, message, .. } = *error;
     serde_json::to_string(&Body { error: Inner { code, message, status: word(code), details } }).unwrap_or_default()
 }
@@ -43,7 +52,8 @@ fn text(error: &ClientError<'_>, details: Option<[(); 0]>) -> String {
 /// Returns the body of a response as JSON text.
 #[must_use]
 pub fn body(error: &ClientError<'_>) -> String {
-    text(error, Some([]))
+    let info = |seconds| RetryInfo { kind: "type.googleapis.com/google.rpc.RetryInfo", retry_delay: format!("{seconds}s") };
+    text(error, Some(error.retry_after_s.map(info).into_iter().collect()))
 }
 
 /// Returns the data of a frame as JSON text: the error is its only member, as Google's SDK wants it.
@@ -57,6 +67,14 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn the_wait_stands_in_the_details() {
+        let error =
+            ClientError { status: 429, message: "m", kind: "k", code: "c", retry_after_s: Some(7), param: None, metadata: &Value::Null };
+        let details = serde_json::from_str::<Value>(&body(&error)).unwrap()["error"]["details"].clone();
+        assert_eq!(details, serde_json::json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}]));
+    }
 
     #[test]
     fn every_status_has_its_word() {
@@ -81,7 +99,15 @@ mod tests {
 
     #[test]
     fn bodies_have_googles_members() {
-        let error = ClientError { status: 502, message: "no \"x\"", kind: "k", code: "c", param: None, metadata: &Value::Null };
+        let error = ClientError {
+            status: 502,
+            message: "no \"x\"",
+            kind: "k",
+            code: "c",
+            retry_after_s: None,
+            param: None,
+            metadata: &Value::Null,
+        };
         assert_eq!(body(&error), r#"{"error":{"code":502,"message":"no \"x\"","status":"INTERNAL","details":[]}}"#);
         assert_eq!(frame(&error), r#"{"error":{"code":502,"message":"no \"x\"","status":"INTERNAL"}}"#);
     }

@@ -69,6 +69,7 @@ pub fn read<'a>(body: &'a [u8], address: &Addressed<'_>) -> Result<(Head, Body<'
         service_tier,
         prompt_tokens_max: tokens_max,
         images,
+        has_reasoning_object: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: text_bytes,
     };

@@ -245,11 +245,15 @@ mod tests {
             (r#""inference_geo":"eu""#, "inference_geo"),
             (r#""speed":"fast""#, "speed"),
             (r#""mcp_servers":[]"#, "mcp_servers"),
-            (r#""context_management":{}"#, "context_management"),
         ] {
             assert_eq!(refused(fields).as_deref(), Some(field), "{fields}");
         }
-        for fields in [r#""speed":"standard""#, r#""metadata":{"user_id":"u","x":1}"#, r#""cache_control":{"type":"ephemeral"}"#] {
+        for fields in [
+            r#""context_management":{"edits":[]}"#,
+            r#""speed":"standard""#,
+            r#""metadata":{"user_id":"u","x":1}"#,
+            r#""cache_control":{"type":"ephemeral"}"#,
+        ] {
             assert_eq!(refused(fields), None, "{fields}");
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::settings::BUDGET_MIN;
 use super::{prompt, read, write};
 use crate::call::{Head, RequestError, Target};
 use crate::chat::request::{OWN_FIELDS, models};
@@ -18,6 +19,7 @@ const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
 /// Fields that may be dropped on the way to another format, each with the reason.
 pub const HARMLESS: &[(&str, &str)] = &[
     ("cache_control", "caching changes the price and the speed, not the answer"),
+    ("context_management", "it has the vendor cut old turns; other providers read them all"),
     ("metadata", "labels for the vendor's records; the id of the user is kept"),
     ("diagnostics", "an explanation of cache misses, which are the vendor's own"),
     ("thinking", "its level and display are kept"),
@@ -77,6 +79,7 @@ pub fn read_without_cap(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         service_tier: service_tier(&fields)?,
         prompt_tokens_max: prompt.tokens_max,
         images: prompt.images,
+        has_reasoning_object: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: prompt.text_bytes,
     };
@@ -118,9 +121,28 @@ impl<'a> Body<'a> {
         let mut edits = vec![("model", Edit::Put(&model))];
         edits.extend(OWN_FIELDS.iter().map(|name| (*name, Edit::Drop)));
         edits.extend(cap.as_deref().map(|cap| ("max_tokens", Edit::Put(cap))));
+        let thinking = target.cap.and_then(|cap| self.thinking_below(cap));
+        edits.extend(thinking.as_deref().map(|thinking| ("thinking", Edit::Put(thinking))));
         let mut body = Vec::with_capacity(self.0.0.iter().map(|(name, raw)| name.len() + raw.get().len() + 4).sum::<usize>() + 128);
         self.0.write(&edits, &mut body);
         body
+    }
+
+    /// Returns the setting of thinking with a budget below a bound on the completion, as Anthropic demands; `None` if it is below already.
+    /// A bound that leaves too little for the least budget switches thinking off.
+    fn thinking_below(&self, cap: u64) -> Option<String> {
+        let thinking = Fields::parse(self.0.get("thinking")?.get().as_bytes()).ok()?;
+        let budget: u64 = thinking.read("budget_tokens").ok().flatten()?;
+        if budget < cap {
+            return None;
+        }
+        let most = cap.saturating_sub(1);
+        if most < BUDGET_MIN {
+            return Some(r#"{"type":"disabled"}"#.to_owned());
+        }
+        let (mut text, budget) = (Vec::new(), most.to_string());
+        thinking.write(&[("budget_tokens", Edit::Put(&budget))], &mut text);
+        String::from_utf8(text).ok()
     }
 
     /// Reads the request into the neutral form.
@@ -144,6 +166,19 @@ pub fn write(request: &Request<'_>, stream: bool, target: &Target<'_>) -> Result
 mod tests {
     use super::*;
     use crate::dialect::Dialect;
+
+    #[test]
+    fn a_lowered_bound_lowers_the_budget_too() {
+        let body = br#"{"model":"m","max_tokens":32000,"thinking":{"type":"enabled","budget_tokens":31999},"messages":[{"role":"user","content":"x"}]}"#;
+        let (_, request) = read(body).unwrap();
+        let sent = |cap| {
+            let target = Target { model: "b", cap: Some(cap), dialect: &Dialect::default() };
+            serde_json::from_slice::<serde_json::Value>(&request.upstream_body(&target)).unwrap()["thinking"].to_string()
+        };
+        assert_eq!(sent(32_000), r#"{"budget_tokens":31999,"type":"enabled"}"#);
+        assert_eq!(sent(8_192), r#"{"budget_tokens":8191,"type":"enabled"}"#);
+        assert_eq!(sent(1_000), r#"{"type":"disabled"}"#);
+    }
 
     const BODY: &str = r#"{"model":"a/b","models":["c/d"],"max_tokens" : 9,"messages":[{"role":"user","content":"h\u00e9"}],"stream":true,
         "metadata":{"user_id":"u"},"service_tier":"standard_only","top_k":1e0,"provider":{},"new":{"x": 1}}"#;

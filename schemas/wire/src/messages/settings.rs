@@ -10,7 +10,7 @@ use crate::call::Format;
 use crate::neutral::{Effort, Json, Level, OutputFormat, Request, Text, Untranslatable};
 
 /// The least budget that Anthropic takes.
-const BUDGET_MIN: u64 = 1_024;
+pub const BUDGET_MIN: u64 = 1_024;
 /// The bound on the completion if nobody gives one.
 pub const CAP: u64 = 4_096;
 /// The least `top_p` beside `enabled` thinking.

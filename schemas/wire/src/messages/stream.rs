@@ -260,7 +260,15 @@ mod tests {
         );
         assert!(text.contains("\"stop_reason\":\"max_tokens\"") && text.contains("\"output_tokens\":3"), "{text}");
         assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), "{text}");
-        let error = ClientError { status: 502, message: "m", kind: "k", code: "c", param: None, metadata: &serde_json::Value::Null };
+        let error = ClientError {
+            status: 502,
+            message: "m",
+            kind: "k",
+            code: "c",
+            retry_after_s: None,
+            param: None,
+            metadata: &serde_json::Value::Null,
+        };
         assert_eq!(
             ended(Some(LAST), Some(2), &End::Error(&error)),
             "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"},\"request_id\":\"gen-1\"}\n\n"

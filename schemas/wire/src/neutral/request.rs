@@ -182,6 +182,18 @@ impl Effort {
     }
 }
 
+/// The number of likeliest tokens from which on `top_k` cuts off only tokens of negligible probability. Some clients always send such a
+/// bound.
+const WIDE_TOP_K: f64 = 40.0;
+
+impl Settings<'_> {
+    /// Returns whether `top_k` shapes the answer, so that a format without it cannot say the request.
+    #[must_use]
+    pub fn has_narrow_top_k(&self) -> bool {
+        self.top_k.as_ref().and_then(Number::as_f64).is_some_and(|top_k| top_k < WIDE_TOP_K)
+    }
+}
+
 impl<'a> Request<'a> {
     /// Creates an empty request.
     #[must_use]
@@ -262,6 +274,12 @@ mod tests {
         let mut request = Request { turns: vec![Turn { role: Role::Assistant, parts, name: None }], ..Request::new(Format::Responses) };
         request.keep_reasoning_of(Vendor::OpenAi);
         assert_eq!(request.turns[0].parts, [thought("a", None), thought("a", Some(Vendor::OpenAi))]);
+    }
+
+    #[test]
+    fn a_wide_top_k_shapes_nothing() {
+        let of = |top_k: u64| Settings { top_k: Some(top_k.into()), ..Settings::default() }.has_narrow_top_k();
+        assert!(of(5) && !of(64) && !Settings::default().has_narrow_top_k());
     }
 
     #[test]

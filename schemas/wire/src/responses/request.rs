@@ -52,6 +52,7 @@ pub fn read(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         service_tier: fields.read("service_tier").map_err(|_| wrong("service_tier", "it must be a string"))?,
         prompt_tokens_max: prompt.tokens_max,
         images: prompt.images,
+        has_reasoning_object: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: prompt.text_bytes,
     };

@@ -9,6 +9,7 @@ use crate::neutral::{Effort, Level, OutputFormat, Request, Settings, Untranslata
 
 /// The fields that may be dropped on the way to another format.
 pub const HARMLESS: &[(&str, &str)] = &[
+    ("client_metadata", "labels for the caller's own records"),
     ("metadata", "labels for the caller's own records"),
     ("safety_identifier", "an id of the end user for OpenAI's abuse detection"),
     ("prompt_cache_key", "a hint for OpenAI's cache"),
@@ -81,11 +82,11 @@ fn put_object(body: &mut Object, name: &str, object: Object) {
 
 /// Refuses the settings that this format does not have.
 fn refuse_settings(request: &Request<'_>) -> Result<(), Untranslatable> {
-    let Settings { stop, top_k, frequency_penalty, presence_penalty, seed, choices, .. } = &request.settings;
+    let Settings { stop, frequency_penalty, presence_penalty, seed, choices, .. } = &request.settings;
     let is_set = |number: &Option<serde_json::Number>| number.as_ref().is_some_and(|number| number.as_f64() != Some(0.0));
     let all = [
         (!stop.is_empty(), "stop", "stop_sequences", "generationConfig.stopSequences"),
-        (top_k.is_some(), "top_k", "top_k", "generationConfig.topK"),
+        (request.settings.has_narrow_top_k(), "top_k", "top_k", "generationConfig.topK"),
         (is_set(frequency_penalty), "frequency_penalty", "frequency_penalty", "generationConfig.frequencyPenalty"),
         (is_set(presence_penalty), "presence_penalty", "presence_penalty", "generationConfig.presencePenalty"),
         (seed.is_some(), "seed", "seed", "generationConfig.seed"),

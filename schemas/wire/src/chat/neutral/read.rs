@@ -185,6 +185,8 @@ fn reasoning<'a>(fields: &Fields<'a>, settings: &mut Settings<'a>, untyped: &mut
                     (Some(true), None, None) => level.or(Some(Level::Auto)),
                     (None, None, None) => level,
                 };
+                // OpenRouter shows the reasoning that is asked for, unless it is excluded.
+                excludes = excludes.or_else(|| level.filter(|level| *level != Level::Off).map(|_| false));
             }
             None => untyped.push("reasoning"),
         }

@@ -158,7 +158,7 @@ fn more<'a>(request: &'a Request<'_>, stream: bool, target: &Target<'a>) -> BTre
 fn settings<'a>(request: &'a Request<'_>, target: &Target<'_>) -> Result<SettingsBody<'a>, Untranslatable> {
     let Request { settings, source, .. } = request;
     let is_own = *source == Format::Chat;
-    if settings.top_k.is_some() && !is_own {
+    if settings.has_narrow_top_k() && !is_own {
         return Err(Untranslatable::new(names(*source).top_k, "its API has no such setting; leave it out"));
     }
     if settings.stop.len() > STOP_MAX && !is_own {
@@ -174,7 +174,7 @@ fn settings<'a>(request: &'a Request<'_>, target: &Target<'_>) -> Result<Setting
     Ok(SettingsBody {
         temperature: settings.temperature.as_ref(),
         top_p: settings.top_p.as_ref(),
-        top_k: settings.top_k.as_ref(),
+        top_k: settings.top_k.as_ref().filter(|_| is_own),
         stop: &settings.stop,
         frequency_penalty: settings.frequency_penalty.as_ref(),
         presence_penalty: settings.presence_penalty.as_ref(),
@@ -234,7 +234,7 @@ fn effort(level: Level) -> Option<&'static str> {
 
 /// Returns OpenRouter's object for an amount of reasoning.
 fn reasoning(settings: &Settings<'_>) -> Option<ReasoningBody> {
-    let exclude = settings.shows_reasoning.map(|shows| !shows);
+    let exclude = settings.shows_reasoning.filter(|shows| !shows).map(|_| true);
     let body = match settings.reasoning {
         None => ReasoningBody::default(),
         Some(Level::Off | Level::Budget(0)) => ReasoningBody { enabled: Some(false), ..ReasoningBody::default() },

@@ -463,7 +463,15 @@ fn a_refused_answer_says_why() {
 #[test]
 fn a_broken_stream_ends_with_the_error_only() {
     let metadata = json!({});
-    let error = ClientError { status: 502, message: "gone", kind: "upstream_error", code: "c", param: None, metadata: &metadata };
+    let error = ClientError {
+        status: 502,
+        message: "gone",
+        kind: "upstream_error",
+        code: "c",
+        retry_after_s: None,
+        param: None,
+        metadata: &metadata,
+    };
     let frames = written(&[everything().swap_remove(1)], &End::Error(&error));
     let last = frames.last().unwrap();
     assert_eq!((&last["error"]["message"], &last["choices"][0]["finish_reason"]), (&json!("gone"), &json!("error")));

@@ -1,0 +1,46 @@
+// The rows of the table, in reading order. Calls that make a provider look broken come last.
+
+import * as ends from "./ends.mjs";
+import * as texts from "./texts.mjs";
+import * as tools from "./tools.mjs";
+
+export const FEATURES = {
+  "plain": texts.plain,
+  "streamed": texts.streamed,
+  "unusual text": texts.unusualText,
+  "system": texts.system,
+  "turns": texts.turns,
+  "image bytes": texts.image,
+  "PDF": texts.pdf,
+  "JSON schema": texts.jsonSchema,
+  "parallel tools": tools.parallel,
+  "parallel tools, streamed": tools.parallelStreamed,
+  "tools in two steps": tools.twoSteps,
+  "tool loop of the SDK": tools.loopOfSdk,
+  "tool without arguments": tools.noArguments,
+  "tool error": tools.toolError,
+  "forced tool": tools.forced,
+  "one tool at a time": tools.oneAtATime,
+  "reasoning kept": tools.reasoning,
+  "reasoning kept, streamed": tools.reasoningStreamed,
+  "reasoning over turns": tools.reasoningTurns,
+  "cached usage": ends.cached,
+  "cost": texts.cost,
+  "stop: length": ends.length,
+  "stop: cap": ends.cap,
+  "stop: sequence": ends.stopSequence,
+  "stop: refusal, filter": ends.refused,
+  "count tokens": texts.counted,
+  "model list": texts.listed,
+  "embeddings": texts.embeddings,
+  "error: wrong key": ends.wrongKey,
+  "error: management key": ends.managementKey,
+  "error: unknown model": ends.unknownModel,
+  "error: refused by provider": ends.providerRefusal,
+  "error: 429": ends.rateLimited,
+  "error: 429 says when": ends.retryAfter,
+  "error: 500": ends.providerError,
+  "cancel": ends.cancel,
+  "cancel by signal": ends.cancelBySignal,
+  "provider cut": ends.cut,
+};
