@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use events::stream::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::arouter::nanos;
@@ -156,8 +157,13 @@ async fn a_client_that_leaves_takes_its_provider_along_and_pays() {
         }
         left += clients;
     }
-    let rows = setting.arouter.usage(left).await;
-    assert!(rows.iter().all(|row| nanos(&row["amount"]) < 0), "everybody who read pays");
+    let charges = until("every charge", || async {
+        let charges = setting.arouter.recorded(Stream::Usage).await;
+        (charges.len() >= left).then_some(charges)
+    })
+    .await;
+    assert_eq!(charges.len(), left, "one charge for each request");
+    assert!(charges.iter().all(|charge| charge["data"]["cost_nanos"].as_i64().unwrap_or_default() > 0), "everybody who read pays");
     let balance = until("nothing held", || async {
         let balance = setting.arouter.balance().await;
         (nanos(&balance["held"]) == 0).then_some(balance)
