@@ -14,8 +14,9 @@ use events::request::{Attempt, Outcome};
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pricing::known_providers::ProviderFormat;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
-use wire::answer::{Frame, read, read_frame};
+use wire::answer::{Delta, Frame, read, read_frame};
 use wire::call::{Format, Head};
 use wire::sse::Parser;
 
@@ -216,6 +217,8 @@ struct Tap {
     format: Option<Format>,
     meter: Meter,
     reading: Reading,
+    /// The bytes that passed; they are the measure of an answer that cannot be read.
+    passed: u64,
 }
 
 enum Reading {
@@ -233,12 +236,13 @@ impl Tap {
             Some(decoder) => Reading::Whole { decoder, body: Vec::new() },
             None => Reading::Nothing,
         };
-        Self { format, meter: Meter::new(prompt_tokens), reading }
+        Self { format, meter: Meter::new(prompt_tokens), reading, passed: 0 }
     }
 
     /// Notes the next bytes of the answer.
     fn note(&mut self, bytes: &Bytes) {
         let Some(format) = self.format else { return };
+        self.passed = self.passed.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         let is_over = match &mut self.reading {
             Reading::Frames { decoder, parser } => {
                 let Ok(bytes) = decoder.push(bytes.clone(), METERED_BYTES_MAX) else { return self.reading = Reading::Nothing };
@@ -264,12 +268,23 @@ impl Tap {
         }
     }
 
-    /// Reads the answer as a whole once it is complete.
-    fn finish(&mut self) {
-        if let (Some(format), Reading::Whole { body, .. }) = (self.format, &self.reading)
-            && let Ok(answer) = read(format, body)
-        {
-            self.meter.note(&answer.delta, answer.usage, answer.service_tier);
+    /// Reads the answer as a whole once it is complete: an answer, or Google's array of frames. A successful answer that cannot be read is
+    /// not free: it counts by its bytes.
+    fn finish(&mut self, is_success: bool) {
+        let Some(format) = self.format.filter(|_| is_success) else { return };
+        if let Reading::Whole { body, .. } = &self.reading {
+            if let Ok(answer) = read(format, body) {
+                return self.meter.note(&answer.delta, answer.usage, answer.service_tier);
+            }
+            let frames: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+            for frame in frames {
+                if let Ok(Frame::Chunk(chunk)) = read_frame(format, frame.get().as_bytes()) {
+                    self.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
+                }
+            }
+        }
+        if self.meter.measured() == Measured::UNKNOWN && self.passed > 0 {
+            self.meter.note(&Delta { text_bytes: self.passed, finish_reason: None }, None, None);
         }
     }
 }
@@ -317,20 +332,25 @@ impl Relay {
                 if self.left == Some(0) {
                     // The provider's response is over too, so its connection is kept.
                     let _end = self.response.chunk().await;
-                    self.record(Outcome::Finished).await;
+                    self.record(self.complete()).await;
                 }
                 return Some(bytes);
             }
-            Some(Ok(Ok(None))) if self.response.status.is_success() => Outcome::Finished,
-            Some(Ok(Ok(None) | Err(_)) | Err(_)) => Outcome::Failed,
+            Some(Ok(Ok(None))) => self.complete(),
+            Some(Ok(Err(_)) | Err(_)) => Outcome::Failed,
             None => Outcome::Aborted,
         };
         self.record(result).await;
         None
     }
 
+    /// Returns the outcome of a response that is complete.
+    fn complete(&self) -> Outcome {
+        if self.response.status.is_success() { Outcome::Finished } else { Outcome::Failed }
+    }
+
     async fn record(&mut self, outcome: Outcome) {
-        self.tap.finish();
+        self.tap.finish(outcome == Outcome::Finished);
         let end = self.end(outcome);
         if let Some(admitted) = self.admitted.take() {
             admitted.finish(&end).await;
@@ -355,9 +375,15 @@ impl Relay {
 }
 
 impl Drop for Relay {
-    /// Handles a client that disconnected.
+    /// Handles a client that disconnected, and a response without a body, of which nobody asks for a piece.
     fn drop(&mut self) {
-        let end = self.end(if self.abort.is_cancelled() { Outcome::Aborted } else { Outcome::Cancelled });
+        let outcome = match self.left {
+            Some(0) => self.complete(),
+            _ if !self.response.status.is_success() => Outcome::Failed,
+            _ if self.abort.is_cancelled() => Outcome::Aborted,
+            _ => Outcome::Cancelled,
+        };
+        let end = self.end(outcome);
         if let Some(admitted) = self.admitted.take() {
             admitted.finish_now(&end);
         }

@@ -81,11 +81,12 @@ impl Routes {
 }
 
 impl Plan {
-    /// Returns the plan of a request that is passed to one endpoint as it is: no cap can be added to it.
+    /// Returns the plan of a request that is passed to one endpoint as it is. It is for the longest answer of the model: no cap can be added,
+    /// and the provider may know the caller's by another name.
     #[must_use]
     pub fn untouched(endpoint: &Arc<Endpoint>, head: &Head) -> Self {
         let tier = ServiceTier::named(head.service_tier.as_deref());
-        let capped = Head { output_tokens_max: head.output_tokens_max.or(Some(u64::MAX)), ..head.clone() };
+        let capped = Head { output_tokens_max: Some(u64::MAX), ..head.clone() };
         Self { candidates: vec![Candidate::new(endpoint, &capped, tier, &[])], tier, is_capped: true, choices: head.choices }
     }
 
