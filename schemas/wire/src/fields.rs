@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The number of members that are read without a second allocation.
@@ -139,6 +139,36 @@ pub fn quote(text: &str, into: &mut Vec<u8>) {
     } else {
         into.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
     }
+}
+
+/// Passes each element of an array to `see`, one after the other, so that many small ones take no memory.
+///
+/// # Errors
+/// Fails if the value is no array.
+pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Result<(), serde_json::Error> {
+    struct Each<F>(F);
+    impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Each<F> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_seq(self)
+        }
+    }
+    impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an array")
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(mut self, mut elements: S) -> Result<(), S::Error> {
+            while let Some(element) = elements.next_element::<&'de RawValue>()? {
+                self.0(element);
+            }
+            Ok(())
+        }
+    }
+    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
 /// Returns a text as a JSON string.

@@ -1,11 +1,8 @@
 //! Members of objects, read as the types that blocks consist of.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::fields::{Fields, Name};
+use crate::fields::{self, Fields, Name};
 use crate::neutral::Text;
 
 /// Reads a string; `None` if the value is none.
@@ -39,31 +36,9 @@ pub fn length(raw: &RawValue) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// Passes each element of an array to `see`, so that many small elements take no more memory than one. `None` if the value is no array.
+/// Passes each element of an array to `see`. `None` if the value is no array.
 pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Option<()> {
-    struct Each<F>(F);
-    impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Each<F> {
-        type Value = ();
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_seq(self)
-        }
-    }
-    impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
-        type Value = ();
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an array")
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(mut self, mut elements: S) -> Result<(), S::Error> {
-            while let Some(element) = elements.next_element::<&'de RawValue>()? {
-                self.0(element);
-            }
-            Ok(())
-        }
-    }
-    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get())).ok()
+    fields::each(raw, see).ok()
 }
 
 /// Reads each element of an array; `None` if the value is no array, or if `read` returns `None` for an element.

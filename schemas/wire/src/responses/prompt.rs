@@ -1,15 +1,12 @@
 //! The size of a prompt: an upper bound of its tokens, derived from its bytes. Money depends on it: content that is not known has no bound.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::items::{member, present, text};
 use super::request::{is_reference, wrong};
 use crate::call::RequestError;
 use crate::chat::request::OWN_FIELDS;
-use crate::fields::Fields;
+use crate::fields::{Fields, each};
 
 /// Tokens that a model's template adds to the prompt.
 const TEMPLATE_TOKENS: u64 = 64;
@@ -107,33 +104,6 @@ fn input(fields: &Fields<'_>) -> Result<Input, RequestError> {
         return Err(wrong("input", "it refers to a stored item, and the gateway stores nothing; send the item itself"));
     }
     Ok(all)
-}
-
-/// Passes each element of an array to `see`, one after the other, so that many small ones take no memory.
-pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Result<(), serde_json::Error> {
-    struct Each<F>(F);
-    impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Each<F> {
-        type Value = ();
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_seq(self)
-        }
-    }
-    impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
-        type Value = ();
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an array")
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(mut self, mut elements: S) -> Result<(), S::Error> {
-            while let Some(element) = elements.next_element::<&'de RawValue>()? {
-                self.0(element);
-            }
-            Ok(())
-        }
-    }
-    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
 /// Returns the bytes of a raw value.

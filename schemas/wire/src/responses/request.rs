@@ -5,12 +5,12 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 use super::items::{member, text};
-use super::prompt::{self, each, length};
+use super::prompt::{self, length};
 use super::read;
 pub use super::write::{HARMLESS, write};
 use crate::call::{Head, RequestError, Target};
 use crate::chat::request::{OWN_FIELDS, models, user};
-use crate::fields::{Edit, Fields, quoted};
+use crate::fields::{Edit, Fields, each, quoted};
 use crate::neutral::Request;
 
 /// The gateway's fields for functions that it does not support.
