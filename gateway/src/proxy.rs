@@ -248,9 +248,7 @@ impl Tap {
                 let Ok(bytes) = decoder.push(bytes.clone(), METERED_BYTES_MAX) else { return self.reading = Reading::Nothing };
                 parser.push(&bytes);
                 while let Ok(Some(frame)) = parser.next_frame() {
-                    if let Ok(Frame::Chunk(chunk)) = read_frame(format, &frame) {
-                        self.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
-                    }
+                    note_frame(&mut self.meter, format, &frame);
                 }
                 false
             }
@@ -268,24 +266,34 @@ impl Tap {
         }
     }
 
-    /// Reads the answer as a whole once it is complete: an answer, or Google's array of frames. A successful answer that cannot be read is
-    /// not free: it counts by its bytes.
+    /// Reads the answer as a whole once it is complete: an answer, Google's array of frames, or a last frame without its blank line. A
+    /// successful answer that cannot be read is not free: it counts by its bytes.
     fn finish(&mut self, is_success: bool) {
         let Some(format) = self.format.filter(|_| is_success) else { return };
-        if let Reading::Whole { body, .. } = &self.reading {
-            if let Ok(answer) = read(format, body) {
-                return self.meter.note(&answer.delta, answer.usage, answer.service_tier);
+        match &mut self.reading {
+            Reading::Whole { body, .. } => {
+                if let Ok(answer) = read(format, body) {
+                    return self.meter.note(&answer.delta, answer.usage, answer.service_tier);
+                }
+                let frames: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+                frames.into_iter().for_each(|frame| note_frame(&mut self.meter, format, frame.get().as_bytes()));
             }
-            let frames: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
-            for frame in frames {
-                if let Ok(Frame::Chunk(chunk)) = read_frame(format, frame.get().as_bytes()) {
-                    self.meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
+            Reading::Frames { parser, .. } => {
+                if let Some(frame) = parser.finish() {
+                    note_frame(&mut self.meter, format, &frame);
                 }
             }
+            Reading::Nothing => {}
         }
         if self.meter.measured() == Measured::UNKNOWN && self.passed > 0 {
             self.meter.note(&Delta { text_bytes: self.passed, finish_reason: None }, None, None);
         }
+    }
+}
+
+fn note_frame(meter: &mut Meter, format: Format, frame: &[u8]) {
+    if let Ok(Frame::Chunk(chunk)) = read_frame(format, frame) {
+        meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
     }
 }
 

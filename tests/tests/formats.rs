@@ -57,6 +57,17 @@ impl Setting {
     }
 }
 
+/// Returns the path at which the proxy has the operation of this API.
+fn proxied(api: Api, stream: bool) -> String {
+    match api {
+        Api::Chat => "/chat/v1/chat/completions?x=1".to_owned(),
+        Api::Responses => "/responses/v1/responses?x=1".to_owned(),
+        Api::Messages => "/messages/v1/messages?x=1".to_owned(),
+        Api::Generate if stream => "/generate/v1beta/models/m:streamGenerateContent?alt=sse".to_owned(),
+        Api::Generate => "/generate/v1beta/models/m:generateContent?x=1".to_owned(),
+    }
+}
+
 /// Returns counts that differ for each number, with every class.
 const fn counts(number: u64) -> Counts {
     Counts {
@@ -243,13 +254,7 @@ async fn prompts_are_counted_by_the_provider_of_the_format_or_by_an_estimate() {
 async fn the_proxy_passes_everything_but_the_credential_and_meters_what_it_knows() {
     let setting = Setting::start("").await;
     for (api, provider) in &setting.providers {
-        let path = match api {
-            Api::Chat => "/chat/v1/chat/completions?x=1".to_owned(),
-            Api::Responses => "/responses/v1/responses?x=1".to_owned(),
-            Api::Messages => "/messages/v1/messages?x=1".to_owned(),
-            Api::Generate => "/generate/v1beta/models/m:generateContent?x=1".to_owned(),
-        };
-        let (body, counts) = (api.request("m", false), counts(3));
+        let (path, body, counts) = (proxied(*api, false), api.request("m", false), counts(3));
         provider.answer(api.whole("one two", &counts));
         let answer = Answer::read(setting.post(&path, &body).await).await;
         assert_eq!(answer.status, StatusCode::OK, "{api:?}: {}", answer.text);
@@ -271,6 +276,79 @@ async fn the_proxy_passes_everything_but_the_credential_and_meters_what_it_knows
     assert_eq!(unmetered.status, StatusCode::FORBIDDEN, "{}", unmetered.text);
     let nowhere = Answer::read(setting.post("/nobody/v1/x", &json!({})).await).await;
     assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxied_answer_of_any_shape_is_charged_by_its_usage() {
+    let setting = Setting::start("").await;
+    let counts = counts(3);
+    let mut expected = 0;
+    for (api, provider) in &setting.providers {
+        let frames: String = api.begun(&["one ", "two"], &counts).into_iter().chain(api.ended("one two", &counts)).collect();
+        let (path, body) = (proxied(*api, true), api.request("m", true));
+        // The provider closes the connection without the blank line behind its last frame.
+        provider.answer(sse().then(frames.trim_end()));
+        let answer = Answer::read(setting.post(&path, &body).await).await;
+        assert_eq!(answer.text, frames.trim_end(), "{api:?}");
+        expected += api.told(&counts).cost();
+        if *api == Api::Generate {
+            let array: Vec<Value> = answer.frames();
+            provider.answer(tests::scripted::reply("200 OK", "", json!(array).to_string()));
+            let answer = Answer::read(setting.post("/generate/v1beta/models/m:streamGenerateContent", &body).await).await;
+            assert_eq!(answer.json(), json!(array));
+            expected += api.told(&counts).cost();
+        }
+    }
+    let charges = until("the charges", || async {
+        let charges = setting.arouter.recorded(Stream::Usage).await;
+        (charges.len() == 5).then_some(charges)
+    })
+    .await;
+    let charged: i64 = charges.iter().map(|charge| charge["data"]["cost_nanos"].as_i64().unwrap()).sum();
+    assert_eq!(charged, i64::try_from(expected).unwrap(), "{charges:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxied_success_is_never_free_and_a_refusal_always_is() {
+    let setting = Setting::start("").await;
+    let replies = [("200 OK", "no answer of any format, but 48 bytes of something"), ("429 Too Many Requests", ""), ("500 Oh", "{}")];
+    for (api, provider) in &setting.providers {
+        for (status, body) in replies {
+            provider.answer(tests::scripted::reply(status, "", body));
+            let answer = Answer::read(setting.post(&proxied(*api, false), &api.request("m", false)).await).await;
+            assert_eq!((answer.status.as_str(), &*answer.text), (&status[..3], body), "{api:?}");
+        }
+    }
+    let charges = until("the charges", || async {
+        let charges = setting.arouter.recorded(Stream::Usage).await;
+        (charges.len() == replies.len() * Api::ALL.len()).then_some(charges)
+    })
+    .await;
+    for charge in &charges {
+        let data = &charge["data"];
+        let expected = if data["status"] == 200 { ("finished", "priced") } else { ("failed", "waived") };
+        assert_eq!((data["outcome"].as_str().unwrap(), data["cost_status"].as_str().unwrap()), expected, "{data}");
+        assert_eq!(data["cost_nanos"].as_i64().unwrap() > 0, data["status"] == 200, "{data}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxied_request_is_held_for_the_longest_answer_whatever_its_cap_is_called() {
+    let setting = Setting::start("").await;
+    let caps = ["max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"];
+    for cap in caps {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], cap: 5});
+        let answer = Answer::read(setting.post("/chat/v1/chat/completions", &body).await).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    let started = until("the starts", || async {
+        let started: Vec<Value> = setting.arouter.recorded(Stream::Requests).await;
+        let started: Vec<Value> = started.into_iter().filter(|event| event["data"]["hold_nanos"].is_i64()).collect();
+        (started.len() == caps.len()).then_some(started)
+    })
+    .await;
+    let longest = i64::try_from(Counts { output: 1_000, ..Counts::default() }.cost()).unwrap();
+    assert!(started.iter().all(|event| event["data"]["hold_nanos"].as_i64().unwrap() > longest), "{started:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
