@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use wire::answer::{Delta, Frame, read, read_frame};
 use wire::call::{Format, Head};
+use wire::routing::Routing;
 use wire::sse::Parser;
 
 use crate::admission::{Admitted, End, Intent, Served};
@@ -193,6 +194,7 @@ fn unmetered_head(body: &Bytes) -> Head {
         has_reasoning_object: false,
         has_tools: false,
         prompt_text_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
+        routing: Routing::default(),
     }
 }
 

@@ -4,6 +4,7 @@ pub use events::request::Format;
 
 use crate::dialect::{Dialect, EffortField, ReasoningHistory};
 use crate::neutral::{self, Untranslatable};
+use crate::routing::{self, Routing};
 use crate::{chat, embeddings, generate, messages, responses};
 
 /// The fields of a request that the gateway acts on, in any format.
@@ -32,6 +33,8 @@ pub struct Head {
     pub has_tools: bool,
     /// The bytes of the prompt's text, for an estimate if the provider does not count tokens.
     pub prompt_text_bytes: u64,
+    /// The caller's choice among providers.
+    pub routing: Routing,
 }
 
 /// The part of a request that stands in its address.
@@ -136,6 +139,19 @@ impl<'a> Call<'a> {
             Body::Generate(_) => Format::Generate,
             Body::Embeddings(_) => Format::Embeddings,
         }
+    }
+
+    /// Returns the parameters that the request uses, in the words of model lists, sorted.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<&'static str> {
+        let fields = match &self.body {
+            Body::Chat(body) => body.fields(),
+            Body::Responses(body) => body.fields(),
+            Body::Messages(body) => body.fields(),
+            Body::Generate(body) => body.fields(),
+            Body::Embeddings(body) => body.fields(),
+        };
+        routing::parameters(self.format(), fields)
     }
 
     /// Returns the bound of the prompt, with its text counted in tokens by `count`; `None` if the prompt has no bound.

@@ -9,6 +9,7 @@ use crate::answer::{Answer, AnswerError, Billed, Delta, Names};
 use crate::call::{Head, RequestError, Target};
 use crate::chat;
 use crate::fields::{Edit, Fields, quoted};
+use crate::routing::Routing;
 use crate::usage::Usage;
 
 /// The maximum length of a text with which a field is a setting, in bytes.
@@ -51,6 +52,7 @@ pub fn read(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         has_reasoning_object: false,
         has_tools: false,
         prompt_text_bytes: bytes,
+        routing: Routing::read(&fields)?,
     };
     Ok((head, Body(fields)))
 }
@@ -68,7 +70,13 @@ fn texts(input: &RawValue) -> Option<u64> {
     }
 }
 
-impl Body<'_> {
+impl<'a> Body<'a> {
+    /// Returns the members of the body.
+    #[must_use]
+    pub(crate) const fn fields(&self) -> &Fields<'a> {
+        &self.0
+    }
+
     /// Returns the prompt's bound with its texts counted by `count`; `None` if the input is not text.
     #[must_use]
     pub fn prompt_tokens_counted(&self, by_bytes: u64, count: impl Fn(&str) -> u64) -> Option<u64> {

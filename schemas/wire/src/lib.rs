@@ -9,6 +9,7 @@ pub mod reported;
 pub mod dialect;
 pub mod usage;
 pub mod neutral;
+pub mod routing;
 pub mod call;
 pub mod answer;
 pub mod output;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::prompt::{self, length};
 use crate::call::{Head, RequestError, Target};
 use crate::fields::{Edit, Fields, quoted};
+use crate::routing::Routing;
 
 /// The maximum number of choices that one request may ask for (OpenAI's bound).
 const CHOICES_MAX: u64 = 128;
@@ -22,8 +23,6 @@ const MODELS_MAX: usize = 16;
 const TEMPLATE_TOKENS: u64 = 64;
 /// Fields of the gateway's own that no provider knows.
 pub const OWN_FIELDS: [&str; 6] = ["models", "route", "provider", "plugins", "transforms", "usage"];
-/// OpenRouter's fields for functions that this gateway does not support.
-const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
 /// Names of the bound on completion tokens. A provider receives at most one of them.
 const CAP_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 /// Settings that are no part of a prompt. All other content that is sent counts towards the prompt's bound.
@@ -94,12 +93,6 @@ impl<'a> ChatBody<'a> {
             return Err(wrong("n", "it must be a whole number from 1 to 128"));
         }
         let user = user(&fields)?;
-        for name in UNSUPPORTED_FIELDS {
-            let is_empty = |raw: &RawValue| raw.get() == "null" || raw.get().trim_matches(['{', '}', '[', ']']).trim_ascii().is_empty();
-            if fields.get(name).is_some_and(|raw| !is_empty(raw)) {
-                return Err(wrong(name, "it is not supported; leave it out, and name the models to try in 'models'"));
-            }
-        }
         let bytes = sent_bytes(&fields).saturating_sub(content.image_bytes);
         let is_bounded = content.other_bytes == 0 && is_closed(&fields);
         let head = Head {
@@ -114,12 +107,13 @@ impl<'a> ChatBody<'a> {
             has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
             prompt_tokens_max: is_bounded.then(|| bytes.saturating_add(TEMPLATE_TOKENS)),
             prompt_text_bytes: bytes.saturating_sub(content.other_bytes),
+            routing: Routing::read(&fields)?,
         };
         Ok((head, Self(fields)))
     }
 
     /// Returns the members of the body.
-    pub(super) const fn fields(&self) -> &Fields<'a> {
+    pub(crate) const fn fields(&self) -> &Fields<'a> {
         &self.0
     }
 

@@ -30,3 +30,5 @@ mod reader;
 mod writer;
 #[cfg(test)]
 mod fixtures;
+
+pub(crate) use spelling::canonical;

@@ -11,6 +11,7 @@ use crate::call::{Addressed, Head, RequestError, Target};
 use crate::chat::request::{self as chat, OWN_FIELDS};
 use crate::fields::{Edit, Fields, quoted};
 use crate::neutral::Request;
+use crate::routing::Routing;
 
 pub use super::write::write;
 
@@ -72,6 +73,7 @@ pub fn read<'a>(body: &'a [u8], address: &Addressed<'_>) -> Result<(Head, Body<'
         has_reasoning_object: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: text_bytes,
+        routing: Routing::read(&own)?,
     };
     Ok((head, Body(own)))
 }
@@ -115,6 +117,12 @@ pub(super) fn service_tier(fields: &Fields<'_>) -> Result<Option<String>, Reques
 }
 
 impl<'a> Body<'a> {
+    /// Returns the members of the body.
+    #[must_use]
+    pub(crate) const fn fields(&self) -> &Fields<'a> {
+        &self.0
+    }
+
     /// Returns the prompt's bound with its plain texts counted by `count`; everything else counts by its bytes.
     #[must_use]
     #[expect(clippy::unnecessary_wraps, reason = "the formats share this signature")]

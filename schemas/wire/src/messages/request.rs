@@ -10,11 +10,10 @@ use crate::call::{Head, RequestError, Target};
 use crate::chat::request::{OWN_FIELDS, models};
 use crate::fields::{Edit, Fields, quoted};
 use crate::neutral::{Request, Untranslatable};
+use crate::routing::Routing;
 
 /// The maximum length of `metadata.user_id` in characters.
 const USER_CHARS_MAX: usize = 256;
-/// OpenRouter's fields for functions that this gateway does not support.
-const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
 
 /// Fields that may be dropped on the way to another format, each with the reason.
 pub const HARMLESS: &[(&str, &str)] = &[
@@ -63,12 +62,6 @@ pub fn read_without_cap(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         return Err(RequestError::Repeated(name.to_owned()));
     }
     let prompt = prompt::measure(&fields)?;
-    for name in UNSUPPORTED_FIELDS {
-        let is_empty = |text: &str| text == "null" || text.trim_matches(['{', '}', '[', ']']).trim_ascii().is_empty();
-        if fields.get(name).is_some_and(|raw| !is_empty(raw.get())) {
-            return Err(wrong(name, "it is not supported; leave it out, and name the models to try in 'models'"));
-        }
-    }
     let head = Head {
         models: models(&fields)?,
         stream: fields.read("stream").map_err(|_| wrong("stream", "it must be true or false"))?.unwrap_or(false),
@@ -82,6 +75,7 @@ pub fn read_without_cap(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         has_reasoning_object: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: prompt.text_bytes,
+        routing: Routing::read(&fields)?,
     };
     Ok((head, Body(fields)))
 }
@@ -105,6 +99,12 @@ pub(super) fn service_tier(fields: &Fields<'_>) -> Result<Option<String>, Reques
 }
 
 impl<'a> Body<'a> {
+    /// Returns the members of the body.
+    #[must_use]
+    pub(crate) const fn fields(&self) -> &Fields<'a> {
+        &self.0
+    }
+
     /// Returns the prompt's bound, which is at most `by_bytes`. `count` counts the plain text of messages; everything else counts by its
     /// bytes.
     #[must_use]
@@ -223,7 +223,7 @@ mod tests {
             (r#""stream":1"#, "stream"),
             (r#""service_tier":1"#, "service_tier"),
             (r#""models":1"#, "models"),
-            (r#""provider":{"order":["x"]}"#, "provider"),
+            (r#""plugins":[{"id":"web"}]"#, "plugins"),
         ] {
             assert_eq!(error(&with(field)).param(), Some(param), "{field}");
         }

@@ -12,9 +12,9 @@ use crate::call::{Head, RequestError, Target};
 use crate::chat::request::{OWN_FIELDS, models, user};
 use crate::fields::{Edit, Fields, each, quoted};
 use crate::neutral::Request;
+use crate::routing::Routing;
 
 /// The gateway's fields for functions that it does not support.
-const UNSUPPORTED_FIELDS: [&str; 3] = ["provider", "plugins", "transforms"];
 /// Settings that ask for state at the provider if they are true.
 const STORING: [&str; 2] = ["store", "background"];
 /// Fields that refer to state at the provider.
@@ -41,7 +41,6 @@ pub fn read(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         return Err(RequestError::Repeated(name.to_owned()));
     }
     refuse_stored_state(&fields)?;
-    refuse_unsupported(&fields)?;
     let prompt = prompt::read(&fields)?;
     let head = Head {
         models: models(&fields)?,
@@ -55,6 +54,7 @@ pub fn read(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         has_reasoning_object: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: prompt.text_bytes,
+        routing: Routing::read(&fields)?,
     };
     Ok((head, Body(fields)))
 }
@@ -67,14 +67,6 @@ fn refuse_stored_state(fields: &Fields<'_>) -> Result<(), RequestError> {
     }
     match STORED.into_iter().find(|name| fields.get(name).is_some_and(|raw| raw.get() != "null")) {
         Some(name) => Err(wrong(name, STORES_NOTHING)),
-        None => Ok(()),
-    }
-}
-
-fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), RequestError> {
-    let is_empty = |raw: &RawValue| raw.get() == "null" || raw.get().trim_matches(['{', '}', '[', ']']).trim_ascii().is_empty();
-    match UNSUPPORTED_FIELDS.into_iter().find(|name| fields.get(name).is_some_and(|raw| !is_empty(raw))) {
-        Some(name) => Err(wrong(name, "it is not supported; leave it out, and name the models to try in 'models'")),
         None => Ok(()),
     }
 }
@@ -92,6 +84,12 @@ fn output_cap(fields: &Fields<'_>) -> Result<Option<u64>, RequestError> {
 }
 
 impl<'a> Body<'a> {
+    /// Returns the members of the body.
+    #[must_use]
+    pub(crate) const fn fields(&self) -> &Fields<'a> {
+        &self.0
+    }
+
     /// Returns whether an item of earlier reasoning lacks its encrypted form. OpenAI would look for it by its id, but stores nothing.
     #[must_use]
     pub fn has_unsigned_reasoning(&self) -> bool {
@@ -206,7 +204,7 @@ mod tests {
             (r#"{"model":"b","input":"x","stream":"yes"}"#, "stream"),
             (r#"{"model":"b","input":"x","store":1}"#, "store"),
             (r#"{"model":"b","input":"x","user":"a\u0000"}"#, "user"),
-            (r#"{"model":"b","input":"x","provider":{"order":["a"]}}"#, "provider"),
+            (r#"{"model":"b","input":"x","plugins":[{"id":"web"}]}"#, "plugins"),
             (r#"{"model":"b","input":"x","service_tier":1}"#, "service_tier"),
         ] {
             assert!(fault(body).contains(&format!("'{field}'")), "{body}: {}", fault(body));
