@@ -145,7 +145,8 @@ impl EndpointHealth {
         Some(Permit { health: Arc::clone(self), pass })
     }
 
-    /// Records a request that was sent without a permit.
+    /// Records a request that was sent without a permit. It can open the breaker; only a probe's success closes it.
+    #[must_use = "other gateways are to be told"]
     pub fn record(&self, now_us: i64, sample: &Sample) -> Option<BreakerChange> {
         self.state().record(now_us, Pass::Ordinary, sample)
     }
@@ -173,6 +174,7 @@ impl Permit {
     }
 
     /// Records the end of the request. A change of the breaker is returned, so that other gateways can be told.
+    #[must_use = "other gateways are to be told"]
     pub fn finish(self, now_us: i64, sample: &Sample) -> Option<BreakerChange> {
         self.health.state().record(now_us, self.pass, sample)
     }
