@@ -14,7 +14,7 @@ use crate::attempt::error::AttemptError;
 use crate::error::GatewayError;
 use crate::meter;
 use crate::request::Stages;
-use crate::route::{Candidate, Operation};
+use crate::route::{Endpoint, Operation};
 
 /// Answers `{input_tokens}` on Anthropic's route and `{totalTokens}` on Google's. A count costs nothing.
 pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
@@ -31,13 +31,13 @@ impl Stages {
         let (parts, body) = request.into_parts();
         let (caller, slot, body) = self.let_in(&parts, body).await?;
         let call = operation.read(&body)?;
-        let plan = self.routes.plan(&caller.key, operation.format, &call.head)?;
-        let Some(candidate) = plan.candidates.first() else { return Err(GatewayError::Internal) };
-        if candidate.endpoint.provider.format_for(operation.format, false) == Some(operation.format) {
-            return self.counted_by_provider(candidate, &operation, &call, &parts.headers).await;
+        let choice = self.choose(&caller.key, &operation, &call)?;
+        let Some((endpoint, _)) = choice.endpoints.first() else { return Err(GatewayError::Internal) };
+        if endpoint.provider.format_for(operation.format, false) == Some(operation.format) {
+            return self.counted_by_provider(endpoint, &operation, &call, &parts.headers).await;
         }
         let _counting = slot.count()?;
-        let tokenizer = candidate.endpoint.tokenizer;
+        let tokenizer = endpoint.tokenizer;
         let known = tokenizer.and_then(|tokenizer| call.prompt_tokens_counted(|text| tokenizer.count(text)));
         let tokens = known.unwrap_or_else(|| meter::tokens_of(call.head.prompt_text_bytes));
         Ok(Json(match operation.format {
@@ -49,17 +49,18 @@ impl Stages {
 
     async fn counted_by_provider(
         &self,
-        candidate: &Candidate,
+        endpoint: &Endpoint,
         operation: &Operation,
         call: &Call<'_>,
         headers: &http::HeaderMap,
     ) -> Result<Response, GatewayError> {
-        let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
+        let provider = &endpoint.provider;
         let fault = |error: &AttemptError| GatewayError::of_provider(error, &provider.slug);
         let target = Target { model: &endpoint.upstream_model, cap: None, dialect: &provider.dialect };
         let body = call.upstream_body(operation.format, &target)?;
         let address = provider.count_address(operation.format, &endpoint.upstream_model).ok_or(GatewayError::Internal)?;
-        let headers = provider.request_headers(Some(headers));
+        let credential = provider.choose_credential(self.clock.now_us(), self.seed(), &[]).and_then(|place| provider.credential(place));
+        let headers = provider.request_headers(Some(headers), credential);
         let answer = self.attempts.fetch((Method::POST, &address), headers, body.into(), &AtomicBool::new(false)).await;
         let answer = answer.map_err(|error| fault(&error))?;
         Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())

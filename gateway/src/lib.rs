@@ -20,6 +20,7 @@ pub mod admin;
 pub mod metrics;
 pub mod refusals;
 pub mod models;
+pub mod endpoints;
 pub mod forward;
 pub mod health;
 pub mod router;

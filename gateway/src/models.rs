@@ -6,17 +6,16 @@ use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use events::control::Key;
+use routing::Modality;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wire::call::Format;
 
+use crate::endpoints;
 use crate::error::GatewayError;
 use crate::request::Stages;
-use crate::route::plan::check_allowed;
-use crate::route::{Endpoint, Model};
-
-/// The parameters that every chat model accepts.
-const PARAMETERS: [&str; 6] = ["max_tokens", "temperature", "top_p", "stop", "seed", "stream"];
+use crate::route::choice::check_allowed;
+use crate::route::{Endpoint, Model, facts};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -54,7 +53,8 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
     let wanted: Vec<&str> = query.supported_parameters.as_deref().map(|list| list.split(',').collect()).unwrap_or_default();
     let text = query.output_modalities.as_deref().is_none_or(|list| list.split(',').any(|modality| matches!(modality, "text" | "all")));
     let able = |endpoint: &Endpoint| {
-        wanted.iter().all(|word| PARAMETERS.contains(word) || endpoint.capabilities.iter().any(|capability| capability == word))
+        let parameters = parameters(endpoint);
+        wanted.iter().all(|word| parameters.iter().any(|parameter| parameter == word))
     };
     let usable = stages.routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint));
     let data: Vec<Value> = usable.map(|endpoint| object(format, endpoint)).collect();
@@ -78,6 +78,9 @@ pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>,
 
 fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
+    if let Some(id) = id.strip_suffix("/endpoints") {
+        return endpoints::of_model(stages, &caller.key, stages.routes.find_for(format, id), id);
+    }
     let endpoint = stages.routes.find_for(format, id).and_then(|model| usable(&caller.key, model));
     let endpoint =
         endpoint.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
@@ -95,7 +98,7 @@ fn object(format: Format, endpoint: &Endpoint) -> Value {
         Format::Messages => json!({
             "type": "model",
             "id": endpoint.model.id,
-            "display_name": endpoint.model.id,
+            "display_name": endpoint.display_name,
             "created_at": "1970-01-01T00:00:00Z",
             "max_input_tokens": endpoint.context_length,
             "max_tokens": endpoint.max_output_tokens,
@@ -105,7 +108,7 @@ fn object(format: Format, endpoint: &Endpoint) -> Value {
         Format::Generate => json!({
             "name": format!("models/{}", endpoint.model.id),
             "version": "1",
-            "displayName": endpoint.model.id,
+            "displayName": endpoint.display_name,
             "description": "",
             "inputTokenLimit": endpoint.context_length,
             "outputTokenLimit": endpoint.max_output_tokens,
@@ -114,14 +117,31 @@ fn object(format: Format, endpoint: &Endpoint) -> Value {
     }
 }
 
-fn openai(endpoint: &Endpoint) -> Value {
-    let has = |word: &str| endpoint.capabilities.iter().any(|capability| capability == word);
-    let inputs: Vec<&str> = [("text", true), ("image", has("vision")), ("audio", has("audio_input")), ("file", has("pdf_input"))]
-        .into_iter()
-        .filter(|(_, has)| *has)
-        .map(|(name, _)| name)
-        .collect();
-    let parameters: Vec<&str> = PARAMETERS.into_iter().chain(endpoint.capabilities.iter().map(String::as_str)).collect();
+/// Returns the parameters that an endpoint supports; those of its API if no more is known.
+#[must_use]
+pub fn parameters(endpoint: &Endpoint) -> Vec<String> {
+    let known = endpoint.facts.supported_parameters.clone();
+    known.unwrap_or_else(|| facts::parameters(endpoint.provider.format, &[]))
+}
+
+/// Returns the kinds of input that an endpoint is known to accept.
+#[must_use]
+pub fn inputs(endpoint: &Endpoint) -> Vec<&'static str> {
+    let known = endpoint.facts.input_modalities.as_deref().unwrap_or(&[Modality::Text]);
+    let name = |modality: &Modality| match modality {
+        Modality::Text => "text",
+        Modality::Image => "image",
+        Modality::Audio => "audio",
+        Modality::Video => "video",
+        Modality::File => "file",
+    };
+    known.iter().map(name).collect()
+}
+
+/// Returns a model with OpenAI's and OpenRouter's fields.
+#[must_use]
+pub fn openai(endpoint: &Endpoint) -> Value {
+    let inputs = inputs(endpoint);
     let prices = &endpoint.shown_prices;
     let named = [
         ("prompt", Some(&prices.prompt)),
@@ -137,7 +157,7 @@ fn openai(endpoint: &Endpoint) -> Value {
         "created": 0,
         "owned_by": endpoint.provider.slug,
         "canonical_slug": endpoint.model.id,
-        "name": endpoint.model.id,
+        "name": endpoint.display_name,
         "description": "",
         "context_length": endpoint.context_length,
         "architecture": {
@@ -150,7 +170,7 @@ fn openai(endpoint: &Endpoint) -> Value {
         "pricing": pricing,
         "top_provider": {"context_length": endpoint.context_length, "max_completion_tokens": endpoint.max_output_tokens, "is_moderated": false},
         "per_request_limits": null,
-        "supported_parameters": parameters,
+        "supported_parameters": parameters(endpoint),
         "supported_voices": null,
         "default_parameters": {},
         "links": {"details": format!("/api/v1/models/{}/endpoints", endpoint.model.id)},

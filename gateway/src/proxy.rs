@@ -21,14 +21,14 @@ use wire::call::{Format, Head};
 use wire::routing::Routing;
 use wire::sse::Parser;
 
-use crate::admission::{Admitted, End, Intent, Served};
+use crate::admission::{Access, Admitted, End, Intent, Served};
 use crate::attempt::connections::UpstreamResponse;
 use crate::content_encoding::Decoder;
 use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{self, Measured, Meter};
 use crate::request::{Stages, app};
-use crate::route::plan::check_allowed;
+use crate::route::choice::check_allowed;
 use crate::route::{Endpoint, Operation, Plan};
 
 /// Headers of a connection, which are not passed on. Source: RFC 9110, section 7.6.1.
@@ -122,17 +122,20 @@ impl Stages {
         let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));
-        admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent));
-        let headers = upstream_headers(&parts.headers, provider.credential());
+        admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), Access::Proxied);
+        let credential = provider.choose_credential(self.clock.now_us(), self.seed(), &[]).and_then(|place| provider.credential(place));
+        let headers = upstream_headers(&parts.headers, credential);
         let since = Instant::now();
         let result = self.attempts.pass((parts.method, &address), headers, passed.body, &sent).await;
-        admitted.tried(Attempt {
+        let attempt = Attempt {
             provider: provider.slug.clone(),
             model: passed.endpoint.model.id.clone(),
             status: result.as_ref().ok().map(|response| response.status.as_u16()),
             error: result.as_ref().err().map(|error| error.code().to_owned()),
             duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
-        });
+            why: None,
+        };
+        admitted.tried(attempt, None);
         match result {
             Ok(response) => {
                 admitted.first_piece();
@@ -176,7 +179,8 @@ impl Stages {
         };
         let head = operation.read(&body)?.head;
         let model = head.models.first().cloned().unwrap_or_default();
-        let endpoint = self.routes.find_upstream(&provider.slug, &model).ok_or(GatewayError::UnknownModel(model))?;
+        let endpoint =
+            self.routes.find_upstream(&provider.slug, &model).ok_or(GatewayError::UnknownModel { name: model, nearest: None })?;
         Ok(Passed { endpoint: Arc::clone(endpoint), format: Some(operation.format), head, body })
     }
 }
@@ -278,7 +282,9 @@ impl Tap {
                     return self.meter.note(&answer.delta, answer.usage, answer.service_tier);
                 }
                 let frames: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
-                frames.into_iter().for_each(|frame| note_frame(&mut self.meter, format, frame.get().as_bytes()));
+                for frame in frames {
+                    note_frame(&mut self.meter, format, frame.get().as_bytes());
+                }
             }
             Reading::Frames { parser, .. } => {
                 if let Some(frame) = parser.finish() {

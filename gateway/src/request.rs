@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use events::clock::Clock;
+use events::control::Key;
 use events::ids::Ids;
 use events::request::{Outcome, RequestRefused};
 use events::{Draft, RequestId};
@@ -27,6 +28,7 @@ use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
 use crate::error::GatewayError;
 use crate::meter::{Measured, Meter};
+use crate::route::choice::{Asking, Choice};
 use crate::route::{Operation, Plan, Routes, tokens};
 use crate::stream::{self, Relay, heartbeat};
 
@@ -191,6 +193,23 @@ impl Stages {
         answer
     }
 
+    /// Chooses the endpoints of a request.
+    ///
+    /// # Errors
+    /// Fails as [`Routes::choose`] does.
+    pub fn choose(&self, key: &Key, operation: &Operation, call: &Call<'_>) -> Result<Choice, GatewayError> {
+        let asking = Asking { key, format: operation.format, call, now_us: self.clock.now_us(), seed: self.seed() };
+        self.routes.choose(&asking)
+    }
+
+    /// Returns an unpredictable number.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.ids.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
     async fn admit(
         &self,
         id: &RequestId,
@@ -199,7 +218,7 @@ impl Stages {
         (operation, body, call): (&Operation, &Bytes, &Call<'_>),
         slot: Slot,
     ) -> Result<(Plan, Admitted), GatewayError> {
-        let plan = self.routes.plan(&caller.key, operation.format, &call.head)?;
+        let plan = Plan::new(&self.choose(&caller.key, operation, call)?, &call.head, &[]);
         let mut slot = Some(slot);
         let admit = async |plan: &Plan, slot: &mut Option<Slot>| {
             let intent = Intent {
@@ -217,14 +236,12 @@ impl Stages {
             Ok(admitted) if admitted.hold() >= plan.max_cost() => Ok((plan, admitted)),
             // The hold does not cover the whole answer. A tighter bound of the prompt leaves more of the hold for the answer.
             Ok(admitted) => {
-                let counted = self.counted(caller, &plan, (operation, body, call), admitted.slot()).await.ok().flatten();
+                let counted = self.counted(&plan, (operation, body, call), admitted.slot()).await.ok().flatten();
                 Ok((counted.unwrap_or(plan), admitted))
             }
             Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
-                let counted = self
-                    .counted(caller, &plan, (operation, body, call), slot.as_ref())
-                    .await?
-                    .filter(|counted| counted.min_cost() < needed);
+                let counted =
+                    self.counted(&plan, (operation, body, call), slot.as_ref()).await?.filter(|counted| counted.min_cost() < needed);
                 let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
                 let admitted = admit(&counted, &mut slot).await?;
                 Ok((counted, admitted))
@@ -237,7 +254,6 @@ impl Stages {
     /// prompt is too large for its model anyway.
     async fn counted(
         &self,
-        caller: &KeyEntry,
         plan: &Plan,
         (operation, body, call): (&Operation, &Bytes, &Call<'_>),
         slot: Option<&Slot>,
@@ -255,7 +271,7 @@ impl Stages {
             drop(counting);
             counted
         });
-        Ok(counted.await.ok().and_then(|counted| self.routes.plan_counted(&caller.key, operation.format, &call.head, &counted).ok()))
+        Ok(counted.await.ok().map(|counted| plan.counted(&call.head, &counted)))
     }
 
     fn streamed(&self, call: &Call<'_>, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {

@@ -13,6 +13,7 @@ use wire::call::Format;
 use crate::admin::Admin;
 use crate::admin::{account, credit, key, quarantine};
 use crate::edge;
+use crate::endpoints;
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
@@ -51,6 +52,9 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/messages/count_tokens"), post(count_messages))
             .route(&at("/embeddings"), post(embeddings))
             .route(&at("/models"), get(models::list))
+            .route(&at("/models/count"), get(endpoints::count))
+            .route(&at("/endpoints/zdr"), get(endpoints::zdr))
+            .route(&at("/providers"), get(endpoints::providers))
             .route(&at("/models/{*id}"), get(models::retrieve).post(generate));
         admin = admin
             .route(&at("/key"), get(key::current::own))

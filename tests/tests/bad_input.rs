@@ -44,8 +44,8 @@ async fn bad_requests_are_refused_with_the_documented_error() {
         (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"max_tokens":-1}"#, "max_tokens"),
         (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"n":1000000}"#, "'n'"),
         (r#"{"model":"test/ok","model":"test/slow","messages":[{"role":"user","content":"x"}]}"#, "twice"),
-        (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"provider":{"order":["x"]}}"#, "'provider': it is not supported"),
-        (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"plugins":[{"id":"web"}]}"#, "'plugins': it is not supported"),
+        (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"provider":{"odrer":["x"]}}"#, "provider.odrer"),
+        (r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"plugins":[{"id":"web"}]}"#, "'web' is not supported"),
         (
             r#"{"model":"test/ok","messages":[{"role":"user","content":"x"}],"transforms":["middle-out"]}"#,
             "'transforms': it is not supported",

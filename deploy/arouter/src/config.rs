@@ -296,6 +296,16 @@ impl Config {
                     variable(name).with_context(|| format!("provider {}: the environment variable {name} is not set", provider.slug))?;
                 provider.api_key = Some(key);
             }
+            for key in &mut provider.keys {
+                if let Some(name) = &key.api_key_env {
+                    let value = variable(name)
+                        .with_context(|| format!("provider {}: the environment variable {name} is not set", provider.slug))?;
+                    key.api_key = Some(value);
+                }
+                if key.api_key.is_none() {
+                    bail!("configuration: provider {}: each of its keys needs api_key_env or api_key", provider.slug);
+                }
+            }
         }
         if config.archive.keep_days.is_some_and(|days| !(days.is_finite() && days >= 0.0)) {
             bail!("configuration: archive.keep_days must be a number of days, 0 or more; leave it out to keep all events in the streams");

@@ -81,8 +81,9 @@ pub fn check_names<'a>(variables: impl Iterator<Item = &'a str>, exempt: &[&str]
 
 /// Returns the environment variables that a configuration names: credentials of providers and of NATS.
 pub fn named_variables(table: &Table) -> Vec<String> {
-    let providers =
-        table.get("providers").and_then(Value::as_array).into_iter().flatten().filter_map(|provider| provider.get("api_key_env"));
+    let providers = table.get("providers").and_then(Value::as_array).into_iter().flatten();
+    let keys = providers.clone().filter_map(|provider| provider.get("keys")).filter_map(Value::as_array).flatten();
+    let providers = providers.chain(keys).filter_map(|holder| holder.get("api_key_env"));
     let nats = ["password_env", "token_env"].into_iter().filter_map(|key| table.get("nats")?.get(key));
     providers.chain(nats).filter_map(Value::as_str).map(str::to_owned).collect()
 }

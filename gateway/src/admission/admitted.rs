@@ -2,24 +2,30 @@
 //! dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use events::clock::Clock;
 use events::ids::Ids;
-use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted};
+use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
 use pricing::ServiceTier;
+use routing::health;
 
 use super::Admission;
+use super::current_attempt::{Access, CurrentAttempt, micros};
 use super::in_flight_quota::Slot;
 use super::local_lease::Hold;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
-use crate::route::Endpoint;
+use crate::route::choice::{CachedPrompt, Skipped};
+use crate::route::{Endpoint, Plan};
 use crate::spool::{Reservation, Spool, SpoolError};
+
+/// The maximum number of excluded endpoints that a request's end names.
+const SKIPPED_MAX: usize = 20;
 
 /// An admitted request that records its own end.
 pub struct Admitted {
@@ -32,32 +38,16 @@ pub struct Admitted {
     ttft_us: Option<u64>,
     /// The attempts at providers so far.
     attempts: Vec<Attempt>,
+    /// The endpoints that did not fit the request.
+    skipped: Vec<SkippedEndpoint>,
+    /// The prompt, if a provider may cache it.
+    prompt: Option<CachedPrompt>,
     /// The call to a provider in progress, or the last one.
     current: Option<CurrentAttempt>,
     mode: SpoolMode,
     /// The request's share of the quotas.
     slot: Option<Slot>,
     counts: Counts,
-}
-
-/// A call to a provider whose response has not arrived yet.
-struct CurrentAttempt {
-    served: Served,
-    /// The estimated number of prompt tokens.
-    prompt_tokens: u64,
-    /// A flag that is set once bytes of the call may have reached the provider.
-    sent: Arc<AtomicBool>,
-}
-
-impl CurrentAttempt {
-    /// Returns the usage of a call that was abandoned: a provider that has received the prompt bills it.
-    fn abandoned(&self) -> Measured {
-        if !self.sent.load(Ordering::Relaxed) {
-            return Measured::UNKNOWN;
-        }
-        let tokens = Tokens { input: self.prompt_tokens, ..Tokens::default() };
-        Measured { tokens, provenance: Provenance::Estimated }
-    }
 }
 
 /// The model that answered, and the service tier.
@@ -102,7 +92,13 @@ pub struct Charge {
 impl Admitted {
     /// Creates the state of a request whose start is recorded.
     #[must_use]
-    pub fn new(started: RequestStarted, (hold, reservation): (Hold, Reservation), slot: Option<Slot>, admission: &Admission) -> Self {
+    pub fn new(
+        started: RequestStarted,
+        (hold, reservation): (Hold, Reservation),
+        slot: Option<Slot>,
+        plan: &Plan,
+        admission: &Admission,
+    ) -> Self {
         Self {
             started,
             open: Some((hold, reservation)),
@@ -111,6 +107,8 @@ impl Admitted {
             since: Instant::now(),
             ttft_us: None,
             attempts: Vec::new(),
+            skipped: plan.skipped.iter().take(SKIPPED_MAX).map(skipped).collect(),
+            prompt: plan.prompt.clone(),
             current: None,
             mode: admission.mode,
             slot,
@@ -136,8 +134,20 @@ impl Admitted {
     }
 
     /// Notes that a provider is about to be called; once `sent` is set, the request may cost something.
-    pub fn start_attempt(&mut self, served: Served, prompt_tokens: u64, sent: Arc<AtomicBool>) {
-        self.current = Some(CurrentAttempt { served, prompt_tokens, sent });
+    pub fn start_attempt(&mut self, served: Served, prompt_tokens: u64, sent: Arc<AtomicBool>, access: Access) {
+        self.current = Some(CurrentAttempt { served, prompt_tokens, sent, since: Instant::now(), ttft_us: None, access });
+    }
+
+    /// Returns the time in microseconds since 1970.
+    #[must_use]
+    pub fn now_us(&self) -> i64 {
+        self.clock.now_us()
+    }
+
+    /// Returns the attempts so far.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts
     }
 
     /// Returns the counters of request outcomes.
@@ -172,14 +182,21 @@ impl Admitted {
         End { outcome, status, finish_reason: None, served, measured }
     }
 
-    /// Notes an attempt at a provider.
-    pub fn tried(&mut self, attempt: Attempt) {
+    /// Notes an attempt at a provider. `failure` is its result for the health of the endpoint, if it failed.
+    pub fn tried(&mut self, attempt: Attempt, failure: Option<health::Outcome>) {
         self.attempts.push(attempt);
+        let now_us = self.clock.now_us();
+        if let Some((current, outcome)) = self.current.as_mut().zip(failure) {
+            current.record(now_us, outcome, 0);
+        }
     }
 
     /// Notes that the first piece of the response has arrived.
     pub fn first_piece(&mut self) {
         self.ttft_us = Some(micros(self.since));
+        if let Some(current) = &mut self.current {
+            current.ttft_us = Some(micros(current.since)).filter(|_| self.started.streamed);
+        }
     }
 
     /// Returns the cost of these tokens at a model: the part within the hold, and the part above it.
@@ -246,6 +263,7 @@ impl Admitted {
         let (status, (cost, beyond)) = self.charged(end);
         let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
         let Some((hold, reservation)) = self.open.take() else { return (charge, None) };
+        self.note_result(end);
         let finished = self.finished(end, latency_us);
         let usage = self.current.is_some().then(|| self.usage(end, &charge));
         let spool = reservation.spool();
@@ -260,6 +278,21 @@ impl Admitted {
         hold.settle(cost);
         self.counts.ended(end.outcome, self.ttft_us);
         (charge, Some((spool, position)))
+    }
+
+    /// Records the end of the call that answered in the health of its endpoint, and remembers that it has the prompt in its cache.
+    fn note_result(&mut self, end: &End) {
+        let now_us = self.clock.now_us();
+        let Some(current) = self.current.as_mut().filter(|_| end.served.is_some()) else { return };
+        let tokens = &end.measured.tokens;
+        match end.outcome {
+            Outcome::Finished => current.record(now_us, health::Outcome::Succeeded, tokens.completion()),
+            Outcome::Failed => current.record(now_us, health::Outcome::Failed, 0),
+            Outcome::Cancelled | Outcome::Aborted => {}
+        }
+        if let Some(prompt) = self.prompt.as_ref().filter(|_| tokens.cache_read > 0 || tokens.cache_write() > 0) {
+            prompt.is_at(now_us, &current.served.endpoint);
+        }
     }
 
     fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {
@@ -291,6 +324,7 @@ impl Admitted {
             latency_us,
             ttft_us: self.ttft_us,
             attempts: std::mem::take(&mut self.attempts),
+            skipped: std::mem::take(&mut self.skipped),
         }
     }
 
@@ -348,6 +382,10 @@ impl Drop for Admitted {
     }
 }
 
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+fn skipped(skipped: &Skipped) -> SkippedEndpoint {
+    SkippedEndpoint {
+        provider: skipped.endpoint.provider.slug.clone(),
+        model: skipped.endpoint.model.id.clone(),
+        reason: skipped.reason.as_str().to_owned(),
+    }
 }

@@ -5,6 +5,7 @@ pub mod local_lease;
 pub mod budget;
 pub mod refill_policy;
 pub mod lease_refiller;
+pub mod current_attempt;
 pub mod admitted;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::route::Plan;
 use crate::spool::{Spool, SpoolError};
 pub use admitted::{Admitted, Charge, End, Served};
 pub use budget::{Budget, Scope};
+pub use current_attempt::Access;
 use in_flight_quota::Slot;
 use local_lease::Moment;
 
@@ -120,7 +122,7 @@ impl Admission {
         };
         let position = reservation.start(&draft).map_err(|error| refused(&error))?;
         failpoint(Failpoint::StartRecorded);
-        let admitted = Admitted::new(started, (hold, reservation), slot.take(), self);
+        let admitted = Admitted::new(started, (hold, reservation), slot.take(), intent.plan, self);
         // A request that fails from here on still gets an end: `admitted` records it on drop.
         self.spool.flushed(position).await.map_err(|error| refused(&error))?;
         failpoint(Failpoint::StartWritten);

@@ -73,6 +73,15 @@ pub fn retry_after(value: Option<&HeaderValue>) -> Option<HeaderValue> {
     is_right.then(|| value.cloned()).flatten()
 }
 
+/// Returns the time that a provider wants to be left alone, in microseconds, from a valid `Retry-After`.
+#[must_use]
+pub fn retry_after_us(value: Option<&HeaderValue>, now_us: i64) -> Option<i64> {
+    const SECOND_US: i64 = 1_000_000;
+    let text = value?.to_str().ok()?;
+    let seconds = text.parse::<i64>().ok().map(|seconds| seconds.saturating_mul(SECOND_US));
+    seconds.or_else(|| Some(chrono::DateTime::parse_from_rfc2822(text).ok()?.timestamp_micros().saturating_sub(now_us).max(0)))
+}
+
 fn words_of(error: &Reported) -> impl Iterator<Item = String> {
     [&error.code, &error.kind].into_iter().flatten().map(|word| word.to_lowercase())
 }

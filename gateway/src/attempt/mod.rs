@@ -8,21 +8,26 @@ pub mod blame;
 pub mod media;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use bytes::Bytes;
 use events::request::Attempt;
 use events::{Failpoint, failpoint};
 use http::{HeaderMap, StatusCode};
+use routing::health::Outcome;
+use routing::pool::CredentialOutcome;
+use routing::sticky::prefix_hash;
 use wire::call::{Call, Format, Target};
 
-use crate::admission::{Admitted, Served};
+use crate::admission::{Access, Admitted, Served};
 use crate::error::GatewayError;
 use crate::meter;
 use crate::route::address::Address;
 use crate::route::provider::refuses_tools_in_chat;
-use crate::route::{Plan, Provider};
+use crate::route::{Candidate, Plan, Provider};
 use error::AttemptError;
 use upstream::{Answer, Upstream, UpstreamCall};
 
@@ -34,8 +39,23 @@ pub struct Reply {
     pub served: Served,
 }
 
+/// One candidate, as it is tried.
+struct Try<'a> {
+    candidate: &'a Candidate,
+    /// Whether another candidate can take the request.
+    has_next: bool,
+    access: Access,
+}
+
+/// A request as it was prepared for a provider.
+struct Prepared<'a> {
+    format: Format,
+    address: Cow<'a, Address>,
+    body: Bytes,
+}
+
 impl Upstream {
-    /// Tries candidates until one responds.
+    /// Tries candidates until one responds: first those that their breakers let through, then the others.
     ///
     /// # Errors
     /// Fails with the last candidate's failure, or with the first refusal of the request itself.
@@ -46,61 +66,91 @@ impl Upstream {
         admitted: &mut Admitted,
     ) -> Result<Reply, GatewayError> {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
-        for candidate in &plan.candidates {
-            let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
-            let cap = candidate.cap(admitted.hold(), plan.choices);
-            let target = Target { model: &endpoint.upstream_model, cap, dialect: &provider.dialect };
-            let (format, address, body) = match self.prepared(call, provider, &target).await {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    last = error;
-                    continue;
-                }
-            };
-            let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
+        let mut waiting: VecDeque<(&Candidate, bool)> = plan.candidates.iter().map(|candidate| (candidate, false)).collect();
+        while let Some((candidate, is_last_resort)) = waiting.pop_front() {
+            let permit = candidate.endpoint.health.try_acquire(admitted.now_us());
+            if permit.is_none() && !is_last_resort {
+                waiting.push_back((candidate, true));
+                continue;
+            }
+            let access = permit.map_or(Access::LastResort, Access::Permitted);
+            let attempt = Try { candidate, has_next: !waiting.is_empty(), access };
+            match self.attempt(plan, attempt, (call, headers), admitted).await {
+                Ok(reply) => return Ok(reply),
+                Err(Stop::Request(error)) => return Err(with_attempts(error, admitted)),
+                Err(Stop::Candidate(error)) => last = error,
+            }
+        }
+        Err(with_attempts(last, admitted))
+    }
+
+    /// Tries one candidate, with one credential after the other as long as they are at fault.
+    async fn attempt(
+        &self,
+        plan: &Plan,
+        attempt: Try<'_>,
+        (call, headers): (&Call<'_>, &HeaderMap),
+        admitted: &mut Admitted,
+    ) -> Result<Reply, Stop> {
+        let Try { candidate, has_next, mut access } = attempt;
+        let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
+        let cap = candidate.cap(admitted.hold(), plan.choices);
+        let target = Target { model: &endpoint.upstream_model, cap, dialect: &provider.dialect };
+        let Prepared { format, address, body } = self.prepared(call, provider, &target).await.map_err(Stop::Candidate)?;
+        let served = Served { endpoint: Arc::clone(endpoint), tier: plan.tier };
+        let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
+        let client_headers = Some(headers).filter(|_| format == call.format());
+        let mut tried = Vec::new();
+        let mut credential = provider.choose_credential(admitted.now_us(), seed(admitted), &tried);
+        loop {
             let sent = Arc::new(AtomicBool::new(false));
-            admitted.start_attempt(Served { endpoint: Arc::clone(endpoint), tier: plan.tier }, prompt_tokens, Arc::clone(&sent));
+            admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), access);
             let since = Instant::now();
-            let client_headers = Some(headers).filter(|_| format == call.format());
-            let upstream_call = UpstreamCall { provider, format, address: &address, client_headers, body, prompt_tokens, sent: &sent };
-            let result = if call.head.stream { self.stream(upstream_call).await } else { self.whole(upstream_call).await };
-            let (status, failure) = match &result {
-                Ok(_) => (Some(StatusCode::OK), None),
-                Err(failure) => (failure.status(), Some(failure.code())),
-            };
-            admitted.tried(Attempt {
-                provider: endpoint.provider.slug.clone(),
-                model: endpoint.model.id.clone(),
-                status: status.map(|status| status.as_u16()),
-                error: failure.map(str::to_owned),
-                duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+            let header = credential.and_then(|place| provider.credential(place));
+            let headers = provider.request_headers(client_headers, header);
+            let upstream_call = UpstreamCall { headers, format, address: &address, body: body.clone(), prompt_tokens, sent: &sent };
+            let result = self.answered(upstream_call, call.head.stream, has_next).await;
+            let failure = result.as_ref().err();
+            let next = credential.and_then(|place| {
+                tried.push(place);
+                judge_credential(provider, place, &tried, failure, admitted)
             });
+            let is_credentials = failure.is_some() && next.is_some();
+            let outcome = failure.map(|failure| if is_credentials { Outcome::Neutral } else { health_of(failure, admitted.now_us()) });
+            admitted.tried(record(candidate, plan, failure, since), outcome);
             match result {
                 Ok(answer) => {
                     failpoint(Failpoint::ProviderAnswered);
                     admitted.first_piece();
-                    return Ok(Reply { answer, served: Served { endpoint: Arc::clone(endpoint), tier: plan.tier } });
+                    return Ok(Reply { answer, served });
                 }
                 Err(failure) => {
-                    admitted.counts().failed(&endpoint.provider.slug, failure.code());
-                    report(&endpoint.provider.slug, &endpoint.model.id, &failure);
-                    last = GatewayError::of_provider(&failure, &endpoint.provider.slug);
-                    if matches!(failure, AttemptError::Refused { .. }) {
-                        return Err(last);
+                    admitted.counts().failed(&provider.slug, failure.code());
+                    report(&provider.slug, &endpoint.model.id, &failure);
+                    if !is_credentials {
+                        let error = GatewayError::of_provider(&failure, &provider.slug);
+                        let is_requests = matches!(failure, AttemptError::Refused { .. });
+                        return Err(if is_requests { Stop::Request(error) } else { Stop::Candidate(error) });
                     }
+                    credential = next;
+                    access = Access::LastResort;
                 }
             }
         }
-        Err(last)
+    }
+
+    /// Calls a provider. If another one can take the request, it gets less time for a sign of life.
+    async fn answered(&self, call: UpstreamCall<'_>, stream: bool, has_next: bool) -> Result<Answer, AttemptError> {
+        let patience = self.patience(stream).filter(|_| has_next);
+        let asked = async { if stream { self.stream(call).await } else { self.whole(call).await } };
+        match patience {
+            Some(patience) => tokio::time::timeout(patience, asked).await.unwrap_or(Err(AttemptError::Timeout)),
+            None => asked.await,
+        }
     }
 
     /// Returns the format, address and body of a request to a provider.
-    async fn prepared<'a>(
-        &self,
-        call: &Call<'_>,
-        provider: &'a Provider,
-        target: &Target<'_>,
-    ) -> Result<(Format, Cow<'a, Address>, Vec<u8>), GatewayError> {
+    async fn prepared<'a>(&self, call: &Call<'_>, provider: &'a Provider, target: &Target<'_>) -> Result<Prepared<'a>, GatewayError> {
         let wrong = |problem: &str| GatewayError::Upstream(format!("{} {problem}", provider.slug));
         // Chat shows no reasoning of OpenAI's models.
         let needs_responses = call.head.has_reasoning_object || call.head.has_tools && refuses_tools_in_chat(target.model);
@@ -111,7 +161,7 @@ impl Upstream {
             let mut request = call.neutral()?;
             self.media().inline(&mut request).await?;
             let address = provider.address(format, target.model, stream).ok_or_else(unaddressable)?;
-            return Ok((format, address, wire::call::write(&request, format, stream, target)?));
+            return Ok(Prepared { format, address, body: wire::call::write(&request, format, stream, target)?.into() });
         }
         // A provider with both operations is asked by the other one if Responses cannot say the request.
         let (format, body) = match (call.upstream_body(format, target), provider.format_for(Format::Chat, false)) {
@@ -119,7 +169,90 @@ impl Upstream {
             (body, _) => (format, body?),
         };
         let address = provider.address(format, target.model, stream).ok_or_else(unaddressable)?;
-        Ok((format, address, body))
+        Ok(Prepared { format, address, body: body.into() })
+    }
+}
+
+/// The scope of a failure: the candidate, after which the next one is tried, or the request itself.
+enum Stop {
+    Candidate(GatewayError),
+    Request(GatewayError),
+}
+
+/// Notes the provider's answer to a credential. Returns the next one to try, if this one is at fault.
+fn judge_credential(
+    provider: &Provider,
+    place: usize,
+    tried: &[usize],
+    failure: Option<&AttemptError>,
+    admitted: &Admitted,
+) -> Option<usize> {
+    let now_us = admitted.now_us();
+    let outcome = match failure {
+        None => CredentialOutcome::Accepted,
+        Some(AttemptError::Operator { status: Some(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED), .. }) => return None,
+        Some(AttemptError::Operator { .. }) => CredentialOutcome::Rejected,
+        Some(AttemptError::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), retry_after, .. }) => {
+            CredentialOutcome::RateLimited { retry_after_us: blame::retry_after_us(retry_after.as_ref(), now_us) }
+        }
+        Some(
+            AttemptError::Refused { .. }
+            | AttemptError::Overloaded { .. }
+            | AttemptError::Connect
+            | AttemptError::Cut
+            | AttemptError::Timeout
+            | AttemptError::Malformed
+            | AttemptError::Coding(_)
+            | AttemptError::TooLarge,
+        ) => return None,
+    };
+    provider.pool.record(now_us, place, outcome);
+    failure?;
+    provider.choose_credential(now_us, seed(admitted), tried)
+}
+
+/// Returns a number that differs for each request and attempt.
+fn seed(admitted: &Admitted) -> u64 {
+    prefix_hash([admitted.request().as_str().as_bytes(), &[u8::try_from(admitted.attempts().len()).unwrap_or(u8::MAX)]].into_iter())
+}
+
+/// Adds the attempts to an error, if there were several.
+fn with_attempts(error: GatewayError, admitted: &Admitted) -> GatewayError {
+    match admitted.attempts() {
+        [] | [_] => error,
+        attempts => GatewayError::Exhausted { last: Box::new(error), attempts: attempts.to_vec() },
+    }
+}
+
+fn record(candidate: &Candidate, plan: &Plan, failure: Option<&AttemptError>, since: Instant) -> Attempt {
+    let has_choice = plan.candidates.len() > 1 || !plan.skipped.is_empty();
+    Attempt {
+        provider: candidate.endpoint.provider.slug.clone(),
+        model: candidate.endpoint.model.id.clone(),
+        status: failure.map_or(Some(StatusCode::OK), AttemptError::status).map(|status| status.as_u16()),
+        error: failure.map(|failure| failure.code().to_owned()),
+        duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+        why: has_choice.then(|| candidate.why.as_str().to_owned()),
+    }
+}
+
+/// Returns the result of a failed attempt for the health of its endpoint.
+#[must_use]
+pub fn health_of(failure: &AttemptError, now_us: i64) -> Outcome {
+    match failure {
+        AttemptError::Refused { .. } => Outcome::Neutral,
+        AttemptError::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), retry_after, .. } => {
+            Outcome::RateLimited { retry_after_us: blame::retry_after_us(retry_after.as_ref(), now_us) }
+        }
+        // An endpoint that refuses the gateway is as useless as one that fails.
+        AttemptError::Operator { .. }
+        | AttemptError::Overloaded { .. }
+        | AttemptError::Connect
+        | AttemptError::Cut
+        | AttemptError::Timeout
+        | AttemptError::Malformed
+        | AttemptError::Coding(_)
+        | AttemptError::TooLarge => Outcome::Failed,
     }
 }
 

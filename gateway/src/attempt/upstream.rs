@@ -18,7 +18,6 @@ use super::media::MediaClient;
 use crate::config::UpstreamConfig;
 use crate::content_encoding::Decoder;
 use crate::meter::Meter;
-use crate::route::Provider;
 use crate::route::address::Address;
 
 /// The maximum number of bytes kept of a provider's error.
@@ -44,13 +43,11 @@ pub enum UpstreamError {
 
 /// One call to a provider.
 pub struct UpstreamCall<'a> {
-    pub provider: &'a Provider,
+    pub headers: HeaderMap,
     /// The format of the request and its answer.
     pub format: Format,
     pub address: &'a Address,
-    /// The client's headers, if the client speaks this format.
-    pub client_headers: Option<&'a HeaderMap>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// The estimated number of prompt tokens.
     pub prompt_tokens: u64,
     /// A flag that is set once bytes of the request may be on their way.
@@ -122,9 +119,15 @@ impl Upstream {
         Duration::from_millis(self.config.idle_timeout_ms)
     }
 
+    /// Returns the time for a sign of life from a provider, if another one can take the request.
+    #[must_use]
+    pub const fn patience(&self, stream: bool) -> Option<Duration> {
+        let ms = if stream { self.config.fallback_after_ms } else { self.config.fallback_after_whole_ms };
+        if ms == 0 { None } else { Some(Duration::from_millis(ms)) }
+    }
+
     async fn post(&self, call: UpstreamCall<'_>) -> Result<UpstreamResponse, AttemptError> {
-        let headers = call.provider.request_headers(call.client_headers);
-        let response = self.pass((Method::POST, call.address), headers, call.body.into(), call.sent).await?;
+        let response = self.pass((Method::POST, call.address), call.headers, call.body, call.sent).await?;
         self.accepted(response).await
     }
 

@@ -1,9 +1,12 @@
 //! The errors of a call: one exhaustive match maps each to status, type and code, and one function renders the body.
 
+mod message;
+
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
+use events::request::Attempt;
 use events::rpc::{Denial, LimitSource, Peer};
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
@@ -11,6 +14,9 @@ use serde_json::{Value, json};
 use wire::call::{Format, RequestError};
 use wire::client_error::ClientError;
 use wire::reported::Reported;
+
+use crate::route::choice::Skipped;
+use message::{overload, payment, refusal, suggestion, unfit};
 
 /// The reason why a call fails.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +36,22 @@ pub enum GatewayError {
         param: Option<Cow<'static, str>>,
     },
     /// A model name that no provider serves.
-    #[error("The model '{0}' does not exist; GET /v1/models lists those that do.")]
-    UnknownModel(String),
+    #[error("The model '{name}' does not exist; {}GET /v1/models lists those that do.", suggestion(nearest.as_deref()))]
+    UnknownModel {
+        name: String,
+        /// The known model with the most similar name.
+        nearest: Option<String>,
+    },
+    /// A request whose constraints exclude every endpoint of its models.
+    #[error("{}", unfit(models, skipped))]
+    NoEndpoint { models: Vec<String>, skipped: Vec<Skipped> },
+    /// The last failure, after several attempts.
+    #[error("{last}")]
+    Exhausted {
+        last: Box<GatewayError>,
+        /// All attempts in order.
+        attempts: Vec<Attempt>,
+    },
     /// A body that exceeds the limit in bytes.
     #[error("The request body is larger than {0} bytes.")]
     BodyTooLarge(usize),
@@ -39,7 +59,7 @@ pub enum GatewayError {
     #[error("The request body did not arrive in time.")]
     BodyTimeout,
     /// A lack of credit.
-    #[error("{}", payment_message(denial))]
+    #[error("{}", payment(denial))]
     PaymentRequired {
         /// The limit that was hit.
         denial: Box<Denial>,
@@ -149,25 +169,6 @@ impl Quota {
     }
 }
 
-fn refusal(error: &Reported, status: StatusCode) -> String {
-    error.message.clone().unwrap_or_else(|| format!("The provider refused the request with status {}.", status.as_u16()))
-}
-
-fn overload(error: &Reported, provider: &str) -> String {
-    match &error.message {
-        Some(message) => format!("The provider failed or is overloaded: {message}"),
-        None => format!("The provider {provider} failed or is overloaded, and no other can take the request; try again shortly."),
-    }
-}
-
-fn payment_message(denial: &Denial) -> &'static str {
-    match denial.source {
-        LimitSource::Credits => "Insufficient credits: add credit to the account, or lower max_tokens.",
-        LimitSource::KeyLimit => "This key's spending limit is reached: raise it, wait until it resets, or lower max_tokens.",
-        LimitSource::InFlightBudget => "The remaining credit is held by requests in flight: retry when they have ended.",
-    }
-}
-
 impl From<RequestError> for GatewayError {
     fn from(error: RequestError) -> Self {
         Self::BadRequest { message: error.to_string(), param: error.param().map(|param| Cow::Owned(param.to_owned())) }
@@ -200,7 +201,9 @@ impl GatewayError {
             Self::Unauthenticated => shown(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
             Self::Forbidden(_) => shown(StatusCode::FORBIDDEN, "permission_error", "permission_denied"),
             Self::BadRequest { .. } => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request"),
-            Self::UnknownModel(_) => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "model_not_found"),
+            Self::UnknownModel { .. } => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "model_not_found"),
+            Self::NoEndpoint { .. } => shown(StatusCode::NOT_FOUND, "not_found_error", "no_matching_provider"),
+            Self::Exhausted { last, .. } => last.shown(),
             Self::BodyTooLarge(_) => shown(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "request_too_large"),
             Self::BodyTimeout => shown(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "request_timeout"),
             Self::PaymentRequired { denial, .. } => {
@@ -270,6 +273,9 @@ impl GatewayError {
         if let Self::BadRequest { param, .. } = self {
             return param.as_deref();
         }
+        if let Self::Exhausted { last, .. } = self {
+            return last.param();
+        }
         if let Self::UpstreamRefused { error, .. } | Self::UpstreamOverloaded { error, .. } = self { error.param.as_deref() } else { None }
     }
 
@@ -286,10 +292,24 @@ impl GatewayError {
             Self::UpstreamRefused { provider, error, .. } | Self::UpstreamOverloaded { provider, error, .. } => {
                 json!({"provider_name": provider, "raw": error.raw})
             }
+            Self::NoEndpoint { skipped, .. } => {
+                let reason = |skipped: &Skipped| {
+                    let (endpoint, reason) = (&skipped.endpoint, skipped.reason.as_str());
+                    json!({"provider": endpoint.provider.slug, "model": endpoint.model.id, "reason": reason})
+                };
+                json!({"skipped": skipped.iter().map(reason).collect::<Vec<_>>()})
+            }
+            Self::Exhausted { last, attempts } => {
+                let mut metadata = last.metadata();
+                if let Some(metadata) = metadata.as_object_mut() {
+                    metadata.insert("attempts".to_owned(), json!(attempts));
+                }
+                metadata
+            }
             Self::Unauthenticated
             | Self::Forbidden(_)
             | Self::BadRequest { .. }
-            | Self::UnknownModel(_)
+            | Self::UnknownModel { .. }
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
             | Self::LedgerUnavailable

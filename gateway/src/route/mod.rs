@@ -4,7 +4,9 @@ pub mod names;
 pub mod address;
 pub mod provider;
 pub mod operation;
+pub mod facts;
 pub mod table;
+pub mod choice;
 pub mod plan;
 pub mod tokens;
 

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use events::Nanos;
-use events::control::Key;
 use pricing::known_providers::ProviderFormat;
 use pricing::{Quote, ServiceTier};
-use wire::call::{Format, Head};
+use routing::Why;
+use wire::call::Head;
 
-use super::names;
-use super::table::{Endpoint, Routes};
+use super::choice::{CachedPrompt, Choice, Skipped};
+use super::table::Endpoint;
 use super::tokens::Tokenizer;
-use crate::error::GatewayError;
 
 /// The most tokens of the instructions that Anthropic adds to a prompt with tools. Source: Anthropic's guide "Tool use", section "Pricing".
 const ANTHROPIC_TOOLS_TOKENS: u64 = 804;
@@ -20,6 +19,8 @@ const ANTHROPIC_TOOLS_TOKENS: u64 = 804;
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub endpoint: Arc<Endpoint>,
+    /// The reason for its place.
+    pub why: Why,
     /// The upper bound of the request's cost at this endpoint.
     pub quote: Quote,
     /// The most tokens that each choice may emit: the lower of the caller's bound and the model's own. `None` if the caller gave no bound
@@ -32,6 +33,10 @@ pub struct Candidate {
 pub struct Plan {
     /// The candidates in the order of trial; at least one.
     pub candidates: Vec<Candidate>,
+    /// The endpoints that do not fit the request.
+    pub skipped: Vec<Skipped>,
+    /// The prompt, if it is long enough for a provider's cache.
+    pub prompt: Option<CachedPrompt>,
     /// The service tier that the caller asked for.
     pub tier: ServiceTier,
     /// Whether the caller bounded the answer. If so, the answer is not cut to the affordable length.
@@ -40,54 +45,37 @@ pub struct Plan {
     pub choices: u64,
 }
 
-impl Routes {
-    /// Returns the plan of a request, restricted to the models and providers that its key may use.
-    ///
-    /// # Errors
-    /// Fails with 400 for an unknown model, and with 403 if the key may use no candidate.
-    pub fn plan(&self, key: &Key, format: Format, head: &Head) -> Result<Plan, GatewayError> {
-        self.plan_counted(key, format, head, &[])
-    }
-
-    /// Returns the same as [`Self::plan`], with the prompt counted by some tokenizers.
-    ///
-    /// # Errors
-    /// Fails as [`Self::plan`] does.
-    pub fn plan_counted(&self, key: &Key, format: Format, head: &Head, counted: &[(Tokenizer, u64)]) -> Result<Plan, GatewayError> {
-        let tier = ServiceTier::named(head.service_tier.as_deref());
-        let (mut candidates, mut forbidden) = (Vec::with_capacity(head.models.len()), None);
-        for name in &head.models {
-            let model = self.find_for(format, name).ok_or_else(|| GatewayError::UnknownModel(name.clone()))?;
-            for endpoint in &model.endpoints {
-                if endpoint.provider.format_for(format, false).is_none() {
-                    continue;
-                }
-                match check_allowed(key, endpoint) {
-                    Ok(()) => candidates.push(Candidate::new(endpoint, head, tier, counted)),
-                    Err(error) => forbidden = forbidden.or(Some(error)),
-                }
-            }
-        }
-        // A candidate that the key may not use is skipped while others remain.
-        if let Some(error) = forbidden.filter(|_| candidates.is_empty()) {
-            return Err(error);
-        }
-        if candidates.is_empty() {
-            let message = format!("No provider of '{}' has this operation.", head.models.join("', '"));
-            return Err(GatewayError::BadRequest { message, param: Some("model".into()) });
-        }
-        Ok(Plan { candidates, tier, is_capped: head.output_tokens_max.is_some(), choices: head.choices })
-    }
-}
-
 impl Plan {
+    /// Returns the plan of a choice, with the prompt counted by some tokenizers.
+    #[must_use]
+    pub fn new(choice: &Choice, head: &Head, counted: &[(Tokenizer, u64)]) -> Self {
+        let tier = ServiceTier::named(head.service_tier.as_deref());
+        Self {
+            candidates: choice.endpoints.iter().map(|(endpoint, why)| Candidate::new((endpoint, *why), head, tier, counted)).collect(),
+            skipped: choice.skipped.clone(),
+            prompt: choice.prompt.clone(),
+            tier,
+            is_capped: head.output_tokens_max.is_some(),
+            choices: head.choices,
+        }
+    }
+
+    /// Returns the same plan with the prompt counted by some tokenizers.
+    #[must_use]
+    pub fn counted(&self, head: &Head, counted: &[(Tokenizer, u64)]) -> Self {
+        let candidates = self.candidates.iter();
+        let candidates = candidates.map(|own| Candidate::new((&own.endpoint, own.why), head, self.tier, counted)).collect();
+        Self { candidates, skipped: self.skipped.clone(), prompt: self.prompt.clone(), ..*self }
+    }
+
     /// Returns the plan of a request that is passed to one endpoint as it is. It is for the longest answer of the model: no cap can be added,
     /// and the provider may know the caller's by another name.
     #[must_use]
     pub fn untouched(endpoint: &Arc<Endpoint>, head: &Head) -> Self {
         let tier = ServiceTier::named(head.service_tier.as_deref());
         let capped = Head { output_tokens_max: Some(u64::MAX), ..head.clone() };
-        Self { candidates: vec![Candidate::new(endpoint, &capped, tier, &[])], tier, is_capped: true, choices: head.choices }
+        let candidate = Candidate::new((endpoint, Why::Balanced), &capped, tier, &[]);
+        Self { candidates: vec![candidate], skipped: Vec::new(), prompt: None, tier, is_capped: true, choices: head.choices }
     }
 
     /// Returns the tokenizers known for the candidates, each once.
@@ -117,7 +105,7 @@ impl Plan {
 }
 
 impl Candidate {
-    fn new(endpoint: &Arc<Endpoint>, head: &Head, tier: ServiceTier, counted: &[(Tokenizer, u64)]) -> Self {
+    fn new((endpoint, why): (&Arc<Endpoint>, Why), head: &Head, tier: ServiceTier, counted: &[(Tokenizer, u64)]) -> Self {
         let counted = counted.iter().find(|(tokenizer, _)| endpoint.tokenizer == Some(*tokenizer)).map(|(_, tokens)| *tokens);
         let context = endpoint.context_length;
         let images = if head.images == 0 { Some(0) } else { endpoint.image_tokens_max.map(|tokens| tokens.saturating_mul(head.images)) };
@@ -128,7 +116,7 @@ impl Candidate {
         let quote = Quote::new(&endpoint.prices, tier, prompt_max, each.saturating_mul(head.choices));
         // If answers may fill the whole context, there is no bound to send: the provider would add the prompt to it and refuse the request.
         let is_bounded = head.output_tokens_max.is_some() || endpoint.max_output_tokens < context;
-        Self { endpoint: Arc::clone(endpoint), quote, output_max: is_bounded.then_some(each) }
+        Self { endpoint: Arc::clone(endpoint), why, quote, output_max: is_bounded.then_some(each) }
     }
 
     /// Returns the bound on each choice that is sent to the provider: the lowest of the caller's, the model's and the hold's. The
@@ -143,29 +131,15 @@ impl Candidate {
     }
 }
 
-/// Checks that a key may use a model at a provider.
-///
-/// # Errors
-/// Fails with 403 if it may not.
-pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
-    let id = &endpoint.model.id;
-    let name = names::canonical(id);
-    if key.allowed_models.as_ref().is_some_and(|allowed| !allowed.iter().any(|pattern| names::allows(pattern, &name))) {
-        return Err(GatewayError::Forbidden(format!("model '{id}' is not allowed for this API key")));
-    }
-    let provider = &endpoint.provider.slug;
-    if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
-        return Err(GatewayError::Forbidden(format!("provider '{provider}' is not allowed for this API key")));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use wire::call::{Addressed, Call};
+    use events::control::Key;
+    use wire::call::{Addressed, Call, Format};
 
     use super::*;
     use crate::config::{ModelConfig, ProviderConfig};
+    use crate::route::Routes;
+    use crate::route::choice::Asking;
 
     fn routes() -> Routes {
         let provider = ProviderConfig::openai("test", "http://127.0.0.1:1/v1".into());
@@ -195,7 +169,8 @@ mod tests {
         let most = |n: u64| {
             let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
             let call = Call::read(Format::Chat, body.as_bytes(), &Addressed::default()).unwrap();
-            routes().plan(&key, Format::Chat, &call.head).unwrap().max_cost()
+            let asking = Asking { key: &key, format: Format::Chat, call: &call, now_us: 0, seed: 0 };
+            Plan::new(&routes().choose(&asking).unwrap(), &call.head, &[]).max_cost()
         };
         // The cost is 50 tokens at 2 USD per million, for each answer.
         assert_eq!(most(8).0 - most(1).0, 7 * 50 * 2_000);

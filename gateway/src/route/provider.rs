@@ -7,6 +7,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, Invalid
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pricing::known_providers::{self, ProviderFormat};
+use routing::pool::Pool;
 use wire::call::Format;
 use wire::dialect::Dialect;
 
@@ -30,11 +31,28 @@ const MODEL_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').rem
 /// The characters that are escaped in a path at a provider.
 pub const PATH_ESCAPES: &AsciiSet = &MODEL_ESCAPES.remove(b':').remove(b'@').remove(b',').remove(b'=').remove(b'+').remove(b'$');
 
+/// The treatment of requests by a provider.
+#[derive(Debug)]
+pub struct DataPolicy {
+    /// Whether nothing of a request is retained.
+    pub is_zdr: bool,
+    /// Whether requests may be kept, or trained on.
+    pub collects_data: bool,
+    /// The region where requests are processed.
+    pub region: Option<String>,
+}
+
+/// The header that carries a credential.
+pub type Credential = (HeaderName, HeaderValue);
+
 /// A provider that can be called.
 #[derive(Debug)]
 pub struct Provider {
     /// The provider's name in model ids.
     pub slug: String,
+    /// The name that lists show.
+    pub name: String,
+    pub policy: DataPolicy,
     /// The API that it speaks.
     pub format: ProviderFormat,
     /// The use of Responses at a provider of OpenAI's format.
@@ -49,8 +67,10 @@ pub struct Provider {
     pub is_unmetered_allowed: bool,
     /// The headers of every request to the provider, without the credential.
     headers: HeaderMap,
-    /// The header that carries the credential; `None` if the provider needs none.
-    credential: Option<(HeaderName, HeaderValue)>,
+    /// The headers that carry the credentials; none if the provider needs none.
+    credentials: Vec<Credential>,
+    /// The choice among several credentials.
+    pub pool: Pool,
     /// Whether the provider is called at the known address of its slug, not at a configured one.
     pub is_original: bool,
     /// Its deviations from the format.
@@ -93,8 +113,10 @@ impl Provider {
             embeddings: at("/embeddings")?,
             messages: at("/v1/messages")?,
         };
-        let credential = config.api_key.as_deref().map(|key| credential(format, key));
-        let credential = credential.transpose().map_err(|_| RouteError::BadCredential(slug.clone()))?;
+        let keys = config.keys.iter().filter_map(|key| Some((key.api_key.as_deref()?, key.weight)));
+        let (keys, weights): (Vec<&str>, Vec<u32>) = config.api_key.as_deref().map(|key| (key, 1)).into_iter().chain(keys).unzip();
+        let credentials = keys.into_iter().map(|key| credential(format, key)).collect::<Result<_, _>>();
+        let credentials = credentials.map_err(|_| RouteError::BadCredential(slug.clone()))?;
         let cap_field = config.max_tokens_field.as_deref().or_else(|| known.map(|known| known.max_tokens_field)).unwrap_or("max_tokens");
         let is_original = config.base_url.is_none();
         Ok(Self {
@@ -109,7 +131,14 @@ impl Provider {
             operations,
             is_unmetered_allowed: config.proxy_unmetered == Unmetered::Allow,
             headers: headers(),
-            credential,
+            credentials,
+            pool: Pool::new(&weights),
+            name: config.name.clone().or_else(|| Some(known?.name.to_owned())).unwrap_or_else(|| slug.clone()),
+            policy: DataPolicy {
+                is_zdr: config.zdr,
+                collects_data: config.collects_data.or_else(|| Some(known?.collects_data)).unwrap_or(true),
+                region: config.region.clone(),
+            },
             is_original,
             dialect: Dialect::of_provider(&slug, cap_field),
             on_disconnect: config.on_disconnect,
@@ -181,16 +210,27 @@ impl Provider {
         Address::parse(&format!("{}/{path_and_query}", self.origin)).filter(|address| address.origin == self.origin)
     }
 
-    /// Returns the header that carries the provider's credential.
+    /// Returns the place of the credential for the next request, by weight and without those of `tried`. If all others rest, one of them is
+    /// used nevertheless. `None` if there is none.
     #[must_use]
-    pub const fn credential(&self) -> Option<&(HeaderName, HeaderValue)> {
-        self.credential.as_ref()
+    pub fn choose_credential(&self, now_us: i64, seed: u64, tried: &[usize]) -> Option<usize> {
+        if self.credentials.len() <= 1 {
+            return (!self.credentials.is_empty() && tried.is_empty()).then_some(0);
+        }
+        let chosen = self.pool.choose(now_us, seed, tried);
+        chosen.or_else(|| tried.is_empty().then_some(0))
     }
 
-    /// Returns the headers of a request to the provider, including its credential. `client` holds the client's headers if the client
-    /// speaks the provider's format.
+    /// Returns the header that carries a credential.
     #[must_use]
-    pub fn request_headers(&self, client: Option<&HeaderMap>) -> HeaderMap {
+    pub fn credential(&self, place: usize) -> Option<&Credential> {
+        self.credentials.get(place)
+    }
+
+    /// Returns the headers of a request to the provider with a credential. `client` holds the client's headers if the client speaks the
+    /// provider's format.
+    #[must_use]
+    pub fn request_headers(&self, client: Option<&HeaderMap>, credential: Option<&Credential>) -> HeaderMap {
         let mut headers = self.headers.clone();
         if self.format == ProviderFormat::Anthropic {
             headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
@@ -200,7 +240,7 @@ impl Provider {
                 }
             }
         }
-        headers.extend(self.credential.clone());
+        headers.extend(credential.cloned());
         headers
     }
 }
@@ -231,7 +271,7 @@ fn without_root(base: &str) -> &str {
 }
 
 /// Returns the header that carries a credential.
-fn credential(format: ProviderFormat, key: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+fn credential(format: ProviderFormat, key: &str) -> Result<Credential, InvalidHeaderValue> {
     let (name, mut value) = match format {
         ProviderFormat::OpenAi => (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))?),
         ProviderFormat::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key)?),
@@ -258,14 +298,14 @@ mod tests {
         let gemini = provider(ProviderFormat::Gemini, "https://g.example");
         let address = gemini.address(Format::Generate, "gemini 2.5", true).unwrap();
         assert_eq!(address.path.to_string(), "/v1beta/models/gemini%202.5:streamGenerateContent?alt=sse");
-        assert_eq!(gemini.request_headers(None).get("x-goog-api-key").unwrap(), "k");
+        assert_eq!(gemini.request_headers(None, gemini.credential(0)).get("x-goog-api-key").unwrap(), "k");
         let mut client = HeaderMap::new();
         client.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
         client.insert("authorization", HeaderValue::from_static("Bearer client"));
-        let headers = anthropic.request_headers(Some(&client));
+        let headers = anthropic.request_headers(Some(&client), anthropic.credential(0));
         assert_eq!(headers.get("anthropic-version").unwrap(), "2026-10-21");
         assert!(headers.get("authorization").is_none() && headers.get("x-api-key").unwrap() == "k");
-        assert_eq!(anthropic.request_headers(None).get("anthropic-version").unwrap(), ANTHROPIC_VERSION);
+        assert_eq!(anthropic.request_headers(None, None).get("anthropic-version").unwrap(), ANTHROPIC_VERSION);
     }
 
     #[test]

@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
+use routing::sticky::Sticky;
+use routing::{EndpointFacts, EndpointHealth};
 use wire::call::Format;
 
+use super::facts;
 use super::names;
 use super::provider::Provider;
 use super::tokens::Tokenizer;
 use crate::config::{Decimal, ModelConfig, ProviderConfig};
+
+/// The number of prompts whose endpoint is remembered.
+const STICKY_PROMPTS: usize = 16_384;
 
 /// A model under its public name.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub struct ModelName {
 #[derive(Debug)]
 pub struct Endpoint {
     pub model: Arc<ModelName>,
+    /// The model's name for people.
+    pub display_name: String,
     pub provider: Arc<Provider>,
     /// The provider's name of the model.
     pub upstream_model: String,
@@ -45,8 +53,12 @@ pub struct Endpoint {
     pub context_length: u64,
     /// The maximum of completion tokens.
     pub max_output_tokens: u64,
-    /// The optional parameters and inputs that the model supports.
-    pub capabilities: Vec<String>,
+    /// The facts by which requests choose.
+    pub facts: EndpointFacts,
+    /// The recent answers and the circuit breaker, shared by all threads.
+    pub health: Arc<EndpointHealth>,
+    /// The endpoint's place in the table.
+    pub number: u64,
     pub prices: ModelPrices,
     /// The base prices in USD per token as decimal strings, shown in the model list.
     pub shown_prices: PriceRow,
@@ -58,12 +70,16 @@ pub struct Endpoint {
     pub is_metered: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Routes {
     by_name: HashMap<String, Arc<Model>>,
     listed: BTreeMap<String, Arc<Model>>,
     /// For each provider, the endpoint that stands for its operations without a known model.
     unmetered: BTreeMap<String, Arc<Endpoint>>,
+    /// The number of endpoints so far.
+    endpoints: u64,
+    /// The endpoints that have a prompt in their cache.
+    pub sticky: Arc<Sticky>,
 }
 
 /// A configuration that cannot be served.
@@ -84,6 +100,9 @@ pub enum RouteError {
     /// A model whose provider is not configured.
     #[error("model {model}: there is no provider {provider:?}; add it to [[providers]]")]
     NoProvider { model: String, provider: String },
+    /// A quantization that is not known.
+    #[error("model {model}: quantization {quantization:?} is unknown; it is int4, int8, fp4, fp6, fp8, fp16, bf16, fp32 or unknown")]
+    Quantization { model: String, quantization: String },
     /// A model without a price that is not marked free.
     #[error("model {0}: give prompt_usd_per_mtok and completion_usd_per_mtok, or free = true")]
     NoPrice(String),
@@ -114,19 +133,29 @@ impl Routes {
                 return Err(RouteError::Twice(provider.slug.clone()));
             }
         }
-        let mut routes = Self::default();
+        let mut routes = Self {
+            by_name: HashMap::new(),
+            listed: BTreeMap::new(),
+            unmetered: BTreeMap::new(),
+            endpoints: 0,
+            sticky: Arc::new(Sticky::new(STICKY_PROMPTS)),
+        };
         for entry in &catalog.models {
             let Some(provider) = by_slug.get(&entry.provider) else { continue };
             let priced = ModelPrices::try_new(&entry.prices).map_err(|cause| RouteError::Price { model: entry.id.clone(), cause })?;
+            let sizes = (entry.context_length, entry.max_output_tokens);
             routes.replace(Endpoint {
                 model: ModelName::new(entry.id.clone()),
+                display_name: entry.id.clone(),
                 provider: Arc::clone(provider),
                 upstream_model: entry.upstream_model.clone(),
                 tokenizer: provider.tokenizer(&entry.upstream_model),
                 image_tokens_max: provider.image_tokens_max(&entry.upstream_model),
                 context_length: entry.context_length,
                 max_output_tokens: entry.max_output_tokens,
-                capabilities: entry.capabilities.clone(),
+                facts: facts::of(provider, &entry.id, Some(&entry.capabilities), &priced, sizes),
+                health: Arc::default(),
+                number: 0,
                 prices: priced,
                 shown_prices: entry.prices.first().cloned().unwrap_or_default(),
                 price_version: catalog.version.clone(),
@@ -161,6 +190,7 @@ impl Routes {
 
     /// Replaces all endpoints of a model by this one: the configuration takes precedence over the catalogue.
     fn replace(&mut self, endpoint: Endpoint) {
+        let endpoint = self.numbered(endpoint);
         let model = Arc::new(Model { name: Arc::clone(&endpoint.model), endpoints: vec![Arc::new(endpoint)] });
         if let Some(before) = self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model)) {
             self.listed.remove(&before.name.id);
@@ -171,12 +201,19 @@ impl Routes {
     /// Adds another provider to a model that is already served.
     fn add_endpoint(&mut self, endpoint: Endpoint) {
         let Some(before) = self.find(&endpoint.model.id) else { return self.replace(endpoint) };
-        let name = Arc::clone(&before.name);
+        let (before, name) = (Arc::clone(before), Arc::clone(&before.name));
+        let endpoint = self.numbered(endpoint);
         let endpoint = Endpoint { model: Arc::clone(&name), ..endpoint };
         let endpoints = before.endpoints.iter().cloned().chain([Arc::new(endpoint)]).collect();
         let model = Arc::new(Model { name, endpoints });
         self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model));
         self.listed.insert(model.name.id.clone(), model);
+    }
+
+    const fn numbered(&mut self, mut endpoint: Endpoint) -> Endpoint {
+        self.endpoints += 1;
+        endpoint.number = self.endpoints;
+        endpoint
     }
 
     /// Returns the model of a name, in any equivalent spelling.
@@ -221,14 +258,17 @@ fn unmetered(provider: &Arc<Provider>) -> Result<Arc<Endpoint>, RouteError> {
     let row = PriceRow { prompt: "0".to_owned(), completion: "0".to_owned(), ..PriceRow::default() };
     let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: id.clone(), cause })?;
     Ok(Arc::new(Endpoint {
-        model: ModelName::new(id),
         provider: Arc::clone(provider),
         upstream_model: String::new(),
         tokenizer: None,
         image_tokens_max: None,
         context_length: 0,
         max_output_tokens: 0,
-        capabilities: Vec::new(),
+        facts: facts::of(provider, &id, None, &prices, (0, 0)),
+        display_name: id.clone(),
+        health: Arc::default(),
+        number: 0,
+        model: ModelName::new(id),
         prices,
         shown_prices: row,
         price_version: "unmetered".to_owned(),
@@ -260,15 +300,20 @@ fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint
     let id = if config.id.contains('/') { config.id.clone() } else { format!("{}/{}", provider.slug, config.id) };
     let slug = id.split_once('/').map_or(id.as_str(), |(_, slug)| slug).to_owned();
     let upstream_model = config.upstream_model.clone().unwrap_or(slug);
+    let sizes = (config.context_length, config.max_output_tokens.unwrap_or(config.context_length));
+    let facts = facts::of(provider, &id, config.capabilities.as_deref(), &prices, sizes);
     Ok(Endpoint {
-        model: ModelName::new(id),
         provider: Arc::clone(provider),
         tokenizer: config.tokenizer.or_else(|| provider.tokenizer(&upstream_model)),
         image_tokens_max: config.image_tokens_max.or_else(|| provider.image_tokens_max(&upstream_model)),
         upstream_model,
-        context_length: config.context_length,
-        max_output_tokens: config.max_output_tokens.unwrap_or(config.context_length),
-        capabilities: Vec::new(),
+        context_length: sizes.0,
+        max_output_tokens: sizes.1,
+        facts: facts::configured(facts, config)?,
+        display_name: config.name.clone().unwrap_or_else(|| id.clone()),
+        model: ModelName::new(id),
+        health: Arc::default(),
+        number: 0,
         prices,
         shown_prices: row,
         price_version: "configuration".to_owned(),

@@ -115,6 +115,20 @@ pub struct Attempt {
     pub error: Option<String>,
     /// The duration of the attempt, microseconds.
     pub duration_us: u64,
+    /// The reason for the endpoint's place among the candidates, such as `sort` or `balanced`; absent if there was no choice.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
+}
+
+/// An endpoint that a request did not try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SkippedEndpoint {
+    /// The provider's slug.
+    pub provider: String,
+    /// The model's name in this router.
+    pub model: String,
+    /// The reason as one word, such as `not_zdr` or `max_price`.
+    pub reason: String,
 }
 
 /// A request ended: there is exactly one such event for each admitted request.
@@ -143,6 +157,9 @@ pub struct RequestFinished {
     pub ttft_us: Option<u64>,
     /// All attempts, in order.
     pub attempts: Vec<Attempt>,
+    /// The endpoints that did not fit the request, at most 20.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub skipped: Vec<SkippedEndpoint>,
 }
 
 /// A request was refused before it was admitted; it cost nothing and reached no provider.

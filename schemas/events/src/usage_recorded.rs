@@ -114,6 +114,7 @@ impl UsageRecorded {
             latency_us: self.latency_us,
             ttft_us: self.ttft_us,
             attempts: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 }

@@ -117,6 +117,7 @@ fn golden_requests_still_read() {
             status: Some(200),
             error: None,
             duration_us: 119_000,
+            why: Some("balanced".into()),
         }],
     });
     let kept_in = || "boot-1.00000001.4242".to_owned();

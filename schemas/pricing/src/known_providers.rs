@@ -19,6 +19,10 @@ pub enum ProviderFormat {
 pub struct KnownProvider {
     /// The name in model ids.
     pub slug: &'static str,
+    /// The name that lists show.
+    pub name: &'static str,
+    /// Whether it may keep requests of its API beyond the detection of abuse, or train on them. Source: each provider's data policy.
+    pub collects_data: bool,
     pub format: ProviderFormat,
     /// The base URL, to which the format's paths are added.
     pub base_url: &'static str,
@@ -28,27 +32,34 @@ pub struct KnownProvider {
     pub litellm: &'static str,
 }
 
-const fn known(slug: &'static str, litellm: &'static str, base_url: &'static str, max_tokens_field: &'static str) -> KnownProvider {
-    KnownProvider { slug, format: ProviderFormat::OpenAi, base_url, max_tokens_field, litellm }
+type Names = (&'static str, &'static str, &'static str);
+
+const fn known((slug, name, litellm): Names, base_url: &'static str, max_tokens_field: &'static str) -> KnownProvider {
+    KnownProvider { slug, name, collects_data: false, format: ProviderFormat::OpenAi, base_url, max_tokens_field, litellm }
 }
 
-const fn native(slug: &'static str, litellm: &'static str, format: ProviderFormat, base_url: &'static str) -> KnownProvider {
-    KnownProvider { slug, format, base_url, max_tokens_field: "max_tokens", litellm }
+const fn native((slug, name, litellm): Names, format: ProviderFormat, base_url: &'static str) -> KnownProvider {
+    KnownProvider { slug, name, collects_data: false, format, base_url, max_tokens_field: "max_tokens", litellm }
+}
+
+/// Returns the provider as one whose policy lets it keep or use requests.
+const fn collecting(provider: KnownProvider) -> KnownProvider {
+    KnownProvider { collects_data: true, ..provider }
 }
 
 /// Every known provider.
 pub const ALL: [KnownProvider; 11] = [
-    known("openai", "openai", "https://api.openai.com/v1", "max_completion_tokens"),
-    native("anthropic", "anthropic", ProviderFormat::Anthropic, "https://api.anthropic.com"),
-    native("google", "gemini", ProviderFormat::Gemini, "https://generativelanguage.googleapis.com"),
-    known("deepseek", "deepseek", "https://api.deepseek.com/v1", "max_tokens"),
-    known("x-ai", "xai", "https://api.x.ai/v1", "max_completion_tokens"),
-    known("mistralai", "mistral", "https://api.mistral.ai/v1", "max_tokens"),
-    known("groq", "groq", "https://api.groq.com/openai/v1", "max_completion_tokens"),
-    known("together", "together_ai", "https://api.together.xyz/v1", "max_tokens"),
-    known("fireworks", "fireworks_ai", "https://api.fireworks.ai/inference/v1", "max_tokens"),
-    known("deepinfra", "deepinfra", "https://api.deepinfra.com/v1/openai", "max_tokens"),
-    known("novita", "novita", "https://api.novita.ai/v3/openai", "max_tokens"),
+    known(("openai", "OpenAI", "openai"), "https://api.openai.com/v1", "max_completion_tokens"),
+    native(("anthropic", "Anthropic", "anthropic"), ProviderFormat::Anthropic, "https://api.anthropic.com"),
+    collecting(native(("google", "Google", "gemini"), ProviderFormat::Gemini, "https://generativelanguage.googleapis.com")),
+    collecting(known(("deepseek", "DeepSeek", "deepseek"), "https://api.deepseek.com/v1", "max_tokens")),
+    known(("x-ai", "xAI", "xai"), "https://api.x.ai/v1", "max_completion_tokens"),
+    known(("mistralai", "Mistral", "mistral"), "https://api.mistral.ai/v1", "max_tokens"),
+    known(("groq", "Groq", "groq"), "https://api.groq.com/openai/v1", "max_completion_tokens"),
+    known(("together", "Together", "together_ai"), "https://api.together.xyz/v1", "max_tokens"),
+    known(("fireworks", "Fireworks", "fireworks_ai"), "https://api.fireworks.ai/inference/v1", "max_tokens"),
+    known(("deepinfra", "DeepInfra", "deepinfra"), "https://api.deepinfra.com/v1/openai", "max_tokens"),
+    known(("novita", "Novita", "novita"), "https://api.novita.ai/v3/openai", "max_tokens"),
 ];
 
 /// Returns the known provider of that slug.

@@ -3,6 +3,7 @@
 pub use events::request::Format;
 
 use crate::dialect::{Dialect, EffortField, ReasoningHistory};
+use crate::fields::Fields;
 use crate::neutral::{self, Untranslatable};
 use crate::routing::{self, Routing};
 use crate::{chat, embeddings, generate, messages, responses};
@@ -144,14 +145,24 @@ impl<'a> Call<'a> {
     /// Returns the parameters that the request uses, in the words of model lists, sorted.
     #[must_use]
     pub fn parameters(&self) -> Vec<&'static str> {
-        let fields = match &self.body {
+        routing::parameters(self.format(), self.fields())
+    }
+
+    /// Returns the raw parts of the prompt that a conversation keeps at their beginning from turn to turn.
+    #[must_use]
+    pub fn prompt_parts(&self) -> Vec<&'a [u8]> {
+        const PARTS: [&str; 6] = ["system", "instructions", "systemInstruction", "messages", "input", "contents"];
+        PARTS.iter().filter_map(|name| self.fields().get(name)).map(|raw| raw.get().as_bytes()).collect()
+    }
+
+    const fn fields(&self) -> &Fields<'a> {
+        match &self.body {
             Body::Chat(body) => body.fields(),
             Body::Responses(body) => body.fields(),
             Body::Messages(body) => body.fields(),
             Body::Generate(body) => body.fields(),
             Body::Embeddings(body) => body.fields(),
-        };
-        routing::parameters(self.format(), fields)
+        }
     }
 
     /// Returns the bound of the prompt, with its text counted in tokens by `count`; `None` if the prompt has no bound.

@@ -423,5 +423,5 @@ fn started(request: &str) -> RequestStarted {
 }
 
 fn attempt() -> events::request::Attempt {
-    events::request::Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1 }
+    events::request::Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1, why: None }
 }
