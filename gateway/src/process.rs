@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
+use crate::admission::purchases::Purchases;
 use crate::attempt::upstream::{Upstream, UpstreamError};
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
@@ -154,6 +155,7 @@ impl Gateway {
             refill_runtime: Handle::current(),
             stop: keepers.stop.clone(),
             counts: Counts::default(),
+            purchases: Purchases::default(),
             budgets: Arc::default(),
         });
         let admin = Admin {

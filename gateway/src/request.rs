@@ -19,6 +19,7 @@ use wire::call::{Call, Format};
 use wire::fields::quoted;
 
 use crate::admission::in_flight_quota::{Quotas, Slot};
+use crate::admission::rate_headers::RateHeaders;
 use crate::admission::{Admission, Admitted, End, Intent, Served};
 use crate::attempt::Reply;
 use crate::attempt::upstream::{Answer, Upstream, UpstreamStream};
@@ -59,6 +60,13 @@ pub struct Stages {
     pub drains: TaskTracker,
 }
 
+/// The facts that a running request tells before its response.
+struct Told {
+    /// Whether the response will be a stream; set once the request is admitted.
+    is_stream: Arc<AtomicBool>,
+    rate: Arc<RateHeaders>,
+}
+
 /// Handles an operation on a model: returns an answer in the client's format, whole or streamed.
 pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
@@ -66,13 +74,16 @@ pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request)
     let (format, heartbeat, now_s) = (operation.format, stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
     let is_stream = Arc::new(AtomicBool::new(false));
     let counts = stages.admission.counts.clone();
-    let (own_id, own_is_stream) = (id.clone(), Arc::clone(&is_stream));
+    let rate = Arc::<RateHeaders>::default();
+    let (own_id, told, clock) =
+        (id.clone(), Told { is_stream: Arc::clone(&is_stream), rate: Arc::clone(&rate) }, Arc::clone(&stages.clock));
     // The future is large, so it is created directly on the heap.
     let running = Box::pin(async move {
-        let answer = stages.run(own_id, operation, request, own_is_stream).await;
+        let answer = stages.run(own_id, operation, request, told).await;
         answer.inspect_err(|error| counts.refused(error.code()))
     });
     let mut response = heartbeat::in_time(format, running, is_stream, heartbeat, (id, now_s)).await;
+    rate.write(response.headers_mut(), clock.now_us());
     if let Ok(id) = generation {
         response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
     }
@@ -80,23 +91,16 @@ pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request)
 }
 
 impl Stages {
-    /// Processes one request from its credential to its response. Sets `is_stream` once the request is admitted, if its response will be a
-    /// stream.
-    async fn run(
-        self: Arc<Self>,
-        id: RequestId,
-        operation: Operation,
-        request: Request,
-        is_stream: Arc<AtomicBool>,
-    ) -> Result<Response, GatewayError> {
+    /// Processes one request from its credential to its response.
+    async fn run(self: Arc<Self>, id: RequestId, operation: Operation, request: Request, told: Told) -> Result<Response, GatewayError> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
-        let (caller, slot, body) = self.let_in(&parts, body).await?;
+        let (caller, slot, body) = self.let_in(&id, &parts, body, &told.rate).await?;
         let call = operation.read(&body)?;
         let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
-        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &call, error))?;
-        is_stream.store(call.head.stream, Ordering::Relaxed);
+        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, call.head.models.first(), error))?;
+        told.is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
@@ -106,14 +110,24 @@ impl Stages {
         self.answer(&plan, (&call, &parts.headers), admitted, deadline, &CancellationToken::new()).await
     }
 
-    /// Identifies the caller, takes a slot of the quotas, and reads the body. An unwanted body is discarded, so that its sender reads the
-    /// refusal.
+    /// Identifies the caller, counts the request, takes a slot of the quotas, and reads the body. An unwanted body is discarded, so that its
+    /// sender reads the refusal.
     ///
     /// # Errors
-    /// Returns 401 or 403 for the credential, 429 or 503 for the quotas, and the errors of the body.
-    pub async fn let_in(&self, parts: &Parts, body: Body) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
+    /// Returns 401 or 403 for the credential, 429 or 503 for rate limits and quotas, and the errors of the body.
+    pub async fn let_in(
+        &self,
+        id: &RequestId,
+        parts: &Parts,
+        body: Body,
+        rate: &Arc<RateHeaders>,
+    ) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
         let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
-        let let_in = caller.and_then(|caller| Ok((self.quotas.request(&caller.key.account)?, caller)));
+        let let_in = caller.and_then(|caller| {
+            let mut slot = self.quotas.request(&caller.key.account)?;
+            slot.count_request(&caller.key, rate).inspect_err(|error| self.refused(id, &caller, None, error))?;
+            Ok((slot, caller))
+        });
         let (mut slot, caller) = match let_in {
             Ok(let_in) => let_in,
             Err(error) => {
@@ -272,18 +286,19 @@ impl Stages {
         stream::answer(Relay::new(admitted, served, upstream, terms).into_body())
     }
 
-    /// Records a refusal for lack of credit or rights as an event. Such a request reached no provider.
-    fn refused(&self, id: &RequestId, caller: &KeyEntry, call: &Call<'_>, error: &GatewayError) {
-        if !matches!(error, GatewayError::PaymentRequired { .. } | GatewayError::Forbidden(_)) {
+    /// Records a refusal for lack of credit or by a guardrail as an event. Such a request reached no provider.
+    pub fn refused(&self, id: &RequestId, caller: &KeyEntry, model: Option<&String>, error: &GatewayError) {
+        if error.guardrail().is_none() && !matches!(error, GatewayError::PaymentRequired { .. }) {
             return;
         }
         let now_us = self.clock.now_us();
         let refused = || RequestRefused {
             request: id.clone(),
             key: caller.key.hash.clone(),
-            model: call.head.models.first().cloned().unwrap_or_default(),
+            model: model.cloned().unwrap_or_default(),
             status: error.status().as_u16(),
             code: error.code(),
+            guardrail: error.guardrail(),
             refused_at_us: now_us,
             count: None,
         };

@@ -7,13 +7,13 @@ use eventlog::Throttle;
 use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::store::from_db;
 use events::rpc::{
-    ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetWatermarks, LeaseRequest, ListQuarantine, PostCredit,
-    ProbeWrite, Request,
+    ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetPurchased, GetWatermarks, LeaseRequest, ListQuarantine,
+    PostCredit, ProbeWrite, Request,
 };
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;
-use crate::{credit, key, lease, quarantine, readers};
+use crate::{credit, grant, key, lease, quarantine, readers};
 
 /// The most attempts of a transaction that conflicts with others.
 const TRIES: u32 = 5;
@@ -55,6 +55,12 @@ impl Handler for RpcHandler {
                 GetKeySpend::NAME => {
                     handle(request, async |request: GetKeySpend| {
                         database_error(key::repo::spending(&ledger.store.reads, &request.keys, ledger.clock.now_us()).await)
+                    })
+                    .await
+                }
+                GetPurchased::NAME => {
+                    handle(request, async |request: GetPurchased| {
+                        database_error(grant::repo::purchased(&ledger.store.reads, request.account.as_str()).await)
                     })
                     .await
                 }

@@ -16,8 +16,24 @@ use crate::error::GatewayError;
 /// # Errors
 /// Returns 400 if the body is not JSON or not a `T`; the message names the field.
 pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, server: &ServerConfig) -> Result<T, GatewayError> {
+    parse(&edge::read_body(headers, body, server, None).await?)
+}
+
+/// Reads a body like [`read`]; an empty one is the default.
+///
+/// # Errors
+/// Fails as [`read`] does.
+pub async fn read_or_default<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Body,
+    server: &ServerConfig,
+) -> Result<T, GatewayError> {
     let bytes = edge::read_body(headers, body, server, None).await?;
-    serde_json::from_slice(&bytes)
+    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
+    serde_json::from_slice(bytes)
         .map_err(|error| GatewayError::BadRequest { message: format!("Invalid request body: {error}."), param: None })
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
+use events::request::Guardrail;
 use events::rpc::{Denial, LimitSource, Peer};
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
@@ -21,6 +22,9 @@ pub enum GatewayError {
     /// A credential without the right to make the call.
     #[error("{0}")]
     Forbidden(String),
+    /// A model or provider that the key's lists exclude.
+    #[error("{message}")]
+    NotAllowed { guardrail: Guardrail, message: String },
     /// A body that the route does not accept.
     #[error("{message}")]
     BadRequest {
@@ -80,6 +84,14 @@ pub enum GatewayError {
         quota: Quota,
         /// Whether the account's own share is used up.
         is_own: bool,
+    },
+    /// A request beyond a rate limit.
+    #[error("rate limit exceeded: {most} {what}; see the header Retry-After")]
+    RateLimited {
+        what: &'static str,
+        most: u64,
+        /// The milliseconds after which the request passes if no other one does.
+        passes_in_ms: u64,
     },
     /// An account that has had the maximum number of keys.
     #[error("This account has had {0} keys, as many as it may (budget keys_per_account): use one of them, or ask the operator.")]
@@ -199,6 +211,7 @@ impl GatewayError {
         match self {
             Self::Unauthenticated => shown(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
             Self::Forbidden(_) => shown(StatusCode::FORBIDDEN, "permission_error", "permission_denied"),
+            Self::NotAllowed { guardrail, .. } => shown(StatusCode::FORBIDDEN, "permission_error", guardrail.as_str()),
             Self::BadRequest { .. } => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request"),
             Self::UnknownModel(_) => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "model_not_found"),
             Self::BodyTooLarge(_) => shown(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "request_too_large"),
@@ -232,6 +245,10 @@ impl GatewayError {
             },
             Self::Busy { quota, is_own: true } => shown_until_soon(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", quota.code()),
             Self::Busy { quota, is_own: false } => shown_until_soon(StatusCode::SERVICE_UNAVAILABLE, "server_error", quota.code()),
+            Self::RateLimited { passes_in_ms, .. } => Shown {
+                retry_after: Some(HeaderValue::from(passes_in_ms.div_ceil(1_000))),
+                ..shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Guardrail::RateLimitExceeded.as_str())
+            },
             Self::TooManyKeys(_) => shown(StatusCode::CONFLICT, "conflict_error", "keys_per_account"),
             Self::TooLong(_) => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "request_too_long"),
             Self::Suspended => shown(StatusCode::FORBIDDEN, "permission_error", "account_suspended"),
@@ -265,6 +282,19 @@ impl GatewayError {
         self.shown().code.into_owned()
     }
 
+    /// Returns the rule of the key or account that the request broke.
+    #[must_use]
+    pub fn guardrail(&self) -> Option<Guardrail> {
+        if let Self::NotAllowed { guardrail, .. } = self {
+            return Some(*guardrail);
+        }
+        if matches!(self, Self::RateLimited { .. }) {
+            return Some(Guardrail::RateLimitExceeded);
+        }
+        let is_key_limit = matches!(self, Self::PaymentRequired { denial, .. } if denial.source == LimitSource::KeyLimit);
+        is_key_limit.then_some(Guardrail::CreditLimitExceeded)
+    }
+
     /// Returns the faulty field.
     fn param(&self) -> Option<&str> {
         if let Self::BadRequest { param, .. } = self {
@@ -288,6 +318,7 @@ impl GatewayError {
             }
             Self::Unauthenticated
             | Self::Forbidden(_)
+            | Self::NotAllowed { .. }
             | Self::BadRequest { .. }
             | Self::UnknownModel(_)
             | Self::BodyTooLarge(_)
@@ -298,6 +329,7 @@ impl GatewayError {
             | Self::Upstream(_)
             | Self::UpstreamTimeout
             | Self::Busy { .. }
+            | Self::RateLimited { .. }
             | Self::TooManyKeys(_)
             | Self::TooLong(_)
             | Self::Suspended

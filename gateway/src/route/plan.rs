@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use events::Nanos;
 use events::control::Key;
+use events::request::Guardrail;
 use pricing::known_providers::ProviderFormat;
 use pricing::{Quote, ServiceTier};
 use wire::call::{Format, Head};
@@ -99,6 +100,19 @@ impl Plan {
         tokenizers
     }
 
+    /// Returns whether every candidate is free.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.candidates.iter().all(|candidate| candidate.endpoint.free || candidate.endpoint.model.id.ends_with(":free"))
+    }
+
+    /// Returns the most tokens of prompt and answers, whichever candidate serves.
+    #[must_use]
+    pub fn tokens_max(&self) -> u64 {
+        let bound = |candidate: &Candidate| candidate.quote.prompt_tokens_max.saturating_add(candidate.quote.output_tokens_max);
+        self.candidates.iter().map(bound).max().unwrap_or_default()
+    }
+
     /// Returns the amount to hold for the whole request: the bound of the most expensive candidate.
     #[must_use]
     pub fn max_cost(&self) -> Nanos {
@@ -151,11 +165,13 @@ pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError>
     let id = &endpoint.model.id;
     let name = names::canonical(id);
     if key.allowed_models.as_ref().is_some_and(|allowed| !allowed.iter().any(|pattern| names::allows(pattern, &name))) {
-        return Err(GatewayError::Forbidden(format!("model '{id}' is not allowed for this API key")));
+        let message = format!("model '{id}' is not allowed for this API key");
+        return Err(GatewayError::NotAllowed { guardrail: Guardrail::ModelNotAllowed, message });
     }
     let provider = &endpoint.provider.slug;
     if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
-        return Err(GatewayError::Forbidden(format!("provider '{provider}' is not allowed for this API key")));
+        let message = format!("provider '{provider}' is not allowed for this API key");
+        return Err(GatewayError::NotAllowed { guardrail: Guardrail::ProviderNotAllowed, message });
     }
     Ok(())
 }
@@ -185,6 +201,11 @@ mod tests {
             disabled: false,
             limit_nanos: None,
             limit_reset: None,
+            rate_limit: events::control::RateLimit::default(),
+            enforce_zdr: false,
+            include_byok_in_limit: false,
+            created_by: None,
+            creating_call: None,
             expires_at_us: None,
             allowed_models: None,
             allowed_providers: None,

@@ -37,7 +37,7 @@ pub async fn create(State(admin): State<Admin>, _: Operator, request: Request) -
     };
     admin.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
     let key = CreateKeyBody::management("management");
-    let created = serde_json::to_value(admin.create_key(&account.id, key).await?).map_err(|_| GatewayError::Internal)?;
+    let created = serde_json::to_value(admin.create_key(&account.id, None, key).await?).map_err(|_| GatewayError::Internal)?;
     let body = json!({"data": {"id": account.id, "name": account.name}, "management_key": created["key"]});
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -36,6 +36,6 @@ pub async fn management_key(
     if !admin.directory.has_account(&account) {
         return Err(unknown());
     }
-    let created = admin.create_key(&account, CreateKeyBody::management(&body.name)).await?;
+    let created = admin.create_key(&account, None, CreateKeyBody::management(&body.name)).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }

@@ -236,6 +236,17 @@ impl Request for PostCredit {
     type Reply = CreditReply;
 }
 
+/// A request for the sum of the credit that an account has ever bought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetPurchased {
+    pub account: AccountId,
+}
+
+impl Request for GetPurchased {
+    const NAME: &'static str = "purchased";
+    type Reply = Nanos;
+}
+
 /// A test of whether a reader's database accepts writes now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeWrite {}
