@@ -61,6 +61,8 @@ pub struct Peers {
     pub projector_reads: Reads,
     /// The secret with which the gateway signs the identity of callers.
     pub secret: InternalSecret,
+    /// The secret from which the secrets of keys are derived whose creation may be repeated. It must be the same after a restart.
+    pub seed: InternalSecret,
     /// The runtime for work that no request waits for.
     pub background: Handle,
 }
@@ -169,6 +171,7 @@ impl Gateway {
             operator_token: config.operator_token.as_str().into(),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
+            seed: peers.seed.clone(),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));

@@ -26,6 +26,7 @@ use crate::attempt::connections::UpstreamResponse;
 use crate::content_encoding::Decoder;
 use crate::edge;
 use crate::error::GatewayError;
+use crate::idempotency::Claim;
 use crate::meter::{self, Measured, Meter};
 use crate::request::{Stages, app};
 use crate::route::plan::check_allowed;
@@ -128,7 +129,9 @@ impl Stages {
             user: passed.head.user.clone(),
             app: app(&parts.headers),
         };
+        let claim = self.claim(id, &caller, &parts, &passed.body).await?;
         let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;
+        claim.map(Claim::keep);
         let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));

@@ -11,7 +11,7 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::request::{Outcome, RequestRefused};
 use events::{Draft, RequestId};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::answer::client_body;
@@ -27,6 +27,7 @@ use crate::auth::{Directory, KeyEntry};
 use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
 use crate::error::GatewayError;
+use crate::idempotency::{Claim, IdempotentCall};
 use crate::meter::{Measured, Meter};
 use crate::route::{Operation, Plan, Routes, tokens};
 use crate::stream::{self, Relay, heartbeat};
@@ -85,7 +86,7 @@ pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request)
     let mut response = heartbeat::in_time(format, running, is_stream, heartbeat, (id, now_s)).await;
     rate.write(response.headers_mut(), clock.now_us());
     if let Ok(id) = generation {
-        response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
+        response.headers_mut().entry(HeaderName::from_static("x-generation-id")).or_insert(id);
     }
     response
 }
@@ -98,8 +99,10 @@ impl Stages {
         let (parts, body) = request.into_parts();
         let (caller, slot, body) = self.let_in(&id, &parts, body, &told.rate).await?;
         let call = operation.read(&body)?;
+        let claim = self.claim(&id, &caller, &parts, &body).await?;
         let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
         let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, call.head.models.first(), error))?;
+        claim.map(Claim::keep);
         told.is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
@@ -137,6 +140,18 @@ impl Stages {
         };
         let body = edge::read_body(&parts.headers, body, &self.server, Some(&mut slot)).await?;
         Ok((caller, slot, body))
+    }
+
+    /// Claims the request's idempotency key, if it has one.
+    ///
+    /// # Errors
+    /// Returns 409 if the key was used, 400 if it is malformed, and 503 if the ledger does not reply.
+    pub async fn claim(&self, id: &RequestId, caller: &KeyEntry, parts: &Parts, body: &[u8]) -> Result<Option<Claim>, GatewayError> {
+        let call = IdempotentCall::read(&parts.headers, caller.key.account.as_str(), parts.uri.path(), body)?;
+        match call.filter(|_| parts.method == Method::POST) {
+            Some(call) => call.claim(id, &self.admission.ledger, &self.drains).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Calls providers and returns the response for the client. `left` is cancelled once the client has disconnected.

@@ -1,6 +1,6 @@
 //! Bodies of management calls: JSON parsed strictly; an unknown field is an error that names it.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use events::Nanos;
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -19,20 +19,19 @@ pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, server: 
     parse(&edge::read_body(headers, body, server, None).await?)
 }
 
-/// Reads a body like [`read`]; an empty one is the default.
+/// Reads the bytes of a body.
 ///
 /// # Errors
-/// Fails as [`read`] does.
-pub async fn read_or_default<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
-    body: Body,
-    server: &ServerConfig,
-) -> Result<T, GatewayError> {
-    let bytes = edge::read_body(headers, body, server, None).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
+/// Fails if the body is too large, too slow or broken.
+pub async fn read_bytes(headers: &HeaderMap, body: Body, server: &ServerConfig) -> Result<Bytes, GatewayError> {
+    edge::read_body(headers, body, server, None).await
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
+/// Parses a body.
+///
+/// # Errors
+/// Returns 400 if the body is not JSON or not a `T`; the message names the field.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
     serde_json::from_slice(bytes)
         .map_err(|error| GatewayError::BadRequest { message: format!("Invalid request body: {error}."), param: None })
 }

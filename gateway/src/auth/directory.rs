@@ -187,6 +187,12 @@ impl Directory {
         self.read().keys.get(hash).filter(|entry| !entry.deleted).cloned()
     }
 
+    /// Returns the key with that hash, even if it is deleted.
+    #[must_use]
+    pub fn find_any(&self, hash: &KeyHash) -> Option<Arc<KeyEntry>> {
+        self.read().keys.get(hash).cloned()
+    }
+
     /// Returns whether a key with that hash exists or has existed.
     #[must_use]
     pub fn knows(&self, hash: &KeyHash) -> bool {

@@ -116,6 +116,13 @@ pub enum GatewayError {
     /// A call that contradicts an earlier one.
     #[error("{0}")]
     Conflict(String),
+    /// A model request whose idempotency key has been used. It is not sent again, and answers are not kept.
+    #[error("A request with this Idempotency-Key was sent before, and answers are not kept: its generation is {generation}.")]
+    Repeated {
+        generation: RequestId,
+        /// The cost of the first request, once it has ended and is posted.
+        cost: Option<Nanos>,
+    },
     /// A method that the address does not accept.
     #[error("Method not allowed.")]
     MethodNotAllowed,
@@ -257,6 +264,7 @@ impl GatewayError {
             Self::UpstreamTimeout => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "upstream_timeout"),
             Self::NotFound(_) => shown(StatusCode::NOT_FOUND, "not_found_error", "not_found"),
             Self::Conflict(_) => shown(StatusCode::CONFLICT, "conflict_error", "conflict"),
+            Self::Repeated { .. } => shown(StatusCode::CONFLICT, "conflict_error", "idempotency_key_used"),
             Self::MethodNotAllowed => shown(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed"),
             Self::Internal => shown(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
         }
@@ -313,6 +321,11 @@ impl GatewayError {
                 "needed_usd": needed.to_json(),
                 "resets_at": denial.resets_at_us.map(rfc3339),
             }),
+            Self::Repeated { generation, cost } => json!({
+                "generation_id": generation,
+                "state": if cost.is_some() { "finished" } else { "running" },
+                "cost": cost.map(Nanos::to_json),
+            }),
             Self::UpstreamRefused { provider, error, .. } | Self::UpstreamOverloaded { provider, error, .. } => {
                 json!({"provider_name": provider, "raw": error.raw})
             }
@@ -367,6 +380,16 @@ impl GatewayError {
         let headers = response.headers_mut();
         if let Some(retry_after) = retry_after {
             headers.insert(header::RETRY_AFTER, retry_after);
+        }
+        if matches!(self, Self::Repeated { .. } | Self::Conflict(_)) {
+            // SDKs retry a 409 unless they are told otherwise.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        if let Self::Repeated { generation, .. } = &self
+            && let Ok(id) = HeaderValue::from_str(generation.as_str())
+        {
+            headers.insert("x-generation-id", id);
+            return response;
         }
         if let Some(Ok(id)) = request.map(|request| HeaderValue::from_str(request.as_str())) {
             headers.insert("x-generation-id", id);

@@ -3,20 +3,20 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use events::control::{Key, KeyCreated, LimitReset};
-use events::ids::{KeyKind, label};
-use events::rpc::KeySpend;
-use events::{AccountId, KeyHash};
+use events::control::{Key, LimitReset};
+use events::ids::KeyKind;
+use events::AccountId;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::{self, KeyBody, RateLimitBody};
-use crate::admin::body::{present, read};
+use crate::admin::body::{parse, present, read_bytes};
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
 use crate::auth::KeyEntry;
 use crate::error::GatewayError;
+use crate::idempotency::IdempotentCall;
 
 /// The body of the call: the properties of the new key.
 #[derive(Debug, Default, Deserialize)]
@@ -60,17 +60,11 @@ pub enum KeyType {
 /// A new key with its secret, shown once.
 #[derive(Debug, Serialize)]
 pub struct CreatedBody {
-    data: KeyBody,
-    key: String,
+    pub data: KeyBody,
+    pub key: String,
 }
 
 impl CreateKeyBody {
-    /// Returns the body for a management key without limits.
-    #[must_use]
-    pub fn management(name: &str) -> Self {
-        Self { name: name.to_owned(), key_type: Some(KeyType::Management), ..Self::default() }
-    }
-
     /// Returns the new key of an account, still without a secret.
     fn key(self, account: &AccountId, now_us: i64) -> Result<Key, GatewayError> {
         let limit = object::limit([("limit", &self.limit), ("limit_usd", &self.limit_usd), ("spending_limit", &self.spending_limit)])?;
@@ -110,45 +104,36 @@ impl CreateKeyBody {
 /// if the account has reached its maximum number of keys.
 pub async fn create(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let body: CreateKeyBody = read(&parts.headers, body, &admin.server).await?;
-    admin.take_place_for_key(&caller)?;
-    let created = admin.create_key(&caller.key.account, Some(caller.key.hash.clone()), body).await?;
+    let (account, bytes) = (&caller.key.account, read_bytes(&parts.headers, body, &admin.server).await?);
+    let call = IdempotentCall::read(&parts.headers, account.as_str(), "keys", &bytes)?;
+    let key = Key { created_by: Some(caller.key.hash.clone()), ..parse::<CreateKeyBody>(&bytes)?.key(account, admin.clock.now_us())? };
+    admin.take_place_for_key(&caller, admin.is_repeated(&key, call.as_ref()))?;
+    let created = admin.add_key(key, call.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
 impl Admin {
-    /// Counts the creation of a key against the quotas of the caller's account.
+    /// Counts the creation of a key against the quotas of the caller's account. A repeated call needs no place for its key.
     ///
     /// # Errors
     /// Returns 429 for too many changes, and 409 if the account has reached its maximum number of keys.
-    pub fn take_place_for_key(&self, caller: &KeyEntry) -> Result<(), GatewayError> {
+    pub fn take_place_for_key(&self, caller: &KeyEntry, is_repeated: bool) -> Result<(), GatewayError> {
         self.quotas.change_key(&caller.key.account)?;
         let keys_max = self.quotas.limits.keys_per_account_max;
-        if self.directory.count_of(&caller.key.account) >= keys_max { Err(GatewayError::TooManyKeys(keys_max)) } else { Ok(()) }
+        if !is_repeated && self.directory.count_of(&caller.key.account) >= keys_max { Err(GatewayError::TooManyKeys(keys_max)) } else { Ok(()) }
     }
 
-    /// Creates a key for an account; `created_by` is the management key, or `None` for the operator.
+    /// Creates a management key for an account, by the operator.
     ///
     /// # Errors
-    /// Returns 400 for a bad body, 503 if nothing can be recorded.
-    pub async fn create_key(
+    /// Returns 400 for a bad name, 503 if nothing can be recorded, 409 if the call's idempotency key was used for another one.
+    pub async fn create_management_key(
         &self,
         account: &AccountId,
-        created_by: Option<KeyHash>,
-        body: CreateKeyBody,
+        name: &str,
+        call: Option<&IdempotentCall>,
     ) -> Result<CreatedBody, GatewayError> {
-        let key = Key { created_by, ..body.key(account, self.clock.now_us())? };
-        self.add_key(key).await
-    }
-
-    /// Records a new key with a secret of its own.
-    ///
-    /// # Errors
-    /// Returns 503 if nothing can be recorded.
-    pub async fn add_key(&self, key: Key) -> Result<CreatedBody, GatewayError> {
-        let secret = self.ids.secret(key.kind);
-        let key = Key { hash: KeyHash::of_secret(&secret), label: label(&secret), ..key };
-        self.record(key.account.as_str(), key.hash.as_str(), &KeyCreated { key: key.clone() }).await?;
-        Ok(CreatedBody { data: KeyBody::new(&key, &KeySpend::default()), key: secret })
+        let body = CreateKeyBody { name: name.to_owned(), key_type: Some(KeyType::Management), ..CreateKeyBody::default() };
+        self.add_key(body.key(account, self.clock.now_us())?, call).await
     }
 }

@@ -1,6 +1,7 @@
 //! Keys: created, listed, changed, rotated and deleted with a management key; each key can read its own state.
 
 pub mod object;
+pub mod add;
 pub mod create;
 pub mod list;
 pub mod get;

@@ -13,9 +13,10 @@ use serde::Deserialize;
 use super::change::Change;
 use super::object;
 use crate::admin::Admin;
-use crate::admin::body::{present, read_or_default, wrong};
+use crate::admin::body::{parse, present, read_bytes, wrong};
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
+use crate::idempotency::IdempotentCall;
 
 /// The time for which the old key lives on if the call gives none: a day.
 const OVERLAP_DEFAULT_S: u32 = 24 * 3_600;
@@ -44,25 +45,34 @@ pub async fn rotate(
     request: Request,
 ) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let body: RotateKeyBody = read_or_default(&parts.headers, body, &admin.server).await?;
+    let bytes = read_bytes(&parts.headers, body, &admin.server).await?;
+    let body = if bytes.is_empty() { RotateKeyBody::default() } else { parse(&bytes)? };
     let overlap_s = body.expires_old_in_seconds.unwrap_or(OVERLAP_DEFAULT_S);
     if overlap_s > OVERLAP_MAX_S {
         return Err(wrong("expires_old_in_seconds", "it must be at most 7776000, which is 90 days"));
     }
+    let call = IdempotentCall::read(&parts.headers, caller.key.account.as_str(), &format!("rotate {hash}"), &bytes)?;
     let (account, hash, now_us) = (&caller.key.account, KeyHash::from(hash), admin.clock.now_us());
     let old = admin.key_of(account, &hash)?;
-    if old.key.disabled || old.key.expires_at_us.is_some_and(|expires| expires <= now_us) {
-        return Err(GatewayError::Conflict("This key is disabled or expired, so it cannot be rotated: create a new one.".to_owned()));
-    }
     let expires_at_us = match &body.expires_at {
         None => old.key.expires_at_us,
         Some(text) => object::expires_at(text.as_deref(), now_us)?,
     };
-    admin.take_place_for_key(&caller)?;
-    let created_by = Some(caller.key.hash.clone());
-    let new =
-        Key { expires_at_us, created_by, creating_call: None, created_at_us: now_us, updated_at_us: None, revision: 1, ..old.key.clone() };
-    let created = admin.add_key(new).await?;
+    let new = Key {
+        expires_at_us,
+        created_by: Some(caller.key.hash.clone()),
+        creating_call: None,
+        created_at_us: now_us,
+        updated_at_us: None,
+        revision: 1,
+        ..old.key.clone()
+    };
+    let is_repeated = admin.is_repeated(&new, call.as_ref());
+    if !is_repeated && (old.key.disabled || old.key.expires_at_us.is_some_and(|expires| expires <= now_us)) {
+        return Err(GatewayError::Conflict("This key is disabled or expired, so it cannot be rotated: create a new one.".to_owned()));
+    }
+    admin.take_place_for_key(&caller, is_repeated)?;
+    let created = admin.add_key(new, call.as_ref()).await?;
     let ends_at_us = now_us + i64::from(overlap_s) * 1_000_000;
     let ending = |before: &Key| {
         let expires_at_us = Some(before.expires_at_us.map_or(ends_at_us, |expires| expires.min(ends_at_us)));

@@ -1,6 +1,7 @@
 //! Requests between processes and their replies: leases, credit, spending, watermarks.
 
 pub mod key;
+pub mod idempotency;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, KeyHash, LeaseId};
 use crate::money::Nanos;
 use crate::subject::Stream;
+pub use idempotency::{ClaimIdempotencyKey, IdempotencyClaim, ReleaseIdempotencyKey};
 pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, RevisionClaim};
 
 /// A request with its name and the type of its reply.
