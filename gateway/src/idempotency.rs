@@ -74,7 +74,8 @@ impl IdempotentCall {
     pub async fn claim(&self, request: &RequestId, ledger: &rpc::Client, tasks: &TaskTracker) -> Result<Claim, GatewayError> {
         let claim = ClaimIdempotencyKey { id: self.id(), content: self.content.clone(), request: request.clone() };
         // The key is returned if this future is dropped, too: the ledger may have granted it.
-        let claimed = Claim { id: claim.id.clone(), request: request.clone(), ledger: ledger.clone(), tasks: tasks.clone(), is_kept: false };
+        let claimed =
+            Claim { id: claim.id.clone(), request: request.clone(), ledger: ledger.clone(), tasks: tasks.clone(), is_kept: false };
         match ledger.call(&claim, RPC_TIMEOUT).await? {
             IdempotencyClaim::Granted => Ok(claimed),
             IdempotencyClaim::Taken { request, is_same, cost_nanos } => {

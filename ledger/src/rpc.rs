@@ -7,8 +7,8 @@ use eventlog::Throttle;
 use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::store::from_db;
 use events::rpc::{
-    ClaimIdempotencyKey, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetPurchased, GetWatermarks, LeaseRequest, ListQuarantine,
-    PostCredit, ProbeWrite, ReleaseIdempotencyKey, Request,
+    ClaimIdempotencyKey, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetPurchased, GetWatermarks,
+    LeaseRequest, ListQuarantine, PostCredit, ProbeWrite, ReleaseIdempotencyKey, Request,
 };
 use sqlx::{Any, Row};
 

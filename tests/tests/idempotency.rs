@@ -56,10 +56,8 @@ async fn a_model_request_is_sent_once_whatever_happens() {
         let answer = post(&arouter.http, &arouter.base, CHAT, poor, ("twice", &ask("hello"))).await;
         assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED, "{answer:?}");
     }
-    until("the key to be returned", || async {
-        (send(&arouter, "twice", ask("hello")).await.status == StatusCode::OK).then_some(())
-    })
-    .await;
+    until("the key to be returned", || async { (send(&arouter, "twice", ask("hello")).await.status == StatusCode::OK).then_some(()) })
+        .await;
     for bad in ["", &"k".repeat(256)] {
         assert_eq!(send(&arouter, bad, ask("hello")).await.status, StatusCode::BAD_REQUEST);
     }
@@ -71,9 +69,8 @@ async fn a_management_call_has_one_effect_and_one_answer() {
     let provider = Provider::start().await;
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     let management = arouter.keys.management_key.clone();
-    let send = async |arouter: &Arouter, path: &str, body: Value| {
-        post(&arouter.http, &arouter.base, path, &management, ("a key", &body)).await
-    };
+    let send =
+        async |arouter: &Arouter, path: &str, body: Value| post(&arouter.http, &arouter.base, path, &management, ("a key", &body)).await;
     let body = json!({"name": "once", "limit": 1});
     let first = send(&arouter, "/api/v1/keys", body.clone()).await;
     assert_eq!(first.status, StatusCode::CREATED, "{first:?}");

@@ -64,7 +64,8 @@ impl DataFolder {
 
     /// Returns the secret from which repeatable secrets of keys are derived. It is generated if it is missing.
     pub fn seed(&self) -> Result<InternalSecret> {
-        self.secret("seed.secret", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", "")).map(|seed| InternalSecret(seed.into_bytes()))
+        self.secret("seed.secret", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", ""))
+            .map(|seed| InternalSecret(seed.into_bytes()))
     }
 
     /// Returns the secret that a file of the folder contains. A missing file is created.

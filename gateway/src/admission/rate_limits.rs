@@ -3,6 +3,9 @@
 //! All limits of a request belong to one account and are checked under one lock, so a refused request takes nothing of any of them. Tokens
 //! are reserved for the largest answer and corrected at the end, at the time of admission: no sliding minute has more of them than the
 //! limit, except for one request whose own bound is larger. Such a request is admitted if nothing else is in its minute.
+//!
+//! Windows are in memory: a restart empties them. Each of several gateways passes an equal share of every limit (`limits.gateways`), at
+//! least one request, so together they never pass more than a limit that is at least their number.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +27,7 @@ const SHARDS: usize = 64;
 pub struct RateLimits {
     requests_per_minute: Option<u64>,
     free_per_minute: Option<u64>,
+    gateways: u64,
     hasher: RandomState,
     shards: Box<[Mutex<HashMap<AccountId, Account>>]>,
     /// The time at which the windows' clock shows 0.
@@ -149,6 +153,7 @@ impl RateLimits {
         Arc::new(Self {
             requests_per_minute: config.requests_per_minute.0,
             free_per_minute: config.free_requests_per_minute.0,
+            gateways: u64::from(config.gateways.max(1)),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             since: Instant::now(),
@@ -163,29 +168,34 @@ impl RateLimits {
         let now_ms = self.now_ms(now);
         let mut accounts = self.lock(&key.account);
         let account = accounts.entry(key.account.clone()).or_insert_with(|| Account::new(HashMap::new()));
-        let (per_minute, bounds) = (self.requests_per_minute, key.rate_limit);
+        let bounds = key.rate_limit;
         let mut standing = None;
-        if let Some(most) = per_minute {
+        if let Some(most) = self.share(self.requests_per_minute) {
             standing = Standing::tighter(standing, Some(check(&mut account.minute, Limit::AccountPerMinute, most, now_ms)?));
         }
-        if let Some(most) = bounds.requests_per_minute {
+        if let Some(most) = self.share(bounds.requests_per_minute) {
             standing = Standing::tighter(standing, Some(check(&mut account.key(&key.hash).minute, Limit::KeyPerMinute, most, now_ms)?));
         }
-        if let Some(most) = bounds.requests_per_day {
+        if let Some(most) = self.share(bounds.requests_per_day) {
             standing = Standing::tighter(standing, Some(check(&mut account.key(&key.hash).day, Limit::KeyPerDay, most, now_ms)?));
         }
         let share = RateShare {
             limits: Arc::clone(self),
             account: key.account.clone(),
             key: key.hash.clone(),
-            tokens_per_minute: bounds.tokens_per_minute,
-            minute: per_minute.map(|_| account.minute.take(1, now_ms)),
+            tokens_per_minute: self.share(bounds.tokens_per_minute),
+            minute: self.requests_per_minute.map(|_| account.minute.take(1, now_ms)),
             key_minute: bounds.requests_per_minute.map(|_| account.key(&key.hash).minute.take(1, now_ms)),
             key_day: bounds.requests_per_day.map(|_| account.key(&key.hash).day.take(1, now_ms)),
             free: None,
             tokens: None,
         };
         Ok((share, standing))
+    }
+
+    /// Returns the part of a limit that this gateway may pass.
+    fn share(&self, limit: Option<u64>) -> Option<u64> {
+        limit.map(|limit| (limit / self.gateways).max(1))
     }
 
     /// Forgets accounts and keys whose windows are empty.
@@ -220,10 +230,10 @@ impl RateShare {
         let account = accounts.entry(self.account.clone()).or_insert_with(|| Account::new(HashMap::new()));
         let checked = (|| {
             let mut standing = None;
-            if let Some(most) = limits.free_per_minute {
+            if let Some(most) = limits.share(limits.free_per_minute) {
                 standing = Standing::tighter(standing, Some(check(&mut account.free_minute, Limit::FreePerMinute, most, now_ms)?));
             }
-            if let Some(most) = per_day {
+            if let Some(most) = limits.share(per_day) {
                 standing = Standing::tighter(standing, Some(check(&mut account.free_day, Limit::FreePerDay, most, now_ms)?));
             }
             Ok(standing)
@@ -307,5 +317,89 @@ impl Exceeded {
     pub fn into_error(self, headers: &RateHeaders) -> GatewayError {
         headers.exceeded(self.standing);
         GatewayError::RateLimited { what: self.limit.what(), most: self.standing.limit, passes_in_ms: self.passes_in_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use events::control::RateLimit;
+    use events::ids::KeyKind;
+
+    use super::*;
+    use crate::config::Bound;
+
+    fn key(hash: &str, rate_limit: RateLimit) -> Key {
+        Key {
+            hash: hash.into(),
+            account: "a".into(),
+            kind: KeyKind::Regular,
+            name: String::new(),
+            label: String::new(),
+            disabled: false,
+            limit_nanos: None,
+            limit_reset: None,
+            allowed_models: None,
+            allowed_providers: None,
+            rate_limit,
+            enforce_zdr: false,
+            include_byok_in_limit: false,
+            created_by: None,
+            creating_call: None,
+            expires_at_us: None,
+            created_at_us: 0,
+            updated_at_us: None,
+            revision: 1,
+        }
+    }
+
+    fn limits(change: impl FnOnce(&mut LimitsConfig)) -> Arc<RateLimits> {
+        let mut config = LimitsConfig::default();
+        change(&mut config);
+        RateLimits::new(&config)
+    }
+
+    #[test]
+    fn what_one_limit_refuses_no_other_one_counts() {
+        let limits = limits(|limits| limits.requests_per_minute = Bound(Some(10)));
+        let small = key("small", RateLimit { requests_per_minute: Some(3), ..RateLimit::default() });
+        let now = limits.since;
+        let passed = (0..20).filter(|_| limits.request(&small, now).is_ok()).count();
+        let rest = (0..20).filter(|_| limits.request(&key("other", RateLimit::default()), now).is_ok()).count();
+        assert_eq!((passed, rest), (3, 7));
+        let exceeded = limits.request(&small, now).err().unwrap();
+        assert_eq!((exceeded.limit, exceeded.passes_in_ms), (Limit::AccountPerMinute, 60_100));
+        limits.forget_idle(now + Duration::from_millis(60_099));
+        assert_eq!(limits.lock(&"a".into()).len(), 1);
+        limits.forget_idle(now + Duration::from_millis(60_100));
+        assert!(limits.lock(&"a".into()).is_empty());
+        assert!(limits.request(&small, now + Duration::from_millis(60_100)).is_ok());
+    }
+
+    #[test]
+    fn tokens_are_reserved_corrected_and_returned() {
+        let (limits, bounds) = (limits(|_| ()), RateLimit { tokens_per_minute: Some(100), ..RateLimit::default() });
+        let (key, now) = (key("k", bounds), limits.since);
+        let mut one = limits.request(&key, now).ok().unwrap().0;
+        one.take_tokens(1_000, now).unwrap();
+        let mut other = limits.request(&key, now).ok().unwrap().0;
+        assert_eq!(other.take_tokens(1, now).unwrap_err().limit, Limit::KeyTokens, "a larger one has the minute for itself");
+        assert_eq!(limits.lock(&key.account).get_mut(&key.account).unwrap().minute.used(0), 1, "the refused one is counted nowhere");
+        one.settle(40);
+        let mut next = limits.request(&key, now).ok().unwrap().0;
+        next.take_tokens(60, now).unwrap();
+        next.take_tokens(30, now).unwrap();
+        assert!(other.take_tokens(31, now).is_err());
+        drop(next);
+        other.take_tokens(60, now).unwrap();
+    }
+
+    #[test]
+    fn several_gateways_pass_the_limit_together() {
+        let key = key("k", RateLimit { requests_per_minute: Some(600), ..RateLimit::default() });
+        let gateways: Vec<_> = (0..4).map(|_| limits(|limits| limits.gateways = 4)).collect();
+        let passed = gateways.iter().map(|limits| (0..600).filter(|_| limits.request(&key, limits.since).is_ok()).count()).sum::<usize>();
+        assert_eq!(passed, 600);
     }
 }

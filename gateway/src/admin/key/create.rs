@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use events::AccountId;
 use events::control::{Key, LimitReset};
 use events::ids::KeyKind;
-use events::AccountId;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -120,7 +120,11 @@ impl Admin {
     pub fn take_place_for_key(&self, caller: &KeyEntry, is_repeated: bool) -> Result<(), GatewayError> {
         self.quotas.change_key(&caller.key.account)?;
         let keys_max = self.quotas.limits.keys_per_account_max;
-        if !is_repeated && self.directory.count_of(&caller.key.account) >= keys_max { Err(GatewayError::TooManyKeys(keys_max)) } else { Ok(()) }
+        if !is_repeated && self.directory.count_of(&caller.key.account) >= keys_max {
+            Err(GatewayError::TooManyKeys(keys_max))
+        } else {
+            Ok(())
+        }
     }
 
     /// Creates a management key for an account, by the operator.
