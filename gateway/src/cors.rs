@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 /// The response headers that a page may read in addition to the default ones.
-const EXPOSED: &str = "x-request-id, x-generation-id, retry-after";
+const EXPOSED: &str = "x-request-id, x-generation-id, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset";
 /// The time in seconds for which a browser may cache a preflight: one day.
 const MAX_AGE_S: &str = "86400";
 

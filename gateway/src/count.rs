@@ -10,6 +10,7 @@ use http::{Method, header};
 use serde_json::json;
 use wire::call::{Call, Format, Target};
 
+use crate::admission::rate_headers::RateHeaders;
 use crate::attempt::error::AttemptError;
 use crate::error::GatewayError;
 use crate::meter;
@@ -19,17 +20,20 @@ use crate::route::{Endpoint, Operation};
 /// Answers `{input_tokens}` on Anthropic's route and `{totalTokens}` on Google's. A count costs nothing.
 pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let format = operation.format;
-    let counted = Box::pin(stages.count(operation, request)).await;
-    counted.unwrap_or_else(|error| {
+    let rate = Arc::default();
+    let counted = Box::pin(stages.count(operation, request, &rate)).await;
+    let mut response = counted.unwrap_or_else(|error| {
         stages.admission.counts.refused(error.code());
         error.into_response_of(format, None)
-    })
+    });
+    rate.write(response.headers_mut(), stages.clock.now_us());
+    response
 }
 
 impl Stages {
-    async fn count(&self, operation: Operation, request: Request) -> Result<Response, GatewayError> {
+    async fn count(&self, operation: Operation, request: Request, rate: &Arc<RateHeaders>) -> Result<Response, GatewayError> {
         let (parts, body) = request.into_parts();
-        let (caller, slot, body) = self.let_in(&parts, body).await?;
+        let (caller, slot, body) = self.let_in(&self.ids.request(&*self.clock), &parts, body, rate).await?;
         let call = operation.read(&body)?;
         let choice = self.choose(&caller.key, &operation, &call)?;
         let Some((endpoint, _)) = choice.endpoints.first() else { return Err(GatewayError::Internal) };

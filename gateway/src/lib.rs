@@ -16,6 +16,7 @@ pub mod error;
 pub mod content_encoding;
 pub mod edge;
 pub mod cors;
+pub mod idempotency;
 pub mod admin;
 pub mod metrics;
 pub mod refusals;

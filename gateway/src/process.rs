@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
+use crate::admission::purchases::Purchases;
 use crate::attempt::upstream::{Upstream, UpstreamError};
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
@@ -60,6 +61,8 @@ pub struct Peers {
     pub projector_reads: Reads,
     /// The secret with which the gateway signs the identity of callers.
     pub secret: InternalSecret,
+    /// The secret from which the secrets of keys are derived whose creation may be repeated. It must be the same after a restart.
+    pub seed: InternalSecret,
     /// The runtime for work that no request waits for.
     pub background: Handle,
 }
@@ -154,6 +157,7 @@ impl Gateway {
             refill_runtime: Handle::current(),
             stop: keepers.stop.clone(),
             counts: Counts::default(),
+            purchases: Purchases::default(),
             budgets: Arc::default(),
         });
         let admin = Admin {
@@ -167,6 +171,7 @@ impl Gateway {
             operator_token: config.operator_token.as_str().into(),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
+            seed: peers.seed.clone(),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));

@@ -21,14 +21,16 @@ use wire::call::{Format, Head};
 use wire::routing::Routing;
 use wire::sse::Parser;
 
+use crate::admission::rate_headers::RateHeaders;
 use crate::admission::{Access, Admitted, End, Intent, Served};
 use crate::attempt::connections::UpstreamResponse;
 use crate::content_encoding::Decoder;
 use crate::edge;
 use crate::error::GatewayError;
+use crate::idempotency::Claim;
 use crate::meter::{self, Measured, Meter};
 use crate::request::{Stages, app};
-use crate::route::choice::check_allowed;
+use crate::route::choice::{check_allowed, check_zdr};
 use crate::route::{Endpoint, Operation, Plan};
 
 /// Headers of a connection, which are not passed on. Source: RFC 9110, section 7.6.1.
@@ -61,11 +63,14 @@ struct Passed {
 /// Handles any method at `/{provider}/{path}`.
 pub async fn proxy(State(stages): State<Arc<Stages>>, Path((slug, path)): Path<(String, String)>, request: Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
-    let answer = stages.pass(&id, &slug, &path, request).await;
-    answer.unwrap_or_else(|error| {
+    let rate = Arc::default();
+    let answer = stages.pass(&id, (&slug, &path), request, &rate).await;
+    let mut response = answer.unwrap_or_else(|error| {
         stages.admission.counts.refused(error.code());
         error.into_response_of(Format::Chat, Some(&id))
-    })
+    });
+    rate.write(response.headers_mut(), stages.clock.now_us());
+    response
 }
 
 /// Returns the format of an operation by its path at a provider.
@@ -94,16 +99,23 @@ fn format_of(provider: ProviderFormat, method: &Method, path: &str) -> Option<Op
 }
 
 impl Stages {
-    async fn pass(self: &Arc<Self>, id: &RequestId, slug: &str, path: &str, request: Request) -> Result<Response, GatewayError> {
+    async fn pass(
+        self: &Arc<Self>,
+        id: &RequestId,
+        (slug, path): (&str, &str),
+        request: Request,
+        rate: &Arc<RateHeaders>,
+    ) -> Result<Response, GatewayError> {
         let (parts, body) = request.into_parts();
         let Some(any) = self.routes.unmetered(slug) else {
             edge::discard(body, &self.server).await;
             return Err(GatewayError::NotFound(format!("There is nothing at {}.", parts.uri.path())));
         };
         // The body is passed on without its coding, since the gateway must read it too.
-        let (caller, slot, body) = self.let_in(&parts, body).await?;
+        let (caller, slot, body) = self.let_in(id, &parts, body, rate).await?;
         let passed = self.passed(any, &parts.method, path, body)?;
-        check_allowed(&caller.key, &passed.endpoint)?;
+        let refused = |error: &GatewayError| self.refused(id, &caller, Some(&passed.endpoint.model.id), error);
+        check_allowed(&caller.key, &passed.endpoint).and_then(|()| check_zdr(&caller.key, &passed.endpoint)).inspect_err(refused)?;
         let target = path_and_query(path, parts.uri.query());
         let provider = Arc::clone(&passed.endpoint.provider);
         let address =
@@ -118,7 +130,9 @@ impl Stages {
             user: passed.head.user.clone(),
             app: app(&parts.headers),
         };
-        let mut admitted = self.admission.admit(intent, &mut Some(slot)).await?;
+        let claim = self.claim(id, &caller, &parts, &passed.body).await?;
+        let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;
+        claim.map(Claim::keep);
         let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));

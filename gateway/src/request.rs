@@ -12,7 +12,7 @@ use events::control::Key;
 use events::ids::Ids;
 use events::request::{Outcome, RequestRefused};
 use events::{Draft, RequestId};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::answer::client_body;
@@ -20,6 +20,7 @@ use wire::call::{Call, Format};
 use wire::fields::quoted;
 
 use crate::admission::in_flight_quota::{Quotas, Slot};
+use crate::admission::rate_headers::RateHeaders;
 use crate::admission::{Admission, Admitted, End, Intent, Served};
 use crate::attempt::Reply;
 use crate::attempt::upstream::{Answer, Upstream, UpstreamStream};
@@ -27,6 +28,7 @@ use crate::auth::{Directory, KeyEntry};
 use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
 use crate::error::GatewayError;
+use crate::idempotency::{Claim, IdempotentCall};
 use crate::meter::{Measured, Meter};
 use crate::route::choice::{Asking, Choice};
 use crate::route::{Operation, Plan, Routes, tokens};
@@ -61,6 +63,13 @@ pub struct Stages {
     pub drains: TaskTracker,
 }
 
+/// The facts that a running request tells before its response.
+struct Told {
+    /// Whether the response will be a stream; set once the request is admitted.
+    is_stream: Arc<AtomicBool>,
+    rate: Arc<RateHeaders>,
+}
+
 /// Handles an operation on a model: returns an answer in the client's format, whole or streamed.
 pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
@@ -68,37 +77,35 @@ pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request)
     let (format, heartbeat, now_s) = (operation.format, stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
     let is_stream = Arc::new(AtomicBool::new(false));
     let counts = stages.admission.counts.clone();
-    let (own_id, own_is_stream) = (id.clone(), Arc::clone(&is_stream));
+    let rate = Arc::<RateHeaders>::default();
+    let (own_id, told, clock) =
+        (id.clone(), Told { is_stream: Arc::clone(&is_stream), rate: Arc::clone(&rate) }, Arc::clone(&stages.clock));
     // The future is large, so it is created directly on the heap.
     let running = Box::pin(async move {
-        let answer = stages.run(own_id, operation, request, own_is_stream).await;
+        let answer = stages.run(own_id, operation, request, told).await;
         answer.inspect_err(|error| counts.refused(error.code()))
     });
     let mut response = heartbeat::in_time(format, running, is_stream, heartbeat, (id, now_s)).await;
+    rate.write(response.headers_mut(), clock.now_us());
     if let Ok(id) = generation {
-        response.headers_mut().insert(HeaderName::from_static("x-generation-id"), id);
+        response.headers_mut().entry(HeaderName::from_static("x-generation-id")).or_insert(id);
     }
     response
 }
 
 impl Stages {
-    /// Processes one request from its credential to its response. Sets `is_stream` once the request is admitted, if its response will be a
-    /// stream.
-    async fn run(
-        self: Arc<Self>,
-        id: RequestId,
-        operation: Operation,
-        request: Request,
-        is_stream: Arc<AtomicBool>,
-    ) -> Result<Response, GatewayError> {
+    /// Processes one request from its credential to its response.
+    async fn run(self: Arc<Self>, id: RequestId, operation: Operation, request: Request, told: Told) -> Result<Response, GatewayError> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
-        let (caller, slot, body) = self.let_in(&parts, body).await?;
+        let (caller, slot, body) = self.let_in(&id, &parts, body, &told.rate).await?;
         let call = operation.read(&body)?;
+        let claim = self.claim(&id, &caller, &parts, &body).await?;
         let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
-        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, &call, error))?;
-        is_stream.store(call.head.stream, Ordering::Relaxed);
+        let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, call.head.models.first(), error))?;
+        claim.map(Claim::keep);
+        told.is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
@@ -108,14 +115,24 @@ impl Stages {
         self.answer(&plan, (&call, &parts.headers), admitted, deadline, &CancellationToken::new()).await
     }
 
-    /// Identifies the caller, takes a slot of the quotas, and reads the body. An unwanted body is discarded, so that its sender reads the
-    /// refusal.
+    /// Identifies the caller, counts the request, takes a slot of the quotas, and reads the body. An unwanted body is discarded, so that its
+    /// sender reads the refusal.
     ///
     /// # Errors
-    /// Returns 401 or 403 for the credential, 429 or 503 for the quotas, and the errors of the body.
-    pub async fn let_in(&self, parts: &Parts, body: Body) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
+    /// Returns 401 or 403 for the credential, 429 or 503 for rate limits and quotas, and the errors of the body.
+    pub async fn let_in(
+        &self,
+        id: &RequestId,
+        parts: &Parts,
+        body: Body,
+        rate: &Arc<RateHeaders>,
+    ) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
         let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
-        let let_in = caller.and_then(|caller| Ok((self.quotas.request(&caller.key.account)?, caller)));
+        let let_in = caller.and_then(|caller| {
+            let mut slot = self.quotas.request(&caller.key.account)?;
+            slot.count_request(&caller.key, rate).inspect_err(|error| self.refused(id, &caller, None, error))?;
+            Ok((slot, caller))
+        });
         let (mut slot, caller) = match let_in {
             Ok(let_in) => let_in,
             Err(error) => {
@@ -125,6 +142,18 @@ impl Stages {
         };
         let body = edge::read_body(&parts.headers, body, &self.server, Some(&mut slot)).await?;
         Ok((caller, slot, body))
+    }
+
+    /// Claims the request's idempotency key, if it has one.
+    ///
+    /// # Errors
+    /// Returns 409 if the key was used, 400 if it is malformed, and 503 if the ledger does not reply.
+    pub async fn claim(&self, id: &RequestId, caller: &KeyEntry, parts: &Parts, body: &[u8]) -> Result<Option<Claim>, GatewayError> {
+        let call = IdempotentCall::read(&parts.headers, caller.key.account.as_str(), parts.uri.path(), body)?;
+        match call.filter(|_| parts.method == Method::POST) {
+            Some(call) => call.claim(id, &self.admission.ledger, &self.drains).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Calls providers and returns the response for the client. `left` is cancelled once the client has disconnected.
@@ -288,18 +317,19 @@ impl Stages {
         stream::answer(Relay::new(admitted, served, upstream, terms).into_body())
     }
 
-    /// Records a refusal for lack of credit or rights as an event. Such a request reached no provider.
-    fn refused(&self, id: &RequestId, caller: &KeyEntry, call: &Call<'_>, error: &GatewayError) {
-        if !matches!(error, GatewayError::PaymentRequired { .. } | GatewayError::Forbidden(_)) {
+    /// Records a refusal for lack of credit or by a guardrail as an event. Such a request reached no provider.
+    pub fn refused(&self, id: &RequestId, caller: &KeyEntry, model: Option<&String>, error: &GatewayError) {
+        if error.guardrail().is_none() && !matches!(error, GatewayError::PaymentRequired { .. }) {
             return;
         }
         let now_us = self.clock.now_us();
         let refused = || RequestRefused {
             request: id.clone(),
             key: caller.key.hash.clone(),
-            model: call.head.models.first().cloned().unwrap_or_default(),
+            model: model.cloned().unwrap_or_default(),
             status: error.status().as_u16(),
             code: error.code(),
+            guardrail: error.guardrail(),
             refused_at_us: now_us,
             count: None,
         };

@@ -58,10 +58,13 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/models/{*id}"), get(models::retrieve).post(generate));
         admin = admin
             .route(&at("/key"), get(key::current::own))
+            .route(&at("/auth/key"), get(key::current::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
-            .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete));
+            .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete))
+            .route(&at("/keys/{hash}/rotate"), post(key::rotate::rotate));
         ledger = ledger
             .route(&at("/balance"), get(forward))
+            .route(&at("/credits"), get(forward))
             .route(&at("/transactions"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));

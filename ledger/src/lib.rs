@@ -8,6 +8,7 @@ pub mod lease;
 pub mod posting;
 pub mod grant;
 pub mod credit;
+pub mod idempotency;
 pub mod transaction;
 pub mod readers;
 pub mod control_reader;

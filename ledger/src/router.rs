@@ -9,6 +9,7 @@ use crate::{account, transaction};
 pub fn router(http: Http) -> Router {
     Router::new()
         .route("/api/v1/balance", get(account::balance::balance))
+        .route("/api/v1/credits", get(account::credits::credits))
         .route("/api/v1/transactions", get(transaction::list::list))
         .with_state(http)
 }

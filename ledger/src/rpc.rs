@@ -7,13 +7,13 @@ use eventlog::Throttle;
 use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::store::from_db;
 use events::rpc::{
-    ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetWatermarks, LeaseRequest, ListQuarantine, PostCredit,
-    ProbeWrite, Request,
+    ClaimIdempotencyKey, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetPurchased, GetWatermarks,
+    LeaseRequest, ListQuarantine, PostCredit, ProbeWrite, ReleaseIdempotencyKey, Request,
 };
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;
-use crate::{credit, key, lease, quarantine, readers};
+use crate::{credit, grant, idempotency, key, lease, quarantine, readers};
 
 /// The most attempts of a transaction that conflicts with others.
 const TRIES: u32 = 5;
@@ -58,6 +58,12 @@ impl Handler for RpcHandler {
                     })
                     .await
                 }
+                GetPurchased::NAME => {
+                    handle(request, async |request: GetPurchased| {
+                        database_error(grant::repo::purchased(&ledger.store.reads, request.account.as_str()).await)
+                    })
+                    .await
+                }
                 GetWatermarks::NAME => {
                     handle(request, async |request: GetWatermarks| {
                         database_error(eventlog::sources::watermarks(&ledger.store.reads, &request.source, &readers::ALL).await)
@@ -66,6 +72,16 @@ impl Handler for RpcHandler {
                 }
                 ClaimRevision::NAME => {
                     handle(request, async |request: ClaimRevision| retry_on_conflict(|| key::claim::claim(ledger, &request)).await).await
+                }
+                ClaimIdempotencyKey::NAME => {
+                    handle(request, async |request: ClaimIdempotencyKey| retry_on_conflict(|| idempotency::claim(ledger, &request)).await)
+                        .await
+                }
+                ReleaseIdempotencyKey::NAME => {
+                    handle(request, async |request: ReleaseIdempotencyKey| {
+                        retry_on_conflict(|| idempotency::release(ledger, &request)).await
+                    })
+                    .await
                 }
                 ProbeWrite::NAME => handle(request, async |_: ProbeWrite| database_error(probe(ledger).await)).await,
                 CountAccounts::NAME => handle(request, async |_: CountAccounts| database_error(count_accounts(ledger).await)).await,

@@ -127,3 +127,107 @@ async fn the_operator_makes_accounts_and_posts_credit_once() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     arouter.settle_and_verify().await;
 }
+
+#[tokio::test]
+async fn settings_are_kept_and_shown_in_both_shapes() {
+    let provider = Provider::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let management = arouter.keys.management_key.clone();
+    let rate_limit = json!({"requests_per_minute": 60, "requests_per_day": null, "tokens_per_minute": 9_000});
+    let body = json!({"name": "full", "spending_limit": 2.5, "limit_reset": "never", "rate_limit": rate_limit, "enforce_zdr": true,
+        "include_byok_in_limit": true});
+    let (key, hash) = create(&arouter, body).await;
+    let (_, body) = arouter.call(Method::GET, &format!("/api/v1/keys/{hash}"), &management, None).await;
+    let data = &body["data"];
+    assert_eq!(data["rate_limit"], rate_limit);
+    assert_eq!((&data["enforce_zdr"], &data["include_byok_in_limit"], &data["limit"]), (&json!(true), &json!(true), &json!(2.5)));
+    assert_eq!((&data["byok_usage"], &data["byok_usage_monthly"], &data["limit_reset"]), (&json!(0), &json!(0), &Value::Null));
+    assert_eq!(data["workspace_id"], json!(arouter.keys.account));
+    let changes = json!({"rate_limit": null, "enforce_zdr": false, "expires_at": "2199-01-01T00:00:00Z"});
+    let (_, body) = arouter.call(Method::PATCH, &format!("/v1/keys/{hash}"), &management, Some(changes)).await;
+    let data = &body["data"];
+    assert_eq!((&data["rate_limit"], &data["enforce_zdr"], &data["include_byok_in_limit"]), (&Value::Null, &json!(false), &json!(true)));
+    assert!(data["expires_at"].as_str().is_some_and(|at| at.starts_with("2199-01-01")), "{body}");
+    for bad in [json!({"requests_per_minute": 0}), json!({"per_minute": 1}), json!({"tokens_per_minute": -1}), json!(5)] {
+        let (status, body) = arouter.call(Method::POST, "/api/v1/keys", &management, Some(json!({"name": "n", "rate_limit": bad}))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{bad}: {body}");
+    }
+    let (_, own) = arouter.call(Method::GET, "/api/v1/auth/key", &key, None).await;
+    assert_eq!((&own["data"]["limit"], &own["data"]["is_management_key"]), (&json!(2.5), &json!(false)), "{own}");
+    assert!(own["data"]["rate_limit"]["note"].is_string());
+
+    let (_, before) = arouter.call(Method::GET, "/api/v1/balance", &key, None).await;
+    let (_, answer) = arouter.call(Method::POST, "/v1/chat/completions", &key, Some(ask())).await;
+    let cost = nanos(&answer["usage"]["cost"]);
+    until("the charge", || async {
+        let (_, body) = arouter.call(Method::GET, "/api/v1/credits", &key, None).await;
+        let (credits, usage) = (nanos(&body["data"]["total_credits"]), nanos(&body["data"]["total_usage"]));
+        (usage == cost && credits == nanos(&before["balance"])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_skip_and_repeat_nothing_while_keys_come_and_go() {
+    let provider = Provider::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let management = arouter.keys.management_key.clone();
+    let mut hashes = Vec::new();
+    for number in 0..6 {
+        hashes.push(create(&arouter, json!({"name": format!("k{number}")})).await.1);
+    }
+    let page = async |query: &str| arouter.call(Method::GET, &format!("/api/v1/keys?{query}"), &management, None).await.1;
+    let of = |body: &Value| -> Vec<String> {
+        body["data"].as_array().expect("keys").iter().map(|key| key["hash"].as_str().expect("a hash").to_owned()).collect()
+    };
+    let first = page("page_size=4").await;
+    let mut seen = of(&first);
+    // Two keys of the first page go, and one comes, before the next page is read.
+    for hash in &hashes[..2] {
+        arouter.call(Method::DELETE, &format!("/api/v1/keys/{hash}"), &management, None).await;
+    }
+    hashes.push(create(&arouter, json!({"name": "late"})).await.1);
+    let mut token = first["next_page_token"].as_str().map(str::to_owned);
+    while let Some(at) = token {
+        let next = page(&format!("page_size=2&page_token={at}")).await;
+        seen.extend(of(&next));
+        token = next["next_page_token"].as_str().map(str::to_owned);
+    }
+    assert!(hashes.iter().all(|hash| seen.iter().filter(|shown| *shown == hash).count() == 1), "{hashes:?} {seen:?}");
+    arouter.call(Method::PATCH, &format!("/api/v1/keys/{}", hashes[3]), &management, Some(json!({"disabled": true}))).await;
+    assert!(!of(&page("").await).contains(&hashes[3]) && of(&page("include_disabled=true").await).contains(&hashes[3]));
+    assert_eq!(of(&page("offset=2&page_size=1").await), [of(&page("").await)[2].clone()]);
+    let (status, _) = arouter.call(Method::GET, "/api/v1/keys?page_token=7", &management, None).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_rotated_key_has_the_same_settings_and_the_old_one_ends() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let management = arouter.keys.management_key.clone();
+    let settings = json!({"name": "turning", "limit": 1, "allowed_models": ["test/ok"], "rate_limit": {"requests_per_minute": 100}});
+    let (old, hash) = create(&arouter, settings).await;
+    let rotate =
+        async |hash: &str, body: Option<Value>| arouter.call(Method::POST, &format!("/api/v1/keys/{hash}/rotate"), &management, body).await;
+    let (status, body) = rotate(&hash, None).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    let data = &body["data"];
+    assert_eq!((&data["name"], &data["limit"], &data["expires_at"]), (&json!("turning"), &json!(1), &Value::Null));
+    assert_eq!((&data["allowed_models"], &data["rate_limit"]["requests_per_minute"]), (&json!(["test/ok"]), &json!(100)));
+    let (new, new_hash) = (body["key"].as_str().expect("a secret").to_owned(), data["hash"].as_str().expect("a hash").to_owned());
+    for key in [&old, &new] {
+        let (status, _) = arouter.call(Method::POST, "/v1/chat/completions", key, Some(ask())).await;
+        assert_eq!(status, StatusCode::OK, "both work meanwhile");
+    }
+    let (_, shown) = arouter.call(Method::GET, &format!("/api/v1/keys/{hash}"), &management, None).await;
+    assert!(shown["data"]["expires_at"].is_string(), "the old one ends within a day: {shown}");
+    let (status, third) = rotate(&new_hash, Some(json!({"expires_old_in_seconds": 0}))).await;
+    assert_eq!(status, StatusCode::CREATED, "{third}");
+    let (status, _) = arouter.call(Method::POST, "/v1/chat/completions", &new, Some(ask())).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "it ended at once");
+    assert_eq!(rotate(&new_hash, None).await.0, StatusCode::CONFLICT);
+    assert_eq!(rotate(&"0".repeat(64), None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(rotate(&hash, Some(json!({"expires_old_in_seconds": 7_776_001}))).await.0, StatusCode::BAD_REQUEST);
+    arouter.settle_and_verify().await;
+}

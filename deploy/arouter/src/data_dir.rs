@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use eventlog::Access;
+use events::caller::InternalSecret;
 use events::ids::{Ids, KeyKind, SystemIds};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,12 @@ impl DataFolder {
             return Ok(token.0.clone());
         }
         self.secret("operator.token", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", "lr_operator_"))
+    }
+
+    /// Returns the secret from which repeatable secrets of keys are derived. It is generated if it is missing.
+    pub fn seed(&self) -> Result<InternalSecret> {
+        self.secret("seed.secret", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", ""))
+            .map(|seed| InternalSecret(seed.into_bytes()))
     }
 
     /// Returns the secret that a file of the folder contains. A missing file is created.

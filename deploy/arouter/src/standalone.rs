@@ -158,6 +158,7 @@ pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
         ledger_reads: reads(&standalone.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&standalone.config.projector.url, "http://127.0.0.1:8082")?,
         secret: standalone.secret.clone(),
+        seed: standalone.secret.clone(),
         background,
     };
     let config = gateway_config(&standalone.config, &folder, &standalone.ids, &standalone.tasks, &standalone.stop).await?;

@@ -108,6 +108,7 @@ pub async fn up(settings: &Settings, background_runtime: Handle) -> Result<()> {
         ledger_reads: Reads::Local(ledger.router(secret.clone())),
         projector_reads: Reads::Local(projector.router(secret.clone())),
         secret,
+        seed: folder.seed()?,
         background: background_runtime,
     };
     let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;

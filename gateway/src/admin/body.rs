@@ -1,6 +1,6 @@
 //! Bodies of management calls: JSON parsed strictly; an unknown field is an error that names it.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use events::Nanos;
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -16,8 +16,23 @@ use crate::error::GatewayError;
 /// # Errors
 /// Returns 400 if the body is not JSON or not a `T`; the message names the field.
 pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, server: &ServerConfig) -> Result<T, GatewayError> {
-    let bytes = edge::read_body(headers, body, server, None).await?;
-    serde_json::from_slice(&bytes)
+    parse(&edge::read_body(headers, body, server, None).await?)
+}
+
+/// Reads the bytes of a body.
+///
+/// # Errors
+/// Fails if the body is too large, too slow or broken.
+pub async fn read_bytes(headers: &HeaderMap, body: Body, server: &ServerConfig) -> Result<Bytes, GatewayError> {
+    edge::read_body(headers, body, server, None).await
+}
+
+/// Parses a body.
+///
+/// # Errors
+/// Returns 400 if the body is not JSON or not a `T`; the message names the field.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
+    serde_json::from_slice(bytes)
         .map_err(|error| GatewayError::BadRequest { message: format!("Invalid request body: {error}."), param: None })
 }
 

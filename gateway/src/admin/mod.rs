@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::{RpcError, Throttle, rpc};
+use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
@@ -47,6 +48,8 @@ pub struct Admin {
     pub quotas: Arc<Quotas>,
     /// The admission that is notified of posted credit.
     pub admission: Arc<Admission>,
+    /// The secret from which the secrets of keys are derived whose creation may be repeated.
+    pub seed: InternalSecret,
     /// Locks for changes of keys, each shared by several accounts.
     pub changing: Arc<[tokio::sync::Mutex<()>]>,
 }

@@ -276,6 +276,9 @@ impl Admitted {
         });
         failpoint(Failpoint::EndRecorded);
         hold.settle(cost);
+        if let Some(slot) = &mut self.slot {
+            slot.settle_tokens(end.measured.tokens.total());
+        }
         self.counts.ended(end.outcome, self.ttft_us);
         (charge, Some((spool, position)))
     }

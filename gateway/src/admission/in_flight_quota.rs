@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use events::AccountId;
+use events::control::Key;
 use events::request::RequestRefused;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::rate_headers::RateHeaders;
+use super::rate_limits::{RateLimits, RateShare};
 use crate::config::LimitsConfig;
 use crate::error::{GatewayError, Quota};
 
@@ -20,6 +23,8 @@ const RATES_MAX: usize = 4_096;
 /// The quotas, with the usage of all requests in flight on this gateway.
 pub struct Quotas {
     pub limits: LimitsConfig,
+    /// The limits on requests and tokens in a time.
+    pub rate_limits: Arc<RateLimits>,
     all: Share,
     accounts: Mutex<HashMap<AccountId, Arc<Share>>>,
     counts: Arc<Semaphore>,
@@ -52,6 +57,8 @@ pub struct Slot {
     account: AccountId,
     share: Arc<Share>,
     bytes: usize,
+    /// The request's part of the rate limits, and the headers that tell of them.
+    rate: Option<(RateShare, Arc<RateHeaders>)>,
 }
 
 /// A prompt that is being counted; its quota is released on drop.
@@ -71,7 +78,8 @@ impl Quotas {
     #[must_use]
     pub fn new(limits: LimitsConfig) -> Arc<Self> {
         let counts = Arc::new(Semaphore::new(limits.token_counts_max.max(1)));
-        Arc::new(Self { limits, all: Share::default(), accounts: Mutex::default(), counts, rates: Mutex::default() })
+        let rate_limits = RateLimits::new(&limits);
+        Arc::new(Self { limits, rate_limits, all: Share::default(), accounts: Mutex::default(), counts, rates: Mutex::default() })
     }
 
     /// Takes a slot for one request of an account.
@@ -92,7 +100,7 @@ impl Quotas {
             return Err(GatewayError::Busy { quota: Quota::Requests, is_own });
         }
         drop(accounts);
-        Ok(Slot { quotas: Arc::clone(self), account: account.clone(), share, bytes: 0 })
+        Ok(Slot { quotas: Arc::clone(self), account: account.clone(), share, bytes: 0, rate: None })
     }
 
     /// Returns the number of requests in flight and the bytes of their bodies.
@@ -167,6 +175,52 @@ impl Rates {
 }
 
 impl Slot {
+    #[must_use]
+    pub fn limits(&self) -> &LimitsConfig {
+        &self.quotas.limits
+    }
+
+    /// Counts the request against the rate limits of its key and account.
+    ///
+    /// # Errors
+    /// Returns 429 if a limit is reached; nothing is counted then.
+    pub fn count_request(&mut self, key: &Key, headers: &Arc<RateHeaders>) -> Result<(), GatewayError> {
+        let counted = self.quotas.rate_limits.request(key, Instant::now());
+        let (share, standing) = counted.map_err(|exceeded| exceeded.into_error(headers))?;
+        headers.note(standing);
+        self.rate = Some((share, Arc::clone(headers)));
+        Ok(())
+    }
+
+    /// Counts the request for a free model. An account that has bought credit has a higher limit.
+    ///
+    /// # Errors
+    /// Returns 429 if a limit is reached; the request is then counted nowhere.
+    pub fn take_free(&mut self, has_bought: bool) -> Result<(), GatewayError> {
+        let limits = &self.quotas.limits;
+        let per_day = if has_bought { limits.free_requests_per_day_after_purchase } else { limits.free_requests_per_day };
+        let Some((share, headers)) = &mut self.rate else { return Ok(()) };
+        let standing = share.take_free(per_day.0, Instant::now()).map_err(|exceeded| exceeded.into_error(headers))?;
+        headers.note(standing);
+        Ok(())
+    }
+
+    /// Reserves the most tokens that the request can use, in place of an earlier reservation.
+    ///
+    /// # Errors
+    /// Returns 429 if the key's limit is reached; the request is then counted nowhere.
+    pub fn take_tokens(&mut self, tokens: u64) -> Result<(), GatewayError> {
+        let Some((share, headers)) = &mut self.rate else { return Ok(()) };
+        share.take_tokens(tokens, Instant::now()).map_err(|exceeded| exceeded.into_error(headers))
+    }
+
+    /// Replaces the reserved tokens by those that the request has used.
+    pub fn settle_tokens(&mut self, tokens: u64) {
+        if let Some((share, _)) = &mut self.rate {
+            share.settle(tokens);
+        }
+    }
+
     /// Takes quota for more bytes of the request's body.
     ///
     /// # Errors
@@ -279,6 +333,7 @@ mod tests {
             model: "m".into(),
             status: 402,
             code: "c".into(),
+            guardrail: None,
             refused_at_us: 0,
             count: None,
         };

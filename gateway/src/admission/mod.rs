@@ -1,5 +1,9 @@
 //! Admission: a request proceeds only with money held for it and with room in the spool.
 
+pub mod rate_window;
+pub mod rate_limits;
+pub mod rate_headers;
+pub mod purchases;
 pub mod in_flight_quota;
 pub mod local_lease;
 pub mod budget;
@@ -16,12 +20,12 @@ use events::clock::Clock;
 use events::control::Key;
 use events::ids::Ids;
 use events::request::{Format, RequestStarted};
-use events::{AccountId, Draft, Failpoint, RequestId, failpoint};
+use events::{AccountId, Draft, Failpoint, Nanos, RequestId, failpoint};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::SpoolMode;
+use crate::config::{LimitsConfig, SpoolMode};
 use crate::error::GatewayError;
 use crate::metrics::Counts;
 use crate::route::Plan;
@@ -31,6 +35,8 @@ pub use budget::{Budget, Scope};
 pub use current_attempt::Access;
 use in_flight_quota::Slot;
 use local_lease::Moment;
+
+const NANOS_PER_USD: i64 = 1_000_000_000;
 
 /// The admission of requests.
 pub struct Admission {
@@ -50,6 +56,8 @@ pub struct Admission {
     pub stop: CancellationToken,
     /// The counters of request outcomes.
     pub counts: Counts,
+    /// The accounts that have bought credit, which may use free models more.
+    pub purchases: purchases::Purchases,
     /// The budgets in use: one per account, and one per key with a limit.
     pub budgets: Arc<Mutex<Budgets>>,
 }
@@ -87,8 +95,11 @@ impl Admission {
     /// The admitted request takes over `slot`.
     ///
     /// # Errors
-    /// Returns 402 if there is no money, 503 if the ledger is unavailable or the spool is full.
+    /// Returns 429 for a rate limit, 402 if there is no money, 503 if the ledger is unavailable or the spool is full.
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
+        if let Some(slot) = slot.as_mut() {
+            self.limit(&intent, slot).await?;
+        }
         let mut reservation = self.spool.reserve().map_err(|error| refused(&error))?;
         failpoint(Failpoint::RequestReserved);
         let budget = self.budget(intent.key);
@@ -132,8 +143,23 @@ impl Admission {
         Ok(admitted)
     }
 
+    /// Counts a request against the limits for its model and its tokens.
+    async fn limit(&self, intent: &Intent<'_>, slot: &mut Slot) -> Result<(), GatewayError> {
+        if intent.plan.is_free() {
+            let has_bought = self.has_bought(&intent.key.account, slot.limits()).await;
+            slot.take_free(has_bought)?;
+        }
+        slot.take_tokens(intent.plan.tokens_max())
+    }
+
+    /// Returns whether an account has bought enough credit for the higher limit of free models.
+    pub async fn has_bought(&self, account: &AccountId, limits: &LimitsConfig) -> bool {
+        self.purchases.at_least(Nanos(i64::from(limits.purchase_usd_min) * NANOS_PER_USD), account, &self.ledger).await
+    }
+
     /// Forgets the denials of an account that has received credit.
     pub fn credited(&self, account: &AccountId) {
+        self.purchases.forget(account);
         let budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         budgets.values().filter(|budget| budget.scope.account == *account).for_each(|budget| budget.forget_denial());
     }

@@ -187,6 +187,12 @@ impl Directory {
         self.read().keys.get(hash).filter(|entry| !entry.deleted).cloned()
     }
 
+    /// Returns the key with that hash, even if it is deleted.
+    #[must_use]
+    pub fn find_any(&self, hash: &KeyHash) -> Option<Arc<KeyEntry>> {
+        self.read().keys.get(hash).cloned()
+    }
+
     /// Returns whether a key with that hash exists or has existed.
     #[must_use]
     pub fn knows(&self, hash: &KeyHash) -> bool {
@@ -252,6 +258,11 @@ mod tests {
             limit_reset: None,
             allowed_models: Some(vec!["m".to_owned()]),
             allowed_providers: None,
+            rate_limit: events::control::RateLimit::default(),
+            enforce_zdr: false,
+            include_byok_in_limit: false,
+            created_by: None,
+            creating_call: None,
             expires_at_us: None,
             created_at_us: 0,
             updated_at_us: None,

@@ -75,6 +75,18 @@ pub struct LimitsConfig {
     pub key_changes_per_second: u32,
     /// The refusals of one account that are recorded individually per second; the others are recorded as a count.
     pub refusals_recorded_per_second: u32,
+    /// The most requests of one account in any 60 s, or `none`.
+    pub requests_per_minute: Bound,
+    /// The most requests of one account for free models in any 60 s, or `none`.
+    pub free_requests_per_minute: Bound,
+    /// The most requests of one account for free models in any 24 h, or `none`.
+    pub free_requests_per_day: Bound,
+    /// The same for an account that has ever bought `purchase_usd_min`.
+    pub free_requests_per_day_after_purchase: Bound,
+    /// The amount in whole USD.
+    pub purchase_usd_min: u32,
+    /// The number of gateways that serve the same accounts. Each passes an equal share of every rate limit.
+    pub gateways: u32,
 }
 
 impl Default for LimitsConfig {
@@ -91,6 +103,36 @@ impl Default for LimitsConfig {
             keys_per_account_max: 10_000,
             key_changes_per_second: 50,
             refusals_recorded_per_second: 10,
+            requests_per_minute: Bound(Some(100_000)),
+            free_requests_per_minute: Bound(Some(20)),
+            free_requests_per_day: Bound(Some(50)),
+            free_requests_per_day_after_purchase: Bound(Some(1_000)),
+            purchase_usd_min: 5,
+            gateways: 1,
+        }
+    }
+}
+
+/// A bound, written as a number or as `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenBound")]
+pub struct Bound(pub Option<u64>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a whole number from 1, or \"none\"")]
+enum WrittenBound {
+    Number(u64),
+    Word(String),
+}
+
+impl TryFrom<WrittenBound> for Bound {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenBound) -> Result<Self, Self::Error> {
+        match written {
+            WrittenBound::Number(number) if number > 0 => Ok(Self(Some(number))),
+            WrittenBound::Word(word) if word == "none" => Ok(Self(None)),
+            WrittenBound::Number(_) | WrittenBound::Word(_) => Err("a bound must be a whole number from 1, or \"none\""),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
-use events::request::Attempt;
+use events::request::{Attempt, Guardrail};
 use events::rpc::{Denial, LimitSource, Peer};
 use events::{Nanos, RequestId};
 use http::{HeaderValue, StatusCode, header};
@@ -27,6 +27,9 @@ pub enum GatewayError {
     /// A credential without the right to make the call.
     #[error("{0}")]
     Forbidden(String),
+    /// A model or provider that the key's lists exclude.
+    #[error("{message}")]
+    NotAllowed { guardrail: Guardrail, message: String },
     /// A body that the route does not accept.
     #[error("{message}")]
     BadRequest {
@@ -101,6 +104,14 @@ pub enum GatewayError {
         /// Whether the account's own share is used up.
         is_own: bool,
     },
+    /// A request beyond a rate limit.
+    #[error("rate limit exceeded: {most} {what}; see the header Retry-After")]
+    RateLimited {
+        what: &'static str,
+        most: u64,
+        /// The milliseconds after which the request passes if no other one does.
+        passes_in_ms: u64,
+    },
     /// An account that has had the maximum number of keys.
     #[error("This account has had {0} keys, as many as it may (budget keys_per_account): use one of them, or ask the operator.")]
     TooManyKeys(usize),
@@ -124,6 +135,13 @@ pub enum GatewayError {
     /// A call that contradicts an earlier one.
     #[error("{0}")]
     Conflict(String),
+    /// A model request whose idempotency key has been used. It is not sent again, and answers are not kept.
+    #[error("A request with this Idempotency-Key was sent before, and answers are not kept: its generation is {generation}.")]
+    Repeated {
+        generation: RequestId,
+        /// The cost of the first request, once it has ended and is posted.
+        cost: Option<Nanos>,
+    },
     /// A method that the address does not accept.
     #[error("Method not allowed.")]
     MethodNotAllowed,
@@ -200,6 +218,7 @@ impl GatewayError {
         match self {
             Self::Unauthenticated => shown(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
             Self::Forbidden(_) => shown(StatusCode::FORBIDDEN, "permission_error", "permission_denied"),
+            Self::NotAllowed { guardrail, .. } => shown(StatusCode::FORBIDDEN, "permission_error", guardrail.as_str()),
             Self::BadRequest { .. } => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request"),
             Self::UnknownModel { .. } => shown(StatusCode::BAD_REQUEST, "invalid_request_error", "model_not_found"),
             Self::NoEndpoint { .. } => shown(StatusCode::NOT_FOUND, "not_found_error", "no_matching_provider"),
@@ -235,6 +254,10 @@ impl GatewayError {
             },
             Self::Busy { quota, is_own: true } => shown_until_soon(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", quota.code()),
             Self::Busy { quota, is_own: false } => shown_until_soon(StatusCode::SERVICE_UNAVAILABLE, "server_error", quota.code()),
+            Self::RateLimited { passes_in_ms, .. } => Shown {
+                retry_after: Some(HeaderValue::from(passes_in_ms.div_ceil(1_000))),
+                ..shown(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Guardrail::RateLimitExceeded.as_str())
+            },
             Self::TooManyKeys(_) => shown(StatusCode::CONFLICT, "conflict_error", "keys_per_account"),
             Self::TooLong(_) => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "request_too_long"),
             Self::Suspended => shown(StatusCode::FORBIDDEN, "permission_error", "account_suspended"),
@@ -243,6 +266,7 @@ impl GatewayError {
             Self::UpstreamTimeout => shown(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "upstream_timeout"),
             Self::NotFound(_) => shown(StatusCode::NOT_FOUND, "not_found_error", "not_found"),
             Self::Conflict(_) => shown(StatusCode::CONFLICT, "conflict_error", "conflict"),
+            Self::Repeated { .. } => shown(StatusCode::CONFLICT, "conflict_error", "idempotency_key_used"),
             Self::MethodNotAllowed => shown(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed"),
             Self::Internal => shown(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
         }
@@ -268,6 +292,19 @@ impl GatewayError {
         self.shown().code.into_owned()
     }
 
+    /// Returns the rule of the key or account that the request broke.
+    #[must_use]
+    pub fn guardrail(&self) -> Option<Guardrail> {
+        if let Self::NotAllowed { guardrail, .. } = self {
+            return Some(*guardrail);
+        }
+        if matches!(self, Self::RateLimited { .. }) {
+            return Some(Guardrail::RateLimitExceeded);
+        }
+        let is_key_limit = matches!(self, Self::PaymentRequired { denial, .. } if denial.source == LimitSource::KeyLimit);
+        is_key_limit.then_some(Guardrail::CreditLimitExceeded)
+    }
+
     /// Returns the faulty field.
     fn param(&self) -> Option<&str> {
         if let Self::BadRequest { param, .. } = self {
@@ -289,6 +326,11 @@ impl GatewayError {
                 "needed_usd": needed.to_json(),
                 "resets_at": denial.resets_at_us.map(rfc3339),
             }),
+            Self::Repeated { generation, cost } => json!({
+                "generation_id": generation,
+                "state": if cost.is_some() { "finished" } else { "running" },
+                "cost": cost.map(Nanos::to_json),
+            }),
             Self::UpstreamRefused { provider, error, .. } | Self::UpstreamOverloaded { provider, error, .. } => {
                 json!({"provider_name": provider, "raw": error.raw})
             }
@@ -308,6 +350,7 @@ impl GatewayError {
             }
             Self::Unauthenticated
             | Self::Forbidden(_)
+            | Self::NotAllowed { .. }
             | Self::BadRequest { .. }
             | Self::UnknownModel { .. }
             | Self::BodyTooLarge(_)
@@ -318,6 +361,7 @@ impl GatewayError {
             | Self::Upstream(_)
             | Self::UpstreamTimeout
             | Self::Busy { .. }
+            | Self::RateLimited { .. }
             | Self::TooManyKeys(_)
             | Self::TooLong(_)
             | Self::Suspended
@@ -355,6 +399,16 @@ impl GatewayError {
         let headers = response.headers_mut();
         if let Some(retry_after) = retry_after {
             headers.insert(header::RETRY_AFTER, retry_after);
+        }
+        if matches!(self, Self::Repeated { .. } | Self::Conflict(_)) {
+            // SDKs retry a 409 unless they are told otherwise.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        if let Self::Repeated { generation, .. } = &self
+            && let Ok(id) = HeaderValue::from_str(generation.as_str())
+        {
+            headers.insert("x-generation-id", id);
+            return response;
         }
         if let Some(Ok(id)) = request.map(|request| HeaderValue::from_str(request.as_str())) {
             headers.insert("x-generation-id", id);

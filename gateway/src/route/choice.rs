@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use events::control::Key;
+use events::request::Guardrail;
 use routing::names::{Variant, Variants};
 use routing::sticky::{Sticky, StickyKey, prefix_hash};
 use routing::{Candidate, Modality, Needs, Preferences, Restrictions, Selection, Skip, Why, auto, select};
@@ -84,6 +85,7 @@ impl Routes {
         let head = &asking.call.head;
         if let [name] = head.models.as_slice()
             && head.routing.provider.is_none()
+            && !asking.key.enforce_zdr
             && let Some(model) = self.find_for(asking.format, name)
             && let [endpoint] = model.endpoints.as_slice()
         {
@@ -181,7 +183,7 @@ fn preferences(asking: &Asking<'_>) -> Result<Preferences, GatewayError> {
     let given = asking.call.head.routing.provider.as_ref();
     let parsed = given.map(|provider| Preferences::parse(provider.get())).transpose();
     let parsed = parsed.map_err(|error| GatewayError::BadRequest { message: error.to_string(), param: Some(error.field.into()) })?;
-    let restrictions = Restrictions { allowed_providers: asking.key.allowed_providers.clone(), ..Restrictions::default() };
+    let restrictions = Restrictions { allowed_providers: asking.key.allowed_providers.clone(), enforce_zdr: asking.key.enforce_zdr, ..Restrictions::default() };
     Ok(parsed.unwrap_or_default().restricted_by(&restrictions))
 }
 
@@ -277,13 +279,27 @@ fn prompt(asking: &Asking<'_>) -> Option<StickyKey> {
 pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
     let id = &endpoint.model.id;
     if !is_model_allowed(key, id) {
-        return Err(GatewayError::Forbidden(format!("model '{id}' is not allowed for this API key")));
+        let message = format!("model '{id}' is not allowed for this API key");
+        return Err(GatewayError::NotAllowed { guardrail: Guardrail::ModelNotAllowed, message });
     }
     let provider = &endpoint.provider.slug;
     if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
-        return Err(GatewayError::Forbidden(format!("provider '{provider}' is not allowed for this API key")));
+        let message = format!("provider '{provider}' is not allowed for this API key");
+        return Err(GatewayError::NotAllowed { guardrail: Guardrail::ProviderNotAllowed, message });
     }
     Ok(())
+}
+
+/// Checks that a key that demands zero data retention gets it.
+///
+/// # Errors
+/// Fails with 404 if it does not.
+pub fn check_zdr(key: &Key, endpoint: &Arc<Endpoint>) -> Result<(), GatewayError> {
+    if !key.enforce_zdr || endpoint.facts.is_zdr {
+        return Ok(());
+    }
+    let skipped = vec![Skipped { endpoint: Arc::clone(endpoint), reason: Skip::NotZdr }];
+    Err(GatewayError::NoEndpoint { models: vec![endpoint.model.id.clone()], skipped })
 }
 
 fn is_model_allowed(key: &Key, id: &str) -> bool {

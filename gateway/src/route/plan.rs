@@ -87,6 +87,19 @@ impl Plan {
         tokenizers
     }
 
+    /// Returns whether every candidate is free.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.candidates.iter().all(|candidate| candidate.endpoint.free || candidate.endpoint.model.id.ends_with(":free"))
+    }
+
+    /// Returns the most tokens of prompt and answers, whichever candidate serves.
+    #[must_use]
+    pub fn tokens_max(&self) -> u64 {
+        let bound = |candidate: &Candidate| candidate.quote.prompt_tokens_max.saturating_add(candidate.quote.output_tokens_max);
+        self.candidates.iter().map(bound).max().unwrap_or_default()
+    }
+
     /// Returns the amount to hold for the whole request: the bound of the most expensive candidate.
     #[must_use]
     pub fn max_cost(&self) -> Nanos {
@@ -159,6 +172,11 @@ mod tests {
             disabled: false,
             limit_nanos: None,
             limit_reset: None,
+            rate_limit: events::control::RateLimit::default(),
+            enforce_zdr: false,
+            include_byok_in_limit: false,
+            created_by: None,
+            creating_call: None,
             expires_at_us: None,
             allowed_models: None,
             allowed_providers: None,

@@ -150,6 +150,7 @@ mod tests {
             model: "m".repeat(200),
             status: 402,
             code: "c".into(),
+            guardrail: None,
             refused_at_us: 0,
             count: None,
         };

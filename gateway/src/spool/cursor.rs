@@ -145,6 +145,7 @@ mod tests {
             model: "m".to_owned(),
             status: 402,
             code: "insufficient_credits".to_owned(),
+            guardrail: None,
             refused_at_us: 0,
             count: None,
         };

@@ -3,5 +3,6 @@
 pub mod entity;
 pub mod repo;
 pub mod balance;
+pub mod credits;
 
 pub use entity::Account;

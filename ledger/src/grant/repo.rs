@@ -3,7 +3,7 @@
 use eventlog::store::{placeholders, portions};
 use events::Nanos;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::entity::Origin;
 use super::{Grant, Grants};
@@ -41,6 +41,17 @@ pub async fn of_accounts(connection: &mut AnyConnection, accounts: &[&str]) -> R
         }
     }
     Ok(found)
+}
+
+/// Returns the sum of the credit that an account has ever bought.
+pub async fn purchased(pool: &AnyPool, account: &str) -> Result<Nanos, sqlx::Error> {
+    let row = sqlx::query::<Any>(
+        "SELECT CAST(COALESCE(SUM(amount_nanos), 0) AS BIGINT) AS bought FROM grants WHERE account = $1 AND kind = 'credit'",
+    )
+    .bind(account.to_owned())
+    .fetch_one(pool)
+    .await?;
+    Ok(Nanos(row.try_get("bought")?))
 }
 
 /// Returns at most `most` accounts that have available credit and an expired grant with something left.

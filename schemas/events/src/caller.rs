@@ -69,6 +69,12 @@ impl InternalSecret {
         self.mac(words, bytes).map(|mac| URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())).unwrap_or_default()
     }
 
+    /// Returns 32 bytes that only holders of the secret can derive from these words.
+    #[must_use]
+    pub fn derive(&self, words: &[&str]) -> [u8; 32] {
+        self.mac(words, &[]).map(|mac| mac.finalize().into_bytes().into()).unwrap_or_default()
+    }
+
     /// Checks the tag of a message in constant time.
     pub fn check(&self, words: &[&str], bytes: &[u8], tag: &str) -> Result<(), Distrust> {
         let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| Distrust::Forged)?;

@@ -22,6 +22,35 @@ pub enum LimitReset {
     Monthly,
 }
 
+/// The most that a key may request in any sliding window; an absent bound is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct RateLimit {
+    /// Requests in any 60 s.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requests_per_minute: Option<u64>,
+    /// Requests in any 24 h.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requests_per_day: Option<u64>,
+    /// Prompt and completion tokens of the requests admitted in any 60 s.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tokens_per_minute: Option<u64>,
+}
+
+impl RateLimit {
+    /// Returns whether no bound is set.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The call that created a key, if it carried an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreatingCall {
+    /// The SHA-256 of the call's body, in lower-case hex.
+    pub body_sha256: String,
+}
+
 /// A key as everybody but its owner knows it, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Key {
@@ -49,6 +78,21 @@ pub struct Key {
     /// Slugs of allowed providers; absent = all, empty = none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub allowed_providers: Option<Vec<String>>,
+    /// The most requests and tokens in a window; absent = no bound of its own.
+    #[serde(skip_serializing_if = "RateLimit::is_none", default)]
+    pub rate_limit: RateLimit,
+    /// Whether only providers that retain no data may serve the key.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub enforce_zdr: bool,
+    /// Whether usage of the account's own provider keys counts towards the limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub include_byok_in_limit: bool,
+    /// The management key that created the key; absent if the operator did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created_by: Option<KeyHash>,
+    /// The call that created the key; absent if it carried no `Idempotency-Key`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub creating_call: Option<CreatingCall>,
     /// The time from which on the key is refused, microseconds since 1970; absent = never.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at_us: Option<i64>,

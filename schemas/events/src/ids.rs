@@ -133,8 +133,14 @@ pub trait Ids: Send + Sync {
     fn secret(&self, kind: KeyKind) -> String {
         let mut random = [0_u8; 32];
         self.fill(&mut random);
-        format!("{}{}", kind.prefix(), base62(random))
+        secret_of(kind, random)
     }
+}
+
+/// Returns the secret of a key that is made from 256 unpredictable bits.
+#[must_use]
+pub fn secret_of(kind: KeyKind, bits: [u8; 32]) -> String {
+    format!("{}{}", kind.prefix(), base62(bits))
 }
 
 /// The cryptographic generator of each thread, seeded and reseeded by the operating system. A request needs five ids, and a system call for

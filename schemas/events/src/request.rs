@@ -162,6 +162,33 @@ pub struct RequestFinished {
     pub skipped: Vec<SkippedEndpoint>,
 }
 
+/// The rule of a key or account that a request breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Guardrail {
+    /// A bound on requests or tokens in a window.
+    RateLimitExceeded,
+    /// The key's list of models.
+    ModelNotAllowed,
+    /// The key's list of providers.
+    ProviderNotAllowed,
+    /// The key's spending limit.
+    CreditLimitExceeded,
+}
+
+impl Guardrail {
+    /// Returns the word in events and error bodies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimitExceeded => "rate_limit_exceeded",
+            Self::ModelNotAllowed => "model_not_allowed",
+            Self::ProviderNotAllowed => "provider_not_allowed",
+            Self::CreditLimitExceeded => "credit_limit_exceeded",
+        }
+    }
+}
+
 /// A request was refused before it was admitted; it cost nothing and reached no provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestRefused {
@@ -175,6 +202,9 @@ pub struct RequestRefused {
     pub status: u16,
     /// The error's code, such as `insufficient_credits`.
     pub code: String,
+    /// The rule that the request broke; absent if the reason is another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guardrail: Option<Guardrail>,
     /// The time of the refusal, microseconds since 1970.
     pub refused_at_us: i64,
     /// The number of refusals that this event stands for, if an account had too many to record each one; absent for one.

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use events::control::{Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
+use events::control::{
+    Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset, RateLimit,
+};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
 use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
@@ -70,6 +72,11 @@ fn key() -> Key {
         limit_reset: Some(LimitReset::Monthly),
         allowed_models: Some(vec!["openai/*".into()]),
         allowed_providers: None,
+        rate_limit: RateLimit { requests_per_minute: Some(600), requests_per_day: None, tokens_per_minute: Some(100_000) },
+        enforce_zdr: true,
+        include_byok_in_limit: false,
+        created_by: Some("cd".repeat(32).into()),
+        creating_call: None,
         expires_at_us: None,
         created_at_us: 1_767_225_600_000_000,
         updated_at_us: None,
@@ -130,6 +137,7 @@ fn golden_requests_still_read() {
         model: "openai/gpt-5.4".into(),
         status: 402,
         code: "insufficient_credits".into(),
+        guardrail: None,
         refused_at_us: 1_767_225_600_000_000,
         count: None,
     });

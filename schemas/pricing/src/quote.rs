@@ -16,6 +16,8 @@ pub struct Quote {
     fixed_picos: i128,
     /// The bound for each completion token, in pico-USD.
     per_output_picos: i128,
+    /// The most prompt tokens.
+    pub prompt_tokens_max: u64,
     /// The most completion tokens, over all choices.
     pub output_tokens_max: u64,
 }
@@ -24,7 +26,7 @@ impl Quote {
     /// Computes the bound for a prompt of at most `prompt_tokens_max` tokens and a response of at most `output_tokens_max`.
     #[must_use]
     pub fn new(prices: &ModelPrices, tier: ServiceTier, prompt_tokens_max: u64, output_tokens_max: u64) -> Self {
-        let mut quote = Self { fixed_picos: 0, per_output_picos: 0, output_tokens_max };
+        let mut quote = Self { fixed_picos: 0, per_output_picos: 0, prompt_tokens_max, output_tokens_max };
         for row in prices.possible(prompt_tokens_max, tier) {
             let fixed = i128::from(prompt_tokens_max) * i128::from(dearest(row, true)) + i128::from(row.request);
             quote.fixed_picos = quote.fixed_picos.max(fixed);

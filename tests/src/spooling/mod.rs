@@ -282,6 +282,7 @@ impl History {
                 model: "m".repeat(500),
                 status: 402,
                 code: "insufficient_credits".to_owned(),
+                guardrail: None,
                 refused_at_us: 0,
                 count: None,
             };

@@ -4,16 +4,17 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use events::control::{Account, AccountCreated};
+use events::rpc::idempotency::REMEMBERED_US;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::admin::Admin;
-use crate::admin::body::read;
+use crate::admin::body::{parse, read_bytes};
 use crate::admin::caller::Operator;
-use crate::admin::key::create::CreateKeyBody;
 use crate::admin::text;
 use crate::error::GatewayError;
+use crate::idempotency::IdempotentCall;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,17 +28,33 @@ struct CreateAccountBody {
 /// Returns 400 for a bad body, 401 without the operator's token, 503 if nothing can be recorded.
 pub async fn create(State(admin): State<Admin>, _: Operator, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let body: CreateAccountBody = read(&parts.headers, body, &admin.server).await?;
-    let account = Account {
-        id: admin.ids.account(&*admin.clock),
-        name: text::name(body.name)?,
-        created_at_us: admin.clock.now_us(),
-        revision: 1,
-        suspended: false,
-    };
-    admin.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
-    let key = CreateKeyBody::management("management");
-    let created = serde_json::to_value(admin.create_key(&account.id, key).await?).map_err(|_| GatewayError::Internal)?;
-    let body = json!({"data": {"id": account.id, "name": account.name}, "management_key": created["key"]});
+    let bytes = read_bytes(&parts.headers, body, &admin.server).await?;
+    let name = text::name(parse::<CreateAccountBody>(&bytes)?.name)?;
+    let call = IdempotentCall::read(&parts.headers, "operator", "accounts", &bytes)?;
+    let account = admin.add_account(name, call.as_ref()).await?;
+    let created = admin.create_management_key(&account.id, "management", call.as_ref()).await?;
+    let body = json!({"data": {"id": account.id, "name": account.name}, "management_key": created.key});
     Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+impl Admin {
+    /// Records a new account, or returns the one that an earlier call with the same idempotency key has created.
+    async fn add_account(&self, name: String, call: Option<&IdempotentCall>) -> Result<Account, GatewayError> {
+        let now_us = self.clock.now_us();
+        let mut id = self.ids.account(&*self.clock);
+        if let Some(call) = call {
+            let mut round = 0;
+            loop {
+                id = call.account(&self.seed, round);
+                match self.directory.account(&id) {
+                    None => break,
+                    Some(known) if known.created_at_us + REMEMBERED_US <= now_us => round += 1,
+                    Some(known) => return if known.name == name { Ok(known) } else { Err(GatewayError::reused()) },
+                }
+            }
+        }
+        let account = Account { id, name, created_at_us: now_us, revision: 1, suspended: false };
+        self.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
+        Ok(account)
+    }
 }

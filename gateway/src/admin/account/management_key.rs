@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::unknown;
 use crate::admin::Admin;
-use crate::admin::body::read;
+use crate::admin::body::{parse, read_bytes};
 use crate::admin::caller::Operator;
-use crate::admin::key::create::CreateKeyBody;
 use crate::error::GatewayError;
+use crate::idempotency::IdempotentCall;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,11 +31,13 @@ pub async fn management_key(
     request: Request,
 ) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let body: ManagementKeyBody = read(&parts.headers, body, &admin.server).await?;
+    let bytes = read_bytes(&parts.headers, body, &admin.server).await?;
+    let body: ManagementKeyBody = parse(&bytes)?;
+    let call = IdempotentCall::read(&parts.headers, "operator", &format!("management-keys {id}"), &bytes)?;
     let account = AccountId::from(id);
     if !admin.directory.has_account(&account) {
         return Err(unknown());
     }
-    let created = admin.create_key(&account, CreateKeyBody::management(&body.name)).await?;
+    let created = admin.create_management_key(&account, &body.name, call.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }

@@ -14,10 +14,11 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::admin::body::{read, signed_usd, wrong};
+use crate::admin::body::{parse, read_bytes, signed_usd, wrong};
 use crate::admin::caller::Operator;
 use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
+use crate::idempotency::IdempotentCall;
 
 /// The longest wait for the ledger to learn of a new account.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,10 +93,14 @@ impl PostCreditBody {
 /// for an id that was used with other content, and for a purchase that cannot be refunded.
 pub async fn post(State(admin): State<Admin>, _: Operator, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let body: PostCreditBody = read(&parts.headers, body, &admin.server).await?;
+    let bytes = read_bytes(&parts.headers, body, &admin.server).await?;
+    let body: PostCreditBody = parse(&bytes)?;
+    // The ledger refuses an id with another content, for ever.
+    let call = IdempotentCall::read(&parts.headers, "operator", "credit", &bytes)?;
+    let own_id = || call.as_ref().map_or_else(|| admin.ids.uuid(&*admin.clock).to_string(), IdempotentCall::id);
     let command = PostCredit {
         command: body.command(admin.clock.now_us())?,
-        id: body.id.map_or_else(|| Ok(admin.ids.uuid(&*admin.clock).to_string()), |id| text::id("id", id))?,
+        id: body.id.map_or_else(|| Ok(own_id()), |id| text::id("id", id))?,
         account: text::id("account", body.account.to_string())?.as_str().into(),
         description: body.description.map_or_else(|| Ok(body.kind.as_str().to_owned()), text::description)?,
     };

@@ -3,23 +3,23 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use events::clock::parse_rfc3339;
-use events::control::{Key, KeyCreated, LimitReset};
-use events::ids::{KeyKind, label};
-use events::rpc::KeySpend;
-use events::{AccountId, KeyHash};
+use events::AccountId;
+use events::control::{Key, LimitReset};
+use events::ids::KeyKind;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::object::{self, KeyBody};
-use crate::admin::body::{present, read, wrong};
+use super::object::{self, KeyBody, RateLimitBody};
+use crate::admin::body::{parse, present, read_bytes};
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
+use crate::auth::KeyEntry;
 use crate::error::GatewayError;
+use crate::idempotency::IdempotentCall;
 
 /// The body of the call: the properties of the new key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateKeyBody {
     name: String,
@@ -35,6 +35,12 @@ pub struct CreateKeyBody {
     allowed_providers: Option<Vec<String>>,
     #[serde(default)]
     allowed_models: Option<Vec<String>>,
+    #[serde(default)]
+    rate_limit: Option<RateLimitBody>,
+    #[serde(default)]
+    enforce_zdr: Option<bool>,
+    #[serde(default)]
+    include_byok_in_limit: Option<bool>,
     #[serde(default)]
     expires_at: Option<String>,
     #[serde(default)]
@@ -54,25 +60,40 @@ pub enum KeyType {
 /// A new key with its secret, shown once.
 #[derive(Debug, Serialize)]
 pub struct CreatedBody {
-    data: KeyBody,
-    key: String,
+    pub data: KeyBody,
+    pub key: String,
 }
 
 impl CreateKeyBody {
-    /// Returns the body for a management key without limits.
-    #[must_use]
-    pub fn management(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            limit: None,
-            limit_usd: None,
-            spending_limit: None,
-            limit_reset: None,
-            allowed_providers: None,
-            allowed_models: None,
-            expires_at: None,
-            key_type: Some(KeyType::Management),
-        }
+    /// Returns the new key of an account, still without a secret.
+    fn key(self, account: &AccountId, now_us: i64) -> Result<Key, GatewayError> {
+        let limit = object::limit([("limit", &self.limit), ("limit_usd", &self.limit_usd), ("spending_limit", &self.spending_limit)])?;
+        let expires_at_us = object::expires_at(self.expires_at.as_deref(), now_us)?;
+        let kind = match self.key_type {
+            None | Some(KeyType::Regular) => KeyKind::Regular,
+            Some(KeyType::Management) => KeyKind::Management,
+        };
+        Ok(Key {
+            hash: "".into(),
+            account: account.clone(),
+            kind,
+            name: text::name(self.name)?,
+            label: String::new(),
+            disabled: false,
+            limit_nanos: limit.flatten(),
+            limit_reset: self.limit_reset.flatten(),
+            allowed_models: object::models(self.allowed_models)?,
+            allowed_providers: object::providers(self.allowed_providers)?,
+            rate_limit: RateLimitBody::bounds(self.rate_limit)?,
+            enforce_zdr: self.enforce_zdr.unwrap_or_default(),
+            include_byok_in_limit: self.include_byok_in_limit.unwrap_or_default(),
+            created_by: None,
+            creating_call: None,
+            expires_at_us,
+            created_at_us: now_us,
+            updated_at_us: None,
+            revision: 1,
+        })
     }
 }
 
@@ -83,53 +104,40 @@ impl CreateKeyBody {
 /// if the account has reached its maximum number of keys.
 pub async fn create(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
-    let body: CreateKeyBody = read(&parts.headers, body, &admin.server).await?;
-    admin.quotas.change_key(&caller.key.account)?;
-    let keys_max = admin.quotas.limits.keys_per_account_max;
-    if admin.directory.count_of(&caller.key.account) >= keys_max {
-        return Err(GatewayError::TooManyKeys(keys_max));
-    }
-    let created = admin.create_key(&caller.key.account, body).await?;
+    let (account, bytes) = (&caller.key.account, read_bytes(&parts.headers, body, &admin.server).await?);
+    let call = IdempotentCall::read(&parts.headers, account.as_str(), "keys", &bytes)?;
+    let key = Key { created_by: Some(caller.key.hash.clone()), ..parse::<CreateKeyBody>(&bytes)?.key(account, admin.clock.now_us())? };
+    admin.take_place_for_key(&caller, admin.is_repeated(&key, call.as_ref()))?;
+    let created = admin.add_key(key, call.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
 impl Admin {
-    /// Creates a key for an account.
+    /// Counts the creation of a key against the quotas of the caller's account. A repeated call needs no place for its key.
     ///
     /// # Errors
-    /// Returns 400 for a bad body, 503 if nothing can be recorded.
-    pub async fn create_key(&self, account: &AccountId, body: CreateKeyBody) -> Result<CreatedBody, GatewayError> {
-        let limit = object::limit([("limit", &body.limit), ("limit_usd", &body.limit_usd), ("spending_limit", &body.spending_limit)])?;
-        let now_us = self.clock.now_us();
-        let expires_at_us = body
-            .expires_at
-            .map(|text| parse_rfc3339(&text).ok_or_else(|| wrong("expires_at", "it must be a time such as 2026-12-31T00:00:00Z")))
-            .transpose()?;
-        if expires_at_us.is_some_and(|expires| expires <= now_us) {
-            return Err(wrong("expires_at", "it must lie in the future"));
+    /// Returns 429 for too many changes, and 409 if the account has reached its maximum number of keys.
+    pub fn take_place_for_key(&self, caller: &KeyEntry, is_repeated: bool) -> Result<(), GatewayError> {
+        self.quotas.change_key(&caller.key.account)?;
+        let keys_max = self.quotas.limits.keys_per_account_max;
+        if !is_repeated && self.directory.count_of(&caller.key.account) >= keys_max {
+            Err(GatewayError::TooManyKeys(keys_max))
+        } else {
+            Ok(())
         }
-        let kind = match body.key_type {
-            None | Some(KeyType::Regular) => KeyKind::Regular,
-            Some(KeyType::Management) => KeyKind::Management,
-        };
-        let secret = self.ids.secret(kind);
-        let key = Key {
-            hash: KeyHash::of_secret(&secret),
-            account: account.clone(),
-            kind,
-            name: text::name(body.name)?,
-            label: label(&secret),
-            disabled: false,
-            limit_nanos: limit.flatten(),
-            limit_reset: body.limit_reset.flatten(),
-            allowed_models: object::models(body.allowed_models)?,
-            allowed_providers: object::providers(body.allowed_providers)?,
-            expires_at_us,
-            created_at_us: now_us,
-            updated_at_us: None,
-            revision: 1,
-        };
-        self.record(account.as_str(), key.hash.as_str(), &KeyCreated { key: key.clone() }).await?;
-        Ok(CreatedBody { data: KeyBody::new(&key, &KeySpend::default()), key: secret })
+    }
+
+    /// Creates a management key for an account, by the operator.
+    ///
+    /// # Errors
+    /// Returns 400 for a bad name, 503 if nothing can be recorded, 409 if the call's idempotency key was used for another one.
+    pub async fn create_management_key(
+        &self,
+        account: &AccountId,
+        name: &str,
+        call: Option<&IdempotentCall>,
+    ) -> Result<CreatedBody, GatewayError> {
+        let body = CreateKeyBody { name: name.to_owned(), key_type: Some(KeyType::Management), ..CreateKeyBody::default() };
+        self.add_key(body.key(account, self.clock.now_us())?, call).await
     }
 }

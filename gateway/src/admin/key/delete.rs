@@ -11,7 +11,7 @@ use crate::admin::Admin;
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
 
-/// Returns `{data: {deleted: true}}`.
+/// Returns `{data: {deleted: true}, deleted: true}`; the second is OpenRouter's shape.
 ///
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if nothing can be recorded.
@@ -27,5 +27,5 @@ pub async fn delete(
         Ok(Change::Delete(before.clone()))
     };
     admin.change_key(&caller.key.account, &KeyHash::from(hash), deleted).await?;
-    Ok(Json(json!({"data": {"deleted": true}})).into_response())
+    Ok(Json(json!({"data": {"deleted": true}, "deleted": true})).into_response())
 }

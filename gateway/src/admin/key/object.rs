@@ -1,8 +1,8 @@
 //! The key object of the API, and the input fields that create and update share.
 
 use events::Nanos;
-use events::clock::rfc3339;
-use events::control::{Key, LimitReset};
+use events::clock::{parse_rfc3339, rfc3339};
+use events::control::{Key, LimitReset, RateLimit};
 use events::ids::KeyKind;
 use events::rpc::{GetKeySpend, KeySpend};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,6 +16,8 @@ use crate::error::GatewayError;
 const MODELS_MAX: (usize, usize) = (256, 128);
 /// The maximum number of entries in `allowed_providers`, and the maximum bytes of each.
 const PROVIDERS_MAX: (usize, usize) = (64, 64);
+/// The largest bound in `rate_limit`.
+const RATE_MAX: u64 = 1_000_000_000;
 
 /// The key object of the API; amounts are in USD.
 #[derive(Debug, Serialize)]
@@ -40,9 +42,58 @@ pub struct KeyBody {
     usage_weekly: Nanos,
     #[serde(serialize_with = "events::money::as_usd")]
     usage_monthly: Nanos,
+    /// Usage of the account's own provider keys.
+    byok_usage: u64,
+    byok_usage_daily: u64,
+    byok_usage_weekly: u64,
+    byok_usage_monthly: u64,
+    include_byok_in_limit: bool,
+    enforce_zdr: bool,
+    rate_limit: Option<RateLimitBody>,
     created_at: String,
     updated_at: Option<String>,
     expires_at: Option<String>,
+    /// The hash of the management key that created this one.
+    created_by: Option<String>,
+    /// The account, which is what OpenRouter calls a workspace.
+    workspace_id: String,
+    /// Fields of OpenRouter that have no value here.
+    creator_user_id: Option<String>,
+    external_user: Option<String>,
+    last_used_at: Option<String>,
+}
+
+/// The bounds of a key on requests and tokens, as the API reads and writes them. Absent and null bounds are none.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitBody {
+    #[serde(default)]
+    requests_per_minute: Option<u64>,
+    #[serde(default)]
+    requests_per_day: Option<u64>,
+    #[serde(default)]
+    tokens_per_minute: Option<u64>,
+}
+
+impl RateLimitBody {
+    /// Returns the bounds of a body; an absent body has none.
+    ///
+    /// # Errors
+    /// Returns 400 if a bound is 0 or too large.
+    pub fn bounds(body: Option<Self>) -> Result<RateLimit, GatewayError> {
+        let Some(Self { requests_per_minute, requests_per_day, tokens_per_minute }) = body else { return Ok(RateLimit::default()) };
+        for bound in [requests_per_minute, requests_per_day, tokens_per_minute] {
+            if bound.is_some_and(|bound| !(1..=RATE_MAX).contains(&bound)) {
+                return Err(wrong("rate_limit", "a bound must be null or a whole number from 1 to 1000000000"));
+            }
+        }
+        Ok(RateLimit { requests_per_minute, requests_per_day, tokens_per_minute })
+    }
+
+    fn of(bounds: &RateLimit) -> Option<Self> {
+        let RateLimit { requests_per_minute, requests_per_day, tokens_per_minute } = *bounds;
+        (!bounds.is_none()).then_some(Self { requests_per_minute, requests_per_day, tokens_per_minute })
+    }
 }
 
 /// Returns the rest of a key's limit in the current window, never below zero. `None` means that the key has no limit.
@@ -79,9 +130,21 @@ impl KeyBody {
             usage_daily: spend.daily,
             usage_weekly: spend.weekly,
             usage_monthly: spend.monthly,
+            byok_usage: 0,
+            byok_usage_daily: 0,
+            byok_usage_weekly: 0,
+            byok_usage_monthly: 0,
+            include_byok_in_limit: key.include_byok_in_limit,
+            enforce_zdr: key.enforce_zdr,
+            rate_limit: RateLimitBody::of(&key.rate_limit),
             created_at: rfc3339(key.created_at_us),
             updated_at: key.updated_at_us.map(rfc3339),
             expires_at: key.expires_at_us.map(rfc3339),
+            created_by: key.created_by.as_ref().map(ToString::to_string),
+            workspace_id: key.account.to_string(),
+            creator_user_id: None,
+            external_user: None,
+            last_used_at: None,
         }
     }
 }
@@ -131,6 +194,16 @@ pub fn limit(given: [(&'static str, &Option<Option<Box<RawValue>>>); 3]) -> Resu
         return Err(wrong(other, &format!("'{field}' says the same; give one of them")));
     }
     value.as_ref().map(|raw| usd(field, raw)).transpose().map(Some)
+}
+
+/// Reads the time at which a key expires.
+///
+/// # Errors
+/// Returns 400 if it is malformed, or not after `now_us`.
+pub fn expires_at(text: Option<&str>, now_us: i64) -> Result<Option<i64>, GatewayError> {
+    let Some(text) = text else { return Ok(None) };
+    let at = parse_rfc3339(text).ok_or_else(|| wrong("expires_at", "it must be a time such as 2026-12-31T00:00:00Z"))?;
+    if at > now_us { Ok(Some(at)) } else { Err(wrong("expires_at", "it must lie in the future")) }
 }
 
 /// Checks the model patterns that a key may use.

@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::change::Change;
-use super::object;
+use super::object::{self, RateLimitBody};
 use crate::admin::body::{present, read};
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
@@ -36,6 +36,14 @@ struct UpdateKeyBody {
     allowed_providers: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "present")]
     allowed_models: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
+    rate_limit: Option<Option<RateLimitBody>>,
+    #[serde(default)]
+    enforce_zdr: Option<bool>,
+    #[serde(default)]
+    include_byok_in_limit: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Option<String>>,
 }
 
 /// Returns `{data: key}` with the state after the change.
@@ -53,7 +61,7 @@ pub async fn update(
     let body: UpdateKeyBody = read(&parts.headers, body, &admin.server).await?;
     admin.quotas.change_key(&caller.key.account)?;
     let change = |before: &Key| {
-        let key = changed(before, body.clone())?;
+        let key = changed(before, body.clone(), admin.clock.now_us())?;
         if !key.disabled || before.disabled {
             return Ok(Change::Update(key));
         }
@@ -65,8 +73,12 @@ pub async fn update(
     Ok(Json(json!({"data": data})).into_response())
 }
 
-fn changed(before: &Key, body: UpdateKeyBody) -> Result<Key, GatewayError> {
+fn changed(before: &Key, body: UpdateKeyBody, now_us: i64) -> Result<Key, GatewayError> {
     let limit = object::limit([("limit", &body.limit), ("limit_usd", &body.limit_usd), ("spending_limit", &body.spending_limit)])?;
+    let expires_at_us = match &body.expires_at {
+        None => before.expires_at_us,
+        Some(text) => object::expires_at(text.as_deref(), now_us)?,
+    };
     Ok(Key {
         name: body.name.map_or_else(|| Ok(before.name.clone()), text::name)?,
         disabled: body.disabled.unwrap_or(before.disabled),
@@ -74,6 +86,10 @@ fn changed(before: &Key, body: UpdateKeyBody) -> Result<Key, GatewayError> {
         limit_reset: body.limit_reset.unwrap_or(before.limit_reset),
         allowed_providers: object::providers(body.allowed_providers.unwrap_or_else(|| before.allowed_providers.clone()))?,
         allowed_models: object::models(body.allowed_models.unwrap_or_else(|| before.allowed_models.clone()))?,
+        rate_limit: body.rate_limit.map_or(Ok(before.rate_limit), RateLimitBody::bounds)?,
+        enforce_zdr: body.enforce_zdr.unwrap_or(before.enforce_zdr),
+        include_byok_in_limit: body.include_byok_in_limit.unwrap_or(before.include_byok_in_limit),
+        expires_at_us,
         ..before.clone()
     })
 }

@@ -1,6 +1,7 @@
 //! Requests between processes and their replies: leases, credit, spending, watermarks.
 
 pub mod key;
+pub mod idempotency;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, KeyHash, LeaseId};
 use crate::money::Nanos;
 use crate::subject::Stream;
+pub use idempotency::{ClaimIdempotencyKey, IdempotencyClaim, ReleaseIdempotencyKey};
 pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, RevisionClaim};
 
 /// A request with its name and the type of its reply.
@@ -234,6 +236,17 @@ pub enum CreditReply {
 impl Request for PostCredit {
     const NAME: &'static str = "credit";
     type Reply = CreditReply;
+}
+
+/// A request for the sum of the credit that an account has ever bought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetPurchased {
+    pub account: AccountId,
+}
+
+impl Request for GetPurchased {
+    const NAME: &'static str = "purchased";
+    type Reply = Nanos;
 }
 
 /// A test of whether a reader's database accepts writes now.
