@@ -16,7 +16,7 @@ use crate::meter;
 use crate::request::Stages;
 use crate::route::{Candidate, Operation};
 
-/// Answers `{input_tokens}` on Anthropic's route and `{totalTokens}` on Google's. A count costs nothing.
+/// Answers `{input_tokens}` on Anthropic's route and OpenAI's, and `{totalTokens}` on Google's. A count costs nothing.
 pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let format = operation.format;
     let counted = Box::pin(stages.count(operation, request)).await;
@@ -42,7 +42,8 @@ impl Stages {
         let tokens = known.unwrap_or_else(|| meter::tokens_of(call.head.prompt_text_bytes));
         Ok(Json(match operation.format {
             Format::Generate => json!({"totalTokens": tokens}),
-            Format::Chat | Format::Responses | Format::Messages | Format::Embeddings => json!({"input_tokens": tokens}),
+            Format::Responses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
+            Format::Chat | Format::Messages | Format::Embeddings(_) => json!({"input_tokens": tokens}),
         })
         .into_response())
     }
@@ -57,7 +58,7 @@ impl Stages {
         let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
         let fault = |error: &AttemptError| GatewayError::of_provider(error, &provider.slug);
         let target = Target { model: &endpoint.upstream_model, cap: None, dialect: &provider.dialect };
-        let body = call.upstream_body(operation.format, &target)?;
+        let body = call.count_body(&target)?;
         let address = provider.count_address(operation.format, &endpoint.upstream_model).ok_or(GatewayError::Internal)?;
         let headers = provider.request_headers(Some(headers));
         let answer = self.attempts.fetch((Method::POST, &address), headers, body.into(), &AtomicBool::new(false)).await;

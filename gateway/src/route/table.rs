@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
-use wire::call::Format;
+use wire::call::{Embeddings, Format};
 
 use super::names;
 use super::provider::Provider;
@@ -189,11 +189,11 @@ impl Routes {
     #[must_use]
     pub fn find_for(&self, format: Format, name: &str) -> Option<&Arc<Model>> {
         let author = match format {
-            Format::Chat | Format::Responses | Format::Embeddings => "openai",
+            Format::Chat | Format::Responses | Format::Embeddings(Embeddings::OpenAi) => "openai",
             Format::Messages => "anthropic",
-            Format::Generate => "google",
+            Format::Generate | Format::Embeddings(Embeddings::EmbedContent | Embeddings::BatchEmbedContents) => "google",
         };
-        let name = if format == Format::Generate { name.strip_prefix("models/").unwrap_or(name) } else { name };
+        let name = if author == "google" { name.strip_prefix("models/").unwrap_or(name) } else { name };
         self.by_name.get(name).or_else(|| self.by_name.get(&names::canonical_of(author, name)))
     }
 
