@@ -17,7 +17,7 @@ use crate::meter;
 use crate::request::Stages;
 use crate::route::{Endpoint, Operation};
 
-/// Answers `{input_tokens}` on Anthropic's route and `{totalTokens}` on Google's. A count costs nothing.
+/// Answers `{input_tokens}` on Anthropic's route and OpenAI's, and `{totalTokens}` on Google's. A count costs nothing.
 pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let format = operation.format;
     let rate = Arc::default();
@@ -46,7 +46,8 @@ impl Stages {
         let tokens = known.unwrap_or_else(|| meter::tokens_of(call.head.prompt_text_bytes));
         Ok(Json(match operation.format {
             Format::Generate => json!({"totalTokens": tokens}),
-            Format::Chat | Format::Responses | Format::Messages | Format::Embeddings => json!({"input_tokens": tokens}),
+            Format::Responses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
+            Format::Chat | Format::Messages | Format::Embeddings(_) => json!({"input_tokens": tokens}),
         })
         .into_response())
     }
@@ -61,7 +62,7 @@ impl Stages {
         let provider = &endpoint.provider;
         let fault = |error: &AttemptError| GatewayError::of_provider(error, &provider.slug);
         let target = Target { model: &endpoint.upstream_model, cap: None, dialect: &provider.dialect };
-        let body = call.upstream_body(operation.format, &target)?;
+        let body = call.count_body(&target)?;
         let address = provider.count_address(operation.format, &endpoint.upstream_model).ok_or(GatewayError::Internal)?;
         let credential = provider.choose_credential(self.clock.now_us(), self.seed(), &[]).and_then(|place| provider.credential(place));
         let headers = provider.request_headers(Some(headers), credential);

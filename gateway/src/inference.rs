@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use wire::call::Format;
+use wire::call::{Embeddings, Format};
 
 use crate::count::count;
 use crate::error::GatewayError;
@@ -21,6 +21,11 @@ pub async fn responses(State(stages): State<Arc<Stages>>, request: Request) -> R
     answer(stages, Operation::of(Format::Responses), request).await
 }
 
+/// Handles `POST /v1/responses/input_tokens`.
+pub async fn count_responses(State(stages): State<Arc<Stages>>, request: Request) -> Response {
+    count(stages, Operation { is_count: true, ..Operation::of(Format::Responses) }, request).await
+}
+
 /// Handles `POST /v1/messages`.
 pub async fn messages(State(stages): State<Arc<Stages>>, request: Request) -> Response {
     answer(stages, Operation::of(Format::Messages), request).await
@@ -33,7 +38,7 @@ pub async fn count_messages(State(stages): State<Arc<Stages>>, request: Request)
 
 /// Handles `POST /v1/embeddings`.
 pub async fn embeddings(State(stages): State<Arc<Stages>>, request: Request) -> Response {
-    answer(stages, Operation::of(Format::Embeddings), request).await
+    answer(stages, Operation::of(Format::Embeddings(Embeddings::OpenAi)), request).await
 }
 
 /// Handles `POST /v1beta/models/{model}:{operation}`. The model's name may contain slashes.
@@ -43,15 +48,21 @@ pub async fn generate(State(stages): State<Arc<Stages>>, Path(path): Path<String
         GatewayError::NotFound(message).into_response_of(Format::Generate, None)
     };
     let Some((model, name)) = path.rsplit_once(':') else { return unknown() };
-    let operation = |stream| Operation { format: Format::Generate, model: Some(model.to_owned()), stream, is_count: false };
+    let operation = |format| Operation::at(format, model);
     match name {
-        "generateContent" => answer(stages, operation(false), request).await,
+        "generateContent" => answer(stages, operation(Format::Generate), request).await,
         "streamGenerateContent" => {
             let is_sse = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-            let response = answer(stages, operation(true), request).await;
+            let response = answer(stages, Operation { stream: true, ..operation(Format::Generate) }, request).await;
             if is_sse { response } else { crate::stream::array::of_frames(response) }
         }
-        "countTokens" => count(stages, Operation { is_count: true, ..operation(false) }, request).await,
+        "countTokens" => count(stages, Operation { is_count: true, ..operation(Format::Generate) }, request).await,
+        "embedContent" => answer(stages, operation(Format::Embeddings(Embeddings::EmbedContent)), request).await,
+        "batchEmbedContents" => answer(stages, operation(Format::Embeddings(Embeddings::BatchEmbedContents)), request).await,
+        "batchGenerateContent" | "asyncBatchEmbedContent" => {
+            let message = format!("Jobs that answer later, like :{name}, are not served here: send each request by itself.");
+            GatewayError::NotFound(message).into_response_of(Format::Generate, None)
+        }
         _ => unknown(),
     }
 }

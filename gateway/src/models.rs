@@ -64,7 +64,7 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
             let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
             json!({"first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data})
         }
-        Format::Chat | Format::Responses | Format::Embeddings => json!({"object": "list", "data": data}),
+        Format::Chat | Format::Responses | Format::Embeddings(_) => json!({"object": "list", "data": data}),
     })
     .into_response())
 }
@@ -94,7 +94,7 @@ fn usable<'a>(key: &Key, model: &'a Model) -> Option<&'a Endpoint> {
 
 fn object(format: Format, endpoint: &Endpoint) -> Value {
     match format {
-        Format::Chat | Format::Responses | Format::Embeddings => openai(endpoint),
+        Format::Chat | Format::Responses | Format::Embeddings(_) => openai(endpoint),
         Format::Messages => json!({
             "type": "model",
             "id": endpoint.model.id,

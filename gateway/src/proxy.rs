@@ -17,7 +17,7 @@ use pricing::known_providers::ProviderFormat;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use wire::answer::{Delta, Frame, read, read_frame};
-use wire::call::{Format, Head};
+use wire::call::{Embeddings, Format, Head};
 use wire::routing::Routing;
 use wire::sse::Parser;
 
@@ -84,16 +84,20 @@ fn format_of(provider: ProviderFormat, method: &Method, path: &str) -> Option<Op
                 ("/chat/completions", Format::Chat),
                 ("/text/chatcompletion_v2", Format::Chat),
                 ("/responses", Format::Responses),
-                ("/embeddings", Format::Embeddings),
+                ("/embeddings", Format::Embeddings(Embeddings::OpenAi)),
             ];
             known.into_iter().find(|(end, _)| path.ends_with(end)).map(|(_, format)| Operation::of(format))
         }
         ProviderFormat::Anthropic => path.ends_with("/messages").then_some(Operation::of(Format::Messages)),
         ProviderFormat::Gemini => {
             let (model, operation) = path.rsplit_once("/models/")?.1.rsplit_once(':')?;
-            let stream = operation == "streamGenerateContent";
-            let operation = Operation { format: Format::Generate, model: Some(model.to_owned()), stream, is_count: false };
-            (stream || path.ends_with(":generateContent")).then_some(operation)
+            let format = match operation {
+                "generateContent" | "streamGenerateContent" => Format::Generate,
+                "embedContent" => Format::Embeddings(Embeddings::EmbedContent),
+                "batchEmbedContents" => Format::Embeddings(Embeddings::BatchEmbedContents),
+                _ => return None,
+            };
+            Some(Operation { stream: operation == "streamGenerateContent", ..Operation::at(format, model) })
         }
     }
 }
@@ -125,7 +129,7 @@ impl Stages {
             request: id.clone(),
             key: &caller.key,
             plan: &plan,
-            format: passed.format.unwrap_or(Format::Chat),
+            format: passed.format.unwrap_or(Format::Chat).recorded(),
             streamed: passed.head.stream,
             user: passed.head.user.clone(),
             app: app(&parts.headers),
@@ -210,6 +214,7 @@ fn unmetered_head(body: &Bytes) -> Head {
         prompt_tokens_max: Some(0),
         images: 0,
         has_reasoning_object: false,
+        has_base64_vectors: false,
         has_tools: false,
         prompt_text_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
         routing: Routing::default(),
@@ -256,7 +261,8 @@ impl Tap {
             Some(decoder) => Reading::Whole { decoder, body: Vec::new() },
             None => Reading::Nothing,
         };
-        Self { format, meter: Meter::new(prompt_tokens), reading, passed: 0 }
+        let meter = format.map_or_else(|| Meter::new(prompt_tokens), |format| Meter::of(format, prompt_tokens));
+        Self { format, meter, reading, passed: 0 }
     }
 
     /// Notes the next bytes of the answer.

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::answer::client_body;
-use wire::call::{Call, Format};
+use wire::call::{Call, Format, Head};
 use wire::fields::quoted;
 
 use crate::admission::in_flight_quota::{Quotas, Slot};
@@ -168,7 +168,7 @@ impl Stages {
         let asked = tokio::time::timeout_at(deadline.into(), self.attempts.send(plan, (call, headers), &mut admitted)).await;
         match asked {
             Ok(Ok(Reply { answer: Answer::Buffered { body, format, meter }, served })) => {
-                whole(((format, call.format()), call.head.has_reasoning_object), admitted, served, (&meter, &body), left).await
+                whole(((format, call.format()), &call.head), admitted, served, (&meter, &body), left).await
             }
             Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => Ok(self.streamed(call, admitted, served, *upstream, deadline)),
             Ok(Err(error)) => {
@@ -254,7 +254,7 @@ impl Stages {
                 request: id.clone(),
                 key: &caller.key,
                 plan,
-                format: call.format(),
+                format: call.format().recorded(),
                 streamed: call.head.stream,
                 user: call.head.user.clone(),
                 app: app(&parts.headers),
@@ -351,9 +351,9 @@ impl Stages {
     }
 }
 
-/// Records a whole answer, then returns it for the client. `formats` are the provider's and the client's.
+/// Records a whole answer, then returns it for the client. `formats` are the provider's and the client's; `head` is the request's.
 async fn whole(
-    (formats, is_translated): ((Format, Format), bool),
+    (formats, head): ((Format, Format), &Head),
     admitted: Admitted,
     served: Served,
     (meter, body): (&Meter, &Bytes),
@@ -375,7 +375,7 @@ async fn whole(
     let charge = admitted.finish(&end).await;
     let id_json = quoted(id.as_str());
     let names = stream::names((id.as_str(), &id_json), &endpoint, created_s);
-    let body = client_body(formats, is_translated, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
+    let body = client_body(formats, head, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

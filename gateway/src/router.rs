@@ -17,7 +17,7 @@ use crate::endpoints;
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
-use crate::inference::{chat, count_messages, embeddings, generate, messages, responses};
+use crate::inference::{chat, count_messages, count_responses, embeddings, generate, messages, responses};
 use crate::models;
 use crate::proxy::proxy;
 use crate::request::Stages;
@@ -48,6 +48,7 @@ pub fn router(state: AppState) -> Router {
         inference = inference
             .route(&at("/chat/completions"), post(chat))
             .route(&at("/responses"), post(responses).get(upgrade))
+            .route(&at("/responses/input_tokens"), post(count_responses))
             .route(&at("/messages"), post(messages))
             .route(&at("/messages/count_tokens"), post(count_messages))
             .route(&at("/embeddings"), post(embeddings))

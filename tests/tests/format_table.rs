@@ -18,14 +18,14 @@ const fn name(format: Format) -> &'static str {
         Format::Responses => "Responses",
         Format::Messages => "Messages",
         Format::Generate => "Generate",
-        Format::Embeddings => "Embeddings",
+        Format::Embeddings(_) => "Embeddings",
     }
 }
 
 fn base(format: Format) -> Value {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false, "required": ["a"]});
     match format {
-        Format::Chat | Format::Embeddings => json!({
+        Format::Chat | Format::Embeddings(_) => json!({
             "model": MODEL, "messages": [{"role": "user", "content": "x"}], "max_tokens": 9_000,
             "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}],
         }),
@@ -48,7 +48,7 @@ fn base(format: Format) -> Value {
 /// `google-genai` 3.6 for Python.
 fn fields(format: Format) -> Map<String, Value> {
     let text = match format {
-        Format::Chat | Format::Embeddings => include_str!("format_table/chat.json"),
+        Format::Chat | Format::Embeddings(_) => include_str!("format_table/chat.json"),
         Format::Responses => include_str!("format_table/responses.json"),
         Format::Messages => include_str!("format_table/messages.json"),
         Format::Generate => include_str!("format_table/generate.json"),

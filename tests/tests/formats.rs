@@ -6,8 +6,8 @@ use events::stream::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::arouter::nanos;
-use tests::scripted::sse;
-use tests::vendor::{Api, Counts};
+use tests::scripted::{reply, sse};
+use tests::vendor::{Api, Counts, PRICES};
 use tests::wait::until;
 use tests::{Answer, Arouter, Scripted, Storage};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,10 @@ impl Setting {
     async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         let request = self.arouter.http.post(format!("{}{path}", self.arouter.base)).bearer_auth(&self.arouter.keys.live_key);
         request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap()
+    }
+
+    fn provider(&self, api: Api) -> &Scripted {
+        &self.providers.iter().find(|(known, _)| *known == api).unwrap().1
     }
 
     async fn ask(&self, client: Api, provider: Api, stream: bool) -> Answer {
@@ -248,6 +252,104 @@ async fn prompts_are_counted_by_the_provider_of_the_format_or_by_an_estimate() {
     let google = Answer::read(setting.post("/v1beta/models/chat/m:countTokens", &contents).await).await.json();
     assert!(google["totalTokens"].as_u64().unwrap() > 3, "{google}");
     assert_eq!(nanos(&setting.arouter.balance().await["balance"]), CREDIT, "a count costs nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_prompts_of_responses_are_counted_by_openai_or_by_an_estimate() {
+    let setting = Setting::start("").await;
+    let responses = setting.provider(Api::Responses);
+    let counted = json!({"object": "response.input_tokens", "input_tokens": 77});
+    responses.answer(reply("200 OK", "", counted.to_string()));
+    let body = |model: &str| json!({"model": model, "input": "four or five words here"});
+    let answer = Answer::read(setting.post("/v1/responses/input_tokens", &body("responses/m")).await).await;
+    assert_eq!(answer.json(), counted, "{}", answer.text);
+    let asked = responses.asked().pop().unwrap();
+    assert!(asked.head.starts_with("POST /v1/responses/input_tokens "), "{}", asked.head);
+    assert_eq!(asked.body, json!({"model": "m", "input": "four or five words here"}), "OpenAI refuses every other field");
+    let estimated = Answer::read(setting.post("/v1/responses/input_tokens", &body("messages/m")).await).await.json();
+    assert!(estimated["object"] == "response.input_tokens" && estimated["input_tokens"].as_u64().unwrap() > 3, "{estimated}");
+    assert_eq!(nanos(&setting.arouter.balance().await["balance"]), CREDIT, "a count costs nothing");
+}
+
+/// Returns the path and body with which each client asks for the vectors of texts.
+fn embeddings(model: &str, texts: &[&str], is_google: bool) -> (String, Value) {
+    if is_google {
+        let one = |text: &&str| json!({"model": format!("models/{model}"), "content": {"parts": [{"text": text}]}});
+        let requests: Vec<Value> = texts.iter().map(one).collect();
+        return (format!("/v1beta/models/{model}:batchEmbedContents"), json!({"requests": requests}));
+    }
+    ("/v1/embeddings".to_owned(), json!({"model": model, "input": texts}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embeddings_are_said_in_the_clients_format_and_charged_by_their_prompts() {
+    let setting = Setting::start("").await;
+    let data =
+        json!([{"object": "embedding", "index": 0, "embedding": [0.5, 1]}, {"object": "embedding", "index": 1, "embedding": [2, 3]}]);
+    let openai = json!({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 7, "total_tokens": 7}});
+    let values = json!([{"values": [0.5, 1]}, {"values": [2, 3]}]);
+    let google = json!({"embeddings": values, "usageMetadata": {"promptTokenCount": 7, "totalTokenCount": 7}});
+    let cost = i64::try_from(7 * PRICES[0] / 1_000).unwrap();
+    for (api, said, upstream) in [(Api::Chat, &openai, "/v1/embeddings"), (Api::Generate, &google, "/v1beta/models/m:batchEmbedContents")] {
+        setting.provider(api).answer(reply("200 OK", "", said.to_string()));
+        for is_google in [false, true] {
+            let (path, body) = embeddings(&format!("{}/m", api.slug()), &["one", "three"], is_google);
+            let answer = Answer::read(setting.post(&path, &body).await).await;
+            let (body, cell) = (answer.json(), format!("google: {is_google}, to {api:?}: {}", answer.text));
+            assert_eq!(answer.status, StatusCode::OK, "{cell}");
+            let (vectors, charge) =
+                if is_google { (&body["embeddings"], &body["arouter"]["cost"]) } else { (&body["data"], &body["usage"]["cost"]) };
+            assert_eq!((vectors, nanos(charge)), (if is_google { &values } else { &data }, cost), "{cell}");
+            let asked = setting.provider(api).asked().pop().unwrap();
+            assert!(asked.head.starts_with(&format!("POST {upstream} ")), "{cell}: {}", asked.head);
+            assert_eq!(asked.body, embeddings("m", &["one", "three"], api == Api::Generate).1, "{cell}");
+        }
+    }
+    until("every posting", || async {
+        let spent = CREDIT - nanos(&setting.arouter.balance().await["balance"]);
+        (spent == 4 * cost).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_content_without_a_usage_is_charged_by_the_gateways_own_count() {
+    let setting = Setting::start("").await;
+    let google = setting.provider(Api::Generate);
+    google.answer(reply("200 OK", "", json!({"embedding": {"values": [0.5]}}).to_string()));
+    let body = json!({"content": {"parts": [{"text": "twelve bytes"}]}, "taskType": "CLUSTERING"});
+    let answer = Answer::read(setting.post("/v1beta/models/generate/m:embedContent", &body).await).await;
+    // Three tokens, and nothing for the vector.
+    assert_eq!(nanos(&answer.json()["arouter"]["cost"]), i64::try_from(3 * PRICES[0] / 1_000).unwrap(), "{}", answer.text);
+    assert_eq!(answer.json()["embedding"], json!({"values": [0.5]}));
+    let asked = google.asked().pop().unwrap();
+    assert!(asked.head.starts_with("POST /v1beta/models/m:embedContent ") && asked.body == body, "{}: {}", asked.head, asked.body);
+    let charge = until("the charge", || async { setting.arouter.recorded(Stream::Usage).await.pop() }).await;
+    assert_eq!(charge["data"]["provenance"], "measured", "{charge}");
+
+    google.answer(reply("200 OK", "", json!({"embeddings": [{"values": [1, -2]}]}).to_string()));
+    let base64 = json!({"model": "generate/m", "input": "x", "encoding_format": "base64", "user": "u"});
+    let answer = Answer::read(setting.post("/v1/embeddings", &base64).await).await;
+    assert_eq!(answer.json()["data"][0]["embedding"], "AACAPwAAAMA=", "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embeddings_that_a_provider_cannot_be_asked_for_are_refused() {
+    let setting = Setting::start("").await;
+    let content = json!({"content": {"parts": [{"text": "x"}]}, "taskType": "RETRIEVAL_QUERY"});
+    for (path, body, word) in [
+        ("/v1beta/models/chat/m:embedContent", content.clone(), "'taskType'"),
+        ("/v1beta/models/messages/m:embedContent", content.clone(), "this operation"),
+        ("/v1beta/models/chat/m:batchEmbedContents", json!({}), "'requests'"),
+        ("/v1/embeddings", json!({"model": "generate/m", "input": [1, 2]}), "'input'"),
+    ] {
+        let answer = Answer::read(setting.post(path, &body).await).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);
+        assert!(answer.error()["message"].as_str().unwrap().contains(word), "{path}: {}", answer.text);
+    }
+    let job = Answer::read(setting.post("/v1beta/models/generate/m:asyncBatchEmbedContent", &content).await).await;
+    assert!(job.status == StatusCode::NOT_FOUND && job.error()["status"] == "NOT_FOUND", "{}", job.text);
+    assert_eq!(nanos(&setting.arouter.balance().await["balance"]), CREDIT, "a refusal costs nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ fn fixture(scenario: &str, format: Format, kind: &str) -> Vec<u8> {
         Format::Responses => "responses",
         Format::Messages => "messages",
         Format::Generate => "generate",
-        Format::Embeddings => "embeddings",
+        Format::Embeddings(_) => "embeddings",
     };
     let path = tests::arouter::repository().join("schemas/wire/fixtures").join(scenario).join(format!("{name}.{kind}"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -163,7 +163,7 @@ impl Upstream {
 
     /// Sends a request and reads the whole answer.
     pub async fn whole(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
-        let (format, mut meter) = (call.format, Meter::new(call.prompt_tokens));
+        let (format, mut meter) = (call.format, Meter::of(call.format, call.prompt_tokens));
         let response = self.post(call).await?;
         let body = self.read(response, self.config.body_bytes_max).await?;
         let mut note = |body: &Bytes| answer::read(format, body).map(|answer| meter.note(&answer.delta, answer.usage, answer.service_tier));
@@ -201,7 +201,7 @@ impl Upstream {
 
     /// Sends a request and reads its stream up to the first piece. Any failure before that piece can still be retried at another provider.
     pub async fn stream(&self, call: UpstreamCall<'_>) -> Result<Answer, AttemptError> {
-        let (format, meter) = (call.format, Meter::new(call.prompt_tokens));
+        let (format, meter) = (call.format, Meter::of(call.format, call.prompt_tokens));
         let response = self.post(call).await?;
         let is_json = response.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if is_json {

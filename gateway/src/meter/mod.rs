@@ -2,6 +2,7 @@
 
 use events::{Provenance, Tokens};
 use wire::answer::Delta;
+use wire::call::Format;
 use wire::usage::Usage;
 
 /// The estimated number of text bytes per token, used if the provider does not count.
@@ -30,6 +31,8 @@ pub const fn tokens_of(text_bytes: u64) -> u64 {
 pub struct Meter {
     /// The estimated number of prompt tokens.
     prompt_tokens: u64,
+    /// Whether the answer has no tokens, like vectors.
+    is_without_output: bool,
     reported: Option<Usage>,
     pieces: u64,
     text_bytes: u64,
@@ -44,6 +47,12 @@ impl Meter {
     #[must_use]
     pub fn new(prompt_tokens: u64) -> Self {
         Self { prompt_tokens, ..Self::default() }
+    }
+
+    /// Creates a meter for an answer of a format to a prompt of about so many tokens.
+    #[must_use]
+    pub fn of(format: Format, prompt_tokens: u64) -> Self {
+        Self { is_without_output: matches!(format, Format::Embeddings(_)), ..Self::new(prompt_tokens) }
     }
 
     /// Notes a piece of the answer. Usage is cumulative in every format, so a later report replaces an earlier one.
@@ -72,7 +81,8 @@ impl Meter {
     }
 
     fn counted(&self) -> Tokens {
-        Tokens { input: self.prompt_tokens, output: tokens_of(self.text_bytes).max(self.pieces), ..Tokens::default() }
+        let output = if self.is_without_output { 0 } else { tokens_of(self.text_bytes).max(self.pieces) };
+        Tokens { input: self.prompt_tokens, output, ..Tokens::default() }
     }
 
     /// Returns the usage of an answered request: as reported, else as counted while relaying.

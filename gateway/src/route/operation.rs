@@ -7,7 +7,7 @@ use wire::call::{Addressed, Call, Format, RequestError};
 pub struct Operation {
     /// The client's format.
     pub format: Format,
-    /// The model in the address; only Generate has it there.
+    /// The model in the address; only Google's formats have it there.
     pub model: Option<String>,
     /// Whether the address asks for a stream.
     pub stream: bool,
@@ -20,6 +20,12 @@ impl Operation {
     #[must_use]
     pub const fn of(format: Format) -> Self {
         Self { format, model: None, stream: false, is_count: false }
+    }
+
+    /// Returns the operation of a route whose address names the model.
+    #[must_use]
+    pub fn at(format: Format, model: &str) -> Self {
+        Self { model: Some(model.to_owned()), ..Self::of(format) }
     }
 
     /// Reads the body of a request.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pricing::known_providers::{self, ProviderFormat};
 use routing::pool::Pool;
-use wire::call::Format;
+use wire::call::{Embeddings, Format};
 use wire::dialect::Dialect;
 
 use super::address::Address;
@@ -163,13 +163,15 @@ impl Provider {
     #[must_use]
     pub const fn format_for(&self, client: Format, needs_responses: bool) -> Option<Format> {
         match (self.format, client) {
-            (ProviderFormat::OpenAi, Format::Embeddings) => Some(Format::Embeddings),
+            (ProviderFormat::OpenAi, Format::Embeddings(_)) => Some(Format::Embeddings(Embeddings::OpenAi)),
             (ProviderFormat::OpenAi, _) => Some(match (self.responses, client) {
                 (ResponsesUse::Never, _) => Format::Chat,
                 (ResponsesUse::Preferred, Format::Chat) if !needs_responses => Format::Chat,
                 (ResponsesUse::Preferred | ResponsesUse::Always, _) => Format::Responses,
             }),
-            (ProviderFormat::Anthropic | ProviderFormat::Gemini, Format::Embeddings) => None,
+            (ProviderFormat::Gemini, Format::Embeddings(Embeddings::OpenAi)) => Some(Format::Embeddings(Embeddings::BatchEmbedContents)),
+            (ProviderFormat::Gemini, Format::Embeddings(_)) => Some(client),
+            (ProviderFormat::Anthropic, Format::Embeddings(_)) => None,
             (ProviderFormat::Anthropic, _) => Some(Format::Messages),
             (ProviderFormat::Gemini, _) => Some(Format::Generate),
         }
@@ -181,12 +183,13 @@ impl Provider {
         Some(match format {
             Format::Chat => Cow::Borrowed(&self.operations.chat),
             Format::Responses => Cow::Borrowed(&self.operations.responses),
-            Format::Embeddings => Cow::Borrowed(&self.operations.embeddings),
+            Format::Embeddings(Embeddings::OpenAi) => Cow::Borrowed(&self.operations.embeddings),
+            Format::Embeddings(Embeddings::EmbedContent) => Cow::Owned(self.model_address(upstream_model, "embedContent")?),
+            Format::Embeddings(Embeddings::BatchEmbedContents) => Cow::Owned(self.model_address(upstream_model, "batchEmbedContents")?),
             Format::Messages => Cow::Borrowed(&self.operations.messages),
             Format::Generate => {
                 let operation = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-                let model = utf8_percent_encode(upstream_model, MODEL_ESCAPES);
-                Cow::Owned(Address::parse(&format!("{}/v1beta/models/{model}:{operation}", self.base))?)
+                Cow::Owned(self.model_address(upstream_model, operation)?)
             }
         })
     }
@@ -196,12 +199,16 @@ impl Provider {
     pub fn count_address(&self, format: Format, upstream_model: &str) -> Option<Address> {
         match format {
             Format::Messages => Address::parse(&format!("{}/v1/messages/count_tokens", self.base)),
-            Format::Generate => {
-                let model = utf8_percent_encode(upstream_model, MODEL_ESCAPES);
-                Address::parse(&format!("{}/v1beta/models/{model}:countTokens", self.base))
-            }
-            Format::Chat | Format::Responses | Format::Embeddings => None,
+            Format::Generate => self.model_address(upstream_model, "countTokens"),
+            Format::Responses => Address::parse(&format!("{}/responses/input_tokens", self.base)),
+            Format::Chat | Format::Embeddings(_) => None,
         }
+    }
+
+    /// Returns the address of one of Google's operations on a model.
+    fn model_address(&self, upstream_model: &str, operation: &str) -> Option<Address> {
+        let model = utf8_percent_encode(upstream_model, MODEL_ESCAPES);
+        Address::parse(&format!("{}/v1beta/models/{model}:{operation}", self.base))
     }
 
     /// Returns the address of any path at the provider; `None` if it is not a path.
@@ -321,7 +328,9 @@ mod tests {
     fn a_provider_is_asked_in_a_format_that_it_has() {
         let openai = provider(ProviderFormat::OpenAi, "https://o.example/v1");
         assert_eq!(openai.format_for(Format::Responses, false), Some(Format::Chat), "not every compatible server has Responses");
-        assert_eq!(provider(ProviderFormat::Gemini, "https://g.example").format_for(Format::Embeddings, false), None);
+        let embeddings = |format| provider(format, "https://x.example").format_for(Format::Embeddings(Embeddings::OpenAi), false);
+        assert_eq!(embeddings(ProviderFormat::Gemini), Some(Format::Embeddings(Embeddings::BatchEmbedContents)));
+        assert_eq!(embeddings(ProviderFormat::Anthropic), None);
         assert_eq!(provider(ProviderFormat::Anthropic, "https://a.example").format_for(Format::Generate, false), Some(Format::Messages));
         let config =
             ProviderConfig { responses: Some(ResponsesUse::Preferred), ..ProviderConfig::openai("x", "https://o.example/v1".into()) };

@@ -8,7 +8,7 @@ use pricing::price::PriceRow;
 use pricing::{Catalog, ModelPrices, PriceError};
 use routing::sticky::Sticky;
 use routing::{EndpointFacts, EndpointHealth};
-use wire::call::Format;
+use wire::call::{Embeddings, Format};
 
 use super::facts;
 use super::names;
@@ -226,11 +226,11 @@ impl Routes {
     #[must_use]
     pub fn find_for(&self, format: Format, name: &str) -> Option<&Arc<Model>> {
         let author = match format {
-            Format::Chat | Format::Responses | Format::Embeddings => "openai",
+            Format::Chat | Format::Responses | Format::Embeddings(Embeddings::OpenAi) => "openai",
             Format::Messages => "anthropic",
-            Format::Generate => "google",
+            Format::Generate | Format::Embeddings(Embeddings::EmbedContent | Embeddings::BatchEmbedContents) => "google",
         };
-        let name = if format == Format::Generate { name.strip_prefix("models/").unwrap_or(name) } else { name };
+        let name = if author == "google" { name.strip_prefix("models/").unwrap_or(name) } else { name };
         self.by_name.get(name).or_else(|| self.by_name.get(&names::canonical_of(author, name)))
     }
 

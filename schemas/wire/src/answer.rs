@@ -1,10 +1,10 @@
 //! A provider's answer in any format, whole or in frames: the parts that the gateway reads, and the text that it writes for the client.
 
 use bytes::Bytes;
-use events::request::Format;
 use events::usage::Tokens;
 use events::{CostStatus, Nanos};
 
+use crate::call::{Format, Head};
 use crate::client_error::ClientError;
 use crate::neutral;
 use crate::reported::Reported;
@@ -137,7 +137,7 @@ pub fn read(format: Format, body: &[u8]) -> Result<Answer, AnswerError> {
         Format::Responses => responses::answer::read(body),
         Format::Messages => messages::answer::read(body),
         Format::Generate => generate::answer::read(body),
-        Format::Embeddings => embeddings::read_answer(body),
+        Format::Embeddings(format) => embeddings::read_answer(format, body),
     }
 }
 
@@ -151,7 +151,7 @@ pub fn read_frame(format: Format, data: &[u8]) -> Result<Frame<'_>, AnswerError>
         Format::Responses => responses::stream::read_frame(data),
         Format::Messages => messages::stream::read_frame(data),
         Format::Generate => generate::stream::read_frame(data),
-        Format::Embeddings => Err(AnswerError::Malformed),
+        Format::Embeddings(_) => Err(AnswerError::Malformed),
     }
 }
 
@@ -162,24 +162,26 @@ pub fn repaired(bytes: &Bytes) -> Vec<Bytes> {
 }
 
 /// Returns a whole answer for the client, with the gateway's names and the charge. In the client's own format everything else is
-/// unchanged, unless `is_translated` demands the neutral form in between.
+/// unchanged, unless the caller reads reasoning in other fields. `head` is the request's.
 ///
 /// # Errors
 /// Fails if the body is not an answer of the provider's format.
 pub fn client_body(
     (from, to): (Format, Format),
-    is_translated: bool,
+    head: &Head,
     body: &[u8],
     names: &Names<'_>,
     billed: &Billed,
 ) -> Result<Vec<u8>, AnswerError> {
     match (from, to) {
-        (Format::Chat, Format::Chat) if is_translated => Ok(write(&neutral(from, body)?, to, names, billed)),
+        (Format::Chat, Format::Chat) if head.has_reasoning_object => Ok(write(&neutral(from, body)?, to, names, billed)),
         (Format::Chat, Format::Chat) => chat::response::client_body(body, names, billed),
         (Format::Responses, Format::Responses) => responses::answer::client_body(body, names, billed),
         (Format::Messages, Format::Messages) => messages::answer::client_body(body, names, billed),
         (Format::Generate, Format::Generate) => generate::answer::client_body(body, names, billed),
-        (Format::Embeddings, _) | (_, Format::Embeddings) => embeddings::client_body(body, names, billed),
+        (Format::Embeddings(from), Format::Embeddings(to)) => {
+            embeddings::client_body((from, to), head.has_base64_vectors, body, names, billed)
+        }
         _ => Ok(write(&neutral(from, body)?, to, names, billed)),
     }
 }
@@ -194,7 +196,7 @@ pub fn neutral(from: Format, body: &[u8]) -> Result<neutral::Answer<'_>, AnswerE
         Format::Responses => responses::answer::neutral(body),
         Format::Messages => messages::answer::neutral(body),
         Format::Generate => generate::answer::neutral(body),
-        Format::Embeddings => Err(AnswerError::Malformed),
+        Format::Embeddings(_) => Err(AnswerError::Malformed),
     }
 }
 
@@ -206,7 +208,7 @@ pub fn write(answer: &neutral::Answer<'_>, to: Format, names: &Names<'_>, billed
         Format::Responses => responses::answer::write(answer, names, billed),
         Format::Messages => messages::answer::write(answer, names, billed),
         Format::Generate => generate::answer::write(answer, names, billed),
-        Format::Embeddings => Vec::new(),
+        Format::Embeddings(_) => Vec::new(),
     }
 }
 

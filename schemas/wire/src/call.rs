@@ -1,12 +1,51 @@
 //! A request to a model in any format: the head that the gateway acts on, and the body for a provider.
 
-pub use events::request::Format;
-
 use crate::dialect::{Dialect, EffortField, ReasoningHistory};
 use crate::fields::Fields;
 use crate::neutral::{self, Untranslatable};
 use crate::routing::{self, Routing};
 use crate::{chat, embeddings, generate, messages, responses};
+
+/// The wire format of a request and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// OpenAI Chat Completions.
+    Chat,
+    /// OpenAI Responses.
+    Responses,
+    /// Anthropic Messages.
+    Messages,
+    /// Google Gemini's `generateContent`.
+    Generate,
+    /// A format of embeddings.
+    Embeddings(Embeddings),
+}
+
+/// The wire format of a request for embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Embeddings {
+    /// OpenAI's, for one or more texts.
+    OpenAi,
+    /// Google's `embedContent`, for one text.
+    EmbedContent,
+    /// Google's `batchEmbedContents`, for one or more texts.
+    BatchEmbedContents,
+}
+
+impl Format {
+    /// Returns the name of the format in events. All embeddings have one name there.
+    #[must_use]
+    pub const fn recorded(self) -> events::request::Format {
+        use events::request::Format as Recorded;
+        match self {
+            Self::Chat => Recorded::Chat,
+            Self::Responses => Recorded::Responses,
+            Self::Messages => Recorded::Messages,
+            Self::Generate => Recorded::Generate,
+            Self::Embeddings(_) => Recorded::Embeddings,
+        }
+    }
+}
 
 /// The fields of a request that the gateway acts on, in any format.
 #[derive(Debug, Clone)]
@@ -30,6 +69,8 @@ pub struct Head {
     pub images: u64,
     /// Whether the caller reads reasoning in OpenRouter's fields, which no provider of the same format writes.
     pub has_reasoning_object: bool,
+    /// Whether the caller reads vectors in base64; only OpenAI's embeddings have it.
+    pub has_base64_vectors: bool,
     /// Whether the request declares tools, for which some vendors add instructions to the prompt.
     pub has_tools: bool,
     /// The bytes of the prompt's text, for an estimate if the provider does not count tokens.
@@ -41,7 +82,7 @@ pub struct Head {
 /// The part of a request that stands in its address.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Addressed<'a> {
-    /// The model; only Generate names it there.
+    /// The model; only Google's formats name it there.
     pub model: Option<&'a str>,
     /// Whether the operation is a streamed one; only Generate says it there.
     pub stream: bool,
@@ -125,7 +166,7 @@ impl<'a> Call<'a> {
                 read.map(|(head, body)| (head, Body::Messages(body)))
             }
             Format::Generate => generate::request::read(body, address).map(|(head, body)| (head, Body::Generate(body))),
-            Format::Embeddings => embeddings::read(body).map(|(head, body)| (head, Body::Embeddings(body))),
+            Format::Embeddings(format) => embeddings::read(format, body, address).map(|(head, body)| (head, Body::Embeddings(body))),
         }?;
         Ok(Self { head, bytes, body })
     }
@@ -133,12 +174,12 @@ impl<'a> Call<'a> {
     /// Returns the client's format.
     #[must_use]
     pub const fn format(&self) -> Format {
-        match self.body {
+        match &self.body {
             Body::Chat(_) => Format::Chat,
             Body::Responses(_) => Format::Responses,
             Body::Messages(_) => Format::Messages,
             Body::Generate(_) => Format::Generate,
-            Body::Embeddings(_) => Format::Embeddings,
+            Body::Embeddings(body) => Format::Embeddings(body.format()),
         }
     }
 
@@ -201,8 +242,20 @@ impl<'a> Call<'a> {
             (Body::Responses(body), Format::Responses) => Ok(body.upstream_body(target)),
             (Body::Messages(body), Format::Messages) => Ok(body.upstream_body(target)),
             (Body::Generate(body), Format::Generate) => Ok(body.upstream_body(target)),
-            (Body::Embeddings(body), Format::Embeddings) => Ok(body.upstream_body(target)),
+            (Body::Embeddings(body), Format::Embeddings(to)) => body.upstream_body(to, target),
             _ => write(&self.neutral()?, to, stream, target),
+        }
+    }
+
+    /// Returns the body with which a provider of the same format counts the prompt's tokens.
+    ///
+    /// # Errors
+    /// Fails like [`Self::upstream_body`].
+    pub fn count_body(&self, target: &Target<'_>) -> Result<Vec<u8>, RequestError> {
+        let body = self.upstream_body(self.format(), target)?;
+        match self.body {
+            Body::Responses(_) => Ok(responses::request::count_body(&body)),
+            Body::Chat(_) | Body::Messages(_) | Body::Generate(_) | Body::Embeddings(_) => Ok(body),
         }
     }
 
@@ -250,6 +303,6 @@ pub fn write(request: &neutral::Request<'_>, to: Format, stream: bool, target: &
         Format::Responses => responses::request::write(request, stream, target)?,
         Format::Messages => messages::request::write(request, stream, target)?,
         Format::Generate => generate::request::write(request, target)?,
-        Format::Embeddings => return Err(Untranslatable::new("messages", "its provider only has embeddings").into()),
+        Format::Embeddings(_) => return Err(Untranslatable::new("messages", "its provider only has embeddings").into()),
     })
 }

@@ -1,6 +1,6 @@
 //! Errors as clients read them: one value, written in the format of the route.
 
-use events::request::Format;
+use crate::call::{Embeddings, Format};
 use serde_json::Value;
 
 use crate::{chat, generate, messages};
@@ -29,9 +29,9 @@ impl ClientError<'_> {
     #[must_use]
     pub fn body(&self, format: Format, request_id: Option<&str>) -> String {
         match format {
-            Format::Chat | Format::Responses | Format::Embeddings => chat::error::body(self),
+            Format::Chat | Format::Responses | Format::Embeddings(Embeddings::OpenAi) => chat::error::body(self),
             Format::Messages => messages::error::body(self, request_id),
-            Format::Generate => generate::error::body(self),
+            Format::Generate | Format::Embeddings(Embeddings::EmbedContent | Embeddings::BatchEmbedContents) => generate::error::body(self),
         }
     }
 }

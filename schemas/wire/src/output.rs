@@ -1,7 +1,7 @@
 //! The stream that a client reads: frames of the provider's format passed on, or translated by a reader and a writer.
 
+use crate::call::Format;
 use bytes::Bytes;
-use events::request::Format;
 
 use crate::answer::{AnswerError, Chunk, End, Frame, Names, Passing, Piece, read_frame};
 use crate::neutral::Event;
@@ -52,7 +52,7 @@ impl Reader {
     #[must_use]
     pub fn new(format: Format) -> Self {
         match format {
-            Format::Chat | Format::Embeddings => Self::Chat(chat::stream::Reader::default()),
+            Format::Chat | Format::Embeddings(_) => Self::Chat(chat::stream::Reader::default()),
             Format::Responses => Self::Responses(responses::stream::Reader::default()),
             Format::Messages => Self::Messages(messages::stream::Reader::default()),
             Format::Generate => Self::Generate(generate::stream::Reader::default()),
@@ -87,7 +87,7 @@ impl Writer {
     #[must_use]
     pub fn new(format: Format) -> Self {
         match format {
-            Format::Chat | Format::Embeddings => Self::Chat(chat::stream::Writer::default()),
+            Format::Chat | Format::Embeddings(_) => Self::Chat(chat::stream::Writer::default()),
             Format::Responses => Self::Responses(responses::stream::Writer::default()),
             Format::Messages => Self::Messages(messages::stream::Writer::default()),
             Format::Generate => Self::Generate(generate::stream::Writer::default()),
@@ -173,7 +173,7 @@ impl Output {
     pub fn end(&mut self, end: &End<'_>, names: &Names<'_>, into: &mut Vec<u8>) {
         match self {
             Self::Same { format, kept, open_block } => match format {
-                Format::Chat | Format::Embeddings => chat::response::end(kept.as_ref(), end, names, into),
+                Format::Chat | Format::Embeddings(_) => chat::response::end(kept.as_ref(), end, names, into),
                 Format::Responses => responses::stream::end(kept.as_ref(), end, names, into),
                 Format::Messages => messages::stream::end(kept.as_ref(), *open_block, end, names, into),
                 Format::Generate => generate::stream::end(kept.as_ref(), end, names, into),
@@ -197,7 +197,7 @@ impl Output {
 #[must_use]
 pub const fn heartbeat(format: Format) -> &'static [u8] {
     match format {
-        Format::Chat | Format::Responses | Format::Embeddings => b": AROUTER PROCESSING\n\n",
+        Format::Chat | Format::Responses | Format::Embeddings(_) => b": AROUTER PROCESSING\n\n",
         Format::Messages => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
         Format::Generate => b"",
     }

@@ -129,7 +129,7 @@ const SETTINGS: [(&str, &str); 14] = [
 /// Returns the parameters that a request uses, in the words of model lists, sorted.
 pub(crate) fn parameters(format: Format, fields: &Fields<'_>) -> Vec<&'static str> {
     let mut used: Vec<&'static str> = match format {
-        Format::Chat | Format::Responses | Format::Messages | Format::Embeddings => {
+        Format::Chat | Format::Responses | Format::Messages | Format::Embeddings(_) => {
             let mut used = named(fields, &PARAMETERS);
             let text = fields.get("text").and_then(|raw| Fields::parse(raw.get().as_bytes()).ok());
             let shape = fields.get("response_format").or_else(|| text?.get("format"));

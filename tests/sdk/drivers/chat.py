@@ -203,5 +203,5 @@ class Chat:
     def model(self, name: str) -> str:
         return self.client.models.retrieve(name).id
 
-    def embed(self, model: str, texts: list) -> list:
-        return [item.embedding for item in self.client.embeddings.create(model=model, input=texts).data]
+    def embed(self, model: str, texts: list, size: int) -> list:
+        return [item.embedding for item in self.client.embeddings.create(model=model, input=texts, dimensions=size).data]

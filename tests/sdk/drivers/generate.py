@@ -132,5 +132,6 @@ class Generate:
     def model(self, name: str) -> str:
         return self.client.models.get(model=name).name.removeprefix("models/")
 
-    def embed(self, model: str, texts: list) -> list:
-        return [item.values for item in self.client.models.embed_content(model=model, contents=texts).embeddings]
+    def embed(self, model: str, texts: list, size: int) -> list:
+        config = types.EmbedContentConfig(output_dimensionality=size)
+        return [item.values for item in self.client.models.embed_content(model=model, contents=texts, config=config).embeddings]

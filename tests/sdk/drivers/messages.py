@@ -141,5 +141,5 @@ class Messages:
     def model(self, name: str) -> str:
         return self.client.models.retrieve(name).id
 
-    def embed(self, model: str, texts: list) -> list:
+    def embed(self, model: str, texts: list, size: int) -> list:
         raise Cannot("Anthropic has no embeddings")

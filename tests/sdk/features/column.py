@@ -68,16 +68,6 @@ class Column:
             time.sleep(0.02)
         raise AssertionError(f"the provider's connection is still open after {STATE_SECONDS_MAX} s")
 
-    def served(self, call, statuses=(404, 405, 501), words=None):
-        """Returns the result of a call; an operation that the gateway does not have, by its status or by its words, is no failure."""
-        try:
-            return call()
-        except self.driver.refused as error:
-            status = getattr(error, "status_code", getattr(error, "code", None))
-            if not self.is_direct and (status in statuses or (words and words in str(error))):
-                raise NotServed(f"{status}: {first_line(error)}") from error
-            raise
-
 
 def first_line(error) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""Google: generateContent whole and streamed, countTokens, batchEmbedContents, the list of models."""
+"""Google: generateContent whole and streamed, countTokens, embedContent, batchEmbedContents, the list of models."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from .gemini_fields import read as read_fields
 from .gemini_request import NAMES, generation, read
 from .gemini_turns import Turns, texts
 from .records import Signatures
-from .refusal import Refusal
+from .refusal import Refusal, number
 from .script import Act, Scene, perform, pieces, prompt_tokens
 from .server import Reply
 from .vendor import Vendor, sse
@@ -17,6 +17,13 @@ STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }
+EMBEDDING = ("embedContent", "batchEmbedContents")
+BATCH_MAX = 100
+TASKS = (
+    "TASK_TYPE_UNSPECIFIED", "RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASSIFICATION", "CLUSTERING",
+    "QUESTION_ANSWERING", "FACT_VERIFICATION", "CODE_RETRIEVAL_QUERY",
+)
+DIMENSIONS_MAX = 3072
 FINISHES = {"stop": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY", "tools": "STOP"}
 OPERATION = re.compile(r"/v1(?:beta)?/models/(?P<model>[^:]+):(?P<operation>\w+)")
 RATINGS = [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}]
@@ -51,11 +58,13 @@ class Gemini(Vendor):
             return Reply(200, described(name))
         match = OPERATION.fullmatch(request.path)
         operations = {
-            "generateContent": self.generate, "streamGenerateContent": self.generate, "countTokens": self.count, "batchEmbedContents": embed,
+            "generateContent": self.generate, "streamGenerateContent": self.generate, "countTokens": self.count,
+            "embedContent": embed_one, "batchEmbedContents": embed,
         }
         if request.method != "POST" or match is None or match["operation"] not in operations:
             raise Refusal("The requested URL was not found on this server.", status=404)
-        if match["model"] not in NAMES:
+        embeds = match["operation"] in EMBEDDING
+        if match["model"] not in NAMES or embeds != ("embedding" in match["model"]):
             raise Refusal(f"models/{match['model']} is not found for API version v1beta, or is not supported for {match['operation']}.", status=404)
         return operations[match["operation"]](match["model"], body, entry, request)
 
@@ -126,11 +135,33 @@ def described(name: str) -> dict:
 
 def embed(model: str, body: dict, entry: dict, request) -> Reply:
     items = read_fields(body, "BatchEmbedContentsRequest").get("requests", [])
+    if not 0 < len(items) <= BATCH_MAX:
+        raise Refusal(f"BatchEmbedContentsRequest.requests: from 1 to {BATCH_MAX} requests can be in one batch.")
     for index, item in enumerate(items):
         if item.get("model") != f"models/{model}":
             raise Refusal(f"requests[{index}].model: it must be models/{model}.")
-    lengths = [len(" ".join(texts(item["content"]["parts"]))) for item in items]
-    return Reply(200, {"embeddings": [{"values": [float(length), 0.5, -0.5, 1.0]} for length in lengths]})
+    return Reply(200, {"embeddings": [embedding(item) for item in items]})
+
+
+def embed_one(model: str, body: dict, entry: dict, request) -> Reply:
+    item = read_fields(body, "EmbedContentRequest")
+    if item.get("model", f"models/{model}") != f"models/{model}":
+        raise Refusal(f"model: it must be models/{model}.")
+    return Reply(200, {"embedding": embedding(item)})
+
+
+def embedding(item: dict) -> dict:
+    said = texts(item.get("content", {}).get("parts", []))
+    task = item.get("taskType", "TASK_TYPE_UNSPECIFIED")
+    if not said or not all(said):
+        raise Refusal("EmbedContentRequest.content contains an empty Part.")
+    if task not in TASKS:
+        raise Refusal(f"Invalid value at 'task_type', {task!r}")
+    if "title" in item and task != "RETRIEVAL_DOCUMENT":
+        raise Refusal("title is only valid for task_type RETRIEVAL_DOCUMENT.")
+    size = item.get("outputDimensionality", 4)
+    number(size, 1, DIMENSIONS_MAX, "output_dimensionality")
+    return {"values": ([float(len(" ".join(said))), 0.5, -0.5, 1.0] * size)[:size]}
 
 
 def chunk(model: str, act: Act, parts: list, is_last: bool) -> dict:

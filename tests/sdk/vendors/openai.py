@@ -6,10 +6,11 @@ import struct
 from . import openai_chat, openai_responses
 from .openai_rules import MODELS, check_known, model_of, one_of
 from .records import Signatures
-from .refusal import Refusal, required
+from .refusal import Refusal, number, required
 from .server import Reply
 from .vendor import Vendor
 
+DIMENSIONS_MAX = 1536
 EMBEDDING_FIELDS = frozenset("input model dimensions encoding_format user".split())
 KINDS = {401: "invalid_request_error", 403: "permission_error", 404: "invalid_request_error", 429: "requests"}
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded", 404: "model_not_found"}
@@ -68,12 +69,14 @@ def embeddings(body: dict) -> Reply:
     texts = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
     if not texts or any(not text for text in texts):
         raise Refusal("'$.input' is invalid.", param="input")
-    data = [{"object": "embedding", "index": at, "embedding": vector(text, encoding)} for at, text in enumerate(texts)]
+    size = body.get("dimensions", 4)
+    number(size, 1, DIMENSIONS_MAX, "dimensions")
+    data = [{"object": "embedding", "index": at, "embedding": vector(text, encoding, size)} for at, text in enumerate(texts)]
     tokens = sum(len(text.split()) if isinstance(text, str) else len(text) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return Reply(200, {"object": "list", "data": data, "model": name, "usage": usage})
 
 
-def vector(text, encoding: str):
-    numbers = [float(len(text)), 0.5, -0.5, 1.0]
-    return base64.b64encode(struct.pack("<4f", *numbers)).decode() if encoding == "base64" else numbers
+def vector(text, encoding: str, size: int):
+    numbers = ([float(len(text)), 0.5, -0.5, 1.0] * size)[:size]
+    return base64.b64encode(struct.pack(f"<{size}f", *numbers)).decode() if encoding == "base64" else numbers

@@ -104,6 +104,7 @@ impl<'a> ChatBody<'a> {
             service_tier: text(&fields, "service_tier")?,
             images: content.images,
             has_reasoning_object: fields.get("reasoning").is_some_and(|raw| raw.get().starts_with('{')),
+            has_base64_vectors: false,
             has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
             prompt_tokens_max: is_bounded.then(|| bytes.saturating_add(TEMPLATE_TOKENS)),
             prompt_text_bytes: bytes.saturating_sub(content.other_bytes),

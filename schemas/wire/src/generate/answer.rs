@@ -44,7 +44,7 @@ pub(super) fn own_members(data: &[u8]) -> Result<Fields<'_>, AnswerError> {
 ///
 /// # Errors
 /// Fails if the bytes report an error, or are no object.
-pub(super) fn members(data: &[u8]) -> Result<Fields<'_>, AnswerError> {
+pub fn members(data: &[u8]) -> Result<Fields<'_>, AnswerError> {
     own_members(data).map(|fields| present(canonical(&fields)))
 }
 

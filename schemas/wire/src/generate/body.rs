@@ -135,7 +135,7 @@ pub fn media<'m>(media: &'m Media<'_>, source: Format) -> Result<PartBody<'m>, &
         (Source::Base64(data), Some(mime)) => Ok(blob(mime, Text::Borrowed(data.as_ref()))),
         (Source::Base64(_), None) => Err("name the type of its media"),
         (Source::Url(uri) | Source::File { format: Format::Generate, id: uri }, _) => Ok(file(uri.as_ref())),
-        (Source::File { format: Format::Chat | Format::Responses | Format::Messages | Format::Embeddings, .. }, _) => {
+        (Source::File { format: Format::Chat | Format::Responses | Format::Messages | Format::Embeddings(_), .. }, _) => {
             Err("a file that is stored at another vendor cannot be read; send its bytes")
         }
         (Source::Text(text), mime) => Ok(blob(mime.unwrap_or("text/plain"), base64::encode(text.as_bytes()).into())),

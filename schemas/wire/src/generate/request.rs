@@ -36,7 +36,7 @@ pub const HARMLESS: &[(&str, &str)] = &[
 ];
 
 /// Creates the error for a field.
-pub(super) fn wrong(field: &'static str, message: impl fmt::Display) -> RequestError {
+pub fn wrong(field: &'static str, message: impl fmt::Display) -> RequestError {
     RequestError::Field { field, message: format!("Invalid '{field}': {message}.") }
 }
 
@@ -71,6 +71,7 @@ pub fn read<'a>(body: &'a [u8], address: &Addressed<'_>) -> Result<(Head, Body<'
         prompt_tokens_max: tokens_max,
         images,
         has_reasoning_object: false,
+        has_base64_vectors: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: text_bytes,
         routing: Routing::read(&own)?,
@@ -79,7 +80,7 @@ pub fn read<'a>(body: &'a [u8], address: &Addressed<'_>) -> Result<(Head, Body<'
 }
 
 /// Returns the members under their names in camelCase, without nulls.
-fn unique<'a>(own: &Fields<'a>) -> Result<Fields<'a>, RequestError> {
+pub fn unique<'a>(own: &Fields<'a>) -> Result<Fields<'a>, RequestError> {
     let fields = canonical(own);
     match fields.repeated() {
         Some(name) => Err(RequestError::Repeated(name.to_owned())),
@@ -95,7 +96,7 @@ fn config<'a>(fields: &Fields<'a>) -> Result<Fields<'a>, RequestError> {
 }
 
 /// Returns the model of the address, and those that the body names in addition.
-fn models(fields: &Fields<'_>, address: &Addressed<'_>) -> Result<Vec<String>, RequestError> {
+pub fn models(fields: &Fields<'_>, address: &Addressed<'_>) -> Result<Vec<String>, RequestError> {
     let own = address.model.map(quoted).and_then(|model| RawValue::from_string(model).ok());
     let model = own.as_deref().map(|model| (Cow::Borrowed("model"), model));
     let others = fields.0.iter().filter(|(name, _)| name == "models" || name == "route").cloned();

@@ -174,7 +174,7 @@ impl<'t> Writer<'t> {
         let args = body::arguments(call).ok_or_else(|| self.refused("the arguments of a tool call must be a JSON object"))?;
         let has_id = match self.source {
             Format::Generate => call.id != calls::made(self.index, &call.name),
-            Format::Chat | Format::Responses | Format::Messages | Format::Embeddings => self.is_gemini_3,
+            Format::Chat | Format::Responses | Format::Messages | Format::Embeddings(_) => self.is_gemini_3,
         };
         self.index += 1;
         if !has_id {

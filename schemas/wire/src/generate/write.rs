@@ -116,7 +116,7 @@ fn service_tier(request: &Request<'_>) -> Result<Option<Json<'static>>, Untransl
 pub const fn conversation(source: Format) -> Text<'static> {
     Text::Borrowed(match source {
         Format::Chat | Format::Messages => "messages",
-        Format::Responses | Format::Embeddings => "input",
+        Format::Responses | Format::Embeddings(_) => "input",
         Format::Generate => "contents",
     })
 }

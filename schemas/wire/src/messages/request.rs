@@ -73,6 +73,7 @@ pub fn read_without_cap(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         prompt_tokens_max: prompt.tokens_max,
         images: prompt.images,
         has_reasoning_object: false,
+        has_base64_vectors: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: prompt.text_bytes,
         routing: Routing::read(&fields)?,

@@ -28,7 +28,7 @@ impl Field {
     pub const fn of(self, source: Format) -> &'static str {
         let [chat, responses, messages, generate] = self.names();
         match source {
-            Format::Chat | Format::Embeddings => chat,
+            Format::Chat | Format::Embeddings(_) => chat,
             Format::Responses => responses,
             Format::Messages => messages,
             Format::Generate => generate,

@@ -12,7 +12,7 @@ pub const fn harmless(source: Format) -> &'static [(&'static str, &'static str)]
         Format::Responses => responses::request::HARMLESS,
         Format::Messages => messages::request::HARMLESS,
         Format::Generate => generate::request::HARMLESS,
-        Format::Embeddings => &[],
+        Format::Embeddings(_) => &[],
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> Annotation<'a> {
                 end_index: end.unwrap_or_else(|| u64::try_from(text.chars().count()).unwrap_or(u64::MAX)),
             }),
             Citation::Opaque { format: Format::Responses, raw } => Some(Self::Opaque(raw)),
-            Citation::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings, .. } => None,
+            Citation::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), .. } => None,
         }
     }
 

@@ -193,7 +193,7 @@ impl<'a> Items<'a> {
                 self.done.push(raw.clone().into_owned());
             }
             // A vendor's own trace has no place here, and models send no media and no results.
-            Part::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings, .. }
+            Part::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), .. }
             | Part::Media(_)
             | Part::ToolResult(_) => {}
         }

@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
     fn refused(&self, reason: &'static str) -> Untranslatable {
         let field = match self.source {
             Format::Chat | Format::Messages => "messages",
-            Format::Responses | Format::Embeddings => "input",
+            Format::Responses | Format::Embeddings(_) => "input",
             Format::Generate => "contents",
         };
         Untranslatable::new(field, reason)
@@ -179,7 +179,7 @@ impl<'a> Writer<'a> {
                 Part::ToolCall(call) => Some(self.call(call)?),
                 Part::ToolResult(result) => Some(self.result(result)?),
                 Part::Opaque { format: Format::Responses, raw } => Some(Item::Opaque(raw)),
-                Part::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings, .. } => {
+                Part::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), .. } => {
                     return Err(self.refused("it has content that only its own vendor knows; leave that content out"));
                 }
             };

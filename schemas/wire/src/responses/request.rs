@@ -52,6 +52,7 @@ pub fn read(body: &[u8]) -> Result<(Head, Body<'_>), RequestError> {
         prompt_tokens_max: prompt.tokens_max,
         images: prompt.images,
         has_reasoning_object: false,
+        has_base64_vectors: false,
         has_tools: fields.get("tools").is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         prompt_text_bytes: prompt.text_bytes,
         routing: Routing::read(&fields)?,
@@ -143,6 +144,17 @@ impl<'a> Body<'a> {
     pub fn neutral(&self) -> Result<Request<'a>, RequestError> {
         read::request(&self.0)
     }
+}
+
+/// Returns a provider's body without the fields that its operation for counting refuses.
+#[must_use]
+pub fn count_body(body: &[u8]) -> Vec<u8> {
+    let mut count = Vec::with_capacity(body.len());
+    match Fields::parse(body) {
+        Ok(fields) => fields.write(&[("store", Edit::Drop), ("stream", Edit::Drop)], &mut count),
+        Err(_) => count.extend_from_slice(body),
+    }
+    count
 }
 
 /// Returns whether an item refers to an item that the provider stored.

@@ -118,7 +118,7 @@ fn write_tool(tool: &Tool<'_>, is_own: bool) -> Result<Json<'static>, Untranslat
             object.put_some("format", format.as_ref().map(flat).as_ref());
         }
         Tool::Opaque { format: Format::Responses, raw } => return Ok(raw.clone().into_owned()),
-        Tool::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings, .. } => {
+        Tool::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), .. } => {
             return Err(Untranslatable::new("tools", "a tool of one vendor goes only to that vendor; declare a function"));
         }
     }

@@ -94,7 +94,7 @@ fn refuse_settings(request: &Request<'_>) -> Result<(), Untranslatable> {
     ];
     let Some((_, chat, messages, generate)) = all.into_iter().find(|(is_given, ..)| *is_given) else { return Ok(()) };
     let field = match request.source {
-        Format::Chat | Format::Responses | Format::Embeddings => chat,
+        Format::Chat | Format::Responses | Format::Embeddings(_) => chat,
         Format::Messages => messages,
         Format::Generate => generate,
     };

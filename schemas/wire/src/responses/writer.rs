@@ -110,7 +110,7 @@ impl Writer {
                 return self.item(raw.clone().into_owned(), into);
             }
             // A vendor's own trace has no place here.
-            Block::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings, .. } => return,
+            Block::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), .. } => return,
         };
         self.block = Some(Open { kind, text: String::new(), id: None, signature: None });
     }

@@ -7,9 +7,6 @@ const STATE_MS_MAX = 5000;
 const PAUSE_MS = 20;
 let marks = 0;
 
-/** The gateway says that it does not have this operation, or not yet. */
-export class NotServed extends Error {}
-
 /** A thing that the matrix expects and does not find. */
 export class Unexpected extends Error {}
 
@@ -63,18 +60,6 @@ export class Column {
 
   waitClosed(mark) {
     return this.stream(mark, (stream) => stream.closed_at !== null, "the provider's connection is still open");
-  }
-
-  /** Returns the result of a call; an operation that the gateway does not have is no failure. */
-  async served(call, words) {
-    try {
-      return await call();
-    } catch (error) {
-      const status = error.status ?? error.statusCode;
-      if (!this.driver.isRefused(error)) throw error;
-      if ([404, 405, 501].includes(status) || (words && error.message.includes(words))) throw new NotServed(`${status}: ${firstLine(error)}`);
-      throw error;
-    }
   }
 }
 

@@ -3,7 +3,7 @@
 import { AssertionError } from "node:assert";
 import { Cannot, UncleanEnd } from "../drivers/base.mjs";
 import { FEATURES } from "./all.mjs";
-import { NotServed, Unexpected, firstLine } from "./column.mjs";
+import { Unexpected, firstLine } from "./column.mjs";
 
 const LABEL_WIDTH = 28;
 const WIDTH = 11;
@@ -36,7 +36,6 @@ async function outcome(feature, column, name, notes) {
     return "ok";
   } catch (error) {
     if (error instanceof Cannot) return `— ${notes.ofCannot(error.message)}`;
-    if (error instanceof NotServed) return `later ${notes.laters.push(`${place}: ${error.message}`)}`;
     return `FAIL ${notes.failures.push(`${place}: ${described(error)}`)}`;
   }
 }
@@ -52,7 +51,6 @@ function described(error) {
 /** The explanations under the table. */
 class Notes {
   cannots = [];
-  laters = [];
   failures = [];
 
   ofCannot(reason) {
@@ -63,7 +61,6 @@ class Notes {
   print() {
     console.log();
     this.cannots.forEach((reason, index) => console.log(`— ${letter(index)}: ${reason}`));
-    this.laters.forEach((reason, index) => console.log(`later ${index + 1}: ${reason}`));
     this.failures.forEach((reason, index) => console.log(`FAIL ${index + 1}: ${reason}`));
   }
 }

@@ -71,7 +71,7 @@ pub struct Messages<'a> {
 fn field(source: Format) -> &'static str {
     match source {
         Format::Chat | Format::Messages => "messages",
-        Format::Responses | Format::Embeddings => "input",
+        Format::Responses | Format::Embeddings(_) => "input",
         Format::Generate => "contents",
     }
 }

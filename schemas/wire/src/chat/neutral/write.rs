@@ -199,7 +199,7 @@ struct Names {
 
 const fn names(source: Format) -> Names {
     match source {
-        Format::Chat | Format::Responses | Format::Embeddings => Names { top_k: "top_k", stop: "stop", choices: "n" },
+        Format::Chat | Format::Responses | Format::Embeddings(_) => Names { top_k: "top_k", stop: "stop", choices: "n" },
         Format::Messages => Names { top_k: "top_k", stop: "stop_sequences", choices: "n" },
         Format::Generate => {
             Names { top_k: "generationConfig.topK", stop: "generationConfig.stopSequences", choices: "generationConfig.candidateCount" }
