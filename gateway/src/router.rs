@@ -11,7 +11,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, key, quarantine};
+use crate::admin::{account, credit, key, quarantine, user};
 use crate::edge;
 use crate::error::GatewayError;
 use crate::forward::{Forward, forward};
@@ -55,13 +55,15 @@ pub fn router(state: AppState) -> Router {
         admin = admin
             .route(&at("/key"), get(key::current::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
-            .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete));
+            .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete))
+            .route(&at("/users/{user}"), delete(user::erase::erase));
         ledger = ledger
             .route(&at("/balance"), get(forward))
             .route(&at("/transactions"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
     }
+    projector = projector.route("/api/usage/summary", get(forward)).route("/api/usage/timeseries", get(forward));
     inference = inference.route("/{provider}/{*path}", any(proxy));
     inference = inference.route("/v1beta/models", get(models::list)).route("/v1beta/models/{*id}", get(models::retrieve).post(generate));
     let operator = Router::new()

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use events::control::{Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset};
+use events::control::{
+    Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset, UserErased,
+};
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
 use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
@@ -176,6 +178,7 @@ fn golden_control_still_reads() {
     golden(&KeyDeleted { key: Key { revision: 4, ..key() } });
     let account = Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1, suspended: false };
     golden(&AccountCreated { account: account.clone() });
+    golden(&UserErased::new(account.id.clone(), "alice@example.com"));
     golden(&AccountUpdated { account: Account { revision: 2, suspended: true, ..account } });
 }
 
