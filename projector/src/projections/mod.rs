@@ -24,3 +24,6 @@ pub struct Projection {
 
 /// All projections. A new one is a file and a line here.
 pub const ALL: [Projection; 5] = [generations::PROJECTION, arrivals::PROJECTION, keys::PROJECTION, usage::PROJECTION, erasures::PROJECTION];
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ use crate::projections::usage::width::{DAY_US, Width};
 
 /// The days that the answer covers.
 const DAYS: i64 = 30;
+/// The most rows of the answer, which has no pages.
+const ROWS_MAX: usize = 100_000;
 
 /// Returns `{data: [{date, model, model_permaslug, endpoint_id, provider_name, usage, …}]}`.
 ///
@@ -41,7 +43,7 @@ pub async fn respond(http: &Http, account: &str, query: &ActivityQuery) -> Resul
     let filters = filters.into_iter().filter_map(|(of, value)| Some((of, value.clone().filter(|value| !value.is_empty())?))).collect();
     let selection = Selection { account: account.to_owned(), groups: vec![Dimension::Model, Dimension::Provider], filters };
     let period = Period::between(from_us, to_us, Some(Width::Day))?;
-    let rows = Rows { reads: &http.store.reads, selection: &selection, period: &period }.page(None, usize::MAX).await?;
+    let rows = Rows { reads: &http.store.reads, selection: &selection, period: &period }.page(None, ROWS_MAX).await?;
     let data: Vec<Value> = rows.iter().filter(|row| row.sums.requests > 0).filter_map(body).collect();
     Ok(Json(json!({"data": data})).into_response())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
-use crate::exports::period::{Segment, segments};
+use crate::exports::period::Segment;
 use crate::projections::usage::Dimension;
 use crate::projections::usage::sums::{COLUMNS, Sums};
 use crate::projections::usage::width::Width;
@@ -59,19 +59,6 @@ impl Selection {
     pub fn widest(&self) -> Width {
         let of_user = self.groups.contains(&Dimension::User) || self.filters.contains_key(&Dimension::User);
         if of_user && !self.is_single() { Width::Hour } else { Width::Month }
-    }
-
-    /// Returns the sums over a time.
-    pub async fn total(&self, reads: &AnyPool, from_us: i64, to_us: i64, width: Width) -> Result<Sums, sqlx::Error> {
-        let whole = self.whole();
-        let widest = if width == Width::Minute { Width::Minute } else { whole.widest() };
-        let mut total = Sums::default();
-        for segment in segments(from_us, to_us, widest) {
-            for (_, sums) in whole.grouped(reads, segment).await? {
-                total.add(&sums);
-            }
-        }
-        Ok(total)
     }
 
     /// Returns all groups of a segment.
