@@ -62,7 +62,7 @@ impl Projector {
         Arc::new(RpcHandler { store: self.store.clone(), clock: Arc::clone(&self.clock) })
     }
 
-    pub fn router(&self, secret: InternalSecret) -> Router {
+    pub fn router(&self, secret: &InternalSecret) -> Router {
         let http = |progress: &watch::Sender<Progress>| Http {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),

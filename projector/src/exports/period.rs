@@ -74,13 +74,13 @@ impl Period {
 
     fn divided(from_us: i64, to_us: i64, width: Width) -> Result<Self, ReadError> {
         let mut edges_us = vec![];
-        let mut edge_us = from_us;
-        while edge_us < to_us {
-            edges_us.push(edge_us);
+        let mut next_us = from_us;
+        while next_us < to_us {
+            edges_us.push(next_us);
             if edges_us.len() > BUCKETS_MAX {
                 return Err(ReadError::bad("from", "the time is too long for one report"));
             }
-            edge_us = width.end_us(width.floor_us(edge_us));
+            next_us = width.end_us(width.floor_us(next_us));
         }
         edges_us.push(to_us);
         Ok(Self { width, edges_us })

@@ -258,11 +258,8 @@ impl<'a> Batch<'a> {
     ) -> Result<(), sqlx::Error> {
         let mut events = Vec::with_capacity(self.0.len());
         for (record, read) in &self.0 {
-            match read {
-                Ok((envelope, sequence)) => {
-                    events.push(Event { record, envelope: *envelope, is_repeat: sources.has(envelope.source, *sequence) });
-                }
-                Err(_) => {}
+            if let Ok((envelope, sequence)) = read {
+                events.push(Event { record, envelope: *envelope, is_repeat: sources.has(envelope.source, *sequence) });
             }
         }
         apply(connection, fold, reader, &events, &self.broken(), now_us).await?;

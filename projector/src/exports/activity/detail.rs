@@ -43,7 +43,8 @@ pub async fn respond(http: Http, asked: Asked) -> Result<Response, ReadError> {
     }
     let as_of = http.as_of();
     let keys = key_names(&http.store.reads, &asked.selection.account).await?;
-    let filters: String = asked.selection.filters.keys().zip(5..).map(|(of, number)| format!(" AND {} = ${number}", of.column())).collect();
+    let filters = asked.selection.filters.keys().zip(5..).map(|(of, number)| format!(" AND {} = ${number}", of.column()));
+    let filters = filters.collect::<Vec<_>>().concat();
     let sql = format!(
         "SELECT request, admitted_at_us, cost_nanos, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, model, provider,
          key_hash, end_user, app, status, finish_reason FROM generations

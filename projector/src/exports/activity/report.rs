@@ -45,7 +45,9 @@ impl ActivityReport {
         let whole = asked.selection.whole();
         let series = Rows { reads, selection: &whole, period: &asked.period }.page(None, asked.period.len()).await?;
         let mut totals = Sums::default();
-        series.iter().for_each(|bucket| totals.add(&bucket.sums));
+        for bucket in &series {
+            totals.add(&bucket.sums);
+        }
         let rows = Rows { reads, selection: &asked.selection, period: &asked.period };
         let mut rows = rows.page(asked.after.as_ref(), asked.limit.saturating_add(1)).await?;
         let has_more = rows.len() > asked.limit;

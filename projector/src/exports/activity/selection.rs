@@ -95,16 +95,10 @@ impl Selection {
             (None, Width::Day | Width::Month) => ("usage_mixes", String::new()),
             (None, Width::Minute | Width::Hour) => ("usage_details", String::new()),
         };
-        let column = |dimension: Dimension| match dimension {
-            Dimension::All => "''",
-            other if single.is_some() => {
-                if single == Some(other) {
-                    "value"
-                } else {
-                    "''"
-                }
-            }
-            other => other.column(),
+        let column = |dimension: Dimension| match single {
+            Some(one) if one == dimension && one != Dimension::All => "value",
+            Some(_) => "''",
+            None => dimension.column(),
         };
         let start = reading.by_start.then_some("start_us");
         let keys: Vec<&str> = start.into_iter().chain(self.groups.iter().map(|group| column(*group))).collect();
@@ -112,15 +106,15 @@ impl Selection {
         let is_summed = single.is_none() || !reading.by_start || self.groups.iter().all(|group| *group == Dimension::All);
         let sums = COLUMNS.map(|name| if is_summed { format!("CAST(COALESCE(SUM({name}), 0) AS BIGINT)") } else { name.to_owned() });
         let selected: Vec<String> = keys.iter().map(|key| (*key).to_owned()).chain(sums).collect();
-        let mut sql = format!(
+        let mut parts = vec![format!(
             "SELECT {} FROM {table} WHERE account = $1 AND width = {}{only} AND start_us >= $2 AND start_us < $3",
             selected.join(", "),
             segment.width.code()
-        );
+        )];
         let mut texts: Vec<String> = Vec::new();
         for (dimension, value) in &self.filters {
             texts.push(value.clone());
-            sql.push_str(&format!(" AND {} = ${}", column(*dimension), texts.len() + 3));
+            parts.push(format!("AND {} = ${}", column(*dimension), texts.len() + 3));
         }
         // A constant is no key to SQL.
         let ordered: Vec<&str> = keys.iter().copied().filter(|key| *key != "''").collect();
@@ -132,18 +126,18 @@ impl Selection {
                 texts.push(value.clone());
                 compared.push(format!("${}", texts.len() + 3));
             }
-            sql.push_str(&format!(" AND ({}) > ({})", ordered.join(", "), compared.join(", ")));
+            parts.push(format!("AND ({}) > ({})", ordered.join(", "), compared.join(", ")));
         }
         if is_summed && !ordered.is_empty() {
-            sql.push_str(&format!(" GROUP BY {}", ordered.join(", ")));
+            parts.push(format!("GROUP BY {}", ordered.join(", ")));
         }
         if reading.by_start {
-            sql.push_str(&format!(" ORDER BY {}", ordered.join(", ")));
+            parts.push(format!("ORDER BY {}", ordered.join(", ")));
         }
         if let Some(limit) = reading.limit {
-            sql.push_str(&format!(" LIMIT {limit}"));
+            parts.push(format!("LIMIT {limit}"));
         }
-        let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(self.account.clone()).bind(segment.from_us).bind(segment.to_us);
+        let query = sqlx::query::<Any>(AssertSqlSafe(parts.join(" "))).bind(self.account.clone()).bind(segment.from_us).bind(segment.to_us);
         texts.into_iter().fold(query, sqlx::query::Query::bind).fetch_all(reads).await
     }
 }
