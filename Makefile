@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test test-node test-cli check audit bench bench-posting bench-admission bench-formats mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test test-node test-cli check audit bench bench-posting bench-activity bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -52,6 +52,10 @@ bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx i
 bench-posting: test-tools ## usage events a second that the ledger alone posts, on SQLite and on PostgreSQL
 	cargo build --release --locked -p tests --bin posting
 	./target/release/posting
+
+bench-activity: ## events a second that the projector folds, and the latency of activity over a generated year
+	cargo build --release --locked -p tests --bin activity
+	./target/release/activity
 
 bench-admission: ## nanoseconds that a request waits for before it may be sent
 	cargo bench --locked -p tests --bench admission

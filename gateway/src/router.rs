@@ -11,7 +11,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, key, quarantine};
+use crate::admin::{account, credit, key, quarantine, user};
 use crate::edge;
 use crate::endpoints;
 use crate::error::GatewayError;
@@ -62,7 +62,8 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/auth/key"), get(key::current::own))
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
             .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete))
-            .route(&at("/keys/{hash}/rotate"), post(key::rotate::rotate));
+            .route(&at("/keys/{hash}/rotate"), post(key::rotate::rotate))
+            .route(&at("/users/{user}"), delete(user::erase::erase));
         ledger = ledger
             .route(&at("/balance"), get(forward))
             .route(&at("/credits"), get(forward))
@@ -70,6 +71,7 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
     }
+    projector = projector.route("/api/usage/summary", get(forward)).route("/api/usage/timeseries", get(forward));
     inference = inference.route("/{provider}/{*path}", any(proxy));
     inference = inference.route("/v1beta/models", get(models::list)).route("/v1beta/models/{*id}", get(models::retrieve).post(generate));
     let operator = Router::new()

@@ -21,6 +21,8 @@ impl Fold for NoteControl {
                         account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
                     }
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => key::repo::upsert(connection, &key).await?,
+                    // The books have no names of end users.
+                    Ok(Some(ControlEvent::UserErased(_))) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
                     Err(error) => rejected.push(Rejected::new(event, error.to_string())),
                 }

@@ -39,10 +39,13 @@ pub const MIGRATIONS: &[Migration] = &[
 /// The ledger's tables, with the columns that are the same in rebuilt books. A gateway's interim reports about a lease are excluded; its
 /// next request repeats them.
 pub const TABLES: &[Table] = &[
-    ("accounts", &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "credited_nanos"]),
-    ("keys", &["hash", "account", "limit_nanos", "limit_reset", "revision"]),
-    ("key_windows", &["key_hash", "period", "starts_at_us", "spent_nanos", "held_nanos"]),
-    (
+    Table::new(
+        "accounts",
+        &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "credited_nanos"],
+    ),
+    Table::new("keys", &["hash", "account", "limit_nanos", "limit_reset", "revision"]),
+    Table::new("key_windows", &["key_hash", "period", "starts_at_us", "spent_nanos", "held_nanos"]),
+    Table::new(
         "leases",
         &[
             "id",
@@ -57,8 +60,8 @@ pub const TABLES: &[Table] = &[
             "returned_nanos",
         ],
     ),
-    ("grants", &["id", "account", "kind", "priority", "expires_at_us", "created_at_us", "amount_nanos", "remaining_nanos"]),
-    (
+    Table::new("grants", &["id", "account", "kind", "priority", "expires_at_us", "created_at_us", "amount_nanos", "remaining_nanos"]),
+    Table::new(
         "transactions",
         &[
             "id",
@@ -80,5 +83,5 @@ pub const TABLES: &[Table] = &[
             "book_nanos",
         ],
     ),
-    ("outbox", &["sequence", "event_id", "subject", "payload"]),
+    Table::new("outbox", &["sequence", "event_id", "subject", "payload"]),
 ];

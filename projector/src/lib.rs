@@ -15,4 +15,5 @@ use eventlog::store::Migration;
 pub const MIGRATIONS: &[Migration] = &[
     (2, "projections", include_str!("../migrations/0002_projections.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
+    (2_002, "usage", include_str!("../migrations/2002_usage.sql")),
 ];

@@ -24,7 +24,10 @@ pub struct ProjectorConfig {
 pub struct Projector {
     pub store: Store,
     clock: Arc<dyn Clock>,
-    progress: watch::Sender<Progress>,
+    /// The progress of the reader of requests.
+    requests: watch::Sender<Progress>,
+    /// The progress of the reader of sums.
+    sums: watch::Sender<Progress>,
 }
 
 impl Projector {
@@ -33,16 +36,22 @@ impl Projector {
     /// # Errors
     /// Fails if the database cannot be opened or migrated.
     pub async fn open(config: &ProjectorConfig, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self { store: Store::open(&config.database_url, MIGRATIONS).await?, clock, progress: watch::Sender::new(Progress::default()) })
+        let store = Store::open(&config.database_url, MIGRATIONS).await?;
+        Ok(Self { store, clock, requests: watch::Sender::default(), sums: watch::Sender::default() })
     }
 
     /// Starts one reader per projection.
     pub fn start(&self, log: &Log, tasks: &TaskTracker, stop: &CancellationToken) {
         let context = ReaderContext { log: log.clone(), store: self.store.clone(), clock: Arc::clone(&self.clock) };
         for projection in projections::ALL {
-            // The `as_of` of reports is the progress of this reader.
-            let is_reported = projection.reader == projections::generations::PROJECTION.reader;
-            let progress = if is_reported { self.progress.clone() } else { watch::Sender::default() };
+            // The `as_of` of a report is the progress of its reader.
+            let progress = if projection.reader == projections::generations::PROJECTION.reader {
+                self.requests.clone()
+            } else if projection.reader == projections::usage::PROJECTION.reader {
+                self.sums.clone()
+            } else {
+                watch::Sender::default()
+            };
             let reader = Reader::new(projection.reader, context.clone(), Arc::new(projection.fold), projection.pace, progress);
             tasks.spawn(reader.run(stop.clone()));
         }
@@ -53,7 +62,13 @@ impl Projector {
         Arc::new(RpcHandler { store: self.store.clone(), clock: Arc::clone(&self.clock) })
     }
 
-    pub fn router(&self, secret: InternalSecret) -> Router {
-        router::router(Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.progress.subscribe() })
+    pub fn router(&self, secret: &InternalSecret) -> Router {
+        let http = |progress: &watch::Sender<Progress>| Http {
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            secret: secret.clone(),
+            progress: progress.subscribe(),
+        };
+        router::router(http(&self.requests), http(&self.sums))
     }
 }

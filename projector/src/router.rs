@@ -4,11 +4,15 @@ use axum::Router;
 use axum::routing::get;
 use read_api::Http;
 
-use crate::exports::{activity, generation};
+use crate::exports::{activity, generation, usage};
 
-pub fn router(http: Http) -> Router {
-    Router::new()
-        .route("/api/v1/generation", get(generation::generation))
+/// Builds the router. Each part of it has the progress of the reader whose rows it reads.
+pub fn router(requests: Http, sums: Http) -> Router {
+    let requests = Router::new().route("/api/v1/generation", get(generation::generation)).with_state(requests);
+    let sums = Router::new()
         .route("/api/v1/activity", get(activity::activity))
-        .with_state(http)
+        .route("/api/usage/summary", get(usage::summary))
+        .route("/api/usage/timeseries", get(usage::timeseries))
+        .with_state(sums);
+    requests.merge(sums)
 }

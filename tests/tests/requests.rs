@@ -57,8 +57,11 @@ async fn a_request_is_answered_charged_and_reported(storage: Storage) {
     })
     .await;
     assert_eq!((generation["model"].clone(), nanos(&generation["usage"]["cost"])), (json!("test/ok"), 20_000));
-    let activity = arouter.get("/v1/activity?period=1h&group_by=model").await;
-    assert_eq!((nanos(&activity["totals"]["spend_usd"]), &activity["totals"]["requests"]), (20_000, &json!(1)));
+    until("the activity", || async {
+        let activity = arouter.get("/v1/activity?period=1h&group_by=model").await;
+        ((nanos(&activity["totals"]["spend_usd"]), &activity["totals"]["requests"]) == (20_000, &json!(1))).then_some(())
+    })
+    .await;
     let key = arouter.get("/api/v1/key").await;
     assert_eq!((nanos(&key["data"]["usage"]), nanos(&key["data"]["usage_daily"])), (20_000, 20_000));
     arouter.settle_and_verify().await;

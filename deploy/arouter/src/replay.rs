@@ -161,7 +161,7 @@ async fn compare(live: &mut AnyConnection, made: &mut AnyConnection, tables: imp
     for table in tables {
         let (live, made) = (digest(&mut *live, *table).await?, digest(&mut *made, *table).await?);
         let word = if live == made { "same   " } else { "DIFFERS" };
-        println!("{word}  {}: {} rows live, {} made", table.0, live.rows, made.rows);
+        println!("{word}  {}: {} rows live, {} made", table.name, live.rows, made.rows);
         is_same &= live == made;
     }
     Ok(is_same)

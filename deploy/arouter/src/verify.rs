@@ -268,9 +268,12 @@ async fn sums(store: &Store, sql: &'static str) -> Result<BTreeSet<(String, i64,
 /// Checks that activity and books have the same sum and the same number of requests for every account. Both are read again until
 /// they meet, since under load they are read at different moments.
 async fn totals(ledger: &Store, projector: &Store) -> Result<Check> {
-    let books = "SELECT account, CAST(SUM(book_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM transactions
-         WHERE book LIKE 'revenue:%' AND book_nanos <> 0 GROUP BY account";
-    let activity = "SELECT account, CAST(SUM(cost_nanos) AS BIGINT) AS total, COUNT(*) AS requests FROM generations WHERE cost_nanos <> 0 GROUP BY account";
+    let books =
+        "SELECT account, CAST(SUM(CASE WHEN book LIKE 'revenue:%' THEN book_nanos ELSE 0 END) AS BIGINT) AS total, COUNT(*) AS requests
+         FROM transactions WHERE kind = 'usage' GROUP BY account";
+    // Months by no dimension.
+    let activity = "SELECT account, CAST(SUM(spend_nanos) AS BIGINT) AS total, CAST(SUM(requests) AS BIGINT) AS requests
+         FROM usage_sums WHERE width = 3 AND dimension = 0 GROUP BY account";
     let since = Instant::now();
     let (books, activity) = loop {
         let both = (sums(ledger, books).await?, sums(projector, activity).await?);

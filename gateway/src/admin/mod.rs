@@ -2,6 +2,7 @@
 
 pub mod key;
 pub mod account;
+pub mod user;
 pub mod credit;
 pub mod quarantine;
 pub mod caller;

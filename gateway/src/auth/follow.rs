@@ -25,6 +25,8 @@ pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), En
         Some(ControlEvent::Account(account)) => directory.put_account(account),
         Some(ControlEvent::Key(key)) => directory.put_key(KeyEntry { key: *key, deleted: false }),
         Some(ControlEvent::KeyDeleted(key)) => directory.put_key(KeyEntry { key: *key, deleted: true }),
+        // The projector replaces names; a gateway stores none.
+        Some(ControlEvent::UserErased(_)) => {}
         None => tracing::warn!(kind = envelope.kind, "an unknown control event is skipped: {}", envelope.kind),
     }
     Ok(())

@@ -181,8 +181,10 @@ async fn control(ledger: &Ledger, log: &Log) -> Result<(), CatchUpError> {
     let mut tail = log.tail(Stream::Control, None).await?;
     while !tail.has_read(end) {
         let records = tail.next_batch(READ, LINGER).await?;
-        let events: Vec<Event<'_>> =
-            records.iter().filter_map(|record| Some(Event { record, envelope: RawEnvelope::parse(&record.payload).ok()? })).collect();
+        let events: Vec<Event<'_>> = records
+            .iter()
+            .filter_map(|record| Some(Event { record, envelope: RawEnvelope::parse(&record.payload).ok()?, is_repeat: false }))
+            .collect();
         let mut transaction = ledger.store.begin_exclusive().await?;
         // Events that cannot be applied are quarantined by the reader that runs afterwards.
         NoteControl.apply(&mut transaction, &events).await?;
@@ -252,7 +254,7 @@ fn named(published: &[Published]) -> impl Iterator<Item = &str> {
 
 fn charge(record: &Record) -> Option<Charge> {
     let envelope = RawEnvelope::parse(&record.payload).ok()?;
-    read(&Event { record, envelope }).ok()
+    read(&Event { record, envelope, is_repeat: false }).ok()
 }
 
 fn tell(record: &Record) -> Result<Published, CatchUpError> {

@@ -2,4 +2,5 @@
 
 pub mod generation;
 pub mod activity;
+pub mod usage;
 pub mod period;

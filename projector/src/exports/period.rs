@@ -1,90 +1,89 @@
 //! The period that a report covers and the buckets into which it is divided, in UTC.
 
-use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Timelike, Utc};
+use chrono::{Duration, Months};
 use events::clock::{at, parse_rfc3339};
 use read_api::ReadError;
+
+use crate::projections::usage::width::Width;
 
 /// The most buckets in one report.
 const BUCKETS_MAX: usize = 2_000;
 
-/// The width of a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bucket {
-    /// From :00 to :59.
-    Minute,
-    /// A full hour.
-    Hour,
-    /// From 00:00.
-    Day,
-    /// From the 1st.
-    Month,
-}
-
 /// The period that a report covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Period {
+    /// The width of every bucket; the first and the last may be cut.
+    pub width: Width,
     /// The starts of the buckets, in microseconds since 1970, and the end of the last one.
     pub edges_us: Vec<i64>,
 }
 
-impl Bucket {
-    fn floor(self, time: DateTime<Utc>) -> DateTime<Utc> {
-        let day = time.date_naive();
-        let floored = match self {
-            Self::Minute => day.and_hms_opt(time.hour(), time.minute(), 0),
-            Self::Hour => day.and_hms_opt(time.hour(), 0, 0),
-            Self::Day => Some(day.and_time(NaiveTime::MIN)),
-            Self::Month => day.with_day(1).map(|first| first.and_time(NaiveTime::MIN)),
-        };
-        floored.map_or(time, |floored| floored.and_utc())
-    }
-
-    fn next(self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        match self {
-            Self::Minute => time.checked_add_signed(Duration::minutes(1)),
-            Self::Hour => time.checked_add_signed(Duration::hours(1)),
-            Self::Day => time.checked_add_days(Days::new(1)),
-            Self::Month => time.checked_add_months(Months::new(1)),
-        }
-    }
+/// Rows of one width whose sums make up a part of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    pub width: Width,
+    pub from_us: i64,
+    pub to_us: i64,
 }
 
 impl Period {
-    /// Parses `period` = `1h|1d|1mo|1y` up to now, or `from` and `to`.
+    /// Parses `period` = `1h|1d|1mo|1y` up to now, or `from` and `to`. Sums are kept for full hours: `from` is moved back to one, and `to`
+    /// forward.
     ///
     /// # Errors
     /// 400 for an unknown period, a malformed time, or too many buckets.
     pub fn try_new(period: Option<&str>, from: Option<&str>, to: Option<&str>, now_us: i64) -> Result<Self, ReadError> {
         let now = at(now_us);
-        let time = |field, text: &str| {
-            parse_rfc3339(text).map(at).ok_or_else(|| ReadError::bad(field, "it must be a time such as 2026-01-31T00:00:00Z"))
-        };
-        let (start, end, bucket) = match (period, from) {
+        let (start, width) = match (period, from) {
             (Some(_), Some(_)) => return Err(ReadError::bad("period", "give either period, or from and to")),
             (None, Some(from)) => {
-                let (start, end) = (time("from", from)?, to.map_or(Ok(now), |to| time("to", to))?);
-                (start, end, width(end - start))
+                let to_us = to.map_or(Ok(now_us), |to| time("to", to))?;
+                return Self::between(time("from", from)?, to_us, None);
             }
-            (Some("1h"), None) => (now - Duration::hours(1), now, Bucket::Minute),
-            (None | Some("1d"), None) => (now - Duration::days(1), now, Bucket::Hour),
-            (Some("1mo"), None) => (now.checked_sub_months(Months::new(1)).unwrap_or(now), now, Bucket::Day),
-            (Some("1y"), None) => (now.checked_sub_months(Months::new(12)).unwrap_or(now), now, Bucket::Month),
+            (Some("1h"), None) => (now - Duration::hours(1), Width::Minute),
+            (None | Some("1d"), None) => (now - Duration::days(1), Width::Hour),
+            (Some("1mo"), None) => (now.checked_sub_months(Months::new(1)).unwrap_or(now), Width::Day),
+            (Some("1y"), None) => (now.checked_sub_months(Months::new(12)).unwrap_or(now), Width::Month),
             (Some(_), None) => return Err(ReadError::bad("period", "it must be 1h, 1d, 1mo or 1y")),
         };
-        if end <= start {
+        if to.is_some() {
+            return Err(ReadError::bad("to", "it needs from"));
+        }
+        Self::divided(width.floor_us(start.timestamp_micros()), width.ceil_us(now_us), width)
+    }
+
+    /// The period between two times, widened to full hours. Without a width, the length determines it.
+    ///
+    /// # Errors
+    /// 400 if it is empty or has too many buckets.
+    pub fn between(from_us: i64, to_us: i64, width: Option<Width>) -> Result<Self, ReadError> {
+        if to_us <= from_us {
             return Err(ReadError::bad("to", "it must be later than from"));
         }
+        let (from_us, to_us) = (Width::Hour.floor_us(from_us), Width::Hour.ceil_us(to_us));
+        let length = Duration::microseconds(to_us.saturating_sub(from_us));
+        let of_length = if length <= Duration::days(3) {
+            Width::Hour
+        } else if length <= Duration::days(100) {
+            Width::Day
+        } else {
+            Width::Month
+        };
+        Self::divided(from_us, to_us, width.unwrap_or(of_length))
+    }
+
+    fn divided(from_us: i64, to_us: i64, width: Width) -> Result<Self, ReadError> {
         let mut edges_us = vec![];
-        let mut edge = if from.is_some() { start } else { bucket.floor(start) };
-        while edge < end {
-            edges_us.push(edge.timestamp_micros());
+        let mut next_us = from_us;
+        while next_us < to_us {
+            edges_us.push(next_us);
             if edges_us.len() > BUCKETS_MAX {
                 return Err(ReadError::bad("from", "the time is too long for one report"));
             }
-            edge = bucket.next(bucket.floor(edge)).unwrap_or(end);
+            next_us = width.end_us(width.floor_us(next_us));
         }
-        edges_us.push(if from.is_some() { end.timestamp_micros() } else { edge.timestamp_micros() });
-        Ok(Self { edges_us })
+        edges_us.push(to_us);
+        Ok(Self { width, edges_us })
     }
 
     /// Returns the start and the end, in microseconds since 1970.
@@ -93,32 +92,75 @@ impl Period {
         (self.edges_us.first().copied().unwrap_or_default(), self.edges_us.last().copied().unwrap_or_default())
     }
 
+    /// Returns the number of buckets.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.edges_us.len().saturating_sub(1)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the start and the end of a bucket, in microseconds since 1970.
+    #[must_use]
+    pub fn bucket(&self, index: usize) -> Option<(i64, i64)> {
+        Some((*self.edges_us.get(index)?, *self.edges_us.get(index + 1)?))
+    }
+
     /// Iterates over the buckets as pairs of start and end, in microseconds since 1970.
     pub fn buckets(&self) -> impl Iterator<Item = (i64, i64)> {
-        self.edges_us.windows(2).map(|pair| (pair[0], pair[1]))
+        (0..self.len()).filter_map(|index| self.bucket(index))
+    }
+
+    /// Returns the index of the bucket that contains a time.
+    #[must_use]
+    pub fn index(&self, time_us: i64) -> usize {
+        self.edges_us.partition_point(|edge_us| *edge_us <= time_us).saturating_sub(1)
     }
 }
 
-/// Returns the bucket width for a period with a freely chosen length.
-fn width(length: Duration) -> Bucket {
-    if length <= Duration::hours(2) {
-        Bucket::Minute
-    } else if length <= Duration::days(3) {
-        Bucket::Hour
-    } else if length <= Duration::days(100) {
-        Bucket::Day
-    } else {
-        Bucket::Month
+/// Parses a time of a query.
+///
+/// # Errors
+/// 400 naming the field.
+pub fn time(field: &'static str, text: &str) -> Result<i64, ReadError> {
+    parse_rfc3339(text).ok_or_else(|| ReadError::bad(field, "it must be a time such as 2026-01-31T00:00:00Z"))
+}
+
+/// Returns the fewest segments that make up a time between two full hours, or full minutes if `widest` is [`Width::Minute`]; none is
+/// wider than `widest`.
+#[must_use]
+pub fn segments(from_us: i64, to_us: i64, widest: Width) -> Vec<Segment> {
+    let narrower = match widest {
+        Width::Month => Width::Day,
+        Width::Day => Width::Hour,
+        Width::Hour | Width::Minute => return vec![Segment { width: widest, from_us, to_us }],
+    };
+    let (first_us, last_us) = (widest.ceil_us(from_us), widest.floor_us(to_us));
+    if first_us >= last_us {
+        return segments(from_us, to_us, narrower);
     }
+    let mut all = if from_us < first_us { segments(from_us, first_us, narrower) } else { Vec::new() };
+    all.push(Segment { width: widest, from_us: first_us, to_us: last_us });
+    if last_us < to_us {
+        all.extend(segments(last_us, to_us, narrower));
+    }
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn us(text: &str) -> i64 {
+        parse_rfc3339(text).unwrap()
+    }
+
     #[test]
     fn buckets_are_as_documented_and_without_gaps() {
-        let now = parse_rfc3339("2026-03-15T10:20:30Z").unwrap();
+        let now = us("2026-03-15T10:20:30Z");
         for (period, count) in [("1h", 61), ("1d", 25), ("1mo", 29), ("1y", 13)] {
             let period = Period::try_new(Some(period), None, None, now).unwrap();
             assert_eq!(period.buckets().count(), count);
@@ -127,16 +169,36 @@ mod tests {
     }
 
     #[test]
-    fn chosen_bounds_are_kept_to_the_microsecond() {
-        let period = Period::try_new(None, Some("2026-01-01T00:30:00Z"), Some("2026-01-01T03:00:00Z"), 0).unwrap();
-        assert_eq!(period.bounds(), (parse_rfc3339("2026-01-01T00:30:00Z").unwrap(), parse_rfc3339("2026-01-01T03:00:00Z").unwrap()));
-        assert_eq!(period.buckets().count(), 3);
+    fn chosen_bounds_are_widened_to_full_hours() {
+        let period = Period::try_new(None, Some("2026-01-01T00:30:00Z"), Some("2026-01-01T02:00:00.000001Z"), 0).unwrap();
+        assert_eq!(period.bounds(), (us("2026-01-01T00:00:00Z"), us("2026-01-01T03:00:00Z")));
+        assert_eq!((period.len(), period.width), (3, Width::Hour));
+        let cut = Period::try_new(None, Some("2026-01-01T05:00:00Z"), Some("2026-01-09T07:00:00Z"), 0).unwrap();
+        assert_eq!((cut.len(), cut.width), (9, Width::Day));
+        assert_eq!(cut.bucket(0), Some((us("2026-01-01T05:00:00Z"), us("2026-01-02T00:00:00Z"))));
+        assert_eq!((cut.index(us("2026-01-02T00:00:00Z")), cut.index(us("2026-01-09T06:59:59Z"))), (1, 8));
+    }
+
+    #[test]
+    fn segments_cover_a_time_without_gap_or_overlap() {
+        let (from_us, to_us) = (us("2026-01-30T22:00:00Z"), us("2026-04-02T03:00:00Z"));
+        let all = segments(from_us, to_us, Width::Month);
+        let widths: Vec<Width> = all.iter().map(|segment| segment.width).collect();
+        assert_eq!(widths, [Width::Hour, Width::Day, Width::Month, Width::Day, Width::Hour]);
+        assert!(all.windows(2).all(|pair| pair[0].to_us == pair[1].from_us));
+        assert_eq!((all[0].from_us, all[4].to_us), (from_us, to_us));
+        assert_eq!(segments(from_us, to_us, Width::Hour).len(), 1);
+        assert_eq!(
+            segments(from_us, from_us + 3_600_000_000, Width::Month),
+            [Segment { width: Width::Hour, from_us, to_us: from_us + 3_600_000_000 }]
+        );
     }
 
     #[test]
     fn bad_periods_are_refused() {
         assert!(Period::try_new(Some("1w"), None, None, 0).is_err());
         assert!(Period::try_new(None, Some("x"), None, 0).is_err());
+        assert!(Period::try_new(None, None, Some("2026-01-02T00:00:00Z"), 0).is_err());
         assert!(Period::try_new(None, Some("2026-01-02T00:00:00Z"), Some("2026-01-01T00:00:00Z"), 0).is_err());
     }
 }

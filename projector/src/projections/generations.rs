@@ -1,15 +1,20 @@
-//! One row per request that was sent to a provider: its usage, cost and outcome. All of it comes from `usage.recorded`.
+//! One row per request that was sent to a provider: its usage, cost and outcome. All of it comes from `usage.recorded`. Requests of the last
+//! 90 days are kept.
 
 use std::collections::BTreeMap;
 
+use eventlog::digest::Table;
 use eventlog::store::{placeholders, portions};
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
-use events::Payload;
 use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
+use events::{Clock, Payload, SystemClock};
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
 use super::Projection;
+use super::erasures::Pseudonyms;
+use super::retention::Retention;
+use super::usage::width::DAY_US;
 
 pub const COLUMNS: [&str; 23] = [
     "request",
@@ -40,13 +45,21 @@ pub const COLUMNS: [&str; 23] = [
 /// The projection of requests by their charge.
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "generations", stream: Stream::Usage },
-    fold: &Generations,
-    tables: &[("generations", &COLUMNS)],
+    fold: &Generations { clock: &SystemClock },
+    tables: &[Table::new("generations", &COLUMNS).kept("admitted_at_us >= (SELECT MAX(admitted_at_us) FROM generations) - 7776000000000")],
     pace: Pace::PROMPT,
 };
 
+/// The time for which requests are kept.
+pub const KEPT_US: i64 = 90 * DAY_US;
+
+const RETENTION: Retention = Retention { table: "generations", column: "admitted_at_us", ages: "1 = 1", kept_us: KEPT_US };
+
 /// The fold of `USAGE`.
-pub struct Generations;
+pub struct Generations {
+    /// The clock that limits the effect of an event from the future.
+    pub clock: &'static dyn Clock,
+}
 
 impl Fold for Generations {
     fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
@@ -61,16 +74,28 @@ impl Fold for Generations {
                     Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
                 }
             }
+            let newest_us = rows.values().map(|(_, usage)| usage.admitted_at_us).max().unwrap_or(i64::MIN);
+            let horizon_us = RETENTION.horizon_us(connection, self.clock, newest_us).await?;
+            let pseudonyms = Pseudonyms::load(connection).await?;
+            rows.retain(|_, (_, usage)| usage.admitted_at_us >= horizon_us);
+            for (account, usage) in rows.values_mut() {
+                pseudonyms.replace(account, &mut usage.user);
+            }
             let rows: Vec<(String, (&str, UsageRecorded))> = rows.into_iter().collect();
             for portion in portions(&rows) {
                 write(connection, portion).await?;
             }
+            RETENTION.trim(connection, horizon_us).await?;
             Ok(rejected)
         })
     }
 }
 
-fn usage(event: &Event<'_>) -> Result<UsageRecorded, String> {
+/// Reads the payload of an event of `USAGE`.
+///
+/// # Errors
+/// Returns the reason as one sentence.
+pub fn usage(event: &Event<'_>) -> Result<UsageRecorded, String> {
     match event.envelope.kind {
         UsageRecorded::KIND => event.envelope.payload().map_err(|error| error.to_string()),
         other => Err(format!("unknown type {other}")),
@@ -116,4 +141,14 @@ async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageReco
     }
     query.execute(connection).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_compares_the_rows_that_are_kept() {
+        assert!(PROJECTION.tables[0].kept.ends_with(&format!("- {KEPT_US}")));
+    }
 }

@@ -1,5 +1,6 @@
 //! The names of keys, for reports. The highest revision wins, whatever the order of events.
 
+use eventlog::digest::Table;
 use eventlog::store::to_db;
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::control::{ControlEvent, Key};
@@ -12,7 +13,7 @@ use super::Projection;
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "key_names", stream: Stream::Control },
     fold: &KeyNames,
-    tables: &[("key_names", &["hash", "account", "name", "label", "revision"])],
+    tables: &[Table::new("key_names", &["hash", "account", "name", "label", "revision"])],
     pace: Pace::PROMPT,
 };
 
@@ -26,7 +27,7 @@ impl Fold for KeyNames {
             for event in events {
                 match ControlEvent::read(&event.envelope) {
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => put(connection, &key).await?,
-                    Ok(Some(ControlEvent::Account(_))) => {}
+                    Ok(Some(ControlEvent::Account(_) | ControlEvent::UserErased(_))) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
                     Err(error) => rejected.push(Rejected::new(event, error.to_string())),
                 }

@@ -3,6 +3,9 @@
 pub mod generations;
 pub mod arrivals;
 pub mod keys;
+pub mod usage;
+pub mod erasures;
+pub mod retention;
 
 use eventlog::digest::Table;
 use eventlog::{Fold, Pace, ReaderId};
@@ -20,4 +23,7 @@ pub struct Projection {
 }
 
 /// All projections. A new one is a file and a line here.
-pub const ALL: [Projection; 3] = [generations::PROJECTION, arrivals::PROJECTION, keys::PROJECTION];
+pub const ALL: [Projection; 5] = [generations::PROJECTION, arrivals::PROJECTION, keys::PROJECTION, usage::PROJECTION, erasures::PROJECTION];
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,7 @@ impl Reader {
 
     async fn read(&self, stop: &CancellationToken) -> Result<(), Stop> {
         let mut checkpoint = checkpoint(&self.context.store, self.id).await?;
-        let mut sources = Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await?;
+        let mut sources = self.saved_sources().await?;
         let mut tail = self.context.log.tail(self.id.stream, checkpoint.as_ref()).await?;
         if tail.restarted {
             tracing::warn!(
@@ -161,20 +161,27 @@ impl Reader {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let committed = match self.commit(&part, checkpoint.as_ref(), sources, identity).await {
-                Err(Stop::Database(error)) if is_known_already(&error) => self.commit(&part, checkpoint.as_ref(), sources, identity).await,
+                Err(Stop::Database(error)) if is_known_already(&error) => {
+                    *sources = self.saved_sources().await?;
+                    self.commit(&part, checkpoint.as_ref(), sources, identity).await
+                }
                 done => done,
             };
             match committed {
                 Ok(next) => checkpoint = Some(next),
                 Err(Stop::Database(error)) if is_data_error(&error) => {
-                    // `sources` contains events that were not committed.
-                    *sources = Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await?;
+                    // `sources` may contain events that were not committed.
+                    *sources = self.saved_sources().await?;
                     parts.extend(part.halves(&error, &*self.fold).into_iter().rev());
                 }
                 Err(stop) => return Err(stop),
             }
         }
         checkpoint.ok_or(Stop::Moved)
+    }
+
+    async fn saved_sources(&self) -> Result<Sources, sqlx::Error> {
+        Sources::load(&mut *self.context.store.reads.acquire().await?, self.id).await
     }
 
     async fn commit(
@@ -251,16 +258,18 @@ impl<'a> Batch<'a> {
     ) -> Result<(), sqlx::Error> {
         let mut events = Vec::with_capacity(self.0.len());
         for (record, read) in &self.0 {
+            if let Ok((envelope, sequence)) = read {
+                events.push(Event { record, envelope: *envelope, is_repeat: sources.has(envelope.source, *sequence) });
+            }
+        }
+        apply(connection, fold, reader, &events, &self.broken(), now_us).await?;
+        for (_, read) in &self.0 {
             match read {
-                Ok((envelope, sequence)) => {
-                    sources.note(envelope.source, *sequence);
-                    events.push(Event { record, envelope: *envelope });
-                }
+                Ok((envelope, sequence)) => sources.note(envelope.source, *sequence),
                 Err(Unreadable { from: Some((source, sequence)), .. }) => sources.note(source, *sequence),
                 Err(Unreadable { from: None, .. }) => {}
             }
         }
-        apply(connection, fold, reader, &events, &self.broken(), now_us).await?;
         sources.save(connection, reader).await
     }
 

@@ -12,6 +12,8 @@ pub struct Event<'a> {
     /// The event as it was read.
     pub record: &'a Record,
     pub envelope: RawEnvelope<'a>,
+    /// Whether the reader has committed an event with this source and sequence before. A stream that was made anew is read again.
+    pub is_repeat: bool,
 }
 
 /// An event that cannot be applied, with the reason.

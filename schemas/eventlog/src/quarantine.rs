@@ -111,7 +111,7 @@ async fn release(store: &Store, fold: &dyn Fold, event: &Quarantined, now_us: i6
         Err(error) => return Ok(Some(error.to_string())),
     };
     let mut transaction = store.begin_exclusive().await?;
-    let events = [Event { record: &record, envelope }];
+    let events = [Event { record: &record, envelope, is_repeat: false }];
     match fold.apply(&mut transaction, &events).await {
         Ok(mut rejected) => {
             if let Some(rejected) = rejected.pop() {

@@ -28,7 +28,7 @@ impl Seen {
             }
             return;
         }
-        if sequence <= self.watermark || self.beyond.range(..=sequence).next_back().is_some_and(|(_, last)| *last >= sequence) {
+        if self.has(sequence) {
             return;
         }
         let last = self.beyond.remove(&sequence.saturating_add(1)).unwrap_or(sequence);
@@ -38,6 +38,12 @@ impl Seen {
                 self.beyond.insert(sequence, last);
             }
         }
+    }
+
+    /// Returns whether a sequence was read.
+    #[must_use]
+    pub fn has(&self, sequence: u64) -> bool {
+        sequence <= self.watermark || self.beyond.range(..=sequence).next_back().is_some_and(|(_, last)| *last >= sequence)
     }
 
     /// Returns whether a sequence is missing before one that was read.
@@ -80,6 +86,12 @@ impl Sources {
     pub fn take_changed(&mut self) -> Vec<(String, Seen)> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().filter_map(|source| self.seen.get(&source).cloned().map(|seen| (source, seen))).collect()
+    }
+
+    /// Returns whether an event of a source was read before.
+    #[must_use]
+    pub fn has(&self, source: &str, sequence: u64) -> bool {
+        self.seen.get(source).is_some_and(|seen| seen.has(sequence))
     }
 
     /// Records that an event of a source was read.
@@ -151,6 +163,7 @@ mod tests {
         }
         assert_eq!((seen.watermark, seen.has_gap()), (2, true));
         assert_eq!(seen.beyond, BTreeMap::from([(4, 5), (7, 7)]));
+        assert_eq!((1..=8).filter(|sequence| seen.has(*sequence)).collect::<Vec<_>>(), [1, 2, 4, 5, 7]);
         seen.note(3);
         assert_eq!(seen.watermark, 5);
         seen.note(6);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{self, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, SqlSafeStr, Transaction};
 
 use crate::timeline::Timeline;
 
@@ -187,11 +187,18 @@ fn is_spoiled(error: &sqlx::Error) -> bool {
 }
 
 /// Brings the tables of a database up to date.
+///
+/// `COLLATE BYTES` in a migration orders a text column by its bytes. Each database has another name for it.
 async fn migrate_to(writes: &AnyPool, own: &[Migration], more: &[Migration]) -> Result<(), migrate::MigrateError> {
+    const BYTEWISE: &str = "COLLATE BYTES";
+    let is_sqlite = writes.connect_options().database_url.scheme() == "sqlite";
     let migrations = own
         .iter()
         .chain(more)
-        .map(|(number, name, sql)| migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false));
+        .map(|(number, name, sql)| (number, name, sql.replace(BYTEWISE, if is_sqlite { "COLLATE BINARY" } else { "COLLATE \"C\"" })))
+        .map(|(number, name, sql)| {
+            migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
+        });
     Migrator::with_migrations(migrations.collect()).run(writes).await
 }
 

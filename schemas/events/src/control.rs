@@ -2,11 +2,13 @@
 //!
 //! Each event contains the whole new state and its revision, so that a reader folds a *set* of events: the highest revision wins.
 
+use hmac::{Hmac, KeyInit, Mac};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 use crate::envelope::{EnvelopeError, RawEnvelope};
-use crate::ids::{AccountId, KeyHash, KeyKind};
+use crate::ids::{AccountId, KeyHash, KeyKind, hex};
 use crate::money::Nanos;
 use crate::payload::{Payload, payload};
 
@@ -168,6 +170,37 @@ pub struct AccountUpdated {
 
 payload!(AccountUpdated, Control, "account", "updated", "v1");
 
+/// The name of an end user was erased: reports show a token in its place, for requests before this event and after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserErased {
+    /// The account whose end user it is.
+    pub account: AccountId,
+    /// The HMAC-SHA-256 of the name, keyed with the account's id; lower-case hex.
+    pub user_hash: String,
+    /// The text that replaces the name.
+    pub token: String,
+}
+
+payload!(UserErased, Control, "account", "user_erased", "v1");
+
+impl UserErased {
+    /// Creates the erasure of a name. The same name always gets the same token, so that it does no harm to repeat it.
+    #[must_use]
+    pub fn new(account: AccountId, user: &str) -> Self {
+        let user_hash = Self::hash(account.as_str(), user);
+        let token = format!("erased-{}", Self::hash(&user_hash, "token").get(..24).unwrap_or_default());
+        Self { account, user_hash, token }
+    }
+
+    /// Returns the keyed hash of a name.
+    #[must_use]
+    pub fn hash(account: &str, user: &str) -> String {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(account.as_bytes()) else { return String::new() };
+        mac.update(user.as_bytes());
+        hex(&mac.finalize().into_bytes())
+    }
+}
+
 /// A control event as the readers of the stream apply it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlEvent {
@@ -177,6 +210,8 @@ pub enum ControlEvent {
     Key(Box<Key>),
     /// A key was deleted; the last state of it.
     KeyDeleted(Box<Key>),
+    /// The name of an end user was erased.
+    UserErased(UserErased),
 }
 
 impl ControlEvent {
@@ -193,6 +228,7 @@ impl ControlEvent {
             KeyUpdated::KIND => key(envelope.payload::<KeyUpdated>()?.key),
             KeyDisabled::KIND => key(envelope.payload::<KeyDisabled>()?.key),
             KeyDeleted::KIND => Self::KeyDeleted(Box::new(envelope.payload::<KeyDeleted>()?.key)),
+            UserErased::KIND => Self::UserErased(envelope.payload()?),
             _ => return Ok(None),
         }))
     }

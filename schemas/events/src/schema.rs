@@ -6,7 +6,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated};
+use crate::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, UserErased};
 use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use crate::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use crate::payload::Payload;
@@ -44,6 +44,7 @@ pub fn all() -> Vec<EventSchema> {
         event::<KeyDeleted>(),
         event::<AccountCreated>(),
         event::<AccountUpdated>(),
+        event::<UserErased>(),
         event::<CreditPosted>(),
         event::<LeaseChanged>(),
         event::<UsagePosted>(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use events::control::{
-    Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset, RateLimit,
+    Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset, RateLimit, UserErased,
 };
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
@@ -185,6 +185,7 @@ fn golden_control_still_reads() {
     golden(&KeyDeleted { key: Key { revision: 4, ..key() } });
     let account = Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1, suspended: false };
     golden(&AccountCreated { account: account.clone() });
+    golden(&UserErased::new(account.id.clone(), "alice@example.com"));
     golden(&AccountUpdated { account: Account { revision: 2, suspended: true, ..account } });
 }
 

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
 
 use crate::{AsOf, ReadError};
 
@@ -16,19 +18,64 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     if text.starts_with(FORMULA) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
+/// The text of a table, or of a part of it.
+pub struct Table(csv::Writer<Vec<u8>>);
+
+impl Table {
+    /// An empty part, without a header row.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new()))
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// Fails if the row has another number of cells than the one before.
+    pub fn row<Cell: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = Cell>) -> Result<(), ReadError> {
+        self.0.write_record(cells).map_err(|_| ReadError::Internal)
+    }
+
+    /// Returns the text of all rows.
+    ///
+    /// # Errors
+    /// Never fails in practice, because memory takes all bytes.
+    pub fn into_bytes(self) -> Result<Vec<u8>, ReadError> {
+        self.0.into_inner().map_err(|_| ReadError::Internal)
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Builds the response with a table; the cursor of the next part is in `X-Next-Cursor`.
+///
+/// # Errors
+/// Fails if a row has another number of cells than the header.
 pub fn respond(
     header: &[&str],
     rows: impl Iterator<Item = Vec<String>>,
     as_of: &AsOf,
     next_cursor: Option<&str>,
 ) -> Result<Response, ReadError> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(header).map_err(|_| ReadError::Internal)?;
+    let mut table = Table::new();
+    table.row(header)?;
     for row in rows {
-        writer.write_record(row).map_err(|_| ReadError::Internal)?;
+        table.row(row)?;
     }
-    let bytes = writer.into_inner().map_err(|_| ReadError::Internal)?;
+    Ok(response(Body::from(table.into_bytes()?), as_of, next_cursor))
+}
+
+/// Builds the response with a table that is made while it is sent. An error ends the connection, so that the client sees that the table
+/// is not complete.
+pub fn stream(parts: impl Stream<Item = Result<Vec<u8>, ReadError>> + Send + 'static, as_of: &AsOf) -> Response {
+    response(Body::from_stream(parts), as_of, None)
+}
+
+fn response(body: Body, as_of: &AsOf, next_cursor: Option<&str>) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
     let extras = [("x-as-of", Some(as_of.to_header())), ("x-next-cursor", next_cursor.map(str::to_owned))];
@@ -37,7 +84,7 @@ pub fn respond(
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    Ok((headers, bytes).into_response())
+    (headers, body).into_response()
 }
 
 #[cfg(test)]

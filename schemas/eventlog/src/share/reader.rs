@@ -215,7 +215,7 @@ impl SharedReader {
             if let Ok((envelope, _)) = read
                 && let Ok(place) = owned.binary_search(&i64::from(partition(envelope.account)))
             {
-                parts[place % self.folds.len()].push(Event { record, envelope: *envelope });
+                parts[place % self.folds.len()].push(Event { record, envelope: *envelope, is_repeat: false });
             }
         }
         let broken = if member.owned().contains(&0) { batch.broken() } else { Vec::new() };

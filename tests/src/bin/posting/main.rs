@@ -218,7 +218,7 @@ async fn post_again(log: &Log, [database_url, again_url]: [&str; 2], key: &Path)
     for table in ledger::TABLES {
         let (mut one, mut other) = (live.store.snapshot().await.expect("books"), made.store.snapshot().await.expect("books"));
         let held = (digest(&mut one, *table).await.expect("rows"), digest(&mut other, *table).await.expect("rows"));
-        assert_eq!(held.0, held.1, "{}", table.0);
+        assert_eq!(held.0, held.1, "{}", table.name);
     }
     live.store.close().await;
     made.store.close().await;

@@ -1,0 +1,3 @@
+//! End users of an account, as the account's requests name them.
+
+pub mod erase;

@@ -1,0 +1,84 @@
+//! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON or CSV.
+
+pub mod selection;
+pub mod rows;
+pub mod report;
+pub mod query;
+pub mod sums_body;
+pub mod table;
+pub mod detail;
+pub mod by_date;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use events::clock::rfc3339;
+use read_api::{AsOf, Http, Query, ReadError, Signed};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use query::{ActivityQuery, Asked, Group, Output};
+use report::{ActivityReport, KeyNames};
+use rows::ActivityRow;
+use sums_body::SumsBody;
+
+#[derive(Debug, Serialize)]
+struct RowBody {
+    period_start: String,
+    period_end: String,
+    /// The values of the groups in one text.
+    group: String,
+    /// The value of each group by its name; absent in an empty bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Map<String, Value>>,
+    /// The name and the label of the key, if keys are a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Value>,
+    #[serde(flatten)]
+    sums: SumsBody,
+}
+
+#[derive(Debug, Serialize)]
+struct ActivityBody {
+    data: Vec<RowBody>,
+    totals: SumsBody,
+    next_cursor: Option<String>,
+    as_of: AsOf,
+}
+
+/// Returns `{data: [row], totals, next_cursor, as_of}`, in USD exact to 9 decimals. It has a row for each bucket and group; an empty bucket
+/// has a row with an empty group. With `format=csv`, the same rows as a table, or with `detail=true` one row a request. With
+/// OpenRouter's parameters `date`, `api_key_hash` or `user_id`, OpenRouter's answer.
+///
+/// # Errors
+/// 400 for a bad query.
+pub async fn activity(State(http): State<Http>, Signed(caller): Signed, Query(query): Query<ActivityQuery>) -> Result<Response, ReadError> {
+    if query.is_by_date() {
+        return by_date::respond(&http, caller.account.as_str(), &query).await;
+    }
+    let asked = query.parse(caller.account.as_str(), http.clock.now_us())?;
+    match asked.output {
+        Output::Json => {}
+        Output::Csv => return table::respond(http, asked),
+        Output::Detail => return detail::respond(http, asked).await,
+    }
+    let report = ActivityReport::read(&http, &asked).await?;
+    let data = report.rows.iter().map(|row| body(row, &asked, &report.keys)).collect();
+    let totals = SumsBody { sums: report.totals, metric: asked.metric };
+    Ok(Json(ActivityBody { data, totals, next_cursor: report.next_cursor, as_of: report.as_of }).into_response())
+}
+
+fn body(row: &ActivityRow, asked: &Asked, keys: &KeyNames) -> RowBody {
+    let values = asked.shown(&row.values);
+    let is_empty = row.sums.requests == 0;
+    let named = asked.groups.iter().zip(&values).map(|(group, value)| (group.name().to_owned(), Value::from(value.as_str()))).collect();
+    let key = asked.groups.iter().zip(&row.values).find(|(group, _)| **group == Group::ApiKey).and_then(|(_, hash)| keys.get(hash));
+    RowBody {
+        period_start: rfc3339(row.start_us),
+        period_end: rfc3339(row.end_us),
+        group: if is_empty { String::new() } else { values.join(query::SEPARATOR) },
+        groups: (!is_empty).then_some(named),
+        key: key.map(|key| json!({"name": key.name, "label": key.label})),
+        sums: SumsBody { sums: row.sums, metric: asked.metric },
+    }
+}

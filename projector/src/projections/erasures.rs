@@ -1,0 +1,129 @@
+//! Erased end users: the rows of all projections show a token in place of the name, whether they came before the erasure or after it.
+//!
+//! An erasure has only a keyed hash of the name. So the names of the account's rows are hashed and compared.
+
+use std::collections::{BTreeSet, HashMap};
+
+use eventlog::digest::Table;
+use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
+use events::control::{ControlEvent, UserErased};
+use events::subject::Stream;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+
+use super::Projection;
+use super::usage::Dimension;
+use super::usage::sums::{COLUMNS, adding};
+
+/// The projection of erased users.
+pub const PROJECTION: Projection = Projection {
+    reader: ReaderId { name: "erasures", stream: Stream::Control },
+    fold: &Erasures,
+    tables: &[Table::new("erased_users", &["account", "user_hash", "token"])],
+    pace: Pace::PROMPT,
+};
+
+/// The columns that identify a row of `usage_sums`, but for the name.
+const SUMS_KEY: &str = "account, width, dimension, start_us";
+/// The columns that identify a row of `usage_details`, but for the name.
+const DETAILS_KEY: &str = "account, width, start_us, model, provider, key_hash, app";
+
+/// The fold of `CONTROL`.
+pub struct Erasures;
+
+impl Fold for Erasures {
+    fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
+        Box::pin(async move {
+            // Events that are not understood are set aside by the reader of key names.
+            let erased = |event: &Event<'_>| match ControlEvent::read(&event.envelope) {
+                Ok(Some(ControlEvent::UserErased(erased))) => Some(erased),
+                Ok(Some(ControlEvent::Account(_) | ControlEvent::Key(_) | ControlEvent::KeyDeleted(_)) | None) | Err(_) => None,
+            };
+            for erased in events.iter().filter_map(erased) {
+                erase(connection, &erased).await?;
+            }
+            Ok(Vec::<Rejected<'_>>::new())
+        })
+    }
+}
+
+async fn erase(connection: &mut AnyConnection, erased: &UserErased) -> Result<(), sqlx::Error> {
+    let account = erased.account.as_str();
+    let sql = "INSERT INTO erased_users (account, user_hash, token) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let query = sqlx::query::<Any>(sql).bind(account.to_owned()).bind(erased.user_hash.clone()).bind(erased.token.clone());
+    if query.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(());
+    }
+    for name in names(connection, account).await? {
+        if UserErased::hash(account, &name) == erased.user_hash {
+            rename(connection, account, &name, &erased.token).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the names of an account's end users.
+async fn names(connection: &mut AnyConnection, account: &str) -> Result<BTreeSet<String>, sqlx::Error> {
+    let mut names = BTreeSet::new();
+    // The projections may be at different places of the log, so each may know a name that the other does not.
+    let sums = "SELECT DISTINCT value AS name FROM usage_sums WHERE account = $1 AND width = 3 AND dimension = $2 AND value <> ''";
+    let generations = "SELECT DISTINCT end_user AS name FROM generations WHERE account = $1 AND end_user <> ''";
+    let of_sums = sqlx::query::<Any>(sums).bind(account.to_owned()).bind(Dimension::User.code());
+    let of_generations = sqlx::query::<Any>(generations).bind(account.to_owned());
+    for query in [of_sums, of_generations] {
+        for row in query.fetch_all(&mut *connection).await? {
+            names.insert(row.try_get("name")?);
+        }
+    }
+    Ok(names)
+}
+
+/// Replaces a name in all rows of an account. Rows that exist with the token already are added up.
+async fn rename(connection: &mut AnyConnection, account: &str, name: &str, token: &str) -> Result<(), sqlx::Error> {
+    let columns = COLUMNS.join(", ");
+    let is_user = format!("dimension = {}", Dimension::User.code());
+    let moved = |table: &str, key: &str, column: &str, which: &str| {
+        [
+            format!(
+                "INSERT INTO {table} ({key}, {column}, {columns}) SELECT {key}, $3, {columns} FROM {table}
+                 WHERE account = $1 AND {column} = $2 AND {which} ON CONFLICT ({key}, {column}) DO UPDATE SET {}",
+                adding(table)
+            ),
+            format!("DELETE FROM {table} WHERE account = $1 AND {column} = $2 AND {which}"),
+        ]
+    };
+    let update = "UPDATE generations SET end_user = $3 WHERE account = $1 AND end_user = $2".to_owned();
+    let sums = moved("usage_sums", SUMS_KEY, "value", &is_user);
+    let details = moved("usage_details", DETAILS_KEY, "end_user", "1 = 1");
+    for sql in [update].into_iter().chain(sums).chain(details) {
+        let has_token = sql.contains("$3");
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(account.to_owned()).bind(name.to_owned());
+        if has_token {
+            query = query.bind(token.to_owned());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The erasures that a transaction sees, by account and keyed hash.
+pub struct Pseudonyms(HashMap<String, HashMap<String, String>>);
+
+impl Pseudonyms {
+    pub async fn load(connection: &mut AnyConnection) -> Result<Self, sqlx::Error> {
+        let mut tokens: HashMap<String, HashMap<String, String>> = HashMap::new();
+        for row in sqlx::query::<Any>("SELECT account, user_hash, token FROM erased_users").fetch_all(connection).await? {
+            tokens.entry(row.try_get("account")?).or_default().insert(row.try_get("user_hash")?, row.try_get("token")?);
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Replaces the name of an erased user by its token.
+    pub fn replace(&self, account: &str, user: &mut Option<String>) {
+        let Some(tokens) = self.0.get(account) else { return };
+        if let Some(name) = user
+            && let Some(token) = tokens.get(&UserErased::hash(account, name))
+        {
+            name.clone_from(token);
+        }
+    }
+}

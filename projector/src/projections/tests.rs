@@ -1,0 +1,149 @@
+//! The folds give the same rows for the same set of events, whatever their order, their batches and their repeats.
+
+use eventlog::digest::digest;
+use eventlog::{Event, Fold, Record, Store};
+use events::control::UserErased;
+use events::envelope::RawEnvelope;
+use events::request::{Format, Outcome};
+use events::usage_recorded::UsageRecorded;
+use events::{Clock, CostStatus, Draft, Nanos, Payload, Provenance, Source, SystemClock, Tokens, UnitPrices};
+use sqlx::{Any, Row};
+
+use super::erasures::Erasures;
+use super::generations::{Generations, KEPT_US};
+use super::usage::Usage;
+use super::usage::width::{DAY_US, HOUR_US};
+use super::{ALL, Projection};
+
+const ACCOUNT: &str = "acc_1";
+
+/// A database in a folder of its own.
+struct Place {
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::MIGRATIONS).await.unwrap();
+        Self { store, _folder: folder }
+    }
+
+    async fn apply(&self, fold: &dyn Fold, records: &[Record], is_repeat: bool) {
+        let event = |record| Event { record, envelope: parse(record), is_repeat };
+        let events: Vec<Event<'_>> = records.iter().map(event).collect();
+        let mut transaction = self.store.begin_exclusive().await.unwrap();
+        let rejected = fold.apply(&mut transaction, &events).await.unwrap();
+        assert!(rejected.is_empty(), "{rejected:?}");
+        transaction.commit().await.unwrap();
+    }
+
+    async fn digests(&self) -> Vec<(&'static str, eventlog::digest::Held)> {
+        let mut all = Vec::new();
+        for table in ALL.iter().flat_map(|projection: &Projection| projection.tables) {
+            all.push((table.name, digest(&mut self.store.snapshot().await.unwrap(), *table).await.unwrap()));
+        }
+        all
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query::<Any>(sql).fetch_one(&self.store.reads).await.unwrap().get(0)
+    }
+}
+
+fn parse(record: &Record) -> RawEnvelope<'_> {
+    RawEnvelope::parse(&record.payload).unwrap()
+}
+
+fn record<P: Payload>(source: &str, sequence: u64, payload: &P) -> Record {
+    let id = uuid::Uuid::from_u128(u128::from(sequence));
+    let draft = Draft { id, time_us: 0, account: ACCOUNT, subject: "s", traceparent: None, payload };
+    let mut bytes = Vec::new();
+    draft.write(&Source(source.to_owned()), sequence, &mut bytes).unwrap();
+    Record { sequence, id: id.to_string(), payload: bytes.into() }
+}
+
+fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
+    UsageRecorded {
+        request: format!("gen-{number}").as_str().into(),
+        key: "key".into(),
+        lease: "lease".into(),
+        model: format!("model-{}", number % 3),
+        provider: "p".to_owned(),
+        user: Some(format!("user-{}", number % 7)),
+        app: None,
+        format: Format::Chat,
+        streamed: false,
+        outcome: Outcome::Finished,
+        status: Some(200),
+        finish_reason: None,
+        // A count that no provider can mean does not break a sum.
+        tokens: Tokens { input: if number % 50 == 3 { u64::MAX } else { 10 }, output: number, ..Tokens::default() },
+        provenance: Provenance::Reported,
+        price_version: String::new(),
+        unit_prices: UnitPrices::default(),
+        cost_status: CostStatus::Priced,
+        cost_nanos: Nanos(1_000 + i64::try_from(number).unwrap()),
+        beyond_hold_nanos: Nanos::ZERO,
+        admitted_at_us,
+        latency_us: 1,
+        ttft_us: None,
+    }
+}
+
+/// Returns events of 200 days, the last of them now; each fifth is late by ten days.
+fn events() -> Vec<Record> {
+    let now_us = SystemClock.now_us();
+    let admitted = |number: i64| now_us - (399 - number) * 12 * HOUR_US - if number % 5 == 0 { 10 * DAY_US } else { 0 };
+    (0..400).map(|number| record("/gateway/n/b", number + 1, &usage(number, admitted(number.cast_signed())))).collect()
+}
+
+#[tokio::test]
+async fn batches_order_and_erasures_change_no_row() {
+    let (records, clock) = (events(), &SystemClock);
+    let erased = [record("/gateway/n/b", 1, &UserErased::new(ACCOUNT.into(), "user-2"))];
+    let (one, other) = (Place::new().await, Place::new().await);
+    for fold in [&Usage { clock } as &dyn Fold, &Generations { clock }] {
+        one.apply(fold, &records, false).await;
+        for (number, batch) in records.chunks(7).enumerate() {
+            if number == 20 {
+                other.apply(&Erasures, &erased, false).await;
+            }
+            other.apply(fold, batch, false).await;
+        }
+    }
+    one.apply(&Erasures, &erased, false).await;
+    assert_eq!(one.digests().await, other.digests().await);
+    let spent: i64 = (0..400).map(|number| 1_000 + number).sum();
+    for sql in [
+        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_sums WHERE width = 3 AND dimension = 0",
+        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_sums WHERE width = 1 AND dimension = 4",
+        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_mixes WHERE width = 2",
+        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_details WHERE width = 1",
+    ] {
+        assert_eq!(one.number(sql).await, spent, "{sql}");
+    }
+    assert_eq!(one.number("SELECT COUNT(*) FROM usage_details WHERE end_user = 'user-2'").await, 0);
+    assert_eq!(one.number("SELECT COUNT(*) FROM generations WHERE end_user = 'user-2'").await, 0);
+    let kept = KEPT_US / (12 * HOUR_US);
+    let requests = one.number("SELECT COUNT(*) FROM generations").await;
+    assert!((kept - 10..=kept + 1).contains(&requests), "{requests} requests of {kept} half days");
+    assert!((5..=7).contains(&one.number("SELECT COUNT(*) FROM usage_details WHERE width = 0").await));
+}
+
+#[tokio::test]
+async fn a_request_is_counted_once_whoever_charges_it_and_however_often_it_is_read() {
+    let place = Place::new().await;
+    let clock = &SystemClock;
+    let (fold, now_us) = (Usage { clock }, SystemClock.now_us());
+    let old = record("/ledger/n/lease", 1, &usage(1, now_us - 100 * DAY_US));
+    let recent = record("/gateway/n/b", 1, &usage(2, now_us));
+    place.apply(&fold, &[old, recent.clone()], false).await;
+    // The gateway comes back after months and records its own charge.
+    place.apply(&fold, &[record("/gateway/n/b", 2, &usage(1, now_us - 100 * DAY_US))], false).await;
+    place.apply(&fold, &[record("/ledger/n/lease", 2, &usage(2, now_us))], false).await;
+    place.apply(&fold, &[recent], true).await;
+    assert_eq!(place.number("SELECT requests FROM usage_sums WHERE width = 3 AND dimension = 0 ORDER BY start_us LIMIT 1").await, 1);
+    assert_eq!(place.number("SELECT CAST(SUM(requests) AS BIGINT) FROM usage_sums WHERE width = 2 AND dimension = 1").await, 2);
+}

@@ -1,0 +1,294 @@
+//! Sums of usage by account and period: `usage_sums` by one dimension, `usage_mixes` and `usage_details` by several.
+//!
+//! Reports read rows that are summed already, so their time does not depend on the number of requests. With thousands of end users,
+//! a row for each combination of all dimensions is a row for nearly each request; reading a year of them takes seconds. So each single
+//! dimension has rows of its own for minutes, hours, days and months. Combinations without the user are few: they have days and months.
+//! Combinations with the user are found by the user or by a short time: they have minutes and hours.
+//!
+//! Sums cannot be inserted twice without harm. An event is counted if its reader has not committed its source and sequence before, and if
+//! `usage_counted` lacks its request, which a ledger may have charged already in the place of a lost gateway.
+
+pub mod sums;
+pub mod width;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use eventlog::digest::Table;
+use eventlog::store::{placeholders, portions};
+use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
+use events::subject::Stream;
+use events::usage_recorded::UsageRecorded;
+use events::{Clock, SystemClock};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+
+use super::Projection;
+use super::erasures::Pseudonyms;
+use super::generations::usage;
+use super::retention::Retention;
+use sums::{Cell, Sums, add};
+use width::{DAY_US, Width};
+
+/// The time for which sums of minutes are kept.
+pub const MINUTES_KEPT_US: i64 = 3 * DAY_US;
+/// The time for which requests are remembered, so that a second charge of the same request is recognised.
+const COUNTED_KEPT_US: i64 = 7 * DAY_US;
+/// Large batches of old events are cheaper, because they share rows; new events are still summed promptly.
+const PACE: Pace = Pace { batch_max: 5_000, linger: Duration::from_millis(15) };
+
+/// The projection of usage by period.
+pub const PROJECTION: Projection = Projection {
+    reader: ReaderId { name: "usage", stream: Stream::Usage },
+    fold: &Usage { clock: &SystemClock },
+    tables: &[
+        Table::new("usage_counted", &["admitted_at_us", "request", "is_kept"])
+            .kept("is_kept = 1 OR admitted_at_us >= (SELECT MAX(admitted_at_us) FROM usage_counted WHERE is_kept = 0) - 604800000000"),
+        Table::new(
+            "usage_sums",
+            &[
+                "account",
+                "width",
+                "dimension",
+                "start_us",
+                "value",
+                "requests",
+                "errors",
+                "spend_nanos",
+                "byok_estimate_nanos",
+                "prompt_tokens",
+                "completion_tokens",
+                "reasoning_tokens",
+                "cached_tokens",
+                "cache_write_tokens",
+            ],
+        )
+        .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_sums WHERE width = 0) - 259140000000"),
+        Table::new(
+            "usage_mixes",
+            &[
+                "account",
+                "width",
+                "start_us",
+                "model",
+                "provider",
+                "key_hash",
+                "app",
+                "requests",
+                "errors",
+                "spend_nanos",
+                "byok_estimate_nanos",
+                "prompt_tokens",
+                "completion_tokens",
+                "reasoning_tokens",
+                "cached_tokens",
+                "cache_write_tokens",
+            ],
+        ),
+        Table::new(
+            "usage_details",
+            &[
+                "account",
+                "width",
+                "start_us",
+                "end_user",
+                "model",
+                "provider",
+                "key_hash",
+                "app",
+                "requests",
+                "errors",
+                "spend_nanos",
+                "byok_estimate_nanos",
+                "prompt_tokens",
+                "completion_tokens",
+                "reasoning_tokens",
+                "cached_tokens",
+                "cache_write_tokens",
+            ],
+        )
+        .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_details WHERE width = 0) - 259140000000"),
+    ],
+    pace: PACE,
+};
+
+const COUNTED: Retention = Retention { table: "usage_counted", column: "admitted_at_us", ages: "is_kept = 0", kept_us: COUNTED_KEPT_US };
+const MINUTES: [Retention; 2] = [
+    Retention { table: "usage_sums", column: "start_us", ages: "width = 0", kept_us: MINUTES_KEPT_US },
+    Retention { table: "usage_details", column: "start_us", ages: "width = 0", kept_us: MINUTES_KEPT_US },
+];
+
+/// A dimension by which usage is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    All,
+    Model,
+    Provider,
+    Key,
+    User,
+    App,
+}
+
+impl Dimension {
+    pub const ALL: [Self; 6] = [Self::All, Self::Model, Self::Provider, Self::Key, Self::User, Self::App];
+
+    /// Returns the number that `usage_sums` contains.
+    #[must_use]
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::All => 0,
+            Self::Model => 1,
+            Self::Provider => 2,
+            Self::Key => 3,
+            Self::User => 4,
+            Self::App => 5,
+        }
+    }
+
+    /// Returns the column of the other tables; `''` for [`Dimension::All`].
+    #[must_use]
+    pub const fn column(self) -> &'static str {
+        match self {
+            Self::All => "''",
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Key => "key_hash",
+            Self::User => "end_user",
+            Self::App => "app",
+        }
+    }
+}
+
+/// A charge that is counted, with the names that its rows have.
+struct Charge<'a> {
+    account: &'a str,
+    usage: UsageRecorded,
+    by_ledger: bool,
+}
+
+impl Charge<'_> {
+    fn value(&self, dimension: Dimension) -> &str {
+        match dimension {
+            Dimension::All => "",
+            Dimension::Model => &self.usage.model,
+            Dimension::Provider => &self.usage.provider,
+            Dimension::Key => self.usage.key.as_str(),
+            Dimension::User => self.usage.user.as_deref().unwrap_or_default(),
+            Dimension::App => self.usage.app.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// The fold of `USAGE`.
+pub struct Usage {
+    /// The clock that limits the effect of an event from the future.
+    pub clock: &'static dyn Clock,
+}
+
+impl Fold for Usage {
+    fn apply<'a, 'e: 'a>(&'a self, connection: &'a mut AnyConnection, events: &'e [Event<'e>]) -> Applied<'a, 'e> {
+        Box::pin(async move {
+            let mut rejected = Vec::new();
+            let mut charges: BTreeMap<(i64, String), Charge<'_>> = BTreeMap::new();
+            for event in events.iter().filter(|event| !event.is_repeat) {
+                match usage(event) {
+                    Ok(usage) => {
+                        let by_ledger = event.envelope.source.starts_with("/ledger/");
+                        let key = (usage.admitted_at_us, usage.request.to_string());
+                        charges.entry(key).or_insert(Charge { account: event.envelope.account, usage, by_ledger });
+                    }
+                    Err(reason) => rejected.push(Rejected { record: event.record, reason, freezes_account: None }),
+                }
+            }
+            if charges.is_empty() {
+                return Ok(rejected);
+            }
+            let counted = count(connection, &charges).await?;
+            charges.retain(|(_, request), _| counted.contains(request));
+            let pseudonyms = Pseudonyms::load(connection).await?;
+            for charge in charges.values_mut() {
+                pseudonyms.replace(charge.account, &mut charge.usage.user);
+            }
+            let by_gateways = charges.values().filter(|charge| !charge.by_ledger);
+            let newest_us = by_gateways.map(|charge| charge.usage.admitted_at_us).max().unwrap_or(i64::MIN);
+            let horizon_us = COUNTED.horizon_us(connection, self.clock, newest_us).await?;
+            let minutes_us = horizon_us.saturating_add(COUNTED_KEPT_US - MINUTES_KEPT_US);
+            let charges: Vec<Charge<'_>> = charges.into_values().collect();
+            write(connection, &charges, minutes_us).await?;
+            COUNTED.trim(connection, horizon_us).await?;
+            for minutes in MINUTES {
+                minutes.trim(connection, minutes_us).await?;
+            }
+            Ok(rejected)
+        })
+    }
+}
+
+/// Remembers requests, and returns those that were not remembered yet.
+async fn count(connection: &mut AnyConnection, charges: &BTreeMap<(i64, String), Charge<'_>>) -> Result<HashSet<String>, sqlx::Error> {
+    let mut counted = HashSet::with_capacity(charges.len());
+    let rows: Vec<_> = charges.iter().collect();
+    for portion in portions(&rows) {
+        let sql = format!(
+            "INSERT INTO usage_counted (admitted_at_us, request, is_kept) VALUES {} ON CONFLICT DO NOTHING RETURNING request",
+            placeholders(connection, portion.len(), 3)
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for ((admitted_at_us, request), charge) in portion {
+            query = query.bind(*admitted_at_us).bind(request.clone()).bind(i64::from(charge.by_ledger));
+        }
+        for row in query.fetch_all(&mut *connection).await? {
+            counted.insert(row.try_get("request")?);
+        }
+    }
+    Ok(counted)
+}
+
+/// Adds charges to all sums; those of minutes only from a time on.
+async fn write(connection: &mut AnyConnection, charges: &[Charge<'_>], minutes_us: i64) -> Result<(), sqlx::Error> {
+    let (mut sums, mut mixes, mut details) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for charge in charges {
+        let added = Sums::of(&charge.usage);
+        for width in Width::ALL {
+            let start_us = width.floor_us(charge.usage.admitted_at_us);
+            if width == Width::Minute && start_us < minutes_us {
+                continue;
+            }
+            let (account, code) = (Cell::Text(charge.account), Cell::Number(width.code()));
+            let start = Cell::Number(start_us);
+            let text = |dimension| Cell::Text(charge.value(dimension));
+            for dimension in Dimension::ALL {
+                let key = [account, code, Cell::Number(dimension.code()), start, text(dimension)];
+                sums.entry(key).or_insert_with(Sums::default).add(&added);
+            }
+            let [model, provider, key, app] = [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::App].map(text);
+            match width {
+                Width::Minute | Width::Hour => {
+                    let key = [account, code, start, text(Dimension::User), model, provider, key, app];
+                    details.entry(key).or_insert_with(Sums::default).add(&added);
+                }
+                Width::Day | Width::Month => {
+                    let key = [account, code, start, model, provider, key, app];
+                    mixes.entry(key).or_insert_with(Sums::default).add(&added);
+                }
+            }
+        }
+    }
+    let (sums, mixes, details) = (Vec::from_iter(sums), Vec::from_iter(mixes), Vec::from_iter(details));
+    add(connection, "usage_sums", ["account", "width", "dimension", "start_us", "value"], &sums).await?;
+    add(connection, "usage_mixes", ["account", "width", "start_us", "model", "provider", "key_hash", "app"], &mixes).await?;
+    add(connection, "usage_details", ["account", "width", "start_us", "end_user", "model", "provider", "key_hash", "app"], &details).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_compares_the_rows_that_are_kept() {
+        let kept = |table: usize| PROJECTION.tables[table].kept.to_owned();
+        assert!(kept(0).ends_with(&format!("- {COUNTED_KEPT_US}")));
+        // A minute begins up to a minute before its newest request.
+        let minutes_us = MINUTES_KEPT_US - 60_000_000;
+        assert!(kept(1).ends_with(&format!("- {minutes_us}")) && kept(3).ends_with(&format!("- {minutes_us}")));
+    }
+}

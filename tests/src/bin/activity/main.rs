@@ -1,0 +1,157 @@
+//! `make bench-activity`: measures the projector with a generated year of one account: events folded a second, latency of activity by
+//! period and grouping, and rows a second and memory of the detailed table.
+//!
+//! `BENCH_EVENTS` sets the number of events (1,000,000); `BENCH_POSTGRES=1` measures PostgreSQL instead of SQLite.
+
+mod year;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventlog::Event;
+use events::caller::{CALLER_HEADER, Caller, InternalSecret};
+use events::envelope::RawEnvelope;
+use events::ids::KeyKind;
+use events::{Clock, SystemClock};
+use projector::{Projector, ProjectorConfig, projections};
+use tests::postgres::Postgres;
+use tikv_jemallocator::Jemalloc;
+use tokio::task::JoinSet;
+
+use year::Year;
+
+/// The same allocator as in the arouter binary.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+const EVENTS: u64 = 1_000_000;
+/// The number of times that each query is repeated.
+const RUNS: usize = 60;
+/// The queries: periods and groupings, then filters, several groups, and tables of one page.
+const QUERIES: [&str; 22] = [
+    "period=1h",
+    "period=1h&group_by=user",
+    "period=1d",
+    "period=1d&group_by=api_key",
+    "period=1d&group_by=user",
+    "period=1mo",
+    "period=1mo&group_by=api_key",
+    "period=1mo&group_by=user",
+    "period=1mo&group_by=app",
+    "period=1y",
+    "period=1y&group_by=api_key",
+    "period=1y&group_by=user",
+    "period=1y&group_by=provider",
+    "period=1y&group_by=creator",
+    "period=1y&group_by=model,api_key",
+    "period=1mo&group_by=model,api_key",
+    "period=1d&group_by=model,api_key",
+    "period=1y&model=author/model-1&group_by=api_key",
+    "period=1mo&model=author/model-1&group_by=api_key",
+    "period=1y&user=user-100&group_by=model",
+    "period=1mo&user=user-100&group_by=model",
+    "period=1d&group_by=user,model",
+];
+
+fn number(name: &str, default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
+    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(default)
+}
+
+/// Returns a figure of this process's memory in MB.
+fn memory_mb(figure: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap_or_default();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() / 1_024
+}
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::Builder::new().prefix("arouter-activity").tempdir().expect("a folder");
+    let postgres = (number("BENCH_POSTGRES", 0) == 1).then(Postgres::start);
+    let sqlite = format!("sqlite://{}", folder.path().join("projector.db").display());
+    let database_url = postgres.as_ref().map_or(sqlite, |postgres| postgres.url("projector"));
+    let events = number("BENCH_EVENTS", EVENTS);
+    let projector = Projector::open(&ProjectorConfig { database_url }, Arc::new(SystemClock)).await.expect("a database");
+    let now_us = SystemClock.now_us();
+    println!("{events} events of a year on {}", if postgres.is_some() { "PostgreSQL" } else { "SQLite" });
+    for projection in [projections::usage::PROJECTION, projections::generations::PROJECTION] {
+        let took = fold(&projector, &projection, &Year { events, now_us }).await;
+        println!("fold {:<12} {:>9.0} events/s", projection.reader.name, events as f64 / took.as_secs_f64());
+    }
+    let secret = InternalSecret(vec![7; 32]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut server = JoinSet::new();
+    server.spawn(axum::serve(listener, projector.router(&secret)).into_future());
+    let client = Client { base, secret, http: reqwest::Client::builder().no_proxy().build().expect("a client") };
+    for query in QUERIES {
+        let mut times = Vec::with_capacity(RUNS);
+        let mut bytes = 0;
+        for _ in 0..RUNS {
+            let since = Instant::now();
+            bytes = client.read(query).await.0;
+            times.push(since.elapsed());
+        }
+        times.sort();
+        println!("{query:<50} p50 {:>8.2?}  p99 {:>8.2?}  {bytes} bytes", times[RUNS / 2], times[RUNS - 1]);
+    }
+    let idle = memory_mb("VmRSS");
+    // The high-water mark starts over here.
+    let _not_allowed = std::fs::write("/proc/self/clear_refs", "5");
+    for query in ["period=1mo&format=csv&detail=true", "period=1mo&group_by=user&format=csv"] {
+        let since = Instant::now();
+        let (bytes, lines) = client.read(query).await;
+        let rate = lines as f64 / since.elapsed().as_secs_f64();
+        println!(
+            "{query:<50} {lines} rows, {bytes} bytes, {rate:.0} rows/s, peak {} MB above {idle} MB",
+            memory_mb("VmHWM").saturating_sub(idle)
+        );
+    }
+}
+
+/// Folds all events in batches, as the reader does, and returns the time without their generation.
+async fn fold(projector: &Projector, projection: &projections::Projection, year: &Year) -> Duration {
+    let mut took = Duration::ZERO;
+    let mut next = 0;
+    while next < year.events {
+        let to = year.events.min(next + projection.pace.batch_max as u64);
+        let records: Vec<_> = (next..to).map(|number| year.record(number)).collect();
+        let since = Instant::now();
+        fn event(record: &eventlog::Record) -> Event<'_> {
+            Event { envelope: RawEnvelope::parse(&record.payload).expect("an event"), record, is_repeat: false }
+        }
+        let events: Vec<_> = records.iter().map(event).collect();
+        let mut transaction = projector.store.begin_exclusive().await.expect("a transaction");
+        let rejected = projection.fold.apply(&mut transaction, &events).await.expect("rows");
+        assert!(rejected.is_empty(), "{rejected:?}");
+        transaction.commit().await.expect("a commit");
+        took += since.elapsed();
+        next = to;
+    }
+    took
+}
+
+struct Client {
+    base: String,
+    secret: InternalSecret,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// Reads a whole answer, and returns its bytes and its lines.
+    async fn read(&self, query: &str) -> (usize, usize) {
+        let target = format!("/api/v1/activity?{}", query.replace(',', "%2C"));
+        let caller = Caller { account: year::ACCOUNT.into(), key: "k".into(), kind: KeyKind::Regular };
+        let signed = self.secret.sign(caller, "GET", &target, SystemClock.now_us());
+        let mut answer = self.http.get(format!("{}{target}", self.base)).header(CALLER_HEADER, signed).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{query}: {}", answer.status());
+        let (mut bytes, mut lines) = (0, 0);
+        while let Some(chunk) = answer.chunk().await.expect("a whole answer") {
+            bytes += chunk.len();
+            lines += chunk.iter().filter(|byte| **byte == b'\n').count();
+        }
+        (bytes, lines)
+    }
+}
