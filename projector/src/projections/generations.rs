@@ -9,7 +9,8 @@ use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
-use super::Projection;
+use super::{Projection, keys};
+use crate::webhook::deliveries::WithDeliveries;
 
 pub const COLUMNS: [&str; 23] = [
     "request",
@@ -40,9 +41,10 @@ pub const COLUMNS: [&str; 23] = [
 /// The projection of requests by their charge.
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "generations", stream: Stream::Usage },
-    fold: &Generations,
+    fold: &WithDeliveries(&Generations),
     tables: &[("generations", &COLUMNS)],
     pace: Pace::PROMPT,
+    behind: Some(keys::READER),
 };
 
 /// The fold of `USAGE`.

@@ -9,6 +9,7 @@ use crate::envelope::{EnvelopeError, RawEnvelope};
 use crate::ids::{AccountId, KeyHash, KeyKind};
 use crate::money::Nanos;
 use crate::payload::{Payload, payload};
+use crate::webhook::{Webhook, WebhookChanged, WebhookDeleted};
 
 /// The time at which a key's limit starts over, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +134,10 @@ pub enum ControlEvent {
     Key(Box<Key>),
     /// A key was deleted; the last state of it.
     KeyDeleted(Box<Key>),
+    /// A webhook was created or changed.
+    Webhook(Box<Webhook>),
+    /// A webhook was deleted; the last state of it.
+    WebhookDeleted(Box<Webhook>),
 }
 
 impl ControlEvent {
@@ -149,6 +154,8 @@ impl ControlEvent {
             KeyUpdated::KIND => key(envelope.payload::<KeyUpdated>()?.key),
             KeyDisabled::KIND => key(envelope.payload::<KeyDisabled>()?.key),
             KeyDeleted::KIND => Self::KeyDeleted(Box::new(envelope.payload::<KeyDeleted>()?.key)),
+            WebhookChanged::KIND => Self::Webhook(Box::new(envelope.payload::<WebhookChanged>()?.webhook)),
+            WebhookDeleted::KIND => Self::WebhookDeleted(Box::new(envelope.payload::<WebhookDeleted>()?.webhook)),
             _ => return Ok(None),
         }))
     }

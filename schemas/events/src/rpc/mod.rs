@@ -1,6 +1,7 @@
 //! Requests between processes and their replies: leases, credit, spending, watermarks.
 
 pub mod key;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
