@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, webhook};
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
 use crate::attempt::upstream::{Upstream, UpstreamError};
@@ -167,6 +167,7 @@ impl Gateway {
             operator_token: config.operator_token.as_str().into(),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
+            master_keys: Arc::clone(&config.master_keys),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));
@@ -268,6 +269,7 @@ impl Gateway {
         self.shipping.running.spawn_on(current, &peers.background);
         self.keepers.running.spawn(follow::follow(Arc::clone(directory), peers.log.clone(), self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
+        self.keepers.running.spawn_on(webhook::disable::follow(self.admin.clone(), self.keepers.stop.clone()), &peers.background);
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 

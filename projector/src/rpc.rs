@@ -47,9 +47,7 @@ impl Handler for RpcHandler {
                     handle(request, async |command: DecideQuarantine| database_error(self.decide(&command).await)).await
                 }
                 ProbeAddress::NAME => handle(request, async |probe: ProbeAddress| Ok(self.webhooks.probe(&probe).await)).await,
-                TestWebhook::NAME => {
-                    handle(request, async |test: TestWebhook| database_error(self.webhooks.test(&test).await)).await
-                }
+                TestWebhook::NAME => handle(request, async |test: TestWebhook| database_error(self.webhooks.test(&test).await)).await,
                 ReplayWebhook::NAME => {
                     handle(request, async |replay: ReplayWebhook| database_error(self.webhooks.replay(&replay).await)).await
                 }

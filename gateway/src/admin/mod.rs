@@ -4,6 +4,7 @@ pub mod key;
 pub mod account;
 pub mod credit;
 pub mod quarantine;
+pub mod webhook;
 pub mod caller;
 pub mod body;
 pub mod text;
@@ -15,6 +16,7 @@ use eventlog::{RpcError, Throttle, rpc};
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
+use events::sealed::MasterKeys;
 use events::{Draft, Failpoint, Payload, failpoint};
 
 use crate::admission::Admission;
@@ -49,6 +51,8 @@ pub struct Admin {
     pub admission: Arc<Admission>,
     /// Locks for changes of keys, each shared by several accounts.
     pub changing: Arc<[tokio::sync::Mutex<()>]>,
+    /// The keys that seal the secrets of webhooks.
+    pub master_keys: Arc<MasterKeys>,
 }
 
 impl Admin {

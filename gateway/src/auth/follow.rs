@@ -9,7 +9,7 @@ use events::envelope::{EnvelopeError, RawEnvelope};
 use events::subject::Stream;
 use tokio_util::sync::CancellationToken;
 
-use super::directory::{Directory, KeyEntry};
+use super::directory::{Directory, KeyEntry, WebhookEntry};
 
 const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(1);
@@ -25,6 +25,8 @@ pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), En
         Some(ControlEvent::Account(account)) => directory.put_account(account),
         Some(ControlEvent::Key(key)) => directory.put_key(KeyEntry { key: *key, deleted: false }),
         Some(ControlEvent::KeyDeleted(key)) => directory.put_key(KeyEntry { key: *key, deleted: true }),
+        Some(ControlEvent::Webhook(webhook)) => directory.put_webhook(WebhookEntry { webhook: *webhook, deleted: false }),
+        Some(ControlEvent::WebhookDeleted(webhook)) => directory.put_webhook(WebhookEntry { webhook: *webhook, deleted: true }),
         None => tracing::warn!(kind = envelope.kind, "an unknown control event is skipped: {}", envelope.kind),
     }
     Ok(())

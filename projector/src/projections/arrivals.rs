@@ -8,14 +8,13 @@ use super::{Projection, keys};
 use crate::webhook::deliveries::WithDeliveries;
 
 /// A projection without rows of its own: it tracks sources, and makes deliveries.
-pub const PROJECTION: Projection =
-    Projection {
-        reader: ReaderId { name: "arrivals", stream: Stream::Requests },
-        fold: &WithDeliveries(&Arrivals),
-        tables: &[],
-        pace: Pace::RELAXED,
-        behind: Some(keys::READER),
-    };
+pub const PROJECTION: Projection = Projection {
+    reader: ReaderId { name: "arrivals", stream: Stream::Requests },
+    fold: &WithDeliveries(&Arrivals),
+    tables: &[],
+    pace: Pace::RELAXED,
+    behind: Some(keys::READER),
+};
 
 /// A fold that does nothing; the reader itself tracks the sources of the events.
 pub struct Arrivals;

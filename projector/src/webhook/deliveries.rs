@@ -71,11 +71,8 @@ impl<'a> About<'a> {
 }
 
 async fn make(connection: &mut AnyConnection, events: &[Event<'_>]) -> Result<(), sqlx::Error> {
-    let accounts: BTreeSet<&str> = events
-        .iter()
-        .filter(|event| short_type(event.envelope.kind).is_some())
-        .map(|event| event.envelope.account)
-        .collect();
+    let accounts: BTreeSet<&str> =
+        events.iter().filter(|event| short_type(event.envelope.kind).is_some()).map(|event| event.envelope.account).collect();
     let webhooks = endpoints::of_accounts(connection, &accounts).await?;
     if webhooks.is_empty() {
         return Ok(());
@@ -97,13 +94,8 @@ fn matching<'a>(event: &'a Event<'a>, webhooks: &'a [Webhook], since_us: i64) ->
     let about: Option<About<'_>> = serde_json::from_str(envelope.data.get()).ok();
     let key = about.and_then(|about| about.key());
     let wanting = webhooks.iter().filter(|webhook| webhook.wants(envelope.id, envelope.kind, event_time_us, key));
-    let delivery = |webhook: &'a Webhook| NewDelivery {
-        webhook: &webhook.id,
-        event_id: envelope.id,
-        event_type: envelope.kind,
-        event_time_us,
-        body,
-    };
+    let delivery =
+        |webhook: &'a Webhook| NewDelivery { webhook: &webhook.id, event_id: envelope.id, event_type: envelope.kind, event_time_us, body };
     wanting.map(delivery).collect()
 }
 

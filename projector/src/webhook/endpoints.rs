@@ -41,17 +41,11 @@ fn content(row: &AnyRow) -> Result<Option<Webhook>, sqlx::Error> {
 }
 
 /// Reads the endpoints of some accounts, by account.
-pub async fn of_accounts(
-    connection: &mut AnyConnection,
-    accounts: &BTreeSet<&str>,
-) -> Result<BTreeMap<String, Vec<Webhook>>, sqlx::Error> {
+pub async fn of_accounts(connection: &mut AnyConnection, accounts: &BTreeSet<&str>) -> Result<BTreeMap<String, Vec<Webhook>>, sqlx::Error> {
     let mut found: BTreeMap<String, Vec<Webhook>> = BTreeMap::new();
     let accounts: Vec<&str> = accounts.iter().copied().collect();
     for portion in accounts.chunks(500) {
-        let sql = format!(
-            "SELECT content FROM webhooks WHERE deleted = 0 AND account IN {}",
-            placeholders(connection, 1, portion.len())
-        );
+        let sql = format!("SELECT content FROM webhooks WHERE deleted = 0 AND account IN {}", placeholders(connection, 1, portion.len()));
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         for account in portion {
             query = query.bind((*account).to_owned());

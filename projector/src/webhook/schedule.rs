@@ -6,17 +6,8 @@ const SECOND_US: i64 = 1_000_000;
 const MINUTE_US: i64 = 60 * SECOND_US;
 const HOUR_US: i64 = 60 * MINUTE_US;
 /// The time between an attempt that failed and the next one.
-const DELAYS_US: [i64; 9] = [
-    5 * SECOND_US,
-    5 * MINUTE_US,
-    30 * MINUTE_US,
-    2 * HOUR_US,
-    5 * HOUR_US,
-    10 * HOUR_US,
-    14 * HOUR_US,
-    20 * HOUR_US,
-    24 * HOUR_US,
-];
+const DELAYS_US: [i64; 9] =
+    [5 * SECOND_US, 5 * MINUTE_US, 30 * MINUTE_US, 2 * HOUR_US, 5 * HOUR_US, 10 * HOUR_US, 14 * HOUR_US, 20 * HOUR_US, 24 * HOUR_US];
 /// The age up to which an event that is read makes a delivery.
 pub const WINDOW_US: i64 = 72 * HOUR_US;
 /// The time for which deliveries are kept, for the log and for replays.

@@ -134,7 +134,9 @@ impl IntoResponse for ReadError {
         };
         let param = match &self {
             Self::Bad { field, .. } => Some(*field),
-            Self::Query(_) | Self::Unsigned | Self::Clock | Self::Forbidden(_) | Self::NotFound(_) | Self::Database(_) | Self::Internal => None,
+            Self::Query(_) | Self::Unsigned | Self::Clock | Self::Forbidden(_) | Self::NotFound(_) | Self::Database(_) | Self::Internal => {
+                None
+            }
         };
         let (message, metadata) = (self.to_string(), serde_json::json!({}));
         let body =
