@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves that an example consumer writes each usage event once, while it and ARouter are killed in turn.
 #
-# Usage: restarts.sh COMMAND...      the command gets the address of NATS and the file as last arguments
+# Usage: restarts.sh COMMAND...      one process, which gets the address of NATS and the file as last arguments
 set -euo pipefail
 program=${AROUTER:-target/debug/arouter}
 data=$(mktemp -d)

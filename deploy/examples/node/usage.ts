@@ -3,7 +3,7 @@
 // The file is the place: its last whole line says up to where the stream was read. If the stream was made anew, it is read from its start,
 // and events that the file has are skipped by their id.
 //
-// Usage: npm install, then npx tsx usage.ts NATS_URL FILE      needs: Node 20 or newer
+// Usage: npm install, then node --import tsx usage.ts NATS_URL FILE      needs: Node 20 or newer
 // The address, with the reader's credentials, is `nats_url` in first-run.json.
 
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
