@@ -62,6 +62,8 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
         Reads::Local(router) => {
             *request.uri_mut() = target.parse().map_err(|_| GatewayError::Internal)?;
             request.headers_mut().insert(CALLER_HEADER, signature);
+            // They have the path parameters of this router, which the other one would take for its own.
+            request.extensions_mut().clear();
             tokio::time::timeout(PATIENCE, router.clone().oneshot(request)).await.map_err(away)?.map_err(|never| match never {})
         }
         Reads::Remote(base, client) => {

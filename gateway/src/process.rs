@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, webhook};
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::purchases::Purchases;
@@ -172,6 +172,7 @@ impl Gateway {
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
             seed: peers.seed.clone(),
+            master_keys: Arc::clone(&config.master_keys),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));
@@ -273,6 +274,7 @@ impl Gateway {
         self.shipping.running.spawn_on(current, &peers.background);
         self.keepers.running.spawn(follow::follow(Arc::clone(directory), peers.log.clone(), self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
+        self.keepers.running.spawn_on(webhook::disable::follow(self.admin.clone(), self.keepers.stop.clone()), &peers.background);
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, key, quarantine, user};
+use crate::admin::{account, credit, key, quarantine, user, webhook};
 use crate::edge;
 use crate::endpoints;
 use crate::error::GatewayError;
@@ -64,16 +64,29 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete))
             .route(&at("/keys/{hash}/rotate"), post(key::rotate::rotate))
             .route(&at("/users/{user}"), delete(user::erase::erase));
+        admin = admin
+            .route(&at("/webhooks"), post(webhook::create::create).get(webhook::list::list))
+            .route(&at("/webhooks/{id}"), get(webhook::get::get).patch(webhook::update::update).delete(webhook::delete::delete))
+            .route(&at("/webhooks/{id}/rotate-secret"), post(webhook::rotate::rotate))
+            .route(&at("/webhooks/{id}/test"), post(webhook::test::test))
+            .route(&at("/webhooks/{id}/replay"), post(webhook::replay::replay));
         ledger = ledger
             .route(&at("/balance"), get(forward))
             .route(&at("/credits"), get(forward))
             .route(&at("/transactions"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
+        projector = projector.route(&at("/webhooks/{id}/deliveries"), get(forward));
     }
     projector = projector.route("/api/usage/summary", get(forward)).route("/api/usage/timeseries", get(forward));
     inference = inference.route("/{provider}/{*path}", any(proxy));
     inference = inference.route("/v1beta/models", get(models::list)).route("/v1beta/models/{*id}", get(models::retrieve).post(generate));
+    admin = admin
+        .route("/api/webhooks/endpoints", post(webhook::create::create).get(webhook::list::list))
+        .route("/api/webhooks/endpoints/{id}", get(webhook::get::get).patch(webhook::update::update).delete(webhook::delete::delete))
+        .route("/api/webhooks/endpoints/{id}/rotate-secret", post(webhook::rotate::rotate))
+        .route("/api/webhooks/test-connection", post(webhook::probe::probe))
+        .route("/api/webhooks/test-event", post(webhook::test::test_event));
     let operator = Router::new()
         .route("/api/v1/admin/accounts", post(account::create::create))
         .route("/api/v1/admin/accounts/{id}/management-keys", post(account::management_key::management_key))

@@ -16,6 +16,7 @@ impl Fold for NoteControl {
             let mut rejected = Vec::new();
             for event in events {
                 match ControlEvent::read(&event.envelope) {
+                    Ok(Some(ControlEvent::Webhook(_) | ControlEvent::WebhookDeleted(_))) => {}
                     Ok(Some(ControlEvent::Account(account))) => {
                         let revision = to_db(account.revision)?;
                         account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;

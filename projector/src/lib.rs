@@ -1,6 +1,7 @@
 //! The projector: reports. Each projection is a table and a fold over a set of events, so that order, duplicates and rebuilds do not change
 //! a byte. No decision to allow or refuse a request depends on it.
 
+pub mod webhook;
 pub mod projections;
 pub mod exports;
 pub mod rpc;
@@ -16,4 +17,5 @@ pub const MIGRATIONS: &[Migration] = &[
     (2, "projections", include_str!("../migrations/0002_projections.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
     (2_002, "usage", include_str!("../migrations/2002_usage.sql")),
+    (2_003, "webhooks", include_str!("../migrations/2003_webhooks.sql")),
 ];

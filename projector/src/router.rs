@@ -4,11 +4,14 @@ use axum::Router;
 use axum::routing::get;
 use read_api::Http;
 
-use crate::exports::{activity, generation, usage};
+use crate::exports::{activity, deliveries, generation, usage};
 
 /// Builds the router. Each part of it has the progress of the reader whose rows it reads.
 pub fn router(requests: Http, sums: Http) -> Router {
-    let requests = Router::new().route("/api/v1/generation", get(generation::generation)).with_state(requests);
+    let requests = Router::new()
+        .route("/api/v1/generation", get(generation::generation))
+        .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::deliveries))
+        .with_state(requests);
     let sums = Router::new()
         .route("/api/v1/activity", get(activity::activity))
         .route("/api/usage/summary", get(usage::summary))

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::{Store, Throttle, quarantine};
 use events::Clock;
+use events::rpc::webhook::{ListFailedWebhooks, ProbeAddress, ReplayWebhook, TestWebhook};
 use events::rpc::{DecideQuarantine, DecideReply, GetWatermarks, ListQuarantine, Request};
 
 use crate::projections;
+use crate::webhook::calls::Calls;
+use crate::webhook::endpoints;
 
 /// The handler of the projector's RPC requests.
 pub struct RpcHandler {
     pub store: Store,
     /// The clock that stamps quarantine decisions.
     pub clock: Arc<dyn Clock>,
+    pub webhooks: Calls,
 }
 
 impl Handler for RpcHandler {
@@ -41,6 +45,14 @@ impl Handler for RpcHandler {
                 }
                 DecideQuarantine::NAME => {
                     handle(request, async |command: DecideQuarantine| database_error(self.decide(&command).await)).await
+                }
+                ProbeAddress::NAME => handle(request, async |probe: ProbeAddress| Ok(self.webhooks.probe(&probe).await)).await,
+                TestWebhook::NAME => handle(request, async |test: TestWebhook| database_error(self.webhooks.test(&test).await)).await,
+                ReplayWebhook::NAME => {
+                    handle(request, async |replay: ReplayWebhook| database_error(self.webhooks.replay(&replay).await)).await
+                }
+                ListFailedWebhooks::NAME => {
+                    handle(request, async |_: ListFailedWebhooks| database_error(endpoints::failed(&self.store.reads).await)).await
                 }
                 other => Err(format!("no such request: {other}")),
             }

@@ -7,23 +7,24 @@ use tests::arouter::repository;
 
 const LINES_MAX: usize = 400;
 /// Each crate and the crates of ours that it may import.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("schemas/events", &[]),
     ("schemas/wire", &["events"]),
     ("schemas/pricing", &["events"]),
     ("schemas/eventlog", &["events"]),
     ("schemas/read_api", &["events", "wire", "eventlog"]),
     ("gateway/routing", &["events"]),
-    ("gateway", &["events", "wire", "pricing", "eventlog", "routing"]),
+    ("schemas/outbound", &[]),
+    ("gateway", &["events", "wire", "pricing", "eventlog", "routing", "outbound"]),
     ("ledger", &["events", "eventlog", "read_api"]),
-    ("projector", &["events", "eventlog", "read_api"]),
+    ("projector", &["events", "eventlog", "read_api", "outbound"]),
     ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "read_api", "gateway", "ledger", "projector"]),
 ];
 /// Each foreign package and the crates that may use it.
 const WRAPPERS: [(&str, &[&str]); 4] = [
     ("async-nats", &["schemas/eventlog"]),
     ("sqlx", &["schemas/eventlog", "schemas/read_api", "ledger", "projector", "deploy/arouter"]),
-    ("reqwest", &["schemas/eventlog", "gateway", "deploy/arouter"]),
+    ("reqwest", &["schemas/eventlog", "schemas/outbound", "gateway", "projector", "deploy/arouter"]),
     ("axum", &["schemas/read_api", "gateway", "ledger", "projector", "deploy/arouter"]),
 ];
 /// The stages of a request, in order. A stage may use the stages before it; `spool` and `error` are below all of them.

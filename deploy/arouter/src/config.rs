@@ -42,6 +42,8 @@ pub struct Config {
     pub simulated: SimulatedConfig,
     /// Settings that all processes share.
     pub internal: InternalConfig,
+    /// The keys for secrets of accounts.
+    pub secrets: SecretsConfig,
     pub operator: OperatorConfig,
     pub providers: Vec<ProviderConfig>,
     /// Models in addition to those of the catalogue.
@@ -198,6 +200,8 @@ pub struct ReaderConfig {
     pub signing_key_file: Option<PathBuf>,
     /// `sqlite://PATH` or `postgres://…`; default: a file in the data folder.
     pub database_url: Option<String>,
+    /// Only for the projector: whether webhooks may be sent to private addresses.
+    pub webhooks_to_private_addresses: bool,
     /// The address on which the process serves reads if it runs standalone.
     pub listen: Option<SocketAddr>,
     /// The address at which the gateway reaches the process if it runs standalone, such as `http://10.0.0.5:8081`.
@@ -246,6 +250,15 @@ impl ArchiveConfig {
 pub struct InternalConfig {
     /// The secret by which the processes trust each other; at least 32 characters.
     pub secret: Option<Secret>,
+}
+
+/// Settings of secrets at rest.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// The master key that encrypts secrets of accounts, at least 32 characters. Several keys are separated by spaces; the first one
+    /// encrypts. Default: `internal.secret`, or without one `secrets.master_key` in the data folder, which is made at the first start.
+    pub master_key: Option<Secret>,
 }
 
 /// Settings of the operator.

@@ -4,11 +4,13 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use eventlog::Access;
 use events::caller::InternalSecret;
 use events::ids::{Ids, KeyKind, SystemIds};
+use events::sealed::MasterKeys;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,15 @@ impl DataFolder {
     pub fn seed(&self) -> Result<InternalSecret> {
         self.secret("seed.secret", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", ""))
             .map(|seed| InternalSecret(seed.into_bytes()))
+    }
+
+    /// Returns the keys that encrypt secrets of accounts.
+    pub fn master_keys(&self, config: &Config) -> Result<Arc<MasterKeys>> {
+        let text = match config.secrets.master_key.as_ref().or(config.internal.secret.as_ref()) {
+            Some(secret) => secret.0.clone(),
+            None => self.secret("secrets.master_key", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", ""))?,
+        };
+        Ok(Arc::new(MasterKeys::parse(&text).context("secrets.master_key")?))
     }
 
     /// Returns the secret that a file of the folder contains. A missing file is created.

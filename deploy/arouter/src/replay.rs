@@ -12,7 +12,8 @@ use eventlog::checkpoint::checkpoint;
 use eventlog::digest::{Table, digest};
 use eventlog::{Log, Store};
 use events::SystemClock;
-use events::ids::SystemIds;
+use events::ids::{Ids, SystemIds, hex};
+use events::sealed::MasterKeys;
 use ledger::credit::billing::Billing;
 use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, outbox};
@@ -122,7 +123,15 @@ async fn written(connection: &mut AnyConnection) -> Result<u64> {
 
 async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     let live = Store::open(live, projector::MIGRATIONS).await?;
-    let made = Projector::open(&ProjectorConfig { database_url: new.to_owned() }, Arc::new(SystemClock)).await?;
+    // It sends no webhooks, so it needs no key that opens their secrets.
+    let mut random = [0_u8; 32];
+    SystemIds.fill(&mut random);
+    let config = ProjectorConfig {
+        database_url: new.to_owned(),
+        master_keys: Arc::new(MasterKeys::parse(&hex(&random))?),
+        webhooks_to_private_addresses: false,
+    };
+    let made = Projector::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     ensure!(
         checkpoint(&made.store, projections::generations::PROJECTION.reader).await?.is_none(),
         "{new} has reports already: choose an empty place"

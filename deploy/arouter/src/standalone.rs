@@ -18,14 +18,14 @@ use gateway::serve::connection::Timeouts;
 use gateway::{Gateway, Peers};
 use ledger::credit::billing::Billing;
 use ledger::{Ledger, LedgerConfig};
-use projector::{Projector, ProjectorConfig};
+use projector::Projector;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::data_dir::{DataFolder, Running};
-use crate::up::{Streams, connect, gateway_config, origin};
+use crate::up::{Streams, connect, gateway_config, origin, projector_config};
 use crate::{Settings, archive, metrics, shutdown};
 
 /// The time within which the ledger or the projector must accept a connection, and the longest pause within a response.
@@ -132,9 +132,10 @@ pub async fn ledger(settings: &Settings) -> Result<()> {
 pub async fn projector(settings: &Settings) -> Result<()> {
     let standalone = Standalone::start(settings, "projector").await?;
     let folder = DataFolder::open(&settings.data)?;
-    let config = ProjectorConfig { database_url: folder.database(standalone.config.projector.database_url.as_ref(), "projector") };
-    let projector = Projector::open(&config, Arc::clone(&standalone.clock)).await?;
+    let config = projector_config(&standalone.config, &folder)?;
+    let projector = Projector::open(&config, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
     projector.start(&standalone.log.with_archive(standalone.config.archive.open()?), &standalone.tasks, &standalone.stop);
+    projector.send_webhooks(&standalone.tasks, &standalone.stop);
     let listen = standalone.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
     let router = projector.router(&standalone.secret);
     standalone.serve(Peer::Projector, projector.rpc_handler(), router, listen, &projector.store).await

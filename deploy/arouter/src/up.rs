@@ -66,12 +66,12 @@ impl Background {
             signing_key: folder.signing_key(&config),
         };
         let ledger = Ledger::open(&ledger, Arc::clone(&clock), ids).await?;
-        let projector = ProjectorConfig { database_url: folder.database(config.projector.database_url.as_ref(), "projector") };
-        let projector = Projector::open(&projector, Arc::clone(&clock)).await?;
+        let projector = Projector::open(&projector_config(&config, &folder)?, Arc::clone(&clock), Arc::new(SystemIds)).await?;
         let whole = log.with_archive(config.archive.open()?);
         ledger::replay::catch_up(&ledger, &whole, None).await?;
         ledger.start(&whole, &tasks, &stop_readers);
         projector.start(&whole, &tasks, &stop_readers);
+        projector.send_webhooks(&tasks, &stop_readers);
         archive::start(&config.archive, &log, &ledger.is_first(), &clock, &tasks, &stop_readers)?;
         Ok(Self { access, reader, log, ledger, projector, tasks, supervisor, stop_readers, stop_nats })
     }
@@ -174,6 +174,15 @@ pub fn origin(config: &Config, gateway: &Gateway) -> String {
     format!("{scheme}://{}", gateway.address)
 }
 
+/// Returns the projector's configuration.
+pub fn projector_config(config: &Config, folder: &DataFolder) -> Result<ProjectorConfig> {
+    Ok(ProjectorConfig {
+        database_url: folder.database(config.projector.database_url.as_ref(), "projector"),
+        master_keys: folder.master_keys(config)?,
+        webhooks_to_private_addresses: config.projector.webhooks_to_private_addresses,
+    })
+}
+
 /// Returns the gateway's configuration. If no provider is configured, the built-in one is started and used.
 pub async fn gateway_config(
     config: &Config,
@@ -199,6 +208,7 @@ pub async fn gateway_config(
         providers,
         models,
         operator_token: folder.operator_token(config)?,
+        master_keys: folder.master_keys(config)?,
     })
 }
 

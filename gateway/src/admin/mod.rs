@@ -5,6 +5,7 @@ pub mod account;
 pub mod user;
 pub mod credit;
 pub mod quarantine;
+pub mod webhook;
 pub mod caller;
 pub mod body;
 pub mod text;
@@ -17,6 +18,7 @@ use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::envelope::RawEnvelope;
 use events::ids::Ids;
+use events::sealed::MasterKeys;
 use events::{Draft, Failpoint, Payload, failpoint};
 
 use crate::admission::Admission;
@@ -53,6 +55,8 @@ pub struct Admin {
     pub seed: InternalSecret,
     /// Locks for changes of keys, each shared by several accounts.
     pub changing: Arc<[tokio::sync::Mutex<()>]>,
+    /// The keys that seal the secrets of webhooks.
+    pub master_keys: Arc<MasterKeys>,
 }
 
 impl Admin {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use events::control::Account;
 use serde::{Deserialize, Serialize};
 
-use super::directory::KeyEntry;
+use super::directory::{KeyEntry, WebhookEntry};
 
 /// The file's name in the data folder.
 const FILE: &str = "directory.log";
@@ -25,6 +25,8 @@ pub enum Line {
     Key(KeyEntry),
     /// The newest state of an account.
     Account(Account),
+    /// The newest state of a webhook.
+    Webhook(Box<WebhookEntry>),
     /// The position up to which control events are read: stream identity, sequence and event id.
     Checkpoint(String, u64, String),
 }

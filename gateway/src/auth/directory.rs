@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use eventlog::Checkpoint;
 use events::control::{Account, Key};
 use events::ids::KeyKind;
+use events::webhook::Webhook;
 use events::{AccountId, KeyHash};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,15 @@ impl KeyEntry {
     }
 }
 
+/// A webhook, and whether it is deleted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WebhookEntry {
+    /// The newest state of the webhook.
+    pub webhook: Webhook,
+    /// Whether the webhook is deleted, for ever.
+    pub deleted: bool,
+}
+
 #[derive(Default)]
 pub struct Directory {
     state: RwLock<State>,
@@ -44,6 +54,7 @@ struct State {
     keys: HashMap<KeyHash, Arc<KeyEntry>>,
     by_account: HashMap<AccountId, BTreeSet<KeyHash>>,
     accounts: HashMap<AccountId, Account>,
+    webhooks: HashMap<String, Arc<WebhookEntry>>,
     checkpoint: Option<Checkpoint>,
     /// Lines that are not on disk yet.
     unsaved: Vec<u8>,
@@ -60,6 +71,7 @@ impl Directory {
         let change_log = ChangeLog::open(folder, |line| match line {
             Line::Key(entry) => directory.put_key(entry),
             Line::Account(account) => directory.put_account(account),
+            Line::Webhook(entry) => directory.put_webhook(*entry),
             Line::Checkpoint(identity, sequence, event_id) => {
                 directory.write().checkpoint = Some(Checkpoint { identity, sequence, event_id });
             }
@@ -111,6 +123,7 @@ impl Directory {
         let mut lines = Vec::new();
         state.accounts.values().for_each(|account| Line::Account(account.clone()).write(&mut lines));
         state.keys.values().for_each(|entry| Line::Key((**entry).clone()).write(&mut lines));
+        state.webhooks.values().for_each(|entry| Line::Webhook(Box::new((**entry).clone())).write(&mut lines));
         if let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone() {
             Line::Checkpoint(identity, sequence, event_id).write(&mut lines);
         }
@@ -149,6 +162,32 @@ impl Directory {
             state.accounts.insert(account.id.clone(), account);
             self.changed.notify_one();
         }
+    }
+
+    /// Stores a webhook's state unless a newer one is known.
+    pub fn put_webhook(&self, entry: WebhookEntry) {
+        let mut state = self.write();
+        let replaces = |known: &Arc<WebhookEntry>| !known.deleted && (entry.deleted || entry.webhook.order() > known.webhook.order());
+        if state.webhooks.get(&entry.webhook.id).is_none_or(replaces) {
+            Line::Webhook(Box::new(entry.clone())).write(&mut state.unsaved);
+            state.webhooks.insert(entry.webhook.id.clone(), Arc::new(entry));
+            self.changed.notify_one();
+        }
+    }
+
+    /// Returns the webhook with that id, unless it is deleted.
+    #[must_use]
+    pub fn webhook(&self, id: &str) -> Option<Arc<WebhookEntry>> {
+        self.read().webhooks.get(id).filter(|entry| !entry.deleted).cloned()
+    }
+
+    /// Returns an account's webhooks, oldest first, without deleted ones.
+    #[must_use]
+    pub fn webhooks_of(&self, account: &AccountId) -> Vec<Arc<WebhookEntry>> {
+        let is_own = |entry: &&Arc<WebhookEntry>| !entry.deleted && entry.webhook.account == *account;
+        let mut webhooks: Vec<Arc<WebhookEntry>> = self.read().webhooks.values().filter(is_own).cloned().collect();
+        webhooks.sort_by(|one, other| (one.webhook.created_at_us, &one.webhook.id).cmp(&(other.webhook.created_at_us, &other.webhook.id)));
+        webhooks
     }
 
     /// Stores the position up to which control events are read.

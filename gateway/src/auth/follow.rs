@@ -9,7 +9,7 @@ use events::envelope::{EnvelopeError, RawEnvelope};
 use events::subject::Stream;
 use tokio_util::sync::CancellationToken;
 
-use super::directory::{Directory, KeyEntry};
+use super::directory::{Directory, KeyEntry, WebhookEntry};
 
 const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(1);
@@ -27,6 +27,8 @@ pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), En
         Some(ControlEvent::KeyDeleted(key)) => directory.put_key(KeyEntry { key: *key, deleted: true }),
         // The projector replaces names; a gateway stores none.
         Some(ControlEvent::UserErased(_)) => {}
+        Some(ControlEvent::Webhook(webhook)) => directory.put_webhook(WebhookEntry { webhook: *webhook, deleted: false }),
+        Some(ControlEvent::WebhookDeleted(webhook)) => directory.put_webhook(WebhookEntry { webhook: *webhook, deleted: true }),
         None => tracing::warn!(kind = envelope.kind, "an unknown control event is skipped: {}", envelope.kind),
     }
     Ok(())

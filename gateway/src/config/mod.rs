@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use events::sealed::MasterKeys;
 use serde::Deserialize;
 
 pub mod endpoints;
@@ -71,7 +73,9 @@ pub struct LimitsConfig {
     pub token_counts_max: usize,
     /// The maximum number of keys of one account, including deleted ones.
     pub keys_per_account_max: usize,
-    /// The changes of one account's keys per second; a burst may be four times as many.
+    /// The maximum number of webhooks of one account.
+    pub webhooks_per_account_max: usize,
+    /// The changes of one account's keys and webhooks per second; a burst may be four times as many.
     pub key_changes_per_second: u32,
     /// The refusals of one account that are recorded individually per second; the others are recorded as a count.
     pub refusals_recorded_per_second: u32,
@@ -101,6 +105,7 @@ impl Default for LimitsConfig {
             body_bytes_in_flight_per_account_max: 64 * 1024 * 1024,
             token_counts_max: 2,
             keys_per_account_max: 10_000,
+            webhooks_per_account_max: 20,
             key_changes_per_second: 50,
             refusals_recorded_per_second: 10,
             requests_per_minute: Bound(Some(100_000)),
@@ -220,4 +225,6 @@ pub struct GatewayConfig {
     pub models: Vec<ModelConfig>,
     /// The token that authorizes the operator's calls, such as creating accounts and posting credit.
     pub operator_token: String,
+    /// The keys that seal secrets of accounts.
+    pub master_keys: Arc<MasterKeys>,
 }

@@ -1,14 +1,20 @@
-//! The reader of `REQUESTS`: it feeds no report, but gateways keep their recorded events until this reader has seen all of them.
+//! The reader of `REQUESTS`: it feeds webhooks but no report. Gateways keep their recorded events until this reader has seen all of them.
 
 use eventlog::{Applied, Event, Fold, Pace, ReaderId};
 use events::subject::Stream;
 use sqlx::AnyConnection;
 
-use super::Projection;
+use super::{Projection, keys};
+use crate::webhook::deliveries::WithDeliveries;
 
-/// A projection without rows: it only tracks sources.
-pub const PROJECTION: Projection =
-    Projection { reader: ReaderId { name: "arrivals", stream: Stream::Requests }, fold: &Arrivals, tables: &[], pace: Pace::RELAXED };
+/// A projection without rows of its own: it tracks sources, and makes deliveries.
+pub const PROJECTION: Projection = Projection {
+    reader: ReaderId { name: "arrivals", stream: Stream::Requests },
+    fold: &WithDeliveries(&Arrivals),
+    tables: &[],
+    pace: Pace::RELAXED,
+    behind: Some(keys::READER),
+};
 
 /// A fold that does nothing; the reader itself tracks the sources of the events.
 pub struct Arrivals;

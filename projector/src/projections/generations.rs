@@ -11,10 +11,11 @@ use events::usage_recorded::UsageRecorded;
 use events::{Clock, Payload, SystemClock};
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
-use super::Projection;
 use super::erasures::Pseudonyms;
 use super::retention::Retention;
 use super::usage::width::DAY_US;
+use super::{Projection, keys};
+use crate::webhook::deliveries::WithDeliveries;
 
 pub const COLUMNS: [&str; 23] = [
     "request",
@@ -45,9 +46,10 @@ pub const COLUMNS: [&str; 23] = [
 /// The projection of requests by their charge.
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "generations", stream: Stream::Usage },
-    fold: &Generations { clock: &SystemClock },
+    fold: &WithDeliveries(&Generations { clock: &SystemClock }),
     tables: &[Table::new("generations", &COLUMNS).kept("admitted_at_us >= (SELECT MAX(admitted_at_us) FROM generations) - 7776000000000")],
     pace: Pace::PROMPT,
+    behind: Some(keys::READER),
 };
 
 /// The time for which requests are kept.

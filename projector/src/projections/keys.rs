@@ -1,4 +1,4 @@
-//! The names of keys, for reports. The highest revision wins, whatever the order of events.
+//! The names of keys, for reports, and the endpoints of webhooks. The highest revision wins, whatever the order of events.
 
 use eventlog::digest::Table;
 use eventlog::store::to_db;
@@ -8,13 +8,22 @@ use events::subject::Stream;
 use sqlx::{Any, AnyConnection};
 
 use super::Projection;
+use crate::webhook::deliveries::WithDeliveries;
+use crate::webhook::endpoints;
 
-/// The projection of key names.
+/// The reader of `CONTROL`, whose rows other projections need.
+pub const READER: ReaderId = ReaderId { name: "key_names", stream: Stream::Control };
+
+/// The projection of key names and webhooks.
 pub const PROJECTION: Projection = Projection {
-    reader: ReaderId { name: "key_names", stream: Stream::Control },
-    fold: &KeyNames,
-    tables: &[Table::new("key_names", &["hash", "account", "name", "label", "revision"])],
+    reader: READER,
+    fold: &WithDeliveries(&KeyNames),
+    tables: &[
+        Table::new("key_names", &["hash", "account", "name", "label", "revision"]),
+        Table::new("webhooks", &["id", "account", "revision", "changed_at_us", "deleted", "content"]),
+    ],
     pace: Pace::PROMPT,
+    behind: None,
 };
 
 /// The fold of `CONTROL`.
@@ -27,6 +36,8 @@ impl Fold for KeyNames {
             for event in events {
                 match ControlEvent::read(&event.envelope) {
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => put(connection, &key).await?,
+                    Ok(Some(ControlEvent::Webhook(webhook))) => endpoints::put(connection, &webhook, false).await?,
+                    Ok(Some(ControlEvent::WebhookDeleted(webhook))) => endpoints::put(connection, &webhook, true).await?,
                     Ok(Some(ControlEvent::Account(_) | ControlEvent::UserErased(_))) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
                     Err(error) => rejected.push(Rejected::new(event, error.to_string())),

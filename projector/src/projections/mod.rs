@@ -20,6 +20,8 @@ pub struct Projection {
     pub tables: &'static [Table],
     /// The batching of events.
     pub pace: Pace,
+    /// The reader that must be ahead of this one, because the fold needs its rows.
+    pub behind: Option<ReaderId>,
 }
 
 /// All projections. A new one is a file and a line here.

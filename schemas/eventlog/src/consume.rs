@@ -41,6 +41,9 @@ impl Pace {
 /// The pause before another attempt.
 pub(crate) const RETRY: Duration = Duration::from_millis(200);
 
+/// The pause between two looks at the reader that another one stays behind.
+const BEHIND_PAUSE: Duration = Duration::from_millis(5);
+
 /// Resources that the readers of one process share.
 #[derive(Clone)]
 pub struct ReaderContext {
@@ -58,6 +61,7 @@ pub struct Reader {
     /// The position after each commit, and whether the stream has more events.
     progress: watch::Sender<Progress>,
     troubles: Throttle,
+    behind: Option<ReaderId>,
 }
 
 /// The progress of a reader.
@@ -92,7 +96,15 @@ impl Reader {
     /// Creates a reader that has not started.
     #[must_use]
     pub fn new(id: ReaderId, context: ReaderContext, fold: Arc<dyn Fold>, pace: Pace, progress: watch::Sender<Progress>) -> Self {
-        Self { id, context, fold, pace, progress, troubles: Throttle::new() }
+        Self { id, context, fold, pace, progress, troubles: Throttle::new(), behind: None }
+    }
+
+    /// Makes the reader apply an event only after another reader of the same database has applied all that its stream had when the event was
+    /// read. So a fold finds the rows that earlier events of the other stream made.
+    #[must_use]
+    pub fn behind(mut self, other: Option<ReaderId>) -> Self {
+        self.behind = other;
+        self
     }
 
     /// Reads until `stop`. After a failure it retries from the checkpoint.
@@ -136,6 +148,9 @@ impl Reader {
             if batch.is_empty() {
                 return Ok(());
             }
+            if !self.other_has_caught_up(stop).await? {
+                return Ok(());
+            }
             let next = self.commit_parts(Batch::read(&batch), checkpoint.clone(), &mut sources, &tail.identity).await?;
             self.troubles.succeeded();
             self.progress.send_replace(Progress {
@@ -147,6 +162,18 @@ impl Reader {
             checkpoint = Some(next);
         }
         Ok(())
+    }
+
+    /// Waits for the reader that this one stays behind. Returns false at a stop.
+    async fn other_has_caught_up(&self, stop: &CancellationToken) -> Result<bool, Stop> {
+        let Some(other) = self.behind else { return Ok(true) };
+        let end = self.context.log.last_sequence(other.stream).await?;
+        while checkpoint(&self.context.store, other).await?.map_or(0, |checkpoint| checkpoint.sequence) < end {
+            if stop.run_until_cancelled(tokio::time::sleep(BEHIND_PAUSE)).await.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Commits a batch. If the database refuses it because of an event's data, that event is found by bisection and set aside, so that it

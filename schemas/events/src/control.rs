@@ -11,6 +11,7 @@ use crate::envelope::{EnvelopeError, RawEnvelope};
 use crate::ids::{AccountId, KeyHash, KeyKind, hex};
 use crate::money::Nanos;
 use crate::payload::{Payload, payload};
+use crate::webhook::{Webhook, WebhookChanged, WebhookDeleted};
 
 /// The time at which a key's limit starts over, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -212,6 +213,10 @@ pub enum ControlEvent {
     KeyDeleted(Box<Key>),
     /// The name of an end user was erased.
     UserErased(UserErased),
+    /// A webhook was created or changed.
+    Webhook(Box<Webhook>),
+    /// A webhook was deleted; the last state of it.
+    WebhookDeleted(Box<Webhook>),
 }
 
 impl ControlEvent {
@@ -229,6 +234,8 @@ impl ControlEvent {
             KeyDisabled::KIND => key(envelope.payload::<KeyDisabled>()?.key),
             KeyDeleted::KIND => Self::KeyDeleted(Box::new(envelope.payload::<KeyDeleted>()?.key)),
             UserErased::KIND => Self::UserErased(envelope.payload()?),
+            WebhookChanged::KIND => Self::Webhook(Box::new(envelope.payload::<WebhookChanged>()?.webhook)),
+            WebhookDeleted::KIND => Self::WebhookDeleted(Box::new(envelope.payload::<WebhookDeleted>()?.webhook)),
             _ => return Ok(None),
         }))
     }

@@ -9,6 +9,8 @@ pub mod payload;
 pub mod request;
 pub mod usage_recorded;
 pub mod damaged;
+pub mod sealed;
+pub mod webhook;
 pub mod control;
 pub mod ledger;
 pub mod stream;

@@ -13,6 +13,7 @@ use crate::payload::Payload;
 use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use crate::subject::Stream;
 use crate::usage_recorded::UsageRecorded;
+use crate::webhook::{WebhookChanged, WebhookDeleted};
 
 /// A generated schema: its file name, the event type, its stream and the schema of the whole event.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub fn all() -> Vec<EventSchema> {
         event::<AccountCreated>(),
         event::<AccountUpdated>(),
         event::<UserErased>(),
+        event::<WebhookChanged>(),
+        event::<WebhookDeleted>(),
         event::<CreditPosted>(),
         event::<LeaseChanged>(),
         event::<UsagePosted>(),
@@ -85,6 +88,12 @@ fn event<P: Payload + JsonSchema>() -> EventSchema {
     EventSchema { file: P::SCHEMA, kind: P::KIND, stream: P::STREAM, schema }
 }
 
+/// Returns whether subscribers may read events of a type: those about requests, usage and keys.
+#[must_use]
+pub fn is_public(kind: &str) -> bool {
+    ["arouter.request.", "arouter.usage.", "arouter.key."].iter().any(|family| kind.starts_with(family))
+}
+
 /// Returns an AsyncAPI 3.0 document of the public families: request, usage and key lifecycle.
 #[must_use]
 pub fn asyncapi() -> Value {
@@ -92,7 +101,7 @@ pub fn asyncapi() -> Value {
     let mut channels = serde_json::Map::new();
     for stream in [Stream::Requests, Stream::Usage, Stream::Control] {
         let mut of_channel = serde_json::Map::new();
-        for schema in all().into_iter().filter(|schema| schema.stream == stream) {
+        for schema in all().into_iter().filter(|schema| schema.stream == stream && is_public(schema.kind)) {
             let name = schema.kind.replace('.', "_");
             messages.insert(
                 name.clone(),
@@ -100,7 +109,7 @@ pub fn asyncapi() -> Value {
             );
             of_channel.insert(name.clone(), json!({"$ref": format!("#/components/messages/{name}")}));
         }
-        let description = format!("JetStream stream {} with the subjects {}", stream.name(), stream.subjects().join(", "));
+        let description = format!("JetStream stream {} with the subject {}", stream.name(), stream.subjects()[0]);
         let channel = json!({"address": stream.subjects()[0], "description": description, "messages": of_channel});
         channels.insert(stream.name().to_lowercase(), channel);
     }

@@ -24,8 +24,11 @@ pub fn subject<P: Payload>(account: &str, about: &str) -> String {
         Stream::Requests => format!("arouter.v1.request.{}.{account}.{verb}", partition(account)),
         Stream::Usage => format!("arouter.v1.usage.{}.{account}", partition(account)),
         Stream::Control => {
-            let family = P::SCHEMA.split('.').next().unwrap_or_default();
-            format!("arouter.v1.{family}.{account}.{about}.{verb}")
+            // Keys are public. Everything else of an account is private and has a subject below `account`, which subscribers may not read.
+            match P::SCHEMA.split('.').next().unwrap_or_default() {
+                family @ ("key" | "account") => format!("arouter.v1.{family}.{account}.{about}.{verb}"),
+                family => format!("arouter.v1.account.{account}.{about}.{family}.{verb}"),
+            }
         }
         Stream::Ledger => format!("arouter.v1.ledger.{}.{account}.{verb}", partition(account)),
     }

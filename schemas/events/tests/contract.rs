@@ -12,6 +12,7 @@ use events::ids::KeyKind;
 use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
 use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use events::usage_recorded::UsageRecorded;
+use events::webhook::{PreviousSecret, Webhook, WebhookChanged, WebhookDeleted, WebhookMethod};
 use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, envelope::RawEnvelope, schema};
 
 fn folder() -> PathBuf {
@@ -187,6 +188,27 @@ fn golden_control_still_reads() {
     golden(&AccountCreated { account: account.clone() });
     golden(&UserErased::new(account.id.clone(), "alice@example.com"));
     golden(&AccountUpdated { account: Account { revision: 2, suspended: true, ..account } });
+    let webhook = Webhook {
+        id: "wh_01920000000070008000000000000004".into(),
+        account: key().account,
+        name: "billing".into(),
+        url: "https://example.com/arouter".into(),
+        method: WebhookMethod::Put,
+        sealed_headers: Some("v1.01234567.c2VhbGVk".into()),
+        sealed_secret: "v1.01234567.c2VhbGVk".into(),
+        previous_secret: Some(PreviousSecret { sealed: "v1.01234567.c2VhbGVk".into(), valid_until_us: 1_767_312_000_000_000 }),
+        privacy_mode: true,
+        sampling_ppm: 250_000,
+        api_key_ids: vec![key().hash],
+        event_types: vec!["usage.recorded".into()],
+        disabled: true,
+        disabled_reason: Some("it answers 410 Gone".into()),
+        created_at_us: 1_767_225_600_000_000,
+        updated_at_us: Some(1_767_225_600_000_001),
+        revision: 2,
+    };
+    golden(&WebhookChanged { webhook: webhook.clone() });
+    golden(&WebhookDeleted { webhook });
 }
 
 #[test]

@@ -97,6 +97,9 @@ pub enum ReadError {
     /// The clock of the calling gateway differs too much.
     #[error("The clocks of the gateway's machine and this one differ; the operator must set both by NTP.")]
     Clock,
+    /// The caller's key has no right to make the call.
+    #[error("{0}")]
+    Forbidden(&'static str),
     /// The object does not exist or belongs to another account.
     #[error("{0}")]
     NotFound(&'static str),
@@ -121,6 +124,7 @@ impl IntoResponse for ReadError {
             Self::Bad { .. } | Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
             Self::Unsigned => (StatusCode::UNAUTHORIZED, "authentication_error"),
             Self::Clock => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_error"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found_error"),
             Self::Database(error) => {
                 tracing::error!(%error, "a read failed: {error}");
@@ -130,7 +134,9 @@ impl IntoResponse for ReadError {
         };
         let param = match &self {
             Self::Bad { field, .. } => Some(*field),
-            Self::Query(_) | Self::Unsigned | Self::Clock | Self::NotFound(_) | Self::Database(_) | Self::Internal => None,
+            Self::Query(_) | Self::Unsigned | Self::Clock | Self::Forbidden(_) | Self::NotFound(_) | Self::Database(_) | Self::Internal => {
+                None
+            }
         };
         let (message, metadata) = (self.to_string(), serde_json::json!({}));
         let body =

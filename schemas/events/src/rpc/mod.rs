@@ -2,6 +2,7 @@
 
 pub mod key;
 pub mod idempotency;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
