@@ -20,6 +20,7 @@ pub const PROJECTION: Projection = Projection {
     fold: &Erasures,
     tables: &[Table::new("erased_users", &["account", "user_hash", "token"])],
     pace: Pace::PROMPT,
+    behind: None,
 };
 
 /// The columns that identify a row of `usage_sums`, but for the name.

@@ -109,6 +109,7 @@ pub const PROJECTION: Projection = Projection {
         .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_details WHERE width = 0) - 259140000000"),
     ],
     pace: PACE,
+    behind: None,
 };
 
 const COUNTED: Retention = Retention { table: "usage_counted", column: "admitted_at_us", ages: "is_kept = 0", kept_us: COUNTED_KEPT_US };
