@@ -7,14 +7,15 @@ use tests::arouter::repository;
 
 const LINES_MAX: usize = 400;
 /// Each crate and the crates of ours that it may import.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("schemas/events", &[]),
     ("schemas/wire", &["events"]),
     ("schemas/pricing", &["events"]),
     ("schemas/eventlog", &["events"]),
     ("schemas/read_api", &["events", "wire", "eventlog"]),
+    ("schemas/pdf", &[]),
     ("gateway", &["events", "wire", "pricing", "eventlog"]),
-    ("ledger", &["events", "eventlog", "read_api"]),
+    ("ledger", &["events", "eventlog", "pdf", "read_api"]),
     ("projector", &["events", "eventlog", "read_api"]),
     ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "read_api", "gateway", "ledger", "projector"]),
 ];
