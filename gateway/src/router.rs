@@ -59,6 +59,7 @@ pub fn router(state: AppState) -> Router {
         ledger = ledger
             .route(&at("/balance"), get(forward))
             .route(&at("/transactions"), get(forward))
+            .route(&at("/statements/{month}"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
     }

@@ -9,6 +9,7 @@ pub mod posting;
 pub mod grant;
 pub mod credit;
 pub mod transaction;
+pub mod statement;
 pub mod readers;
 pub mod control_reader;
 pub mod outbox;
