@@ -84,7 +84,7 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
                 return Err(GatewayError::unavailable(forward.who));
             }
             let mut response = Response::builder().status(answer.status());
-            for name in ["content-type", "x-as-of", "x-next-cursor"] {
+            for name in ["content-type", "content-disposition", "x-as-of", "x-next-cursor"] {
                 if let Some(value) = answer.headers().get(name) {
                     response = response.header(name, value);
                 }

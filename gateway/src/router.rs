@@ -74,6 +74,7 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/balance"), get(forward))
             .route(&at("/credits"), get(forward))
             .route(&at("/transactions"), get(forward))
+            .route(&at("/statements/{month}"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
         projector = projector.route(&at("/webhooks/{id}/deliveries"), get(forward));

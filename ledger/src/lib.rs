@@ -10,6 +10,7 @@ pub mod grant;
 pub mod credit;
 pub mod idempotency;
 pub mod transaction;
+pub mod statement;
 pub mod readers;
 pub mod control_reader;
 pub mod outbox;

@@ -66,7 +66,14 @@ impl Projector {
         transaction.commit().await?;
         let client = WebhookClient::try_new(config.webhooks_to_private_addresses)?;
         let calls = Calls { store: store.clone(), clock: Arc::clone(&clock), ids, client };
-        Ok(Self { store, clock, requests: watch::Sender::default(), sums: watch::Sender::default(), calls, master_keys: Arc::clone(&config.master_keys) })
+        Ok(Self {
+            store,
+            clock,
+            requests: watch::Sender::default(),
+            sums: watch::Sender::default(),
+            calls,
+            master_keys: Arc::clone(&config.master_keys),
+        })
     }
 
     /// Starts to send webhooks.

@@ -7,7 +7,7 @@ use tests::arouter::repository;
 
 const LINES_MAX: usize = 400;
 /// Each crate and the crates of ours that it may import.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("schemas/events", &[]),
     ("schemas/wire", &["events"]),
     ("schemas/pricing", &["events"]),
@@ -15,9 +15,10 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("schemas/read_api", &["events", "wire", "eventlog"]),
     ("gateway/routing", &["events"]),
     ("schemas/outbound", &[]),
+    ("schemas/pdf", &[]),
     ("gateway", &["events", "wire", "pricing", "eventlog", "routing", "outbound"]),
-    ("ledger", &["events", "eventlog", "read_api"]),
-    ("projector", &["events", "eventlog", "read_api", "outbound"]),
+    ("ledger", &["events", "eventlog", "pdf", "read_api"]),
+    ("projector", &["events", "eventlog", "read_api", "outbound", "pdf"]),
     ("deploy/arouter", &["events", "wire", "pricing", "eventlog", "read_api", "gateway", "ledger", "projector"]),
 ];
 /// Each foreign package and the crates that may use it.

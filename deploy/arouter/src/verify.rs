@@ -13,6 +13,7 @@ use events::envelope::RawEnvelope;
 use events::request::RequestFinished;
 use events::subject::Stream;
 use events::{Clock, Payload, SystemClock};
+use ledger::statement::prove::Proof;
 use ledger::verify::Check;
 use projector::projections;
 use sqlx::{Any, Row};
@@ -38,6 +39,9 @@ pub struct VerifyArgs {
     /// node_exporter.
     #[arg(long)]
     metrics: Option<PathBuf>,
+    /// A monthly statement, as JSON or CSV, to prove against the books; nothing else is checked then.
+    #[arg(long, value_name = "FILE", conflicts_with = "metrics")]
+    statement: Option<PathBuf>,
 }
 
 /// Writes the gauges atomically.
@@ -55,11 +59,14 @@ fn write_metrics(path: &Path, checks: &[Check]) -> std::io::Result<()> {
 }
 
 /// Runs all checks.
-pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<ExitCode> {
+pub async fn verify(VerifyArgs { settings, metrics, statement }: &VerifyArgs) -> Result<ExitCode> {
     let config = Config::load(settings)?;
     let data = settings.data.canonicalize().with_context(|| format!("there is no data folder {}", settings.data.display()))?;
     let open = |configured: Option<String>, name| configured.unwrap_or_else(|| data_dir::database(&data, name));
     let ledger = Store::open(&open(config.ledger.database_url.clone(), "ledger"), ledger::MIGRATIONS).await?;
+    if let Some(path) = statement {
+        return prove(&ledger, path).await;
+    }
     let projector = Store::open(&open(config.projector.database_url.clone(), "projector"), projector::MIGRATIONS).await?;
     let archive = config.archive.open()?;
     let log = match data_dir::access(&config, &data)? {
@@ -94,6 +101,21 @@ pub async fn verify(VerifyArgs { settings, metrics }: &VerifyArgs) -> Result<Exi
     }
     println!("{}", if is_right { "The books are right." } else { "The books are NOT right." });
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Proves a statement against the books.
+async fn prove(ledger: &Store, path: &Path) -> Result<ExitCode> {
+    let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    match ledger::statement::prove::prove(ledger, &file).await? {
+        Proof::Proved { account, month, transactions } => {
+            println!("proved: the statement of {account} for {month} with {transactions} transactions is what the books say");
+            Ok(ExitCode::SUCCESS)
+        }
+        Proof::Differs { field, stated, books } => {
+            println!("NOT proved: {field} is {stated} in the statement and {books} in the books");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Waits until every reader has reached the current end of the log.

@@ -183,7 +183,11 @@ fn preferences(asking: &Asking<'_>) -> Result<Preferences, GatewayError> {
     let given = asking.call.head.routing.provider.as_ref();
     let parsed = given.map(|provider| Preferences::parse(provider.get())).transpose();
     let parsed = parsed.map_err(|error| GatewayError::BadRequest { message: error.to_string(), param: Some(error.field.into()) })?;
-    let restrictions = Restrictions { allowed_providers: asking.key.allowed_providers.clone(), enforce_zdr: asking.key.enforce_zdr, ..Restrictions::default() };
+    let restrictions = Restrictions {
+        allowed_providers: asking.key.allowed_providers.clone(),
+        enforce_zdr: asking.key.enforce_zdr,
+        ..Restrictions::default()
+    };
     Ok(parsed.unwrap_or_default().restricted_by(&restrictions))
 }
 

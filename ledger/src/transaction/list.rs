@@ -13,7 +13,7 @@ use sqlx::{Any, AssertSqlSafe, Row};
 const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 1_000;
 /// The kinds that the API returns; lease transactions move money inside the account and are not among them.
-const KINDS: [&str; 7] = ["usage", "credit", "refund", "fee", "expiry", "adjustment", "grant"];
+pub const KINDS: [&str; 7] = ["usage", "credit", "refund", "fee", "expiry", "adjustment", "grant"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

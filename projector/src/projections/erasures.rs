@@ -37,7 +37,17 @@ impl Fold for Erasures {
             // Events that are not understood are set aside by the reader of key names.
             let erased = |event: &Event<'_>| match ControlEvent::read(&event.envelope) {
                 Ok(Some(ControlEvent::UserErased(erased))) => Some(erased),
-                Ok(Some(ControlEvent::Account(_) | ControlEvent::Key(_) | ControlEvent::KeyDeleted(_)) | None) | Err(_) => None,
+                Ok(
+                    Some(
+                        ControlEvent::Account(_)
+                        | ControlEvent::Key(_)
+                        | ControlEvent::KeyDeleted(_)
+                        | ControlEvent::Webhook(_)
+                        | ControlEvent::WebhookDeleted(_),
+                    )
+                    | None,
+                )
+                | Err(_) => None,
             };
             for erased in events.iter().filter_map(erased) {
                 erase(connection, &erased).await?;

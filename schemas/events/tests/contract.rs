@@ -10,7 +10,7 @@ use events::control::{
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
 use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
-use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted};
+use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted, SkippedEndpoint};
 use events::usage_recorded::UsageRecorded;
 use events::webhook::{PreviousSecret, Webhook, WebhookChanged, WebhookDeleted, WebhookMethod};
 use events::{CostStatus, Draft, Nanos, Payload, Provenance, Source, Tokens, UnitPrices, envelope::RawEnvelope, schema};
@@ -127,6 +127,7 @@ fn golden_requests_still_read() {
             duration_us: 119_000,
             why: Some("balanced".into()),
         }],
+        skipped: vec![SkippedEndpoint { provider: "deepseek".into(), model: "openai/gpt-5.4".into(), reason: "not_zdr".into() }],
     });
     let kept_in = || "boot-1.00000001.4242".to_owned();
     golden(&RequestDamaged { kept_in: kept_in() });

@@ -12,6 +12,8 @@ use eventlog::Event;
 use events::caller::{CALLER_HEADER, Caller, InternalSecret};
 use events::envelope::RawEnvelope;
 use events::ids::KeyKind;
+use events::ids::SystemIds;
+use events::sealed::MasterKeys;
 use events::{Clock, SystemClock};
 use projector::{Projector, ProjectorConfig, projections};
 use tests::postgres::Postgres;
@@ -73,7 +75,9 @@ async fn main() {
     let sqlite = format!("sqlite://{}", folder.path().join("projector.db").display());
     let database_url = postgres.as_ref().map_or(sqlite, |postgres| postgres.url("projector"));
     let events = number("BENCH_EVENTS", EVENTS);
-    let projector = Projector::open(&ProjectorConfig { database_url }, Arc::new(SystemClock)).await.expect("a database");
+    let master_keys = Arc::new(MasterKeys::parse(&"k".repeat(64)).expect("a key"));
+    let config = ProjectorConfig { database_url, master_keys, webhooks_to_private_addresses: false };
+    let projector = Projector::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a database");
     let now_us = SystemClock.now_us();
     println!("{events} events of a year on {}", if postgres.is_some() { "PostgreSQL" } else { "SQLite" });
     for projection in [projections::usage::PROJECTION, projections::generations::PROJECTION] {
