@@ -198,6 +198,13 @@ impl RateLimits {
         limit.map(|limit| (limit / self.gateways).max(1))
     }
 
+    /// Returns the number of an account's requests for free models in the last 24 hours.
+    #[must_use]
+    pub fn free_used(&self, account: &AccountId, now: Instant) -> u64 {
+        let now_ms = self.now_ms(now);
+        self.lock(account).get_mut(account).map_or(0, |account| account.free_day.used(now_ms))
+    }
+
     /// Forgets accounts and keys whose windows are empty.
     pub fn forget_idle(&self, now: Instant) {
         let now_ms = self.now_ms(now);
