@@ -131,7 +131,7 @@ impl Stages {
         };
         let claim = self.claim(id, &caller, &parts, &passed.body).await?;
         let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;
-        claim.map(Claim::keep);
+        Claim::keep(claim);
         let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));

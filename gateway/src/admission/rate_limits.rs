@@ -126,13 +126,11 @@ impl Account {
 fn check(window: &mut Window, limit: Limit, most: u64, now_ms: u64) -> Result<Standing, Exceeded> {
     let used = window.used(now_ms);
     let standing = |remaining| Standing { limit: most, remaining, resets_in_ms: window.oldest_leaves_at_ms(now_ms).saturating_sub(now_ms) };
-    match most.checked_sub(used + 1) {
-        Some(remaining) => Ok(standing(remaining)),
-        None => {
-            let passes_in_ms = window.fits_at_ms(1, most).unwrap_or(u64::MAX).saturating_sub(now_ms);
-            Err(Exceeded { limit, standing: standing(0), passes_in_ms })
-        }
+    if let Some(remaining) = most.checked_sub(used + 1) {
+        return Ok(standing(remaining));
     }
+    let passes_in_ms = window.fits_at_ms(1, most).unwrap_or(u64::MAX).saturating_sub(now_ms);
+    Err(Exceeded { limit, standing: standing(0), passes_in_ms })
 }
 
 impl Standing {
