@@ -4,6 +4,7 @@ pub mod config;
 pub mod request;
 pub mod inference;
 pub mod proxy;
+pub mod passed_headers;
 pub mod count;
 pub mod auth;
 pub mod route;

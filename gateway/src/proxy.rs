@@ -12,7 +12,7 @@ use axum::response::Response;
 use events::RequestId;
 use events::request::{Attempt, Outcome};
 use futures_util::stream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pricing::known_providers::ProviderFormat;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -29,25 +29,11 @@ use crate::edge;
 use crate::error::GatewayError;
 use crate::idempotency::Claim;
 use crate::meter::{self, Measured, Meter};
+use crate::passed_headers::{HOP_BY_HOP, upstream_headers};
 use crate::request::{Stages, app};
 use crate::route::choice::{check_allowed, check_zdr};
 use crate::route::{Endpoint, Operation, Plan};
 
-/// Headers of a connection, which are not passed on. Source: RFC 9110, section 7.6.1.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-/// Headers of a client that do not concern the provider: its credential for the gateway, and those that the gateway sets itself.
-const CLIENT_ONLY: [&str; 8] =
-    ["authorization", "x-api-key", "x-goog-api-key", "host", "content-length", "accept-encoding", "cookie", "content-encoding"];
 /// The maximum bytes of an answer that are kept for metering; a larger one is counted as unknown.
 const METERED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -136,7 +122,7 @@ impl Stages {
         };
         let claim = self.claim(id, &caller, &parts, &passed.body).await?;
         let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;
-        claim.map(Claim::keep);
+        Claim::keep(claim);
         let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));
@@ -226,15 +212,6 @@ fn path_and_query(path: &str, query: Option<&str>) -> String {
     let escaped = percent_encoding::utf8_percent_encode(path, crate::route::provider::PATH_ESCAPES).to_string();
     let kept: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).collect();
     if kept.is_empty() { escaped } else { format!("{escaped}?{}", kept.join("&")) }
-}
-
-fn upstream_headers(client: &HeaderMap, credential: Option<&(HeaderName, HeaderValue)>) -> HeaderMap {
-    let is_passed = |name: &HeaderName| !HOP_BY_HOP.contains(&name.as_str()) && !CLIENT_ONLY.contains(&name.as_str());
-    let mut headers: HeaderMap =
-        client.iter().filter(|(name, _)| is_passed(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.extend(credential.cloned());
-    headers
 }
 
 /// The reader of an answer that passes by.
@@ -428,6 +405,8 @@ impl Drop for Relay {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]

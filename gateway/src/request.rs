@@ -104,7 +104,7 @@ impl Stages {
         let claim = self.claim(&id, &caller, &parts, &body).await?;
         let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
         let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, call.head.models.first(), error))?;
-        claim.map(Claim::keep);
+        Claim::keep(claim);
         told.is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);

@@ -34,6 +34,8 @@ pub const MIGRATIONS: &[Migration] = &[
     (4, "legs", include_str!("../migrations/0004_legs.sql")),
     (5, "key_claims", include_str!("../migrations/0005_key_claims.sql")),
     (6, "names", include_str!("../migrations/0006_names.sql")),
+    (20, "purchases", include_str!("../migrations/0020_purchases.sql")),
+    (21, "idempotency", include_str!("../migrations/0021_idempotency.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 

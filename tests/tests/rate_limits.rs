@@ -1,7 +1,8 @@
 //! Rate limits: of accounts, of keys, of free models; the headers that tell of them, and the time after which a retry passes.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use events::{Clock, SystemClock};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Answer, Arouter, Provider, Storage};
@@ -30,7 +31,7 @@ fn number(answer: &Answer, header: &str) -> u64 {
 }
 
 fn now_ms() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis()).expect("in range")
+    u64::try_from(SystemClock.now_us() / 1_000).expect("in range")
 }
 
 #[tokio::test]

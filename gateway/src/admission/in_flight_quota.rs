@@ -103,6 +103,13 @@ impl Quotas {
         Ok(Slot { quotas: Arc::clone(self), account: account.clone(), share, bytes: 0, rate: None })
     }
 
+    /// Returns the limit on an account's requests for free models in a day.
+    #[must_use]
+    pub const fn free_per_day(&self, has_bought: bool) -> Option<u64> {
+        let limits = &self.limits;
+        if has_bought { limits.free_requests_per_day_after_purchase.0 } else { limits.free_requests_per_day.0 }
+    }
+
     /// Returns the number of requests in flight and the bytes of their bodies.
     #[must_use]
     pub fn in_flight(&self) -> (usize, usize) {
@@ -197,10 +204,9 @@ impl Slot {
     /// # Errors
     /// Returns 429 if a limit is reached; the request is then counted nowhere.
     pub fn take_free(&mut self, has_bought: bool) -> Result<(), GatewayError> {
-        let limits = &self.quotas.limits;
-        let per_day = if has_bought { limits.free_requests_per_day_after_purchase } else { limits.free_requests_per_day };
+        let per_day = self.quotas.free_per_day(has_bought);
         let Some((share, headers)) = &mut self.rate else { return Ok(()) };
-        let standing = share.take_free(per_day.0, Instant::now()).map_err(|exceeded| exceeded.into_error(headers))?;
+        let standing = share.take_free(per_day, Instant::now()).map_err(|exceeded| exceeded.into_error(headers))?;
         headers.note(standing);
         Ok(())
     }

@@ -30,9 +30,9 @@ impl RateHeaders {
     pub fn write(&self, headers: &mut HeaderMap, now_us: i64) {
         let noted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Standing { limit, remaining, resets_in_ms }) = noted else { return };
-        let now_ms = u64::try_from(now_us / 1_000).unwrap_or_default();
+        let since_1970_ms = u64::try_from(now_us / 1_000).unwrap_or_default();
         headers.insert(LIMIT, HeaderValue::from(limit));
         headers.insert(REMAINING, HeaderValue::from(remaining));
-        headers.insert(RESET, HeaderValue::from(now_ms.saturating_add(resets_in_ms)));
+        headers.insert(RESET, HeaderValue::from(since_1970_ms.saturating_add(resets_in_ms)));
     }
 }

@@ -126,13 +126,11 @@ impl Account {
 fn check(window: &mut Window, limit: Limit, most: u64, now_ms: u64) -> Result<Standing, Exceeded> {
     let used = window.used(now_ms);
     let standing = |remaining| Standing { limit: most, remaining, resets_in_ms: window.oldest_leaves_at_ms(now_ms).saturating_sub(now_ms) };
-    match most.checked_sub(used + 1) {
-        Some(remaining) => Ok(standing(remaining)),
-        None => {
-            let passes_in_ms = window.fits_at_ms(1, most).unwrap_or(u64::MAX).saturating_sub(now_ms);
-            Err(Exceeded { limit, standing: standing(0), passes_in_ms })
-        }
+    if let Some(remaining) = most.checked_sub(used + 1) {
+        return Ok(standing(remaining));
     }
+    let passes_in_ms = window.fits_at_ms(1, most).unwrap_or(u64::MAX).saturating_sub(now_ms);
+    Err(Exceeded { limit, standing: standing(0), passes_in_ms })
 }
 
 impl Standing {
@@ -196,6 +194,13 @@ impl RateLimits {
     /// Returns the part of a limit that this gateway may pass.
     fn share(&self, limit: Option<u64>) -> Option<u64> {
         limit.map(|limit| (limit / self.gateways).max(1))
+    }
+
+    /// Returns the number of an account's requests for free models in the last 24 hours.
+    #[must_use]
+    pub fn free_used(&self, account: &AccountId, now: Instant) -> u64 {
+        let now_ms = self.now_ms(now);
+        self.lock(account).get_mut(account).map_or(0, |account| account.free_day.used(now_ms))
     }
 
     /// Forgets accounts and keys whose windows are empty.

@@ -100,10 +100,10 @@ impl Window {
         Some(at_ms)
     }
 
-    /// Returns the time at which the oldest amount leaves the window; `now_ms` if there is none.
+    /// Returns the time at which the oldest amount leaves the window, or one that is taken now if there is none.
     #[must_use]
     pub fn oldest_leaves_at_ms(&self, now_ms: u64) -> u64 {
-        self.slots.front().map_or(now_ms, |(slot, _)| self.leaves_at_ms(*slot))
+        self.leaves_at_ms(self.slots.front().map_or(now_ms / self.slot_ms, |(slot, _)| *slot))
     }
 
     const fn leaves_at_ms(&self, slot: u64) -> u64 {

@@ -22,7 +22,7 @@ const STALE_BYTES_MAX: u64 = 1024 * 1024;
 #[serde(rename_all = "snake_case")]
 pub enum Line {
     /// The newest state of a key.
-    Key(KeyEntry),
+    Key(Box<KeyEntry>),
     /// The newest state of an account.
     Account(Account),
     /// The newest state of a webhook.
@@ -67,7 +67,8 @@ impl ChangeLog {
         if let Some(snapshot) = read(&before)? {
             let Snapshot { keys, accounts, checkpoint } = serde_json::from_slice(&snapshot)?;
             let checkpoint = checkpoint.map(|(identity, sequence, event_id)| Line::Checkpoint(identity, sequence, event_id));
-            let lines = keys.into_iter().map(Line::Key).chain(accounts.into_iter().map(Line::Account)).chain(checkpoint);
+            let lines =
+                keys.into_iter().map(|entry| Line::Key(Box::new(entry))).chain(accounts.into_iter().map(Line::Account)).chain(checkpoint);
             for line in lines {
                 see(line);
             }

@@ -69,7 +69,7 @@ impl Directory {
     pub fn load(folder: &Path) -> io::Result<Self> {
         let directory = Self::default();
         let change_log = ChangeLog::open(folder, |line| match line {
-            Line::Key(entry) => directory.put_key(entry),
+            Line::Key(entry) => directory.put_key(*entry),
             Line::Account(account) => directory.put_account(account),
             Line::Webhook(entry) => directory.put_webhook(*entry),
             Line::Checkpoint(identity, sequence, event_id) => {
@@ -122,7 +122,7 @@ impl Directory {
         let state = self.read();
         let mut lines = Vec::new();
         state.accounts.values().for_each(|account| Line::Account(account.clone()).write(&mut lines));
-        state.keys.values().for_each(|entry| Line::Key((**entry).clone()).write(&mut lines));
+        state.keys.values().for_each(|entry| Line::Key(Box::new((**entry).clone())).write(&mut lines));
         state.webhooks.values().for_each(|entry| Line::Webhook(Box::new((**entry).clone())).write(&mut lines));
         if let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone() {
             Line::Checkpoint(identity, sequence, event_id).write(&mut lines);
@@ -146,7 +146,7 @@ impl Directory {
         }
         let mut state = self.write();
         if state.keys.get(&entry.key.hash).is_none_or(|known| entry.replaces(known)) {
-            Line::Key(entry.clone()).write(&mut state.unsaved);
+            Line::Key(Box::new(entry.clone())).write(&mut state.unsaved);
             state.by_account.entry(entry.key.account.clone()).or_default().insert(entry.key.hash.clone());
             state.keys.insert(entry.key.hash.clone(), Arc::new(entry));
             self.changed.notify_one();

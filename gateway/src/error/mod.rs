@@ -1,6 +1,7 @@
 //! The errors of a call: one exhaustive match maps each to status, type and code, and one function renders the body.
 
 mod message;
+pub mod quota;
 
 use std::borrow::Cow;
 
@@ -17,6 +18,7 @@ use wire::reported::Reported;
 
 use crate::route::choice::Skipped;
 use message::{overload, payment, refusal, suggestion, unfit};
+pub use quota::Quota;
 
 /// The reason why a call fails.
 #[derive(Debug, thiserror::Error)]
@@ -148,43 +150,6 @@ pub enum GatewayError {
     /// A bug of the gateway.
     #[error("The gateway made a mistake; its log says more.")]
     Internal,
-}
-
-/// A quota that all callers share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quota {
-    /// Requests in flight.
-    Requests,
-    /// Bytes of the bodies of requests in flight.
-    BodyBytes,
-    /// Prompts being counted in tokens.
-    TokenCounts,
-    /// Changes of keys per second.
-    KeyChanges,
-}
-
-impl Quota {
-    /// Returns the code in the body, which is also the label in metrics.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Requests => "requests_in_flight",
-            Self::BodyBytes => "body_bytes_in_flight",
-            Self::TokenCounts => "token_counts",
-            Self::KeyChanges => "key_changes",
-        }
-    }
-
-    fn message(self, is_own: bool) -> String {
-        let what = match self {
-            Self::Requests => "requests in flight",
-            Self::BodyBytes => "bytes of request bodies in flight",
-            Self::TokenCounts => "prompts being counted",
-            Self::KeyChanges => "changes of keys a second",
-        };
-        let whose = if is_own { "This account" } else { "This gateway" };
-        format!("{whose} has as many {what} as it may have (budget {}): retry when some have ended.", self.code())
-    }
 }
 
 impl From<RequestError> for GatewayError {

@@ -1,8 +1,11 @@
 //! `GET /api/v1/key`: the state of the key that makes the call.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use events::AccountId;
 use events::control::RateLimit;
 use events::ids::KeyKind;
 use serde_json::{Value, json};
@@ -26,9 +29,22 @@ pub async fn own(State(admin): State<Admin>, AnyKey(caller): AnyKey) -> Result<R
         fields.insert("is_provisioning_key".to_owned(), is_management.into());
         fields.insert("is_free_tier".to_owned(), (!has_bought).into());
         fields.insert("organization_id".to_owned(), Value::Null);
+        fields.insert("budgets".to_owned(), json!([]));
+        fields.insert("effective_budget".to_owned(), Value::Null);
+        fields.insert("allowed_data_regions".to_owned(), json!([]));
+        fields.insert("free_model_daily_requests".to_owned(), free_requests(&admin, &caller.key.account, has_bought));
         fields.insert("rate_limit".to_owned(), rate_limit(&caller.key.rate_limit));
     }
     Ok(Json(json!({"data": data})).into_response())
+}
+
+/// Returns the account's requests for free models of the last 24 hours on this gateway; -1 stands for no limit.
+fn free_requests(admin: &Admin, account: &AccountId, has_bought: bool) -> Value {
+    let used = admin.quotas.rate_limits.free_used(account, Instant::now());
+    match admin.quotas.free_per_day(has_bought) {
+        Some(most) => json!({"limit": most, "remaining": most.saturating_sub(used), "used": used}),
+        None => json!({"limit": -1, "remaining": -1, "used": used}),
+    }
 }
 
 fn rate_limit(bounds: &RateLimit) -> Value {
