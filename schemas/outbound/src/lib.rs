@@ -30,7 +30,6 @@ impl Resolve for PublicOnly {
 
 /// Restricts a client to names with public addresses, without a proxy. The caller must check the text of each address by [`is_public_host`],
 /// that of redirects too, because literal addresses are not resolved.
-#[must_use]
 pub fn public_only(builder: ClientBuilder) -> ClientBuilder {
     builder.no_proxy().dns_resolver(Arc::new(PublicOnly))
 }
