@@ -167,8 +167,10 @@ async fn a_rebuild_makes_no_deliveries_of_old_events_and_none_twice() {
     };
     let records = [event("new", HOUR_US), event("old", 73 * HOUR_US)];
     for _ in 0..2 {
-        let events: Vec<Event<'_>> =
-            records.iter().map(|record| Event { record, envelope: RawEnvelope::parse(&record.payload).unwrap(), is_repeat: false }).collect();
+        let events: Vec<Event<'_>> = records
+            .iter()
+            .map(|record| Event { record, envelope: RawEnvelope::parse(&record.payload).unwrap(), is_repeat: false })
+            .collect();
         let mut transaction = bench.sender.store.begin_exclusive().await.unwrap();
         assert!(WithDeliveries(&Arrivals).apply(&mut transaction, &events).await.unwrap().is_empty());
         transaction.commit().await.unwrap();
