@@ -67,7 +67,7 @@ pub fn router(state: AppState) -> Router {
             .route(&at("/transactions"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
-        projector = projector.route(&at("/webhooks/{id}/deliveries"), get(forward));
+        projector = projector.route(&at("/webhooks/{id}/deliveries"), get(forward)).route(&at("/events"), get(forward));
     }
     inference = inference.route("/{provider}/{*path}", any(proxy));
     inference = inference.route("/v1beta/models", get(models::list)).route("/v1beta/models/{*id}", get(models::retrieve).post(generate));

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::exports::feed::Feeds;
 use crate::rpc::RpcHandler;
 use crate::webhook::calls::Calls;
 use crate::webhook::client::WebhookClient;
@@ -91,7 +92,10 @@ impl Projector {
         Arc::new(RpcHandler { store: self.store.clone(), clock: Arc::clone(&self.clock), webhooks: self.calls.clone() })
     }
 
-    pub fn router(&self, secret: InternalSecret) -> Router {
-        router::router(Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.progress.subscribe() })
+    /// Returns the read routes; `log` is that of the feed of events.
+    pub fn router(&self, secret: InternalSecret, log: &Log) -> Router {
+        let feeds = Feeds { log: log.clone(), open: Arc::default() };
+        let http = Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret, progress: self.progress.subscribe() };
+        router::router(http, feeds)
     }
 }
