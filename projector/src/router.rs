@@ -4,10 +4,11 @@ use axum::Router;
 use axum::routing::get;
 use read_api::Http;
 
-use crate::exports::{activity, deliveries, generation, usage};
+use crate::exports::feed::Feeds;
+use crate::exports::{activity, deliveries, feed, generation, usage};
 
-/// Builds the router. Each part of it has the progress of the reader whose rows it reads.
-pub fn router(requests: Http, sums: Http) -> Router {
+/// Builds the routes of reports. Each part of them has the progress of the reader whose rows it reads.
+pub fn reports(requests: Http, sums: Http) -> Router {
     let requests = Router::new()
         .route("/api/v1/generation", get(generation::generation))
         .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::deliveries))
@@ -18,4 +19,10 @@ pub fn router(requests: Http, sums: Http) -> Router {
         .route("/api/usage/timeseries", get(usage::timeseries))
         .with_state(sums);
     requests.merge(sums)
+}
+
+/// Builds the route of the feed of events.
+pub fn events(http: Http, feeds: Feeds) -> Router {
+    let feed = get(move |http, caller, headers, query| feed::feed(feeds.clone(), http, caller, headers, query));
+    Router::new().route("/api/v1/events", feed).with_state(http)
 }
