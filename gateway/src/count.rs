@@ -64,7 +64,7 @@ impl Stages {
         let target = Target { model: &endpoint.upstream_model, cap: None, dialect: &provider.dialect };
         let body = call.count_body(&target)?;
         let address = provider.count_address(operation.format, &endpoint.upstream_model).ok_or(GatewayError::Internal)?;
-        let credential = provider.choose_credential(self.clock.now_us(), self.seed(), &[]).and_then(|place| provider.credential(place));
+        let credential = provider.one_credential(self.clock.now_us(), self.seed());
         let headers = provider.request_headers(Some(headers), credential);
         let answer = self.attempts.fetch((Method::POST, &address), headers, body.into(), &AtomicBool::new(false)).await;
         let answer = answer.map_err(|error| fault(&error))?;

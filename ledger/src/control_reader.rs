@@ -16,14 +16,13 @@ impl Fold for NoteControl {
             let mut rejected = Vec::new();
             for event in events {
                 match ControlEvent::read(&event.envelope) {
-                    Ok(Some(ControlEvent::Webhook(_) | ControlEvent::WebhookDeleted(_))) => {}
                     Ok(Some(ControlEvent::Account(account))) => {
                         let revision = to_db(account.revision)?;
                         account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
                     }
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => key::repo::upsert(connection, &key).await?,
-                    // The books have no names of end users.
-                    Ok(Some(ControlEvent::UserErased(_))) => {}
+                    // The books have neither webhooks nor names of end users.
+                    Ok(Some(ControlEvent::Webhook(_) | ControlEvent::WebhookDeleted(_) | ControlEvent::UserErased(_))) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
                     Err(error) => rejected.push(Rejected::new(event, error.to_string())),
                 }

@@ -230,6 +230,11 @@ async fn pages_are_the_whole_and_tables_are_the_answer() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_table_of_details_has_a_row_for_each_request() {
+    let world = World::start(Storage::Sqlite).await;
     let detail = world.csv("period=1d&format=csv&detail=true&group_by=user").await;
     assert!(
         detail[0].ends_with(",total_tokens,model,provider,key_label,creator,user,app,request_id,time,status,finish_reason"),
@@ -245,8 +250,15 @@ async fn pages_are_the_whole_and_tables_are_the_answer() {
     assert_eq!(spends.sum::<i64>(), ledger);
     let alone = world.csv("period=1d&format=csv&detail=true&user=alice&model=test/second").await;
     assert_eq!(alone.len(), 2, "{alone:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_query_is_refused_with_its_field() {
+    let world = World::start(Storage::Sqlite).await;
     for (query, field) in [
         ("period=1d&detail=true", "detail"),
+        ("period=1d&format=pdf&detail=true", "detail"),
+        ("format=pdf&paper=a5", "paper"),
         ("period=1d&metric=x", "metric"),
         ("group_by=model,x", "group_by"),
         ("limit=0", "limit"),
@@ -265,6 +277,23 @@ async fn pages_are_the_whole_and_tables_are_the_answer() {
         status == StatusCode::BAD_REQUEST && answer["error"]["message"].as_str().is_some_and(|text| text.contains("colour")),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_report_on_paper_is_the_same_twice() {
+    let world = World::start(Storage::Sqlite).await;
+    let read = async |query: &str| {
+        let url = format!("{}/api/v1/activity?{query}", world.arouter.base);
+        let answer = world.arouter.http.get(url).bearer_auth(&world.arouter.keys.live_key).send().await.expect("an answer");
+        let (status, kind) = (answer.status(), answer.headers()["content-type"].clone());
+        assert!(status == StatusCode::OK && kind == "application/pdf" && answer.headers().contains_key("x-as-of"), "{status} {kind:?}");
+        answer.bytes().await.expect("a document")
+    };
+    let query = "period=1mo&group_by=model,user&format=pdf";
+    let report = read(query).await;
+    assert!(report.starts_with(b"%PDF-"), "{:?}", &report[..20]);
+    assert_eq!(report, read(query).await);
+    assert_ne!(report, read(&format!("{query}&paper=letter")).await);
 }
 
 #[tokio::test]

@@ -406,8 +406,8 @@ async fn a_proxied_answer_of_any_shape_is_charged_by_its_usage() {
         (charges.len() == 5).then_some(charges)
     })
     .await;
-    let charged: i64 = charges.iter().map(|charge| charge["data"]["cost_nanos"].as_i64().unwrap()).sum();
-    assert_eq!(charged, i64::try_from(expected).unwrap(), "{charges:#?}");
+    let sum: i64 = charges.iter().map(|charge| charge["data"]["cost_nanos"].as_i64().unwrap()).sum();
+    assert_eq!(sum, i64::try_from(expected).unwrap(), "{charges:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,6 +228,12 @@ impl Provider {
         chosen.or_else(|| tried.is_empty().then_some(0))
     }
 
+    /// Returns the header with the credential of a request that is tried once.
+    #[must_use]
+    pub fn one_credential(&self, now_us: i64, seed: u64) -> Option<&Credential> {
+        self.credential(self.choose_credential(now_us, seed, &[])?)
+    }
+
     /// Returns the header that carries a credential.
     #[must_use]
     pub fn credential(&self, place: usize) -> Option<&Credential> {

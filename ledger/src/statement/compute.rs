@@ -2,6 +2,7 @@
 
 use events::Nanos;
 use events::clock::rfc3339;
+use events::ids::hex;
 use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, Row};
@@ -69,7 +70,7 @@ pub async fn statement(
         transactions: fold.movements.iter().map(|movement| movement.count).sum(),
         movements: fold.movements,
         closing_balance: end.balance,
-        sha256: fold.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hex(&fold.hash.finalize()),
         as_of: LastVersion { version: last, time: end.time },
     })
 }

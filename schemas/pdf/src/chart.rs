@@ -224,7 +224,8 @@ fn description(chart: &Chart) -> String {
         let sum = series.values.iter().map(|value| i128::from(*value)).sum();
         let most = series.values.iter().max().copied().unwrap_or_default();
         let name = if series.name.is_empty() { String::new() } else { format!("{}: ", series.name) };
-        text += &format!(" {name}sum {}{unit}, highest {}{unit}.", number(sum, chart.decimals), number(i128::from(most), chart.decimals));
+        let (sum, most) = (number(sum, chart.decimals), number(i128::from(most), chart.decimals));
+        text.extend([" ", &name, "sum ", &sum, &unit, ", highest ", &most, &unit, "."]);
     }
     text
 }

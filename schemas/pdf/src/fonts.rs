@@ -58,7 +58,7 @@ impl Face {
     }
 
     fn glyph(&self, character: char) -> Option<u32> {
-        self.tables()?.charmap().map(character).map(|glyph| glyph.to_u32()).filter(|glyph| *glyph != 0)
+        self.tables()?.charmap().map(character).map(harfrust::GlyphId::to_u32).filter(|glyph| *glyph != 0)
     }
 
     #[must_use]

@@ -45,12 +45,12 @@ pub fn table(sheets: &mut Sheets, type_: &mut Typesetter<'_>, look: &Template, t
         let stripe = (number % 2 == 1).then_some(look.table.stripe);
         body.push(layout.row(sheets, &row, &look.text.cell, stripe));
     }
-    layout.rule(sheets, look.page.rule, look.page.rule_colour);
+    Layout::rule(sheets, look.page.rule, look.page.rule_colour);
     if let Some(total) = total {
         if sheets.need(total.height) {
             layout.repeat_head(sheets, &head);
         }
-        layout.rule(sheets, look.table.total_rule, look.text.total.colour);
+        Layout::rule(sheets, look.table.total_rule, look.text.total.colour);
         foot.push(layout.row(sheets, &total, &look.text.total, None));
     }
     let parts = [(Kind::Head, vec![head_row]), (Kind::Body, body), (Kind::Foot, foot)];
@@ -123,7 +123,7 @@ impl Layout<'_> {
         Node::Group(Kind::Row, cells)
     }
 
-    fn rule(&self, sheets: &mut Sheets, thickness: Length, colour: Colour) {
+    fn rule(sheets: &mut Sheets, thickness: Length, colour: Colour) {
         Self::background(sheets, thickness, colour);
         sheets.y += thickness;
     }

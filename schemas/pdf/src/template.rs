@@ -126,7 +126,7 @@ impl TextStyle {
     /// Returns the way from the top of a line to the baseline, such that capitals (0.714 of the size) stand in the middle.
     #[must_use]
     pub fn baseline(&self) -> Length {
-        (self.line + self.size * 714 / 1_000) / 2
+        Length::midpoint(self.line, self.size * 714 / 1_000)
     }
 }
 

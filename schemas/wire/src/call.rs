@@ -49,6 +49,7 @@ impl Format {
 
 /// The fields of a request that the gateway acts on, in any format.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Head {
     /// Models to try, in order; at least one.
     pub models: Vec<String>,

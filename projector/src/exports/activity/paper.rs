@@ -50,8 +50,10 @@ fn document(report: &ActivityReport, asked: &Asked, paper: Paper) -> Document {
     let event = report.as_of.event.as_deref().unwrap_or("none");
     let footer = if is_settled {
         format!("Covers every event of the period, which ended at {}", rfc3339(end_us))
+    } else if report.as_of.lag_ms > 0 {
+        format!("Up to event {event}, {} ms behind the log", report.as_of.lag_ms)
     } else {
-        format!("Up to event {event}, at {}", report.as_of.time)
+        format!("Up to event {event}, the newest one")
     };
     let groups: Vec<&str> = asked.groups.iter().map(|group| group.name()).collect();
     let totals = &report.totals;
@@ -81,7 +83,7 @@ fn document(report: &ActivityReport, asked: &Asked, paper: Paper) -> Document {
         paper,
         language: "en".to_owned(),
         footer,
-        created_us: if is_settled { end_us } else { as_of_us },
+        created_us: if is_settled { end_us } else { report.series.last().map_or(start_us, |bucket| bucket.start_us) },
         sections,
     }
 }
@@ -118,7 +120,12 @@ fn table(report: &ActivityReport, asked: &Asked) -> Table {
         [vec![start, group(row, report, asked)], cells(&row.sums).to_vec()].concat()
     };
     let total = [vec!["Total".to_owned(), String::new()], cells(&report.totals).to_vec()].concat();
-    Table { title: "Rows".to_owned(), columns, rows: report.rows.iter().filter(|row| row.sums.requests > 0).map(row).collect(), total: Some(total) }
+    Table {
+        title: "Rows".to_owned(),
+        columns,
+        rows: report.rows.iter().filter(|row| row.sums.requests > 0).map(row).collect(),
+        total: Some(total),
+    }
 }
 
 fn cells(sums: &Sums) -> [String; 5] {

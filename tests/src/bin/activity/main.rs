@@ -123,9 +123,6 @@ async fn fold(projector: &Projector, projection: &projections::Projection, year:
         let to = year.events.min(next + projection.pace.batch_max as u64);
         let records: Vec<_> = (next..to).map(|number| year.record(number)).collect();
         let since = Instant::now();
-        fn event(record: &eventlog::Record) -> Event<'_> {
-            Event { envelope: RawEnvelope::parse(&record.payload).expect("an event"), record, is_repeat: false }
-        }
         let events: Vec<_> = records.iter().map(event).collect();
         let mut transaction = projector.store.begin_exclusive().await.expect("a transaction");
         let rejected = projection.fold.apply(&mut transaction, &events).await.expect("rows");
@@ -135,6 +132,10 @@ async fn fold(projector: &Projector, projection: &projections::Projection, year:
         next = to;
     }
     took
+}
+
+fn event(record: &eventlog::Record) -> Event<'_> {
+    Event { envelope: RawEnvelope::parse(&record.payload).expect("an event"), record, is_repeat: false }
 }
 
 struct Client {
@@ -154,7 +155,7 @@ impl Client {
         let (mut bytes, mut lines) = (0, 0);
         while let Some(chunk) = answer.chunk().await.expect("a whole answer") {
             bytes += chunk.len();
-            lines += chunk.iter().filter(|byte| **byte == b'\n').count();
+            lines += chunk.split(|byte| *byte == b'\n').count() - 1;
         }
         (bytes, lines)
     }

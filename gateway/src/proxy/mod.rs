@@ -1,6 +1,8 @@
 //! `/{provider}/{path}`: any operation of a provider in its own format. Body and query pass untouched; the credential is replaced, and the
 //! answer is metered on its way if its format is known.
 
+mod tap;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,28 +16,22 @@ use events::request::{Attempt, Outcome};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, Method, header};
 use pricing::known_providers::ProviderFormat;
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
-use wire::answer::{Delta, Frame, read, read_frame};
 use wire::call::{Embeddings, Format, Head};
 use wire::routing::Routing;
-use wire::sse::Parser;
 
 use crate::admission::rate_headers::RateHeaders;
 use crate::admission::{Access, Admitted, End, Intent, Served};
 use crate::attempt::connections::UpstreamResponse;
-use crate::content_encoding::Decoder;
 use crate::edge;
 use crate::error::GatewayError;
 use crate::idempotency::Claim;
-use crate::meter::{self, Measured, Meter};
+use crate::meter::{self, Measured};
 use crate::passed_headers::{HOP_BY_HOP, upstream_headers};
 use crate::request::{Stages, app};
 use crate::route::choice::{check_allowed, check_zdr};
 use crate::route::{Endpoint, Operation, Plan};
-
-/// The maximum bytes of an answer that are kept for metering; a larger one is counted as unknown.
-const METERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+use tap::Tap;
 
 /// A call on its way to a provider.
 struct Passed {
@@ -127,8 +123,7 @@ impl Stages {
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));
         admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), Access::Proxied);
-        let credential = provider.choose_credential(self.clock.now_us(), self.seed(), &[]).and_then(|place| provider.credential(place));
-        let headers = upstream_headers(&parts.headers, credential);
+        let headers = upstream_headers(&parts.headers, provider.one_credential(self.clock.now_us(), self.seed()));
         let since = Instant::now();
         let result = self.attempts.pass((parts.method, &address), headers, passed.body, &sent).await;
         let attempt = Attempt {
@@ -212,94 +207,6 @@ fn path_and_query(path: &str, query: Option<&str>) -> String {
     let escaped = percent_encoding::utf8_percent_encode(path, crate::route::provider::PATH_ESCAPES).to_string();
     let kept: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).collect();
     if kept.is_empty() { escaped } else { format!("{escaped}?{}", kept.join("&")) }
-}
-
-/// The reader of an answer that passes by.
-struct Tap {
-    format: Option<Format>,
-    meter: Meter,
-    reading: Reading,
-    /// The bytes that passed; they are the measure of an answer that cannot be read.
-    passed: u64,
-}
-
-enum Reading {
-    Frames { decoder: Decoder, parser: Parser },
-    Whole { decoder: Decoder, body: Vec<u8> },
-    Nothing,
-}
-
-impl Tap {
-    fn new(format: Option<Format>, response: &UpstreamResponse, prompt_tokens: u64) -> Self {
-        let is_stream = response.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let decoder = Decoder::new(&response.headers, METERED_BYTES_MAX).ok().filter(|_| format.is_some() && response.status.is_success());
-        let reading = match decoder {
-            Some(decoder) if is_stream => Reading::Frames { decoder, parser: Parser::default() },
-            Some(decoder) => Reading::Whole { decoder, body: Vec::new() },
-            None => Reading::Nothing,
-        };
-        let meter = format.map_or_else(|| Meter::new(prompt_tokens), |format| Meter::of(format, prompt_tokens));
-        Self { format, meter, reading, passed: 0 }
-    }
-
-    /// Notes the next bytes of the answer.
-    fn note(&mut self, bytes: &Bytes) {
-        let Some(format) = self.format else { return };
-        self.passed = self.passed.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let is_over = match &mut self.reading {
-            Reading::Frames { decoder, parser } => {
-                let Ok(bytes) = decoder.push(bytes.clone(), METERED_BYTES_MAX) else { return self.reading = Reading::Nothing };
-                parser.push(&bytes);
-                while let Ok(Some(frame)) = parser.next_frame() {
-                    note_frame(&mut self.meter, format, &frame);
-                }
-                false
-            }
-            Reading::Whole { decoder, body } => match decoder.push(bytes.clone(), METERED_BYTES_MAX) {
-                Ok(bytes) => {
-                    body.extend_from_slice(&bytes);
-                    body.len() > METERED_BYTES_MAX
-                }
-                Err(_) => true,
-            },
-            Reading::Nothing => false,
-        };
-        if is_over {
-            self.reading = Reading::Nothing;
-        }
-    }
-
-    /// Reads the answer as a whole once it is complete: an answer, Google's array of frames, or a last frame without its blank line. A
-    /// successful answer that cannot be read is not free: it counts by its bytes.
-    fn finish(&mut self, is_success: bool) {
-        let Some(format) = self.format.filter(|_| is_success) else { return };
-        match &mut self.reading {
-            Reading::Whole { body, .. } => {
-                if let Ok(answer) = read(format, body) {
-                    return self.meter.note(&answer.delta, answer.usage, answer.service_tier);
-                }
-                let frames: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
-                for frame in frames {
-                    note_frame(&mut self.meter, format, frame.get().as_bytes());
-                }
-            }
-            Reading::Frames { parser, .. } => {
-                if let Some(frame) = parser.finish() {
-                    note_frame(&mut self.meter, format, &frame);
-                }
-            }
-            Reading::Nothing => {}
-        }
-        if self.meter.measured() == Measured::UNKNOWN && self.passed > 0 {
-            self.meter.note(&Delta { text_bytes: self.passed, finish_reason: None }, None, None);
-        }
-    }
-}
-
-fn note_frame(meter: &mut Meter, format: Format, frame: &[u8]) {
-    if let Ok(Frame::Chunk(chunk)) = read_frame(format, frame) {
-        meter.note(&chunk.delta, chunk.usage, chunk.service_tier);
-    }
 }
 
 /// An answer on its way from a provider to a client.
