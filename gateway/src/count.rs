@@ -11,18 +11,18 @@ use serde_json::json;
 use wire::call::{Call, Format, Target};
 
 use crate::attempt::error::AttemptError;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::meter;
 use crate::request::Stages;
 use crate::route::{Candidate, Operation};
 
 /// Answers `{input_tokens}` on Anthropic's route and `{totalTokens}` on Google's. A count costs nothing.
 pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
-    let format = operation.format;
+    let form = ErrorForm::at(request.uri().path(), operation.format);
     let counted = Box::pin(stages.count(operation, request)).await;
     counted.unwrap_or_else(|error| {
         stages.admission.counts.refused(error.code());
-        error.into_response_of(format, None)
+        error.into_response_of(form, None)
     })
 }
 

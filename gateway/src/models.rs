@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wire::call::Format;
 
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::request::Stages;
 use crate::route::plan::check_allowed;
 use crate::route::{Endpoint, Model};
@@ -44,7 +44,8 @@ fn shape(request: &Request) -> Format {
 /// 401 for the wrong credential, 400 for a bad query.
 pub async fn list(State(stages): State<Arc<Stages>>, request: Request) -> Response {
     let format = shape(&request);
-    listed(&stages, format, &request).unwrap_or_else(|error| error.into_response_of(format, None))
+    let form = ErrorForm::at(request.uri().path(), format);
+    listed(&stages, format, &request).unwrap_or_else(|error| error.into_response_of(form, None))
 }
 
 fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response, GatewayError> {
@@ -73,7 +74,8 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
 /// use.
 pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>, request: Request) -> Response {
     let format = shape(&request);
-    retrieved(&stages, format, &id, &request).unwrap_or_else(|error| error.into_response_of(format, None))
+    let form = ErrorForm::at(request.uri().path(), format);
+    retrieved(&stages, format, &id, &request).unwrap_or_else(|error| error.into_response_of(form, None))
 }
 
 fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Result<Response, GatewayError> {

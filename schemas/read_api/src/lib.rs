@@ -133,9 +133,17 @@ impl IntoResponse for ReadError {
             Self::Query(_) | Self::Unsigned | Self::Clock | Self::NotFound(_) | Self::Database(_) | Self::Internal => None,
         };
         let (message, metadata) = (self.to_string(), serde_json::json!({}));
-        let body =
-            ClientError { status: status.as_u16(), message: &message, kind, code: kind, retry_after_s: None, param, metadata: &metadata }
-                .body(Format::Chat, None);
+        let body = ClientError {
+            status: status.as_u16(),
+            message: &message,
+            kind,
+            code: kind,
+            has_status_code: false,
+            retry_after_s: None,
+            param,
+            metadata: &metadata,
+        }
+        .body(Format::Chat, None);
         (status, [(CONTENT_TYPE, "application/json")], body).into_response()
     }
 }
