@@ -22,6 +22,7 @@ pub mod refusals;
 pub mod models;
 pub mod forward;
 pub mod health;
+pub mod openapi;
 pub mod router;
 pub mod serve;
 pub mod workers;

@@ -7,31 +7,41 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::rfc3339;
-use read_api::{AsOf, Http, Query, ReadError, Signed, csv};
+use read_api::{AsOf, Http, Query, ReadError, Refusals, Signed, Usd, csv};
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AssertSqlSafe, Row};
+use utoipa::{IntoParams, ToSchema};
 
 use super::period::Period;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ActivityQuery {
+    /// `1h`, `1d` (the default), `1mo` or `1y` up to now; or `from` and `to`.
     period: Option<String>,
+    /// The start, RFC 3339.
     from: Option<String>,
+    /// The end, RFC 3339.
     to: Option<String>,
+    /// `model` (the default), `api_key`, `user`, `provider` or `app`.
     group_by: Option<String>,
     user: Option<String>,
     model: Option<String>,
     key_hash: Option<String>,
+    /// `json`, the default, or `csv`.
     format: Option<String>,
 }
 
 /// Sums over one bucket and group.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = ActivitySums)]
 struct Sums {
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     spend_usd: Nanos,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     byok_spend_est_usd: Nanos,
     requests: i64,
     prompt_tokens: i64,
@@ -41,7 +51,8 @@ struct Sums {
     total_tokens: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActivityRow)]
 struct RowBody {
     period_start: String,
     period_end: String,
@@ -50,7 +61,7 @@ struct RowBody {
     sums: Sums,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ActivityBody {
     data: Vec<RowBody>,
     totals: Sums,
@@ -74,6 +85,21 @@ fn column(group_by: Option<&str>) -> Result<&'static str, ReadError> {
 ///
 /// # Errors
 /// 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/api/v1/activity",
+    tag = "Account",
+    summary = "Spend, tokens and requests over time",
+    params(ActivityQuery),
+    responses(
+        (
+            status = 200,
+            description = "A row for each bucket and group. A table has its state in `X-As-Of`.",
+            content((ActivityBody = "application/json"), (String = "text/csv"))
+        ),
+        Refusals
+    )
+)]
 pub async fn activity(State(http): State<Http>, Signed(caller): Signed, Query(query): Query<ActivityQuery>) -> Result<Response, ReadError> {
     let csv = match query.format.as_deref() {
         None | Some("json") => false,

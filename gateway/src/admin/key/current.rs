@@ -6,14 +6,25 @@ use axum::response::{IntoResponse, Response};
 use events::ids::KeyKind;
 use serde_json::{Value, json};
 
+use super::object::KeyBody;
 use crate::admin::Admin;
 use crate::admin::caller::AnyKey;
 use crate::error::GatewayError;
+use crate::openapi::Data;
+use crate::openapi::refusals::Management;
 
 /// Returns `{data: {label, limit, limit_remaining, limit_reset, usage…, is_free_tier, is_management_key, rate_limit}}`.
 ///
 /// # Errors
 /// Returns 401 for the wrong credential, 503 if the ledger does not reply.
+#[utoipa::path(
+    get,
+    path = "/api/v1/key",
+    operation_id = "own_key",
+    tag = "Account",
+    summary = "The state of the key that makes the call",
+    responses((status = 200, description = "The key.", body = Data<KeyBody>), Management)
+)]
 pub async fn own(State(admin): State<Admin>, AnyKey(caller): AnyKey) -> Result<Response, GatewayError> {
     let body = admin.bodies(&[&caller.key]).await?.pop().ok_or(GatewayError::Internal)?;
     let mut data = serde_json::to_value(body).map_err(|_| GatewayError::Internal)?;
