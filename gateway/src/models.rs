@@ -1,5 +1,7 @@
 //! `GET /v1/models` and `/v1/models/{id}`: the models that the caller's key may use.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use std::sync::Arc;
 
 use axum::Json;

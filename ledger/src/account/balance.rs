@@ -1,5 +1,7 @@
 //! `GET /api/v1/balance`: the balance of the caller's account, now or at a past time.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -1,5 +1,7 @@
 //! `GET /api/v1/transactions`: the account's transactions, newest first, as JSON or CSV.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -1,5 +1,7 @@
 //! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON or CSV.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use std::collections::BTreeMap;
 
 use axum::Json;

@@ -1,5 +1,7 @@
 //! `GET /api/v1/generation?id=gen-…`: one request.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -1,5 +1,7 @@
 //! `GET /api/v1/keys`: lists the account's keys, oldest first.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
