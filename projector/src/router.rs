@@ -3,8 +3,20 @@
 use axum::Router;
 use axum::routing::get;
 use read_api::Http;
+use utoipa::OpenApi;
 
 use crate::exports::{activity, deliveries, generation, usage};
+
+/// The OpenAPI document of the read routes.
+#[derive(OpenApi)]
+#[openapi(paths(generation::generation))]
+struct Document;
+
+/// Returns the OpenAPI document of the read routes.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
 
 /// Builds the router. Each part of it has the progress of the reader whose rows it reads.
 pub fn router(requests: Http, sums: Http) -> Router {

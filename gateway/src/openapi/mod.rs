@@ -1,0 +1,95 @@
+//! The OpenAPI document of the public API: the operations of the handlers in one document, with parts that all of them share.
+//!
+//! The route `GET /openapi.json` serves it, and `GET /docs` shows it.
+
+mod bodies;
+mod elsewhere;
+pub mod refusals;
+pub mod page;
+
+pub use bodies::*;
+
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use crate::admin::{account, credit, key, quarantine};
+use crate::{health, inference, models};
+
+/// Title, tags, credentials, headers and errors.
+const FRAME: &str = include_str!("frame.json");
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        inference::chat,
+        inference::responses,
+        inference::messages,
+        inference::count_messages,
+        inference::embeddings,
+        models::list,
+        models::retrieve,
+        elsewhere::generate_content,
+        elsewhere::stream_generate_content,
+        elsewhere::count_tokens,
+        elsewhere::google_models,
+        elsewhere::google_model,
+        elsewhere::proxy_get,
+        elsewhere::proxy_post,
+        elsewhere::proxy_put,
+        elsewhere::proxy_patch,
+        elsewhere::proxy_delete,
+        elsewhere::healthz,
+        elsewhere::openapi_json,
+        elsewhere::docs,
+        health::ready,
+        key::current::own,
+        key::create::create,
+        key::list::list,
+        key::get::get,
+        key::update::update,
+        key::delete::delete,
+        key::revoke::revoke,
+        account::create::create,
+        account::management_key::management_key,
+        account::suspend::suspend,
+        credit::post::post,
+        quarantine::list::list,
+        quarantine::show::show,
+        quarantine::decide::decide
+    ),
+    security(("bearer" = []), ("x_api_key" = []), ("x_goog_api_key" = []), ("key_query" = []))
+)]
+struct Document;
+
+/// Returns the document of the gateway's own routes and of the reads that other processes answer.
+#[must_use]
+pub fn document(reads: impl IntoIterator<Item = utoipa::openapi::OpenApi>) -> Value {
+    let all = reads.into_iter().fold(Document::openapi(), utoipa::openapi::OpenApi::merge_from);
+    let mut document = serde_json::to_value(all).unwrap_or_default();
+    merge(&mut document, serde_json::from_str(FRAME).unwrap_or_default());
+    merge(&mut document, json!({"components": {"responses": refusals::components()}}));
+    if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
+        paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut).for_each(identify);
+    }
+    document
+}
+
+/// Adds `X-Request-Id` to the responses that an operation describes itself.
+fn identify(operation: &mut Value) {
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+    for response in responses.into_iter().flat_map(Map::values_mut).filter(|response| response.get("$ref").is_none()) {
+        merge(response, json!({"headers": {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}}));
+    }
+}
+
+/// Adds the members of objects, in depth; other values are replaced.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
