@@ -9,7 +9,7 @@ use crate::{account, statement, transaction};
 
 /// The OpenAPI document of the read routes.
 #[derive(OpenApi)]
-#[openapi(paths(account::balance::balance, transaction::list::list))]
+#[openapi(paths(account::balance::balance, account::credits::credits, transaction::list::list, statement::get::get))]
 struct Document;
 
 /// Returns the OpenAPI document of the read routes.

@@ -9,7 +9,7 @@ use crate::exports::{activity, deliveries, generation, usage};
 
 /// The OpenAPI document of the read routes.
 #[derive(OpenApi)]
-#[openapi(paths(generation::generation))]
+#[openapi(paths(generation::generation, activity::activity, usage::summary, usage::timeseries, deliveries::deliveries))]
 struct Document;
 
 /// Returns the OpenAPI document of the read routes.

@@ -112,6 +112,13 @@ pub struct ResponsesAnswer {
     pub usage: Option<Value>,
 }
 
+/// The tokens of a prompt.
+#[derive(ToSchema)]
+pub struct ResponsesTokens {
+    pub object: String,
+    pub input_tokens: u64,
+}
+
 /// A request in the format of Anthropic Messages.
 #[derive(ToSchema)]
 pub struct MessagesRequest {
@@ -186,6 +193,36 @@ pub struct GenerateAnswer {
 #[serde(rename_all = "camelCase")]
 pub struct GoogleTokens {
     pub total_tokens: u64,
+}
+
+/// A text to embed, in Google's format.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbedRequest {
+    /// The text, in `parts`.
+    pub content: Value,
+    pub output_dimensionality: Option<u64>,
+}
+
+/// Texts to embed, in Google's format.
+#[derive(ToSchema)]
+pub struct EmbedBatchRequest {
+    #[schema(min_items = 1)]
+    pub requests: Vec<EmbedRequest>,
+}
+
+/// The embedding of a text, in Google's format.
+#[derive(ToSchema)]
+pub struct EmbedAnswer {
+    pub embedding: Value,
+    pub arouter: Option<Cost>,
+}
+
+/// The embeddings of texts, in Google's format.
+#[derive(ToSchema)]
+pub struct EmbedBatchAnswer {
+    pub embeddings: Vec<Value>,
+    pub arouter: Option<Cost>,
 }
 
 /// A model in Google's shape.

@@ -2,7 +2,11 @@
 
 #![expect(dead_code, reason = "utoipa puts the description beside a function; these have none of their own")]
 
-use super::bodies::{GenerateAnswer, GenerateRequest, GoogleModel, GoogleModels, GoogleTokens, Liveness};
+use super::bodies::{
+    Data, EmbedAnswer, EmbedBatchAnswer, EmbedBatchRequest, EmbedRequest, GenerateAnswer, GenerateRequest, GoogleModel, GoogleModels,
+    GoogleTokens, Liveness,
+};
+use super::management::{IdempotencyKey, ModelEndpoints};
 use super::refusals::{Google, Models, OpenAi};
 
 #[utoipa::path(
@@ -10,7 +14,7 @@ use super::refusals::{Google, Models, OpenAi};
     path = "/v1beta/models/{model}:generateContent",
     tag = "Models",
     summary = "Google Gemini: an answer as a whole",
-    params(("model" = String, Path, description = "The model's name; it may contain slashes.", example = "google/gemini-2.5-flash")),
+    params(("model" = String, Path, description = "The model's name; it may contain slashes.", example = "google/gemini-2.5-flash"), IdempotencyKey),
     request_body = GenerateRequest,
     responses(
         (status = 200, description = "The answer, with the cost in `arouter`.", body = GenerateAnswer,
@@ -27,6 +31,7 @@ pub const fn generate_content() {}
     summary = "Google Gemini: an answer as a stream",
     params(
         ("model" = String, Path, description = "The model's name; it may contain slashes.", example = "google/gemini-2.5-flash"),
+        IdempotencyKey,
         ("alt" = Option<String>, Query, description = "`sse` for events; otherwise the frames are a JSON array.", example = "sse")
     ),
     request_body = GenerateRequest,
@@ -49,6 +54,50 @@ pub const fn stream_generate_content() {}
     responses((status = 200, description = "The number of tokens.", body = GoogleTokens), Google)
 )]
 pub const fn count_tokens() {}
+
+#[utoipa::path(
+    post,
+    path = "/v1beta/models/{model}:embedContent",
+    tag = "Models",
+    summary = "Google Gemini: the embedding of one text",
+    params(("model" = String, Path, description = "The model's name; it may contain slashes.", example = "google/gemini-embedding-001"), IdempotencyKey),
+    request_body = EmbedRequest,
+    responses(
+        (status = 200, description = "The embedding, with the cost in `arouter`.", body = EmbedAnswer,
+            headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))),
+        Google
+    )
+)]
+pub const fn embed_content() {}
+
+#[utoipa::path(
+    post,
+    path = "/v1beta/models/{model}:batchEmbedContents",
+    tag = "Models",
+    summary = "Google Gemini: the embeddings of several texts",
+    params(("model" = String, Path, description = "The model's name; it may contain slashes.", example = "google/gemini-embedding-001"), IdempotencyKey),
+    request_body = EmbedBatchRequest,
+    responses(
+        (status = 200, description = "The embeddings in the order of the texts, with the cost in `arouter`.", body = EmbedBatchAnswer,
+            headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))),
+        Google
+    )
+)]
+pub const fn batch_embed_contents() {}
+
+#[utoipa::path(
+    get,
+    path = "/api/v1/models/{author}/{slug}/endpoints",
+    operation_id = "list_model_endpoints",
+    tag = "Models",
+    summary = "The providers of one model, with their prices and their health",
+    params(
+        ("author" = String, Path, description = "The first part of the model's name.", example = "openai"),
+        ("slug" = String, Path, description = "The rest of the model's name.", example = "gpt-5.4")
+    ),
+    responses((status = 200, description = "The model and the endpoints that the key may use.", body = Data<ModelEndpoints>), Models)
+)]
+pub const fn model_endpoints() {}
 
 #[utoipa::path(
     get,
@@ -90,7 +139,8 @@ pub const fn proxy_get() {}
     description = "Without a known format the call is refused, unless the operator has set `proxy_unmetered = \"allow\"`.",
     params(
         ("provider" = String, Path, description = "The provider's slug.", example = "openai"),
-        ("path" = String, Path, description = "The path at the provider, with slashes.", example = "v1/chat/completions")
+        ("path" = String, Path, description = "The path at the provider, with slashes.", example = "v1/chat/completions"),
+        IdempotencyKey
     ),
     request_body(content(("*/*")), description = "The provider's own body."),
     responses((status = "2XX", description = "The provider's answer, untouched.", content(("*/*"))), OpenAi)

@@ -3,17 +3,19 @@
 //! The route `GET /openapi.json` serves it, and `GET /docs` shows it.
 
 mod bodies;
+mod management;
 mod elsewhere;
 pub mod refusals;
 pub mod page;
 
 pub use bodies::*;
+pub use management::*;
 
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::admin::{account, credit, key, quarantine};
-use crate::{health, inference, models};
+use crate::admin::{account, credit, key, quarantine, user, webhook};
+use crate::{endpoints, health, inference, models};
 
 /// Title, tags, credentials, headers and errors.
 const FRAME: &str = include_str!("frame.json");
@@ -23,14 +25,21 @@ const FRAME: &str = include_str!("frame.json");
     paths(
         inference::chat,
         inference::responses,
+        inference::count_responses,
         inference::messages,
         inference::count_messages,
         inference::embeddings,
         models::list,
         models::retrieve,
+        elsewhere::model_endpoints,
+        endpoints::count,
+        endpoints::zdr,
+        endpoints::providers,
         elsewhere::generate_content,
         elsewhere::stream_generate_content,
         elsewhere::count_tokens,
+        elsewhere::embed_content,
+        elsewhere::batch_embed_contents,
         elsewhere::google_models,
         elsewhere::google_model,
         elsewhere::proxy_get,
@@ -48,6 +57,18 @@ const FRAME: &str = include_str!("frame.json");
         key::get::get,
         key::update::update,
         key::delete::delete,
+        key::rotate::rotate,
+        user::erase::erase,
+        webhook::create::create,
+        webhook::list::list,
+        webhook::get::get,
+        webhook::update::update,
+        webhook::delete::delete,
+        webhook::rotate::rotate,
+        webhook::test::test,
+        webhook::test::test_event,
+        webhook::replay::replay,
+        webhook::probe::probe,
         key::revoke::revoke,
         account::create::create,
         account::management_key::management_key,
@@ -69,16 +90,21 @@ pub fn document(reads: impl IntoIterator<Item = utoipa::openapi::OpenApi>) -> Va
     merge(&mut document, serde_json::from_str(FRAME).unwrap_or_default());
     merge(&mut document, json!({"components": {"responses": refusals::components()}}));
     if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
-        paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut).for_each(identify);
+        paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::iter_mut).for_each(|(verb, operation)| complete(verb, operation));
     }
     document
 }
 
-/// Adds `X-Request-Id` to the responses that an operation describes itself.
-fn identify(operation: &mut Value) {
+/// Adds `X-Request-Id` to the responses that an operation describes itself, and the headers of rate limits if it counts as a request.
+fn complete(verb: &str, operation: &mut Value) {
+    let mut headers = json!({"X-Request-Id": {"$ref": "#/components/headers/RequestId"}});
+    let tag = operation.pointer("/tags/0").and_then(Value::as_str);
+    if tag == Some("Provider") || (tag == Some("Models") && verb == "post") {
+        merge(&mut headers, refusals::rate_headers());
+    }
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
     for response in responses.into_iter().flat_map(Map::values_mut).filter(|response| response.get("$ref").is_none()) {
-        merge(response, json!({"headers": {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}}));
+        merge(response, json!({"headers": headers}));
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Anthropic;
 pub struct Google;
 /// The refusals of the list of models.
 pub struct Models;
+/// The refusals of reads that any key may make.
+pub struct Read;
 /// The refusals of management without a body.
 pub struct Management;
 /// The refusals of changes by management.
@@ -55,6 +57,12 @@ impl IntoResponses for Google {
 impl IntoResponses for Models {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refused("ModelsError", &["400", "401", "404"])
+    }
+}
+
+impl IntoResponses for Read {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refused("Error", &["400", "401", "404", "500"])
     }
 }
 
@@ -96,6 +104,15 @@ fn description(status: &str) -> &'static str {
     }
 }
 
+/// Returns the headers of answers to requests that a rate limit counts.
+pub fn rate_headers() -> Value {
+    json!({
+        "X-RateLimit-Limit": {"$ref": "#/components/headers/RateLimitLimit"},
+        "X-RateLimit-Remaining": {"$ref": "#/components/headers/RateLimitRemaining"},
+        "X-RateLimit-Reset": {"$ref": "#/components/headers/RateLimitReset"},
+    })
+}
+
 /// Returns the shared responses of all refusals.
 pub fn components() -> Value {
     let mut all = Map::new();
@@ -104,6 +121,12 @@ pub fn components() -> Value {
             let mut headers = json!({"X-Request-Id": {"$ref": "#/components/headers/RequestId"}});
             if let (Value::Object(headers), "402" | "429" | "503") = (&mut headers, status) {
                 headers.insert("Retry-After".to_owned(), json!({"$ref": "#/components/headers/RetryAfter"}));
+            }
+            let is_counted = !matches!(schema, "Error" | "ModelsError");
+            if let (Value::Object(headers), Value::Object(rate)) = (&mut headers, rate_headers())
+                && is_counted
+            {
+                headers.extend(rate);
             }
             let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
             let response = json!({"description": description(status), "headers": headers, "content": content});

@@ -177,6 +177,15 @@ impl utoipa::IntoResponses for RefusalsOfOne {
     }
 }
 
+/// The refusals of a read that only management keys may make, for OpenAPI.
+pub struct RefusalsOfManagement;
+
+impl utoipa::IntoResponses for RefusalsOfManagement {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        refused("Error", &["400", "401", "403", "404", "500", "503"])
+    }
+}
+
 /// A query string parsed into `T`; [`ReadError::Query`] if it is malformed or has a field that `T` refuses.
 pub struct Query<T>(pub T);
 

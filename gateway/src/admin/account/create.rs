@@ -15,7 +15,7 @@ use crate::admin::caller::Operator;
 use crate::admin::text;
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
-use crate::openapi::{CreatedAccount, refusals};
+use crate::openapi::{CreatedAccount, IdempotencyKey, refusals};
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +36,7 @@ struct CreateAccountBody {
     tag = "Operator",
     summary = "Create an account with a first management key",
     security(("operator" = [])),
+    params(IdempotencyKey),
     request_body = CreateAccountBody,
     responses((status = 201, description = "The account and the key, which is shown once.", body = CreatedAccount), refusals::Operator)
 )]

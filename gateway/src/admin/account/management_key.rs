@@ -14,7 +14,7 @@ use crate::admin::caller::Operator;
 use crate::admin::key::create::CreatedBody;
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
-use crate::openapi::refusals;
+use crate::openapi::{IdempotencyKey, refusals};
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ struct ManagementKeyBody {
     tag = "Operator",
     summary = "Create a management key for an account that has lost its own",
     security(("operator" = [])),
-    params(("id" = String, Path, description = "The account's id.", example = "acc_00000000000000000000000000000001")),
+    params(("id" = String, Path, description = "The account's id.", example = "acc_00000000000000000000000000000001"), IdempotencyKey),
     request_body = ManagementKeyBody,
     responses((status = 201, description = "The key, which is shown once.", body = CreatedBody), refusals::Operator)
 )]

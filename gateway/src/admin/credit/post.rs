@@ -21,7 +21,7 @@ use crate::admin::caller::Operator;
 use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
-use crate::openapi::{Data, PostedCredit, refusals};
+use crate::openapi::{Data, IdempotencyKey, PostedCredit, refusals};
 
 /// The longest wait for the ledger to learn of a new account.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -110,6 +110,7 @@ impl PostCreditBody {
     tag = "Operator",
     summary = "Grant, sell, refund or correct credit, once for each id",
     security(("operator" = [])),
+    params(IdempotencyKey),
     request_body = PostCreditBody,
     responses((status = 201, description = "The transaction and the balance.", body = Data<PostedCredit>), refusals::Operator)
 )]

@@ -19,6 +19,7 @@ use crate::admin::{Admin, text};
 use crate::auth::KeyEntry;
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
+use crate::openapi::IdempotencyKey;
 use crate::openapi::refusals::Change;
 
 /// The body of the call: the properties of the new key.
@@ -50,12 +51,13 @@ pub struct CreateKeyBody {
     allowed_models: Option<Vec<String>>,
     #[serde(default)]
     rate_limit: Option<RateLimitBody>,
+    /// Whether only endpoints that retain nothing are used.
     #[serde(default)]
     enforce_zdr: Option<bool>,
     #[serde(default)]
     include_byok_in_limit: Option<bool>,
-    #[serde(default)]
     /// A future time in RFC 3339.
+    #[serde(default)]
     expires_at: Option<String>,
     #[serde(default)]
     key_type: Option<KeyType>,
@@ -123,6 +125,7 @@ impl CreateKeyBody {
     operation_id = "create_key",
     tag = "Keys",
     summary = "Create a key; its secret is shown once",
+    params(IdempotencyKey),
     request_body = CreateKeyBody,
     responses((status = 201, description = "The key and its secret.", body = CreatedBody), Change)
 )]

@@ -10,12 +10,11 @@ use events::control::RateLimit;
 use events::ids::KeyKind;
 use serde_json::{Value, json};
 
-use super::object::KeyBody;
 use crate::admin::Admin;
 use crate::admin::caller::AnyKey;
 use crate::error::GatewayError;
-use crate::openapi::Data;
 use crate::openapi::refusals::Management;
+use crate::openapi::{Data, OwnKey};
 
 /// Returns `{data: key}` with the additional fields of OpenRouter's answer: `is_free_tier`, `is_management_key`, `organization_id` and
 /// others. The members `requests`, `interval` and `note` of `rate_limit` are for OpenRouter's SDK; the bounds are the other members.
@@ -28,7 +27,7 @@ use crate::openapi::refusals::Management;
     operation_id = "own_key",
     tag = "Account",
     summary = "The state of the key that makes the call",
-    responses((status = 200, description = "The key.", body = Data<KeyBody>), Management)
+    responses((status = 200, description = "The key.", body = Data<OwnKey>), Management)
 )]
 pub async fn own(State(admin): State<Admin>, AnyKey(caller): AnyKey) -> Result<Response, GatewayError> {
     let body = admin.bodies(&[&caller.key]).await?.pop().ok_or(GatewayError::Internal)?;

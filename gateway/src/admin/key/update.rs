@@ -59,7 +59,9 @@ struct UpdateKeyBody {
     enforce_zdr: Option<bool>,
     #[serde(default)]
     include_byok_in_limit: Option<bool>,
+    /// A future time in RFC 3339; null for never.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
 }
 
