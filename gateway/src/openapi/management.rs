@@ -20,6 +20,14 @@ pub struct IdempotencyKey {
     pub idempotency_key: Option<String>,
 }
 
+/// The bounds of a key on requests and tokens; null is none. `GET /api/v1/key` adds `requests` and `interval` for OpenRouter's SDK.
+#[derive(ToSchema)]
+pub struct RateBounds {
+    pub requests_per_minute: Option<u64>,
+    pub requests_per_day: Option<u64>,
+    pub tokens_per_minute: Option<u64>,
+}
+
 /// The key that makes the call.
 #[derive(ToSchema)]
 pub struct OwnKey {

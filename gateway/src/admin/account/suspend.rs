@@ -35,7 +35,7 @@ pub enum Standing {
     tag = "Operator",
     summary = "Reject every key of an account, or accept them again",
     security(("operator" = [])),
-    params(("id" = String, Path, description = "The account's id.", example = "acc_00000000000000000000000000000001"), ("standing" = Standing, Path)),
+    params(("id" = String, Path, description = "The account's id.", example = "acc_00000000000000000000000000000001"), ("standing" = inline(Standing), Path)),
     responses((status = 200, description = "The account.", body = Data<AccountBody>), refusals::Operator)
 )]
 pub async fn suspend(

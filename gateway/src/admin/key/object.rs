@@ -13,6 +13,7 @@ use wire::openapi::Usd;
 use crate::admin::body::{usd, wrong};
 use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
+use crate::openapi::RateBounds;
 
 /// The maximum number of entries in `allowed_models`, and the maximum bytes of each.
 const MODELS_MAX: (usize, usize) = (256, 128);
@@ -60,6 +61,7 @@ pub struct KeyBody {
     byok_usage_monthly: u64,
     include_byok_in_limit: bool,
     enforce_zdr: bool,
+    #[schema(value_type = Option<RateBounds>)]
     rate_limit: Option<RateLimitBody>,
     created_at: String,
     updated_at: Option<String>,

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use by_date::ActivityByDate;
 use query::{ActivityQuery, Asked, Group, Output};
 use report::{ActivityReport, KeyNames};
 use rows::ActivityRow;
@@ -53,6 +54,15 @@ struct ActivityBody {
     as_of: AsOf,
 }
 
+/// An answer as JSON.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+enum ActivityAnswer {
+    Report(ActivityBody),
+    ByDate(ActivityByDate),
+}
+
 /// Returns `{data: [row], totals, next_cursor, as_of}`, in USD exact to 9 decimals. It has a row for each bucket and group; an empty bucket
 /// has a row with an empty group. With `format=csv`, the same rows as a table, or with `detail=true` one row a request. With
 /// OpenRouter's parameters `date`, `api_key_hash` or `user_id`, OpenRouter's answer.
@@ -69,7 +79,7 @@ struct ActivityBody {
         (
             status = 200,
             description = "A row for each bucket and group. A table has its state in `X-As-Of`.",
-            content((ActivityBody = "application/json"), (String = "text/csv"))
+            content((ActivityAnswer = "application/json"), (String = "text/csv"))
         ),
         Refusals
     )
