@@ -42,8 +42,8 @@ fn routed() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for router in text.split(" path_router: PathRouter {").skip(1) {
         let router = router.split("fallback_router:").next().unwrap_or_default();
-        let (routes, paths) = router.split_once("node: Node {").expect("routes and their paths");
-        let methods: Vec<(&str, BTreeSet<&str>)> = routes
+        let (endpoints, paths) = router.split_once("node: Node {").expect("routes and their paths");
+        let methods: Vec<(&str, BTreeSet<&str>)> = endpoints
             .split("RouteId(")
             .skip(1)
             .map(|route| {
@@ -123,7 +123,7 @@ fn references_lead_to_parts_of_the_document() {
         .flat_map(|item| item.as_object().into_iter().flat_map(Map::values))
         .map(|operation| &operation["operationId"])
         .collect();
-    assert_eq!(ids.iter().map(|id| id.to_string()).collect::<BTreeSet<_>>().len(), ids.len(), "an operationId stands twice: {ids:?}");
+    assert_eq!(ids.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), ids.len(), "an operationId stands twice: {ids:?}");
 }
 
 #[tokio::test]

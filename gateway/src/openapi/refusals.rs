@@ -105,6 +105,7 @@ fn description(status: &str) -> &'static str {
 }
 
 /// Returns the headers of answers to requests that a rate limit counts.
+#[must_use]
 pub fn rate_headers() -> Value {
     json!({
         "X-RateLimit-Limit": {"$ref": "#/components/headers/RateLimitLimit"},
@@ -114,6 +115,7 @@ pub fn rate_headers() -> Value {
 }
 
 /// Returns the shared responses of all refusals.
+#[must_use]
 pub fn components() -> Value {
     let mut all = Map::new();
     for schema in SCHEMAS {
