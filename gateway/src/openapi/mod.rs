@@ -95,9 +95,13 @@ pub fn document(reads: impl IntoIterator<Item = utoipa::openapi::OpenApi>) -> Va
     document
 }
 
-/// Adds `X-Request-Id` to the responses that an operation describes itself, and the headers of rate limits if it counts as a request.
+/// Adds `X-Request-Id` to the responses that an operation describes itself, and the headers of rate limits if it counts as a request. The
+/// heading `# Errors` of a handler's text is for readers of the code.
 fn complete(verb: &str, operation: &mut Value) {
     let mut headers = json!({"X-Request-Id": {"$ref": "#/components/headers/RequestId"}});
+    if let Some(Value::String(description)) = operation.get_mut("description") {
+        *description = description.replace("# Errors\n", "");
+    }
     let tag = operation.pointer("/tags/0").and_then(Value::as_str);
     if tag == Some("Provider") || (tag == Some("Models") && verb == "post") {
         merge(&mut headers, refusals::rate_headers());

@@ -27,14 +27,15 @@ const OVERLAP_MAX_S: u32 = 90 * 24 * 3_600;
 
 /// The body of the call, which may be empty.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 #[schema(as = RotateKey)]
 struct RotateKeyBody {
     /// The time for which the old key lives on.
     #[schema(minimum = 0, maximum = 7_776_000, default = 86_400)]
+    #[serde(default)]
     expires_old_in_seconds: Option<u32>,
     /// The expiry of the new key; absent = that of the old one, null = never.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
 }

@@ -52,7 +52,8 @@ struct TestEventBody {
 /// Does the same for `POST /api/webhooks/test-event` with `{endpoint_id}`.
 ///
 /// # Errors
-/// Fails like [`test`]; returns 400 for a bad body.
+/// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a webhook of another account, 429 for too many calls, 503 if
+/// the projector does not reply.
 #[utoipa::path(
     post,
     path = "/api/webhooks/test-event",
