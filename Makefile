@@ -22,7 +22,7 @@ bench-tools: tools ## what the benchmark needs besides: nginx
 	./deploy/tools/nginx.sh
 
 test: test-tools ## the whole test suite
-	cargo build --locked --workspace
+	cargo build --locked --workspace --bins --tests
 	cargo test --locked --workspace
 	./tests/sdk/run.sh
 	./tests/sdk/matrix.sh

@@ -11,8 +11,10 @@ use axum::response::Response;
 use events::caller::{CALLER_HEADER, Caller, InternalSecret};
 use events::clock::Clock;
 use events::rpc::Peer;
-use http::{HeaderValue, StatusCode};
+use futures_util::StreamExt;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use reqwest::Url;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::auth::Directory;
@@ -20,6 +22,9 @@ use crate::error::GatewayError;
 
 /// The longest wait for the head of a response.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The header with which a client of a feed tells its place.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The process that answers reads.
 #[derive(Clone)]
@@ -41,6 +46,8 @@ pub struct Forward {
     /// The secret with which the gateway signs the identity of the caller.
     pub secret: InternalSecret,
     pub clock: Arc<dyn Clock>,
+    /// The token that ends responses without an end.
+    pub stop: CancellationToken,
 }
 
 /// Identifies the caller and forwards the read under its canonical path.
@@ -64,12 +71,16 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
             request.headers_mut().insert(CALLER_HEADER, signature);
             // They have the path parameters of this router, which the other one would take for its own.
             request.extensions_mut().clear();
-            tokio::time::timeout(PATIENCE, router.clone().oneshot(request)).await.map_err(away)?.map_err(|never| match never {})
+            let answered = tokio::time::timeout(PATIENCE, router.clone().oneshot(request)).await.map_err(away)?;
+            answered.map(|response| until_stop(response, &forward.stop)).map_err(|never| match never {})
         }
         Reads::Remote(base, client) => {
             let url = base.join(&target).map_err(|_| GatewayError::Internal)?;
-            let asking = client.request(request.method().clone(), url).header(CALLER_HEADER, signature).send();
-            let answer = tokio::time::timeout(PATIENCE, asking).await.map_err(away)?.map_err(|error| {
+            let mut asking = client.request(request.method().clone(), url).header(CALLER_HEADER, signature);
+            if let Some(place) = request.headers().get(LAST_EVENT_ID) {
+                asking = asking.header(LAST_EVENT_ID, place);
+            }
+            let answer = tokio::time::timeout(PATIENCE, asking.send()).await.map_err(away)?.map_err(|error| {
                 let error = error.without_url();
                 tracing::warn!(%error, "a read was not answered: {error}");
                 GatewayError::unavailable(forward.who)
@@ -89,9 +100,19 @@ pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Re
                     response = response.header(name, value);
                 }
             }
-            response.body(Body::from_stream(answer.bytes_stream())).map_err(|_| GatewayError::Internal)
+            let response = response.body(Body::from_stream(answer.bytes_stream())).map_err(|_| GatewayError::Internal)?;
+            Ok(until_stop(response, &forward.stop))
         }
     }
+}
+
+/// Ends a feed of events when the gateway stops; other responses end by themselves.
+fn until_stop(response: Response, stop: &CancellationToken) -> Response {
+    if response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != "text/event-stream") {
+        return response;
+    }
+    let stopped = stop.clone().cancelled_owned();
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(stopped)))
 }
 
 /// Maps `/v1/balance?key=…&limit=1` to `/api/v1/balance?limit=1`: the canonical path, without the credential.

@@ -219,6 +219,7 @@ impl Gateway {
             reads: reads.clone(),
             secret: peers.secret.clone(),
             clock: Arc::clone(&self.admin.clock),
+            stop: self.serving.stop.clone(),
         };
         let certificate = Certificate::load(server.tls_cert.as_ref(), server.tls_key.as_ref())?;
         if let Some(certificate) = &certificate {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::exports::feed::Feeds;
 use crate::rpc::RpcHandler;
 use crate::webhook::calls::Calls;
 use crate::webhook::client::WebhookClient;
@@ -106,13 +107,18 @@ impl Projector {
         Arc::new(RpcHandler { store: self.store.clone(), clock: Arc::clone(&self.clock), webhooks: self.calls.clone() })
     }
 
-    pub fn router(&self, secret: &InternalSecret) -> Router {
-        let http = |progress: &watch::Sender<Progress>| Http {
-            store: self.store.clone(),
-            clock: Arc::clone(&self.clock),
-            secret: secret.clone(),
-            progress: progress.subscribe(),
-        };
-        router::router(http(&self.requests), http(&self.sums))
+    /// Returns all read routes; `log` is that of the feed of events.
+    pub fn router(&self, secret: &InternalSecret, log: &Log) -> Router {
+        let feeds = Feeds { log: log.clone(), open: Arc::default() };
+        self.reports(secret).merge(router::events(self.http(secret, &self.requests), feeds))
+    }
+
+    /// Returns the routes of reports, which need the database alone.
+    pub fn reports(&self, secret: &InternalSecret) -> Router {
+        router::reports(self.http(secret, &self.requests), self.http(secret, &self.sums))
+    }
+
+    fn http(&self, secret: &InternalSecret, progress: &watch::Sender<Progress>) -> Http {
+        Http { store: self.store.clone(), clock: Arc::clone(&self.clock), secret: secret.clone(), progress: progress.subscribe() }
     }
 }

@@ -59,7 +59,8 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let receiver = Self { address, status: Arc::new(AtomicU16::new(status)), got: Arc::default() };
         let router = Router::new().fallback(take).with_state(receiver.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+        tokio::task::spawn(async move { axum::serve(listener, router).await });
         receiver
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use eventlog::Access;
+use events::KeyHash;
 use events::caller::InternalSecret;
 use events::ids::{Ids, KeyKind, SystemIds};
 use events::sealed::MasterKeys;
@@ -72,9 +73,11 @@ impl DataFolder {
 
     /// Returns the keys that encrypt secrets of accounts.
     pub fn master_keys(&self, config: &Config) -> Result<Arc<MasterKeys>> {
-        let text = match config.secrets.master_key.as_ref().or(config.internal.secret.as_ref()) {
-            Some(secret) => secret.0.clone(),
-            None => self.secret("secrets.master_key", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", ""))?,
+        let text = match (&config.secrets.master_key, &config.internal.secret) {
+            (Some(keys), _) => keys.0.clone(),
+            // It is one key, whatever is in it; its hash has no white space, which would make several of it.
+            (None, Some(secret)) => KeyHash::of_secret(&secret.0).to_string(),
+            (None, None) => self.secret("secrets.master_key", || SystemIds.secret(KeyKind::Management).replace("lr_mgmt_", ""))?,
         };
         Ok(Arc::new(MasterKeys::parse(&text).context("secrets.master_key")?))
     }

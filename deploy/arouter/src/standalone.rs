@@ -137,7 +137,7 @@ pub async fn projector(settings: &Settings) -> Result<()> {
     projector.start(&standalone.log.with_archive(standalone.config.archive.open()?), &standalone.tasks, &standalone.stop);
     projector.send_webhooks(&standalone.tasks, &standalone.stop);
     let listen = standalone.config.projector.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
-    let router = projector.router(&standalone.secret);
+    let router = projector.router(&standalone.secret, &standalone.log);
     standalone.serve(Peer::Projector, projector.rpc_handler(), router, listen, &projector.store).await
 }
 

@@ -7,6 +7,7 @@ pub mod streams;
 pub mod append;
 pub mod tail;
 pub mod inspect;
+pub mod account_feed;
 pub mod rpc;
 pub mod timeline;
 pub mod store;

@@ -105,6 +105,12 @@ pub enum ReadError {
     /// The caller's key has no right to make the call.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The caller has used up a bound.
+    #[error("{0}")]
+    TooMany(&'static str),
+    /// NATS does not answer.
+    #[error("The log of events does not answer; try again.")]
+    Log,
     /// The object does not exist or belongs to another account.
     #[error("{0}")]
     NotFound(&'static str),
@@ -128,8 +134,9 @@ impl IntoResponse for ReadError {
         let (status, kind) = match &self {
             Self::Bad { .. } | Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
             Self::Unsigned => (StatusCode::UNAUTHORIZED, "authentication_error"),
-            Self::Clock => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
+            Self::Clock | Self::Log => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_error"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found_error"),
             Self::Database(error) => {
                 tracing::error!(%error, "a read failed: {error}");
@@ -139,9 +146,15 @@ impl IntoResponse for ReadError {
         };
         let param = match &self {
             Self::Bad { field, .. } => Some(*field),
-            Self::Query(_) | Self::Unsigned | Self::Clock | Self::Forbidden(_) | Self::NotFound(_) | Self::Database(_) | Self::Internal => {
-                None
-            }
+            Self::Query(_)
+            | Self::Unsigned
+            | Self::Clock
+            | Self::TooMany(_)
+            | Self::Log
+            | Self::Forbidden(_)
+            | Self::NotFound(_)
+            | Self::Database(_)
+            | Self::Internal => None,
         };
         let (message, metadata) = (self.to_string(), serde_json::json!({}));
         let body = ClientError {
@@ -183,6 +196,15 @@ pub struct RefusalsOfManagement;
 impl utoipa::IntoResponses for RefusalsOfManagement {
     fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
         refused("Error", &["400", "401", "403", "404", "500", "503"])
+    }
+}
+
+/// The refusals of a feed, for OpenAPI.
+pub struct RefusalsOfFeed;
+
+impl utoipa::IntoResponses for RefusalsOfFeed {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        refused("Error", &["400", "401", "403", "429", "500", "503"])
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON or CSV.
+//! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON, CSV or PDF.
 
 pub mod selection;
 pub mod rows;
@@ -7,6 +7,7 @@ pub mod query;
 pub mod sums_body;
 pub mod table;
 pub mod detail;
+pub mod paper;
 pub mod by_date;
 
 use axum::Json;
@@ -64,7 +65,7 @@ enum ActivityAnswer {
 }
 
 /// Returns `{data: [row], totals, next_cursor, as_of}`, in USD exact to 9 decimals. It has a row for each bucket and group; an empty bucket
-/// has a row with an empty group. With `format=csv`, the same rows as a table, or with `detail=true` one row a request. With
+/// has a row with an empty group. With `format=csv`, the same rows as a table, or with `detail=true` one row a request; with `format=pdf`, a report. With
 /// OpenRouter's parameters `date`, `api_key_hash` or `user_id`, OpenRouter's answer.
 ///
 /// # Errors
@@ -79,7 +80,7 @@ enum ActivityAnswer {
         (
             status = 200,
             description = "A row for each bucket and group. A table has its state in `X-As-Of`.",
-            content((ActivityAnswer = "application/json"), (String = "text/csv"))
+            content((ActivityAnswer = "application/json"), (String = "text/csv"), (String = "application/pdf"))
         ),
         Refusals
     )
@@ -93,6 +94,7 @@ pub async fn activity(State(http): State<Http>, Signed(caller): Signed, Query(qu
         Output::Json => {}
         Output::Csv => return table::respond(http, asked),
         Output::Detail => return detail::respond(http, asked).await,
+        Output::Paper(paper) => return paper::respond(&http, asked, paper).await,
     }
     let report = ActivityReport::read(&http, &asked).await?;
     let data = report.rows.iter().map(|row| body(row, &asked, &report.keys)).collect();

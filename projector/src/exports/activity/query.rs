@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pdf::Paper;
 use read_api::ReadError;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::paper::ROWS_MAX;
 use super::selection::{Place, Selection};
 use super::sums_body::Metric;
 use crate::exports::period::Period;
@@ -39,10 +41,12 @@ pub struct ActivityQuery {
     key_hash: Option<String>,
     provider: Option<String>,
     app: Option<String>,
-    /// `json`, the default, or `csv`.
+    /// `json`, the default, `csv` or `pdf`.
     format: Option<String>,
     /// With `format=csv`: one row a request, of the last 90 days.
     detail: Option<bool>,
+    /// Of a PDF: `a4`, the default, or `letter`.
+    paper: Option<String>,
     /// The most rows of a page.
     #[param(minimum = 1, maximum = 10_000, default = 1_000)]
     limit: Option<usize>,
@@ -75,6 +79,8 @@ pub enum Output {
     Csv,
     /// One row a request, as CSV.
     Detail,
+    /// PDF.
+    Paper(Paper),
 }
 
 /// A valid query of one account.
@@ -172,12 +178,18 @@ impl ActivityQuery {
     /// # Errors
     /// 400 naming the field.
     pub fn parse(self, account: &str, now_us: i64) -> Result<Asked, ReadError> {
+        let paper = match self.paper.as_deref() {
+            None | Some("a4") => Paper::A4,
+            Some("letter") => Paper::Letter,
+            Some(_) => return Err(ReadError::bad("paper", "it must be a4 or letter")),
+        };
         let output = match (self.format.as_deref(), self.detail.unwrap_or(false)) {
             (None | Some("json"), false) => Output::Json,
             (Some("csv"), false) => Output::Csv,
             (Some("csv"), true) => Output::Detail,
-            (None | Some("json"), true) => return Err(ReadError::bad("detail", "it needs format=csv")),
-            (Some(_), _) => return Err(ReadError::bad("format", "it must be json or csv")),
+            (Some("pdf"), false) => Output::Paper(paper),
+            (None | Some("json" | "pdf"), true) => return Err(ReadError::bad("detail", "it needs format=csv")),
+            (Some(_), _) => return Err(ReadError::bad("format", "it must be json, csv or pdf")),
         };
         let metric = match self.metric.as_deref() {
             None | Some("all") => None,
@@ -188,7 +200,7 @@ impl ActivityQuery {
         };
         let period = Period::try_new(self.period.as_deref(), self.from.as_deref(), self.to.as_deref(), now_us)?;
         let groups = Group::parse(self.group_by.as_deref().unwrap_or("model"))?;
-        let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
+        let limit = self.limit.unwrap_or(if matches!(output, Output::Paper(_)) { ROWS_MAX } else { LIMIT_DEFAULT });
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(ReadError::bad("limit", "it must be a whole number from 1 to 10000"));
         }

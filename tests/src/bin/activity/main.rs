@@ -88,7 +88,7 @@ async fn main() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base = format!("http://{}", listener.local_addr().expect("an address"));
     let mut server = JoinSet::new();
-    server.spawn(axum::serve(listener, projector.router(&secret)).into_future());
+    server.spawn(axum::serve(listener, projector.reports(&secret)).into_future());
     let client = Client { base, secret, http: reqwest::Client::builder().no_proxy().build().expect("a client") };
     for query in QUERIES {
         let mut times = Vec::with_capacity(RUNS);
