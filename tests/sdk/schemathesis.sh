@@ -23,10 +23,11 @@ for _ in $(seq 200); do [ -s "$data/running.json" ] && [ -s "$data/first-run.jso
 value() { "$venv/bin/python" -c "import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])" "$data/$1" "$2"; }
 address=$(value running.json base_url)
 address=${address%/v1}
+# Webhooks would send to other hosts, and the feed of events has no end.
 result=0
 for key in live_key management_key; do
     "$venv/bin/schemathesis" run "$address/openapi.json" --header "Authorization: Bearer $(value first-run.json "$key")" \
         --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
-        --max-examples "${AROUTER_TEST_EXAMPLES:-20}" --exclude-path '/{provider}/{path}' --workers 1 --no-color || result=$?
+        --max-examples "${AROUTER_TEST_EXAMPLES:-20}" --exclude-path '/{provider}/{path}' --exclude-tag Webhooks --workers 1 --no-color || result=$?
 done
 exit "$result"
