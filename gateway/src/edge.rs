@@ -9,7 +9,6 @@ use axum::response::Response;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use wire::call::Format;
 
 use crate::admission::in_flight_quota::Slot;
 use crate::config::ServerConfig;
@@ -138,7 +137,7 @@ pub async fn enter(
             let message = format!("Invalid {place}: it must be UTF-8 without control characters.");
             let path = request.uri().path();
             let error = GatewayError::BadRequest { message, param: None };
-            cors::opened(path, error.into_response_of(ErrorForm::at(path, Format::Chat), None))
+            cors::opened(path, error.into_response_of(ErrorForm::of_path(path), None))
         }
     };
     if let Some(id) = id {

@@ -14,6 +14,14 @@ pub struct ErrorForm {
 }
 
 impl ErrorForm {
+    /// Returns the form at a path, for errors that no route has a part in.
+    #[must_use]
+    pub fn of_path(path: &str) -> Self {
+        let is_anthropic = path.strip_prefix("/api").unwrap_or(path).starts_with("/v1/messages");
+        let vendor = if is_anthropic { Format::Messages } else { Format::Chat };
+        Self::at(path, if path.starts_with("/v1beta/") { Format::Generate } else { vendor })
+    }
+
     /// Returns the form of a format at a path.
     #[must_use]
     pub fn at(path: &str, format: Format) -> Self {
@@ -31,6 +39,13 @@ impl From<Format> for ErrorForm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_outside_of_routes_have_the_format_of_their_clients() {
+        let of = |path| ErrorForm::of_path(path).format;
+        assert_eq!((of("/v1/messages/count_tokens"), of("/api/v1/messages")), (Format::Messages, Format::Messages));
+        assert_eq!((of("/v1beta/models/g:generateContent"), of("/v1/chat/completions")), (Format::Generate, Format::Chat));
+    }
 
     #[test]
     fn only_inference_routes_below_api_have_the_status_as_code() {

@@ -7,7 +7,7 @@ use super::bodies::{
     GoogleTokens, Liveness,
 };
 use super::management::{IdempotencyKey, ModelEndpoints};
-use super::refusals::{Google, Models, OpenAi};
+use super::refusals::{Google, GoogleStream, Models, OpenAi};
 
 #[utoipa::path(
     post,
@@ -39,7 +39,7 @@ pub const fn generate_content() {}
         (status = 200, description = "Events with `alt=sse`, otherwise an array of frames.",
             content((Vec<GenerateAnswer> = "application/json"), (String = "text/event-stream")),
             headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))),
-        Google
+        GoogleStream
     )
 )]
 pub const fn stream_generate_content() {}

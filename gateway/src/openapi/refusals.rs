@@ -11,7 +11,7 @@ use wire::openapi::refused;
 const INFERENCE: [&str; 14] = ["400", "401", "402", "403", "404", "408", "409", "413", "415", "429", "500", "502", "503", "504"];
 const OTHER: &str = "4XX";
 /// The schemas of errors.
-const SCHEMAS: [&str; 5] = ["Error", "InferenceError", "AnthropicError", "GoogleError", "ModelsError"];
+const SCHEMAS: [&str; 6] = ["Error", "InferenceError", "AnthropicError", "GoogleError", "GoogleStreamError", "ModelsError"];
 
 /// The refusals of OpenAI-like inference routes.
 pub struct OpenAi;
@@ -19,6 +19,8 @@ pub struct OpenAi;
 pub struct Anthropic;
 /// The refusals of Google's routes.
 pub struct Google;
+/// The refusals of Google's streams.
+pub struct GoogleStream;
 /// The refusals of the list of models.
 pub struct Models;
 /// The refusals of reads that any key may make.
@@ -54,6 +56,12 @@ impl IntoResponses for Google {
     }
 }
 
+impl IntoResponses for GoogleStream {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        inference("GoogleStreamError")
+    }
+}
+
 impl IntoResponses for Models {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refused("ModelsError", &["400", "401", "404"])
@@ -62,7 +70,7 @@ impl IntoResponses for Models {
 
 impl IntoResponses for Read {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refused("Error", &["400", "401", "404", "500"])
+        refused("InferenceError", &["400", "401", "404", "500"])
     }
 }
 
