@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test test-node test-cli check audit bench bench-posting bench-activity bench-admission bench-formats mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi check audit bench bench-posting bench-activity bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -26,6 +26,10 @@ test: test-tools ## the whole test suite
 	cargo test --locked --workspace
 	./tests/sdk/run.sh
 	./tests/sdk/matrix.sh
+
+test-openapi: tools ## every operation of the OpenAPI document, called with valid and invalid parameters
+	cargo build --locked -p arouter
+	./tests/sdk/schemathesis.sh
 
 test-node: test-tools ## the official SDKs for Node, 20 or newer, through the gateway
 	cargo build --locked -p arouter
@@ -74,3 +78,4 @@ fmt:
 
 schemas: ## accepts a change of the public contract
 	UPDATE_SCHEMAS=1 cargo test --locked -p events --test contract
+	UPDATE_SCHEMAS=1 cargo test --locked -p tests --test openapi the_document_in_git

@@ -12,19 +12,19 @@ use wire::call::{Call, Format, Target};
 
 use crate::admission::rate_headers::RateHeaders;
 use crate::attempt::error::AttemptError;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::meter;
 use crate::request::Stages;
 use crate::route::{Endpoint, Operation};
 
 /// Answers `{input_tokens}` on Anthropic's route and OpenAI's, and `{totalTokens}` on Google's. A count costs nothing.
 pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
-    let format = operation.format;
+    let form = ErrorForm::at(request.uri().path(), operation.format);
     let rate = Arc::default();
     let counted = Box::pin(stages.count(operation, request, &rate)).await;
     let mut response = counted.unwrap_or_else(|error| {
         stages.admission.counts.refused(error.code());
-        error.into_response_of(format, None)
+        error.into_response_of(form, None)
     });
     rate.write(response.headers_mut(), stages.clock.now_us());
     response

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -14,7 +14,7 @@ use crate::admission::in_flight_quota::Slot;
 use crate::config::ServerConfig;
 use crate::content_encoding::{CodingError, Decoder};
 use crate::cors;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -135,7 +135,9 @@ pub async fn enter(
         None => cors::open(request, next).await,
         Some(place) => {
             let message = format!("Invalid {place}: it must be UTF-8 without control characters.");
-            cors::opened(request.uri().path(), GatewayError::BadRequest { message, param: None }.into_response())
+            let path = request.uri().path();
+            let error = GatewayError::BadRequest { message, param: None };
+            cors::opened(path, error.into_response_of(ErrorForm::of_path(path), None))
         }
     };
     if let Some(id) = id {

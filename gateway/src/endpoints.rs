@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::error::GatewayError;
 use crate::models::{inputs, openai, parameters};
+use crate::openapi::refusals::Read;
+use crate::openapi::{Data, EndpointBody, ModelCount, ProviderBody};
 use crate::request::Stages;
 use crate::route::choice::check_allowed;
 use crate::route::{Endpoint, Model};
@@ -36,6 +38,14 @@ pub fn of_model(stages: &Stages, key: &Key, model: Option<&Arc<Model>>, id: &str
 }
 
 /// Lists the endpoints that retain nothing: `{data: [endpoint]}`. Answers 401 for the wrong credential.
+#[utoipa::path(
+    get,
+    path = "/api/v1/endpoints/zdr",
+    operation_id = "list_zdr_endpoints",
+    tag = "Models",
+    summary = "The endpoints that retain nothing",
+    responses((status = 200, description = "The endpoints that the key may use.", body = Data<Vec<EndpointBody>>), Read)
+)]
 pub async fn zdr(State(stages): State<Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let (key, now_us) = (identified(&stages, &request)?, stages.clock.now_us());
     let endpoints = stages.routes.all().flat_map(|model| usable(&key, model)).filter(|endpoint| endpoint.facts.is_zdr);
@@ -45,6 +55,14 @@ pub async fn zdr(State(stages): State<Arc<Stages>>, request: Request) -> Result<
 
 /// Lists the providers: `{data: [{id, name, slug, model_count, is_byok_supported, …}]}`. `id` and `slug` are both names for
 /// `provider.order` and the like. Answers 401 for the wrong credential.
+#[utoipa::path(
+    get,
+    path = "/api/v1/providers",
+    operation_id = "list_providers",
+    tag = "Models",
+    summary = "The providers whose models the key may use",
+    responses((status = 200, description = "The providers.", body = Data<Vec<ProviderBody>>), Read)
+)]
 pub async fn providers(State(stages): State<Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let key = identified(&stages, &request)?;
     let mut providers: BTreeMap<String, (Arc<Endpoint>, u32)> = BTreeMap::new();
@@ -70,6 +88,14 @@ pub async fn providers(State(stages): State<Arc<Stages>>, request: Request) -> R
 }
 
 /// Returns the number of models that the key may use: `{data: {count}}`. Answers 401 for the wrong credential.
+#[utoipa::path(
+    get,
+    path = "/api/v1/models/count",
+    operation_id = "count_models",
+    tag = "Models",
+    summary = "The number of models that the key may use",
+    responses((status = 200, description = "The number.", body = Data<ModelCount>), Read)
+)]
 pub async fn count(State(stages): State<Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let key = identified(&stages, &request)?;
     let count = stages.routes.all().filter(|model| usable(&key, model).next().is_some()).count();

@@ -33,7 +33,7 @@ pub struct Health {
 }
 
 /// The body of the response.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Report {
     status: &'static str,
     nats: &'static str,
@@ -87,6 +87,14 @@ impl Health {
 
 /// Returns 200 if requests can be served, otherwise 503; the body is `{status, nats, ledger, log, spool, oldest_unshipped_ms}` in both
 /// cases.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Health",
+    summary = "Whether requests can be served",
+    security(()),
+    responses((status = 200, description = "They can.", body = Report), (status = 503, description = "They cannot; the body names the component.", body = Report))
+)]
 pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     let report = health.report().await;
     let status = if report.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -25,6 +25,7 @@ pub mod models;
 pub mod endpoints;
 pub mod forward;
 pub mod health;
+pub mod openapi;
 pub mod router;
 pub mod serve;
 pub mod workers;

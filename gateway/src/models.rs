@@ -1,5 +1,7 @@
 //! `GET /v1/models` and `/v1/models/{id}`: the models that the caller's key may use.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,18 +11,24 @@ use events::control::Key;
 use routing::Modality;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::IntoParams;
 use wire::call::Format;
 
 use crate::endpoints;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
+use crate::openapi::refusals::Models;
+use crate::openapi::{ModelBody, ModelsBody};
 use crate::request::Stages;
 use crate::route::choice::check_allowed;
 use crate::route::{Endpoint, Model, facts};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct ModelsQuery {
+    /// Modalities, separated by commas; every model answers with `text`.
     output_modalities: Option<String>,
+    /// Parameters that the models must accept, separated by commas.
     supported_parameters: Option<String>,
 }
 
@@ -41,9 +49,19 @@ fn shape(request: &Request) -> Format {
 /// Lists the models that the caller's key may use, in the shape of the caller's SDK: `{object: "list", data: [model]}`, the union of
 /// OpenAI's and OpenRouter's formats; Anthropic's if `anthropic-version` is sent; Google's on its routes or with its key header. Answers
 /// 401 for the wrong credential, 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    operation_id = "list_models",
+    tag = "Models",
+    summary = "The models that the key may use",
+    params(ModelsQuery),
+    responses((status = 200, description = "The models, in the shape of the SDK that asks.", body = ModelsBody), Models)
+)]
 pub async fn list(State(stages): State<Arc<Stages>>, request: Request) -> Response {
     let format = shape(&request);
-    listed(&stages, format, &request).unwrap_or_else(|error| error.into_response_of(format, None))
+    let form = ErrorForm::at(request.uri().path(), format);
+    listed(&stages, format, &request).unwrap_or_else(|error| error.into_response_of(form, None))
 }
 
 fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response, GatewayError> {
@@ -71,9 +89,19 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
 
 /// Returns one model in the same shape. Answers 401 for the wrong credential, 404 for a model that does not exist or that the key may not
 /// use.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    operation_id = "retrieve_model",
+    tag = "Models",
+    summary = "One model",
+    params(("id" = String, Path, description = "The model's name, with slashes.", example = "openai/gpt-5.4")),
+    responses((status = 200, description = "The model, in the shape of the SDK that asks.", body = ModelBody), Models)
+)]
 pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>, request: Request) -> Response {
     let format = shape(&request);
-    retrieved(&stages, format, &id, &request).unwrap_or_else(|error| error.into_response_of(format, None))
+    let form = ErrorForm::at(request.uri().path(), format);
+    retrieved(&stages, format, &id, &request).unwrap_or_else(|error| error.into_response_of(form, None))
 }
 
 fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Result<Response, GatewayError> {

@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use eventlog::{Log, rpc};
 use events::Source;
 use events::caller::InternalSecret;
@@ -28,6 +29,7 @@ use crate::config::GatewayConfig;
 use crate::forward::{Forward, Reads};
 use crate::health::Health;
 use crate::metrics::{Counts, Metrics, Sources};
+use crate::openapi;
 use crate::refusals;
 use crate::request::Stages;
 use crate::route::{RouteError, Routes};
@@ -59,6 +61,8 @@ pub struct Peers {
     pub ledger_reads: Reads,
     /// The target of reads that the projector answers.
     pub projector_reads: Reads,
+    /// The OpenAPI documents of these reads.
+    pub documents: [utoipa::openapi::OpenApi; 2],
     /// The secret with which the gateway signs the identity of callers.
     pub secret: InternalSecret,
     /// The secret from which the secrets of keys are derived whose creation may be repeated. It must be the same after a restart.
@@ -222,6 +226,7 @@ impl Gateway {
             self.keepers.running.spawn(Arc::clone(certificate).follow(self.keepers.stop.clone()));
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let document = Bytes::from(openapi::document(peers.documents.clone()).to_string());
         let mut workers = Vec::with_capacity(cores);
         for _ in 0..cores {
             let drains = TaskTracker::new();
@@ -233,6 +238,7 @@ impl Gateway {
                 ledger: forward(Peer::Ledger, &peers.ledger_reads),
                 projector: forward(Peer::Projector, &peers.projector_reads),
                 health: Arc::clone(&self.health),
+                document: document.clone(),
             };
             let (timeouts, certificate) = (Timeouts::of(server), certificate.clone());
             let (stop, close_connections) = (self.serving.stop.clone(), self.close_connections.clone());

@@ -27,7 +27,7 @@ use crate::attempt::upstream::{Answer, Upstream, UpstreamStream};
 use crate::auth::{Directory, KeyEntry};
 use crate::config::{OnDisconnect, ServerConfig};
 use crate::edge;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::idempotency::{Claim, IdempotentCall};
 use crate::meter::{Measured, Meter};
 use crate::route::choice::{Asking, Choice};
@@ -74,10 +74,10 @@ struct Told {
 pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
     let generation = HeaderValue::from_str(id.as_str());
-    let (format, heartbeat, now_s) = (operation.format, stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
+    let form = ErrorForm::at(request.uri().path(), operation.format);
+    let (heartbeat, now_s) = (stages.attempts.heartbeat(), stages.clock.now_us() / 1_000_000);
     let is_stream = Arc::new(AtomicBool::new(false));
-    let counts = stages.admission.counts.clone();
-    let rate = Arc::<RateHeaders>::default();
+    let (counts, rate) = (stages.admission.counts.clone(), Arc::<RateHeaders>::default());
     let (own_id, told, clock) =
         (id.clone(), Told { is_stream: Arc::clone(&is_stream), rate: Arc::clone(&rate) }, Arc::clone(&stages.clock));
     // The future is large, so it is created directly on the heap.
@@ -85,7 +85,7 @@ pub async fn answer(stages: Arc<Stages>, operation: Operation, request: Request)
         let answer = stages.run(own_id, operation, request, told).await;
         answer.inspect_err(|error| counts.refused(error.code()))
     });
-    let mut response = heartbeat::in_time(format, running, is_stream, heartbeat, (id, now_s)).await;
+    let mut response = heartbeat::in_time(form, running, is_stream, heartbeat, (id, now_s)).await;
     rate.write(response.headers_mut(), clock.now_us());
     if let Ok(id) = generation {
         response.headers_mut().entry(HeaderName::from_static("x-generation-id")).or_insert(id);
@@ -107,12 +107,13 @@ impl Stages {
         Claim::keep(claim);
         told.is_stream.store(call.head.stream, Ordering::Relaxed);
         self.admission.counts.added.observe(began.elapsed().as_secs_f64());
+        let form = ErrorForm::at(parts.uri.path(), call.format());
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
             drop(call);
-            return self.answer_to_the_end(plan, (operation, body, parts.headers), admitted, deadline).await;
+            return self.answer_to_the_end(plan, (operation, body, parts.headers, form), admitted, deadline).await;
         }
-        self.answer(&plan, (&call, &parts.headers), admitted, deadline, &CancellationToken::new()).await
+        self.answer(&plan, (&call, &parts.headers, form), admitted, deadline, &CancellationToken::new()).await
     }
 
     /// Identifies the caller, counts the request, takes a slot of the quotas, and reads the body. An unwanted body is discarded, so that its
@@ -160,7 +161,7 @@ impl Stages {
     async fn answer(
         &self,
         plan: &Plan,
-        (call, headers): (&Call<'_>, &HeaderMap),
+        (call, headers, form): (&Call<'_>, &HeaderMap, ErrorForm),
         mut admitted: Admitted,
         deadline: Instant,
         left: &CancellationToken,
@@ -170,7 +171,9 @@ impl Stages {
             Ok(Ok(Reply { answer: Answer::Buffered { body, format, meter }, served })) => {
                 whole(((format, call.format()), &call.head), admitted, served, (&meter, &body), left).await
             }
-            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => Ok(self.streamed(call, admitted, served, *upstream, deadline)),
+            Ok(Ok(Reply { answer: Answer::Stream(upstream), served })) => {
+                Ok(self.streamed((call, form), admitted, served, *upstream, deadline))
+            }
             Ok(Err(error)) => {
                 let end = End {
                     outcome: Outcome::Failed,
@@ -195,7 +198,7 @@ impl Stages {
     async fn answer_to_the_end(
         self: Arc<Self>,
         plan: Plan,
-        (operation, body, headers): (Operation, Bytes, HeaderMap),
+        (operation, body, headers, form): (Operation, Bytes, HeaderMap, ErrorForm),
         admitted: Admitted,
         deadline: Instant,
     ) -> Result<Response, GatewayError> {
@@ -210,7 +213,7 @@ impl Stages {
             };
             let answering = async {
                 let call = operation.read(&body)?;
-                self.answer(&plan, (&call, &headers), admitted, deadline, &left).await
+                self.answer(&plan, (&call, &headers, form), admitted, deadline, &left).await
             };
             tokio::select! {
                 answer = answering => Some(answer),
@@ -303,10 +306,17 @@ impl Stages {
         Ok(counted.await.ok().map(|counted| plan.counted(&call.head, &counted)))
     }
 
-    fn streamed(&self, call: &Call<'_>, mut admitted: Admitted, served: Served, upstream: UpstreamStream, deadline: Instant) -> Response {
+    fn streamed(
+        &self,
+        (call, form): (&Call<'_>, ErrorForm),
+        mut admitted: Admitted,
+        served: Served,
+        upstream: UpstreamStream,
+        deadline: Instant,
+    ) -> Response {
         admitted.release_body();
         let terms = stream::Terms {
-            format: call.format(),
+            form,
             is_translated: call.head.has_reasoning_object,
             abort_streams: self.abort_streams.clone(),
             drains: self.drains.clone(),

@@ -6,6 +6,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
 use wire::call::Format;
@@ -19,6 +20,7 @@ use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
 use crate::inference::{chat, count_messages, count_responses, embeddings, generate, messages, responses};
 use crate::models;
+use crate::openapi::page;
 use crate::proxy::proxy;
 use crate::request::Stages;
 
@@ -33,12 +35,25 @@ pub struct AppState {
     /// The reads that the projector answers.
     pub projector: Forward,
     pub health: Arc<Health>,
+    /// The OpenAPI document.
+    pub document: Bytes,
 }
 
-/// Builds the router. Management routes are also served at `/v1/…`, and inference routes at `/api/v1/…`; operator routes only at
+/// The routes without their state, for a comparison with the OpenAPI document.
+#[derive(Debug)]
+pub struct Routes {
+    inference: Router<Arc<Stages>>,
+    admin: Router<Admin>,
+    ledger: Router<Forward>,
+    projector: Router<Forward>,
+    pages: Router<Bytes>,
+    health: Router<Arc<Health>>,
+}
+
+/// Returns the routes. Management routes are also served at `/v1/…`, and inference routes at `/api/v1/…`; operator routes only at
 /// `/api/v1/admin/…`.
-pub fn router(state: AppState) -> Router {
-    let (ids, clock) = (Arc::clone(&state.stages.ids), Arc::clone(&state.stages.clock));
+#[must_use]
+pub fn routes() -> Routes {
     let mut inference = Router::new();
     let mut admin = Router::new();
     let mut ledger = Router::new();
@@ -97,13 +112,25 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/admin/quarantine", get(quarantine::list::list))
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
+    let pages = Router::new()
+        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
+        .route("/openapi.json", get(page::document))
+        .route("/docs", get(page::docs));
+    let health = Router::new().route("/readyz", get(ready));
+    Routes { inference, admin: admin.merge(operator), ledger, projector, pages, health }
+}
+
+/// Builds the router of one thread.
+pub fn router(state: AppState) -> Router {
+    let (ids, clock) = (Arc::clone(&state.stages.ids), Arc::clone(&state.stages.clock));
+    let Routes { inference, admin, ledger, projector, pages, health } = routes();
     Router::new()
         .merge(inference.with_state(state.stages))
-        .merge(admin.merge(operator).with_state(state.admin))
+        .merge(admin.with_state(state.admin))
         .merge(ledger.with_state(state.ledger))
         .merge(projector.with_state(state.projector))
-        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
-        .merge(Router::new().route("/readyz", get(ready)).with_state(state.health))
+        .merge(pages.with_state(state.document))
+        .merge(health.with_state(state.health))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
         // One layer serves all routes, because each layer costs every request a few allocations.

@@ -3,9 +3,21 @@
 use axum::Router;
 use axum::routing::get;
 use read_api::Http;
+use utoipa::OpenApi;
 
 use crate::exports::feed::Feeds;
 use crate::exports::{activity, deliveries, feed, generation, usage};
+
+/// The OpenAPI document of the read routes.
+#[derive(OpenApi)]
+#[openapi(paths(generation::generation, activity::activity, usage::summary, usage::timeseries, deliveries::deliveries, feed::feed))]
+struct Document;
+
+/// Returns the OpenAPI document of the read routes.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
 
 /// Builds the routes of reports. Each part of them has the progress of the reader whose rows it reads.
 pub fn reports(requests: Http, sums: Http) -> Router {

@@ -164,3 +164,23 @@ async fn management_bodies_are_read_strictly() {
         assert_eq!((status, &answer["error"]["type"]), (StatusCode::BAD_REQUEST, &json!("invalid_request_error")), "{path}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn the_code_of_an_error_is_the_status_for_clients_of_openrouter_and_a_word_for_others() {
+    let provider = Provider::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let unknown = json!({"model": "test/nothing", "messages": [{"role": "user", "content": "x"}]});
+    let key = arouter.keys.live_key.clone();
+    for (method, path, key, body, code) in [
+        (Method::POST, "/api/v1/chat/completions", &*key, Some(unknown.clone()), json!(400)),
+        (Method::POST, "/api/v1/chat/completions", "lr_live_no", Some(unknown.clone()), json!(401)),
+        (Method::GET, "/api/v1/models/no/model", &*key, None, json!(404)),
+        (Method::GET, "/api/v1/models?supported_parameters=%00", &*key, None, json!(400)),
+        (Method::POST, "/v1/chat/completions", &*key, Some(unknown), json!("model_not_found")),
+        (Method::GET, "/api/v1/keys", &*key, None, json!("permission_denied")),
+    ] {
+        let (status, answer) = arouter.call(method, path, key, body).await;
+        assert_eq!(answer["error"]["code"], code, "{path}: {status} {answer}");
+    }
+    arouter.settle_and_verify().await;
+}

@@ -158,6 +158,7 @@ pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
         projector: rpc::Client::remote(Peer::Projector, &standalone.log, standalone.signer()),
         ledger_reads: reads(&standalone.config.ledger.url, "http://127.0.0.1:8081")?,
         projector_reads: reads(&standalone.config.projector.url, "http://127.0.0.1:8082")?,
+        documents: [ledger::router::document(), projector::router::document()],
         secret: standalone.secret.clone(),
         seed: standalone.secret.clone(),
         background,

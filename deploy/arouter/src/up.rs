@@ -107,6 +107,7 @@ pub async fn up(settings: &Settings, background_runtime: Handle) -> Result<()> {
         projector: rpc::Client::local(Peer::Projector, projector.rpc_handler()),
         ledger_reads: Reads::Local(ledger.router(secret.clone())),
         projector_reads: Reads::Local(projector.router(&secret, &background.log)),
+        documents: [ledger::router::document(), projector::router::document()],
         secret,
         seed: folder.seed()?,
         background: background_runtime,

@@ -1,4 +1,4 @@
-//! Messages of errors that depend on what happened.
+//! Messages and types of errors that depend on what happened.
 
 use events::rpc::{Denial, LimitSource};
 use http::StatusCode;
@@ -26,6 +26,16 @@ pub fn unfit(models: &[String], skipped: &[Skipped]) -> String {
 
 pub fn refusal(error: &Reported, status: StatusCode) -> String {
     error.message.clone().unwrap_or_else(|| format!("The provider refused the request with status {}.", status.as_u16()))
+}
+
+/// Returns the type of a refusal by a provider that names none.
+pub fn refused_kind(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::CONFLICT => "conflict_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        _ => "invalid_request_error",
+    }
 }
 
 pub fn overload(error: &Reported, provider: &str) -> String {

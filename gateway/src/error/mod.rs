@@ -1,5 +1,6 @@
 //! The errors of a call: one exhaustive match maps each to status, type and code, and one function renders the body.
 
+mod form;
 mod message;
 pub mod quota;
 
@@ -17,7 +18,8 @@ use wire::client_error::ClientError;
 use wire::reported::Reported;
 
 use crate::route::choice::Skipped;
-use message::{overload, payment, refusal, suggestion, unfit};
+pub use form::ErrorForm;
+use message::{overload, payment, refusal, refused_kind, suggestion, unfit};
 pub use quota::Quota;
 
 /// The reason why a call fails.
@@ -338,8 +340,8 @@ impl GatewayError {
         }
     }
 
-    /// Passes the error to `show` as a client reads it.
-    pub fn shown_to_client<T>(&self, show: impl FnOnce(&ClientError<'_>) -> T) -> T {
+    /// Passes the error to `show` as a client reads it on a route of that form.
+    pub fn shown_to_client<T>(&self, form: ErrorForm, show: impl FnOnce(&ClientError<'_>) -> T) -> T {
         let Shown { status, kind, code, retry_after } = self.shown();
         let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let (message, metadata) = (self.to_string(), self.metadata());
@@ -349,17 +351,18 @@ impl GatewayError {
             message: &message,
             kind: &kind,
             code: &code,
+            has_status_code: form.has_status_code,
             retry_after_s,
             param,
             metadata: &metadata,
         })
     }
 
-    /// Returns the response on a route of that format.
+    /// Returns the response on a route of that format or form.
     #[must_use]
-    pub fn into_response_of(self, format: Format, request: Option<&RequestId>) -> Response {
-        let Shown { status, retry_after, .. } = self.shown();
-        let body = self.shown_to_client(|error| error.body(format, request.map(RequestId::as_str)));
+    pub fn into_response_of(self, form: impl Into<ErrorForm>, request: Option<&RequestId>) -> Response {
+        let (form, Shown { status, retry_after, .. }) = (form.into(), self.shown());
+        let body = self.shown_to_client(form, |error| error.body(form.format, request.map(RequestId::as_str)));
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();
         if let Some(retry_after) = retry_after {
@@ -379,15 +382,6 @@ impl GatewayError {
             headers.insert("x-generation-id", id);
         }
         response
-    }
-}
-
-fn refused_kind(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::NOT_FOUND => "not_found_error",
-        StatusCode::CONFLICT => "conflict_error",
-        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-        _ => "invalid_request_error",
     }
 }
 

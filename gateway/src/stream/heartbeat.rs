@@ -15,12 +15,11 @@ use events::RequestId;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, Sleep};
 use wire::answer::{End, Names};
-use wire::call::Format;
 use wire::fields::quoted;
 use wire::output::{Output, heartbeat};
 
 use super::answer;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 
 /// A request that is still being processed.
 type Running = Pin<Box<dyn Future<Output = Result<Response, GatewayError>> + Send>>;
@@ -28,12 +27,13 @@ type Running = Pin<Box<dyn Future<Output = Result<Response, GatewayError>> + Sen
 /// Returns the response to a request. If a stream is silent for a heartbeat, the response is a head with comments until the stream begins.
 /// From the head on, a failure is sent as a frame. The request sets `is_stream` once it is admitted and known to be a stream.
 pub async fn in_time(
-    format: Format,
+    form: ErrorForm,
     mut running: Running,
     is_stream: Arc<AtomicBool>,
     every: Duration,
     (id, now_s): (RequestId, i64),
 ) -> Response {
+    let format = form.format;
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let early = poll_fn(|context| {
         if let Poll::Ready(done) = running.as_mut().poll(context) {
@@ -46,10 +46,10 @@ pub async fn in_time(
     })
     .await;
     match (early, alarm) {
-        (Some(done), _) => done.unwrap_or_else(|error| error.into_response_of(format, None)),
+        (Some(done), _) => done.unwrap_or_else(|error| error.into_response_of(form, None)),
         (None, alarm) => {
             let alarm = alarm.unwrap_or_else(|| Box::pin(tokio::time::sleep(every)));
-            let late = Late { format, state: State::Waiting(running), alarm, every, id, now_s };
+            let late = Late { form, state: State::Waiting(running), alarm, every, id, now_s };
             let pieces = stream::unfold(late, async |mut late| late.piece().await.map(|piece| (Ok::<_, Infallible>(piece), late)));
             answer(Body::from_stream(stream::once(async move { Ok(Bytes::from_static(heartbeat(format))) }).chain(pieces)))
         }
@@ -57,7 +57,7 @@ pub async fn in_time(
 }
 
 struct Late {
-    format: Format,
+    form: ErrorForm,
     state: State,
     alarm: Pin<Box<Sleep>>,
     every: Duration,
@@ -81,7 +81,7 @@ impl Late {
                     match done {
                         None => {
                             self.alarm.as_mut().reset(Instant::now() + self.every);
-                            return Some(Bytes::from_static(heartbeat(self.format)));
+                            return Some(Bytes::from_static(heartbeat(self.form.format)));
                         }
                         Some(Ok(response)) => self.state = State::Relaying(response.into_body().into_data_stream()),
                         Some(Err(error)) => {
@@ -95,8 +95,8 @@ impl Late {
                                 provider: "",
                                 created_s: self.now_s,
                             };
-                            let mut output = Output::new(self.format, self.format);
-                            error.shown_to_client(|error| output.end(&End::Error(error), &names, &mut frame));
+                            let mut output = Output::new(self.form.format, self.form.format);
+                            error.shown_to_client(self.form, |error| output.end(&End::Error(error), &names, &mut frame));
                             return Some(frame.into());
                         }
                     }

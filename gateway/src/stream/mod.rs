@@ -23,7 +23,6 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use wire::answer::{Billed, End as LastFrames, Frame, Names, read_frame};
-use wire::call::Format;
 use wire::fields::quoted;
 use wire::output::{Output, heartbeat};
 
@@ -31,7 +30,7 @@ use crate::admission::{Admitted, Charge, End, Served};
 use crate::attempt::error::AttemptError;
 use crate::attempt::upstream::{UpstreamStream, readable};
 use crate::config::OnDisconnect;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::meter::{Measured, Meter};
 use crate::route::Endpoint;
 
@@ -66,8 +65,8 @@ pub struct Relay {
 /// The conditions under which a stream is relayed.
 #[derive(Clone)]
 pub struct Terms {
-    /// The client's format.
-    pub format: Format,
+    /// The client's format, and the form of its errors.
+    pub form: ErrorForm,
     /// Whether the stream goes through the neutral form even in one format.
     pub is_translated: bool,
     /// A token that ends streams when the gateway must stop.
@@ -126,9 +125,9 @@ impl Relay {
             alarm: Box::pin(tokio::time::sleep_until(terms.deadline.min(now + terms.heartbeat.min(upstream.idle)).into())),
             aborted: Box::pin(terms.abort_streams.clone().cancelled_owned()),
             output: if terms.is_translated {
-                Output::translated(upstream.format, terms.format)
+                Output::translated(upstream.format, terms.form.format)
             } else {
-                Output::new(upstream.format, terms.format)
+                Output::new(upstream.format, terms.form.format)
             },
             admitted: Some(admitted),
             served,
@@ -157,7 +156,7 @@ impl Relay {
         while self.admitted.is_some() {
             let frames = match self.next().await {
                 Ok(Next::Frames(frames)) => frames,
-                Ok(Next::Silence) => match heartbeat(self.terms.format) {
+                Ok(Next::Silence) => match heartbeat(self.terms.form.format) {
                     [] => continue,
                     beat => return Some(Bytes::from_static(beat)),
                 },
@@ -211,7 +210,7 @@ impl Relay {
             Stopped::Cut => GatewayError::Upstream("the gateway is stopping".to_owned()),
             Stopped::ClientLeft => return None,
         };
-        failure.shown_to_client(|error| self.output.end(&LastFrames::Error(error), &names, &mut last));
+        failure.shown_to_client(self.terms.form, |error| self.output.end(&LastFrames::Error(error), &names, &mut last));
         Some(Bytes::from(last))
     }
 

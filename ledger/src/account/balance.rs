@@ -1,54 +1,74 @@
 //! `GET /api/v1/balance`: the balance of the caller's account, now or at a past time.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
-use read_api::{AsOf, Http, Query, ReadError, Signed};
+use read_api::{AsOf, Http, Query, ReadError, Refusals, Signed, Usd};
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AnyConnection, Row};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::grant;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct BalanceQuery {
+    /// A past time in RFC 3339.
+    #[param(format = DateTime)]
     at: Option<String>,
     /// A credential; used by the gateway, ignored here.
     #[serde(rename = "key")]
+    #[param(ignore)]
     _key: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BalanceBody {
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     balance: Nanos,
     currency: &'static str,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     held: Nanos,
     grants: Vec<GrantBody>,
     as_of: AsOf,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GrantBody {
     id: String,
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     remaining: Nanos,
     priority: i64,
     expires_at: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PastBalanceBody {
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     balance: Nanos,
     currency: &'static str,
     at: String,
     as_of: AsOf,
+}
+
+/// The answer, by the presence of `at`.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+enum EitherBalance {
+    Now(BalanceBody),
+    Past(PastBalanceBody),
 }
 
 /// Returns `{balance, currency, held, grants, as_of}`, in USD.
@@ -58,6 +78,14 @@ struct PastBalanceBody {
 ///
 /// # Errors
 /// 400 for a bad time.
+#[utoipa::path(
+    get,
+    path = "/api/v1/balance",
+    tag = "Account",
+    summary = "The balance of the account, now or at a past time",
+    params(BalanceQuery),
+    responses((status = 200, description = "The balance; with `at` only the sum of all transactions up to then.", body = EitherBalance), Refusals)
+)]
 pub async fn balance(State(http): State<Http>, Signed(caller): Signed, query: Query<BalanceQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
     let account = caller.account.as_str();

@@ -3,20 +3,24 @@
 use axum::Json;
 use axum::extract::State;
 use events::Nanos;
-use read_api::{AsOf, Http, ReadError, Signed};
+use read_api::{AsOf, Http, ReadError, Refusals, Signed, Usd};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreditTotals)]
 pub struct CreditsBody {
     data: Credits,
     as_of: AsOf,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Credits {
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     total_credits: Nanos,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     total_usage: Nanos,
 }
 
@@ -25,6 +29,13 @@ struct Credits {
 ///
 /// # Errors
 /// 503 if the database fails.
+#[utoipa::path(
+    get,
+    path = "/api/v1/credits",
+    tag = "Account",
+    summary = "The credit that the account has received and used in total",
+    responses((status = 200, description = "The totals; their difference is the balance.", body = CreditsBody), Refusals)
+)]
 pub async fn credits(State(http): State<Http>, Signed(caller): Signed) -> Result<Json<CreditsBody>, ReadError> {
     let as_of = http.as_of();
     let mut snapshot = http.store.snapshot().await?;

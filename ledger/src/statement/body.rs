@@ -3,9 +3,10 @@
 use events::Nanos;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// The statement of an account for one month.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
     pub account: String,
@@ -15,10 +16,12 @@ pub struct Statement {
     /// Whether nothing can be added to the month any more.
     pub closed: bool,
     #[serde(serialize_with = "events::money::as_usd", deserialize_with = "usd")]
+    #[schema(value_type = read_api::Usd)]
     pub opening_balance: Nanos,
     /// One for each kind, also if it has none.
     pub movements: Vec<Movement>,
     #[serde(serialize_with = "events::money::as_usd", deserialize_with = "usd")]
+    #[schema(value_type = read_api::Usd)]
     pub closing_balance: Nanos,
     /// The number of transactions.
     pub transactions: u64,
@@ -28,18 +31,20 @@ pub struct Statement {
 }
 
 /// All transactions of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = StatementMovement)]
 pub struct Movement {
     #[serde(rename = "type")]
     pub kind: String,
     pub count: u64,
     #[serde(serialize_with = "events::money::as_usd", deserialize_with = "usd")]
+    #[schema(value_type = read_api::Usd)]
     pub amount: Nanos,
 }
 
 /// The end of the history that a statement covers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LastVersion {
     /// The number of the last transaction in the account's history; 0 before the first.

@@ -1,23 +1,31 @@
 //! `GET /api/v1/statements/{month}`: the statement of the caller's account for a month, as JSON, CSV or PDF.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use pdf::Paper;
-use read_api::{Http, Query, ReadError, Signed};
+use read_api::{Http, Query, ReadError, RefusalsOfOne, Signed};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::body::Statement;
 use super::compute::{StatementError, statement};
 use super::month::Month;
 use super::report::report;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct StatementQuery {
+    /// `json`, the default, `csv` or `pdf`.
     format: Option<String>,
+    /// `a4`, the default, or `letter`.
     paper: Option<String>,
     /// A credential; used by the gateway, ignored here.
     #[serde(rename = "key")]
+    #[param(ignore)]
     _key: Option<String>,
 }
 
@@ -47,6 +55,22 @@ impl Form {
 ///
 /// # Errors
 /// 400 for a malformed month or query, 404 for a month in the future or before the account, 500 if the books contradict themselves.
+#[utoipa::path(
+    get,
+    path = "/api/v1/statements/{month}",
+    operation_id = "get_statement",
+    tag = "Account",
+    summary = "The statement of a month",
+    params(("month" = String, Path, description = "The month in UTC.", example = "2026-01"), StatementQuery),
+    responses(
+        (
+            status = 200,
+            description = "The statement. That of a closed month never changes.",
+            content((Statement = "application/json"), (String = "text/csv"), (String = "application/pdf"))
+        ),
+        RefusalsOfOne
+    )
+)]
 pub async fn get(
     State(http): State<Http>,
     Signed(caller): Signed,

@@ -1,47 +1,60 @@
 //! `GET /api/v1/transactions`: the account's transactions, newest first, as JSON or CSV.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
-use read_api::{AsOf, Http, Query, ReadError, Signed, csv};
+use read_api::{AsOf, Http, Query, ReadError, Refusals, Signed, Usd, csv};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Row};
+use utoipa::{IntoParams, ToSchema};
 
 const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 1_000;
 /// The kinds that the API returns; lease transactions move money inside the account and are not among them.
 pub const KINDS: [&str; 7] = ["usage", "credit", "refund", "fee", "expiry", "adjustment", "grant"];
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
+    #[param(minimum = 1, maximum = 1000, default = 50)]
     limit: Option<i64>,
+    /// The `next_cursor` of an earlier answer.
     cursor: Option<String>,
+    /// `usage`, `credit`, `refund`, `fee`, `expiry`, `adjustment` or `grant`.
     #[serde(rename = "type")]
     kind: Option<String>,
+    /// The earliest time, RFC 3339.
     from: Option<String>,
+    /// The time from which on nothing is listed, RFC 3339.
     to: Option<String>,
     key_hash: Option<String>,
+    /// `json`, the default, or `csv`.
     format: Option<String>,
     /// A credential; used by the gateway, ignored here.
     #[serde(rename = "key")]
+    #[param(ignore)]
     _key: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TransactionBody {
     id: String,
     #[serde(rename = "type")]
     kind: String,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     amount: Nanos,
     currency: &'static str,
     description: String,
     created_at: String,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     balance_after: Nanos,
     generation_id: Option<String>,
     key_hash: Option<String>,
@@ -49,7 +62,8 @@ struct TransactionBody {
     version: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TransactionList)]
 struct ListBody {
     transactions: Vec<TransactionBody>,
     next_cursor: Option<String>,
@@ -97,6 +111,22 @@ impl Filter {
 ///
 /// # Errors
 /// 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/api/v1/transactions",
+    operation_id = "list_transactions",
+    tag = "Account",
+    summary = "The transactions of the account, newest first",
+    params(ListQuery),
+    responses(
+        (
+            status = 200,
+            description = "A page of transactions. A table has its state in `X-As-Of` and the next page in `X-Next-Cursor`.",
+            content((ListBody = "application/json"), (String = "text/csv"))
+        ),
+        Refusals
+    )
+)]
 pub async fn list(State(http): State<Http>, Signed(caller): Signed, query: Query<ListQuery>) -> Result<Response, ReadError> {
     let filter = Filter::try_new(query.0)?;
     let as_of = http.as_of();

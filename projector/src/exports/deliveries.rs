@@ -1,32 +1,72 @@
 //! `GET /api/v1/webhooks/{id}/deliveries`: the log of an endpoint's deliveries, newest event first.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
 use events::ids::KeyKind;
-use read_api::{Http, Query, ReadError, Signed};
+use read_api::{Http, Query, ReadError, RefusalsOfManagement, Signed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::webhook::endpoints;
 
 const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 500;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct DeliveriesQuery {
+    #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<i64>,
+    /// The `next_cursor` of an earlier answer.
     cursor: Option<String>,
+}
+
+/// A page of deliveries.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct Deliveries {
+    data: Vec<Delivery>,
+    next_cursor: Option<String>,
+}
+
+/// The delivery of one event to one webhook.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct Delivery {
+    id: String,
+    event_id: String,
+    event_type: String,
+    event_time: String,
+    /// `pending`, or how the delivery has ended.
+    status: String,
+    attempts: u64,
+    last_attempt_at: Option<String>,
+    last_status_code: Option<i64>,
+    last_error: Option<String>,
+    next_attempt_at: Option<String>,
 }
 
 /// Returns `{data: [delivery], next_cursor}`.
 ///
 /// # Errors
 /// 403 for an inference key, 404 for an endpoint of another account, 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/api/v1/webhooks/{id}/deliveries",
+    operation_id = "list_webhook_deliveries",
+    tag = "Webhooks",
+    summary = "The deliveries of a webhook, newest event first",
+    params(("id" = String, Path, description = "The webhook's id."), DeliveriesQuery),
+    responses((status = 200, description = "A page of deliveries.", body = Deliveries), RefusalsOfManagement)
+)]
 pub async fn deliveries(
     State(http): State<Http>,
     Signed(caller): Signed,

@@ -2,6 +2,8 @@
 //!
 //! An event may come twice, after a rebuild of the log or of a connection: its `id` in the data tells. No event of the streams is missed.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +19,9 @@ use eventlog::{Log, Throttle};
 use events::ids::KeyKind;
 use events::subject::Stream;
 use futures_util::stream;
-use read_api::{Http, Query, ReadError, Signed};
+use read_api::{Http, Query, ReadError, RefusalsOfFeed, Signed};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 /// The time after which a silent feed gets a comment.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -36,9 +39,11 @@ pub struct Feeds {
     pub open: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct FeedQuery {
+    /// `usage`, `requests` and `keys`, with commas between; all if absent.
     types: Option<String>,
     /// The same as the header, for clients that cannot set it.
     last_event_id: Option<String>,
@@ -79,6 +84,21 @@ impl Drop for Permit {
 ///
 /// # Errors
 /// 403 for an inference key, 400 for a bad query or `Last-Event-ID`, 429 if the account has too many feeds, 503 if the log does not answer.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    operation_id = "feed_events",
+    tag = "Webhooks",
+    summary = "The events of the account as server-sent events, from now on or after an earlier one",
+    params(
+        FeedQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last frame of an earlier feed: this one goes on behind it.")
+    ),
+    responses(
+        (status = 200, description = "A feed without an end. Each frame has the event as `data`.", body = String, content_type = "text/event-stream"),
+        RefusalsOfFeed
+    )
+)]
 pub async fn feed(
     feeds: Feeds,
     State(http): State<Http>,

@@ -1,24 +1,78 @@
 //! `GET /api/v1/generation?id=gen-…`: one request.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
 use events::{Nanos, Tokens, UnitPrices};
-use read_api::{Http, Query, ReadError, Signed};
+use read_api::{AsOf, Http, Query, ReadError, RefusalsOfOne, Signed, Usd};
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::{Any, Row};
+use utoipa::{IntoParams, ToSchema};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct GenerationQuery {
+    /// The id from `X-Generation-Id`.
+    #[param(example = "gen-1767225600-000000000000000000000001")]
     id: String,
+}
+
+/// The answer, for OpenAPI.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct Generation {
+    id: String,
+    model: String,
+    provider: String,
+    created_at: String,
+    latency_ms: i64,
+    /// The time to the first piece of a stream.
+    ttft_ms: Option<i64>,
+    outcome: String,
+    finish_reason: Option<String>,
+    streamed: bool,
+    key_hash: String,
+    user: Option<String>,
+    app: Option<String>,
+    usage: GenerationUsage,
+    /// The prices, in pico-USD per token.
+    #[schema(value_type = std::collections::BTreeMap<String, i64>)]
+    unit_prices_pico_usd: UnitPrices,
+    as_of: AsOf,
+}
+
+/// The usage of a request, for OpenAPI.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct GenerationUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    /// Null if unknown.
+    cost: Option<Usd>,
+    cost_status: String,
+    provenance: String,
+    is_byok: bool,
+    prompt_tokens_details: std::collections::BTreeMap<String, u64>,
+    completion_tokens_details: std::collections::BTreeMap<String, u64>,
 }
 
 /// Returns `{id, model, provider, created_at, latency_ms, usage, …, as_of}`; money in USD.
 ///
 /// # Errors
 /// 404 if the request is unknown, not projected yet, or another account's.
+#[utoipa::path(
+    get,
+    path = "/api/v1/generation",
+    tag = "Account",
+    summary = "One request to a model: its tokens, cost and end",
+    params(GenerationQuery),
+    responses((status = 200, description = "The request.", body = Generation), RefusalsOfOne)
+)]
 pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query: Query<GenerationQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
     let sql =

@@ -1,14 +1,17 @@
 //! `GET /api/usage/summary` and `/api/usage/timeseries`: the same sums in the shapes that the SDKs for usage expect.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
-use read_api::{Http, Query, ReadError, Signed};
+use read_api::{AsOf, Http, Query, ReadError, Refusals, Signed, Usd};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::activity::rows::Rows;
 use super::activity::selection::Selection;
@@ -20,16 +23,56 @@ use crate::projections::usage::width::{DAY_US, Width};
 /// The time that an answer covers without `start_time`.
 const DEFAULT_US: i64 = 30 * DAY_US;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct UsageQuery {
+    /// The start, RFC 3339; 30 days before the end if absent.
     start_time: Option<String>,
+    /// The end, RFC 3339; now if absent.
     end_time: Option<String>,
     provider_id: Option<String>,
     model: Option<String>,
     /// The hash of a key.
     key_id: Option<String>,
+    /// `hourly`, `daily` (the default) or `monthly`.
     granularity: Option<String>,
+}
+
+/// Sums over the whole time.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct UsageSummary {
+    total_requests: u64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
+    total_tokens: u64,
+    estimated_cost_usd: Usd,
+    by_provider: Vec<UsageSums>,
+    by_model: Vec<UsageSums>,
+    as_of: AsOf,
+}
+
+/// Sums of one provider, of one model of a provider, or of one point in time.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct UsageSums {
+    provider_id: Option<String>,
+    model: Option<String>,
+    /// The start of the hour, day or month, RFC 3339.
+    timestamp: Option<String>,
+    requests: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    estimated_cost_usd: Usd,
+}
+
+/// Sums over time.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct UsageTimeseries {
+    data_points: Vec<UsageSums>,
+    as_of: AsOf,
 }
 
 impl UsageQuery {
@@ -55,6 +98,15 @@ impl UsageQuery {
 ///
 /// # Errors
 /// 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/api/usage/summary",
+    operation_id = "usage_summary",
+    tag = "Account",
+    summary = "Sums over a time, by provider and by model",
+    params(UsageQuery),
+    responses((status = 200, description = "The sums.", body = UsageSummary), Refusals)
+)]
 pub async fn summary(State(http): State<Http>, Signed(caller): Signed, Query(query): Query<UsageQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
     let groups = vec![Dimension::Provider, Dimension::Model];
@@ -90,6 +142,15 @@ pub async fn summary(State(http): State<Http>, Signed(caller): Signed, Query(que
 ///
 /// # Errors
 /// 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/api/usage/timeseries",
+    operation_id = "usage_timeseries",
+    tag = "Account",
+    summary = "Sums of each hour, day or month",
+    params(UsageQuery),
+    responses((status = 200, description = "The sums, oldest first.", body = UsageTimeseries), Refusals)
+)]
 pub async fn timeseries(State(http): State<Http>, Signed(caller): Signed, Query(query): Query<UsageQuery>) -> Result<Response, ReadError> {
     let as_of = http.as_of();
     let (period, selection) = query.parse(caller.account.as_str(), Vec::new(), http.clock.now_us())?;

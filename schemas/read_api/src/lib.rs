@@ -2,6 +2,7 @@
 
 pub mod csv;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -15,8 +16,12 @@ use events::caller::{CALLER_HEADER, Caller, Distrust, InternalSecret};
 use events::clock::rfc3339;
 use serde::Serialize;
 use tokio::sync::watch;
+use utoipa::openapi::{RefOr, Response as OpenApiResponse};
 use wire::call::Format;
 use wire::client_error::ClientError;
+use wire::openapi::refused;
+
+pub use wire::openapi::Usd;
 
 /// The context of the read handlers.
 #[derive(Clone)]
@@ -30,7 +35,7 @@ pub struct Http {
 }
 
 /// The state of the log for which a number is true.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AsOf {
     /// The id of the last event applied; null before the first.
     pub event: Option<String>,
@@ -152,10 +157,54 @@ impl IntoResponse for ReadError {
             | Self::Internal => None,
         };
         let (message, metadata) = (self.to_string(), serde_json::json!({}));
-        let body =
-            ClientError { status: status.as_u16(), message: &message, kind, code: kind, retry_after_s: None, param, metadata: &metadata }
-                .body(Format::Chat, None);
+        let body = ClientError {
+            status: status.as_u16(),
+            message: &message,
+            kind,
+            code: kind,
+            has_status_code: false,
+            retry_after_s: None,
+            param,
+            metadata: &metadata,
+        }
+        .body(Format::Chat, None);
         (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// The refusals of a read, for OpenAPI.
+pub struct Refusals;
+
+impl utoipa::IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        refused("Error", &["400", "401", "500", "503"])
+    }
+}
+
+/// The refusals of a read of one object, for OpenAPI.
+pub struct RefusalsOfOne;
+
+impl utoipa::IntoResponses for RefusalsOfOne {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        refused("Error", &["400", "401", "404", "500", "503"])
+    }
+}
+
+/// The refusals of a read that only management keys may make, for OpenAPI.
+pub struct RefusalsOfManagement;
+
+impl utoipa::IntoResponses for RefusalsOfManagement {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        refused("Error", &["400", "401", "403", "404", "500", "503"])
+    }
+}
+
+/// The refusals of a feed, for OpenAPI.
+pub struct RefusalsOfFeed;
+
+impl utoipa::IntoResponses for RefusalsOfFeed {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        refused("Error", &["400", "401", "403", "429", "500", "503"])
     }
 }
 

@@ -16,6 +16,8 @@ pub struct ClientError<'a> {
     pub kind: &'a str,
     /// The code for programs.
     pub code: &'a str,
+    /// Whether OpenAI-like bodies have the status as their code, as OpenRouter's do.
+    pub has_status_code: bool,
     /// The seconds to wait before a retry; `None` if unknown.
     pub retry_after_s: Option<u64>,
     /// The faulty field.

@@ -14,6 +14,7 @@ pub mod call;
 pub mod answer;
 pub mod output;
 pub mod client_error;
+pub mod openapi;
 mod chat;
 mod responses;
 mod messages;

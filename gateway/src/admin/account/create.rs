@@ -15,10 +15,13 @@ use crate::admin::caller::Operator;
 use crate::admin::text;
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
+use crate::openapi::{CreatedAccount, IdempotencyKey, refusals};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateAccount)]
 struct CreateAccountBody {
+    #[schema(min_length = 1, max_length = 256)]
     name: String,
 }
 
@@ -26,6 +29,17 @@ struct CreateAccountBody {
 ///
 /// # Errors
 /// Returns 400 for a bad body, 401 without the operator's token, 503 if nothing can be recorded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/admin/accounts",
+    operation_id = "create_account",
+    tag = "Operator",
+    summary = "Create an account with a first management key",
+    security(("operator" = [])),
+    params(IdempotencyKey),
+    request_body = CreateAccountBody,
+    responses((status = 201, description = "The account and the key, which is shown once.", body = CreatedAccount), refusals::Operator)
+)]
 pub async fn create(State(admin): State<Admin>, _: Operator, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let bytes = read_bytes(&parts.headers, body, &admin.server).await?;

@@ -12,9 +12,10 @@ use super::unknown;
 use crate::admin::Admin;
 use crate::admin::caller::Operator;
 use crate::error::GatewayError;
+use crate::openapi::{AccountBody, Data, refusals};
 
 /// The requested state of the account, taken from the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// The account's keys are rejected.
@@ -27,6 +28,16 @@ pub enum Standing {
 ///
 /// # Errors
 /// Returns 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/admin/accounts/{id}/{standing}",
+    operation_id = "suspend_account",
+    tag = "Operator",
+    summary = "Reject every key of an account, or accept them again",
+    security(("operator" = [])),
+    params(("id" = String, Path, description = "The account's id.", example = "acc_00000000000000000000000000000001"), ("standing" = inline(Standing), Path)),
+    responses((status = 200, description = "The account.", body = Data<AccountBody>), refusals::Operator)
+)]
 pub async fn suspend(
     State(admin): State<Admin>,
     _: Operator,

@@ -13,29 +13,41 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use wire::openapi::Usd;
 
 use crate::admin::body::{parse, read_bytes, signed_usd, wrong};
 use crate::admin::caller::Operator;
 use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
+use crate::openapi::{Data, IdempotencyKey, PostedCredit, refusals};
 
 /// The longest wait for the ledger to learn of a new account.
 const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The body of the call. [`PostCreditBody::command`] defines which fields belong to which kind.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PostCredit)]
 struct PostCreditBody {
+    #[schema(value_type = String)]
     account: AccountId,
+    /// `grant`, `adjustment`, `credit` (a purchase) or `refund`.
+    #[schema(value_type = String)]
     kind: CreditKind,
+    /// Not with `refund`; only an adjustment may be negative.
     #[serde(default)]
+    #[schema(value_type = Option<Usd>)]
     amount: Option<Box<RawValue>>,
+    /// The order in which grants are spent; with `grant`.
     #[serde(default)]
     priority: Option<i64>,
     #[serde(default)]
+    /// A future time in RFC 3339; with `grant` and `credit`.
     expires_at: Option<String>,
+    /// The purchase to refund.
     #[serde(default)]
     purchase: Option<String>,
     #[serde(default)]
@@ -91,6 +103,17 @@ impl PostCreditBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 without the operator's token, 404 for an unknown account, 503 if the ledger does not reply. Returns 409
 /// for an id that was used with other content, and for a purchase that cannot be refunded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/admin/credit",
+    operation_id = "post_credit",
+    tag = "Operator",
+    summary = "Grant, sell, refund or correct credit, once for each id",
+    security(("operator" = [])),
+    params(IdempotencyKey),
+    request_body = PostCreditBody,
+    responses((status = 201, description = "The transaction and the balance.", body = Data<PostedCredit>), refusals::Operator)
+)]
 pub async fn post(State(admin): State<Admin>, _: Operator, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let bytes = read_bytes(&parts.headers, body, &admin.server).await?;

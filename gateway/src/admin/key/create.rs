@@ -9,6 +9,8 @@ use events::ids::KeyKind;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use wire::openapi::Usd;
 
 use super::object::{self, KeyBody, RateLimitBody};
 use crate::admin::body::{parse, present, read_bytes};
@@ -17,19 +19,31 @@ use crate::admin::{Admin, text};
 use crate::auth::KeyEntry;
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
+use crate::openapi::IdempotencyKey;
+use crate::openapi::refusals::Change;
 
 /// The body of the call: the properties of the new key.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateKey)]
 pub struct CreateKeyBody {
+    #[schema(min_length = 1, max_length = 256)]
     name: String,
+    /// The limit of spending; null for none.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Usd>)]
     limit: Option<Option<Box<RawValue>>>,
+    /// Another name of `limit`.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Usd>)]
     limit_usd: Option<Option<Box<RawValue>>>,
+    /// Another name of `limit`.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Usd>)]
     spending_limit: Option<Option<Box<RawValue>>>,
+    /// `daily`, `weekly`, `monthly`, or `never` for null.
     #[serde(default, deserialize_with = "object::reset")]
+    #[schema(value_type = Option<String>)]
     limit_reset: Option<Option<LimitReset>>,
     #[serde(default)]
     allowed_providers: Option<Vec<String>>,
@@ -37,10 +51,12 @@ pub struct CreateKeyBody {
     allowed_models: Option<Vec<String>>,
     #[serde(default)]
     rate_limit: Option<RateLimitBody>,
+    /// Whether only endpoints that retain nothing are used.
     #[serde(default)]
     enforce_zdr: Option<bool>,
     #[serde(default)]
     include_byok_in_limit: Option<bool>,
+    /// A future time in RFC 3339.
     #[serde(default)]
     expires_at: Option<String>,
     #[serde(default)]
@@ -48,7 +64,7 @@ pub struct CreateKeyBody {
 }
 
 /// The kind of key, as the API names it.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyType {
     /// A key for model requests.
@@ -58,7 +74,8 @@ pub enum KeyType {
 }
 
 /// A new key with its secret, shown once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedKey)]
 pub struct CreatedBody {
     pub data: KeyBody,
     pub key: String,
@@ -102,6 +119,16 @@ impl CreateKeyBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 429 for too many changes, 503 if nothing can be recorded. Returns 409
 /// if the account has reached its maximum number of keys.
+#[utoipa::path(
+    post,
+    path = "/api/v1/keys",
+    operation_id = "create_key",
+    tag = "Keys",
+    summary = "Create a key; its secret is shown once",
+    params(IdempotencyKey),
+    request_body = CreateKeyBody,
+    responses((status = 201, description = "The key and its secret.", body = CreatedBody), Change)
+)]
 pub async fn create(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let (account, bytes) = (&caller.key.account, read_bytes(&parts.headers, body, &admin.server).await?);

@@ -13,12 +13,22 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::admin::caller::AnyKey;
 use crate::error::GatewayError;
+use crate::openapi::refusals::Management;
+use crate::openapi::{Data, OwnKey};
 
 /// Returns `{data: key}` with the additional fields of OpenRouter's answer: `is_free_tier`, `is_management_key`, `organization_id` and
 /// others. The members `requests`, `interval` and `note` of `rate_limit` are for OpenRouter's SDK; the bounds are the other members.
 ///
 /// # Errors
 /// Returns 401 for the wrong credential, 503 if the ledger does not reply.
+#[utoipa::path(
+    get,
+    path = "/api/v1/key",
+    operation_id = "own_key",
+    tag = "Account",
+    summary = "The state of the key that makes the call",
+    responses((status = 200, description = "The key.", body = Data<OwnKey>), Management)
+)]
 pub async fn own(State(admin): State<Admin>, AnyKey(caller): AnyKey) -> Result<Response, GatewayError> {
     let body = admin.bodies(&[&caller.key]).await?.pop().ok_or(GatewayError::Internal)?;
     let has_bought = admin.admission.has_bought(&caller.key.account, &admin.quotas.limits).await;

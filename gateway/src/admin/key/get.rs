@@ -7,15 +7,27 @@ use events::{AccountId, KeyHash};
 use serde_json::json;
 use std::sync::Arc;
 
+use super::object::KeyBody;
 use crate::admin::Admin;
 use crate::admin::caller::ManagementKey;
 use crate::auth::KeyEntry;
 use crate::error::GatewayError;
+use crate::openapi::Data;
+use crate::openapi::refusals::Management;
 
 /// Returns `{data: key}`.
 ///
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a key of another account, 503 if the ledger does not reply.
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys/{hash}",
+    operation_id = "get_key",
+    tag = "Keys",
+    summary = "One key",
+    params(("hash" = String, Path, description = "The SHA-256 of the key, in hexadecimal.")),
+    responses((status = 200, description = "The key.", body = Data<KeyBody>), Management)
+)]
 pub async fn get(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

@@ -1,5 +1,7 @@
 //! `GET /api/v1/keys`: lists the account's keys, oldest first.
 
+#![expect(unused_qualifications, reason = "utoipa writes the type of a query that way")]
+
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -8,20 +10,27 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use events::control::Key;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::IntoParams;
 
 use crate::admin::Admin;
 use crate::admin::body::wrong;
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
+use crate::openapi::KeyPage;
+use crate::openapi::refusals::Management;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     page_size: Option<usize>,
+    /// The `next_page_token` of an earlier answer.
     page_token: Option<String>,
+    /// The number of keys to skip, if there is no token.
     offset: Option<usize>,
     include_disabled: Option<bool>,
 }
@@ -60,6 +69,15 @@ impl Place {
 ///
 /// # Errors
 /// Returns 400 for a bad query, 401 or 403 for the wrong credential, 503 if the ledger does not reply.
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys",
+    operation_id = "list_keys",
+    tag = "Keys",
+    summary = "The keys of the account, oldest first",
+    params(ListQuery),
+    responses((status = 200, description = "A page of keys.", body = KeyPage), Management)
+)]
 pub async fn list(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let Query(query) = Query::<ListQuery>::try_from_uri(request.uri())
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;

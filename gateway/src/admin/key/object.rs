@@ -7,10 +7,13 @@ use events::ids::KeyKind;
 use events::rpc::{GetKeySpend, KeySpend};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use wire::openapi::Usd;
 
 use crate::admin::body::{usd, wrong};
 use crate::admin::{Admin, RPC_TIMEOUT, text};
 use crate::error::GatewayError;
+use crate::openapi::RateBounds;
 
 /// The maximum number of entries in `allowed_models`, and the maximum bytes of each.
 const MODELS_MAX: (usize, usize) = (256, 128);
@@ -20,7 +23,8 @@ const PROVIDERS_MAX: (usize, usize) = (64, 64);
 const RATE_MAX: u64 = 1_000_000_000;
 
 /// The key object of the API; amounts are in USD.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
 pub struct KeyBody {
     hash: String,
     name: String,
@@ -28,19 +32,27 @@ pub struct KeyBody {
     key_type: &'static str,
     disabled: bool,
     #[serde(serialize_with = "events::money::as_usd_or_null")]
+    #[schema(value_type = Option<Usd>)]
     limit: Option<Nanos>,
     #[serde(serialize_with = "events::money::as_usd_or_null")]
+    #[schema(value_type = Option<Usd>)]
     limit_remaining: Option<Nanos>,
+    /// `daily`, `weekly` or `monthly`; null if the limit never resets.
+    #[schema(value_type = Option<String>)]
     limit_reset: Option<LimitReset>,
     allowed_providers: Option<Vec<String>>,
     allowed_models: Option<Vec<String>>,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     usage: Nanos,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     usage_daily: Nanos,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     usage_weekly: Nanos,
     #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
     usage_monthly: Nanos,
     /// Usage of the account's own provider keys.
     byok_usage: u64,
@@ -49,6 +61,7 @@ pub struct KeyBody {
     byok_usage_monthly: u64,
     include_byok_in_limit: bool,
     enforce_zdr: bool,
+    #[schema(value_type = Option<RateBounds>)]
     rate_limit: Option<RateLimitBody>,
     created_at: String,
     updated_at: Option<String>,
@@ -64,8 +77,9 @@ pub struct KeyBody {
 }
 
 /// The bounds of a key on requests and tokens, as the API reads and writes them. Absent and null bounds are none.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RateLimit)]
 pub struct RateLimitBody {
     #[serde(default)]
     requests_per_minute: Option<u64>,

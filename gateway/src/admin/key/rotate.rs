@@ -11,12 +11,14 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::change::Change;
+use super::create::CreatedBody;
 use super::object;
 use crate::admin::Admin;
 use crate::admin::body::{parse, present, read_bytes, wrong};
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
 use crate::idempotency::IdempotentCall;
+use crate::openapi::{IdempotencyKey, refusals};
 
 /// The time for which the old key lives on if the call gives none: a day.
 const OVERLAP_DEFAULT_S: u32 = 24 * 3_600;
@@ -24,12 +26,17 @@ const OVERLAP_DEFAULT_S: u32 = 24 * 3_600;
 const OVERLAP_MAX_S: u32 = 90 * 24 * 3_600;
 
 /// The body of the call, which may be empty.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RotateKey)]
 struct RotateKeyBody {
+    /// The time for which the old key lives on.
+    #[schema(minimum = 0, maximum = 7_776_000, default = 86_400)]
+    #[serde(default)]
     expires_old_in_seconds: Option<u32>,
     /// The expiry of the new key; absent = that of the old one, null = never.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
 }
 
@@ -38,6 +45,16 @@ struct RotateKeyBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if
 /// nothing can be recorded. Returns 409 for a disabled or expired key, and if the account has reached its maximum number of keys.
+#[utoipa::path(
+    post,
+    path = "/api/v1/keys/{hash}/rotate",
+    operation_id = "rotate_key",
+    tag = "Keys",
+    summary = "Create a key with the settings of another one, which expires some time later",
+    params(("hash" = String, Path, description = "The SHA-256 of the key, in hexadecimal."), IdempotencyKey),
+    request_body = Option<RotateKeyBody>,
+    responses((status = 201, description = "The new key and its secret.", body = CreatedBody), refusals::Change)
+)]
 pub async fn rotate(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

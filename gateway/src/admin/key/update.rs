@@ -8,6 +8,8 @@ use events::control::{Key, LimitReset};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use wire::openapi::Usd;
 
 use super::change::Change;
 use super::object::{self, RateLimitBody};
@@ -15,34 +17,51 @@ use crate::admin::body::{present, read};
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
+use crate::openapi::Data;
+use crate::openapi::refusals::Change as Refusals;
 
 /// The fields to change; absent fields keep their value.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UpdateKey)]
 struct UpdateKeyBody {
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     name: Option<String>,
     #[serde(default)]
     disabled: Option<bool>,
+    /// The limit of spending; null for none.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Usd>)]
     limit: Option<Option<Box<RawValue>>>,
+    /// Another name of `limit`.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Usd>)]
     limit_usd: Option<Option<Box<RawValue>>>,
+    /// Another name of `limit`.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Usd>)]
     spending_limit: Option<Option<Box<RawValue>>>,
+    /// `daily`, `weekly`, `monthly`, or `never` for null.
     #[serde(default, deserialize_with = "object::reset")]
+    #[schema(value_type = Option<String>)]
     limit_reset: Option<Option<LimitReset>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
     allowed_providers: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<RateLimitBody>)]
     rate_limit: Option<Option<RateLimitBody>>,
     #[serde(default)]
     enforce_zdr: Option<bool>,
     #[serde(default)]
     include_byok_in_limit: Option<bool>,
+    /// A future time in RFC 3339; null for never.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
 }
 
@@ -51,6 +70,16 @@ struct UpdateKeyBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a key of another account, 429 for too many changes, 503 if
 /// nothing can be recorded. Returns 409 if the change disables the account's last management key, or if concurrent changes do not stop.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/keys/{hash}",
+    operation_id = "update_key",
+    tag = "Keys",
+    summary = "Change a key; absent fields keep their value",
+    params(("hash" = String, Path, description = "The SHA-256 of the key, in hexadecimal.")),
+    request_body = UpdateKeyBody,
+    responses((status = 200, description = "The key after the change.", body = Data<object::KeyBody>), Refusals)
+)]
 pub async fn update(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

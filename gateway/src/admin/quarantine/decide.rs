@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::admin::caller::Operator;
 use crate::admin::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
+use crate::openapi::{Data, DecidedQuarantine, refusals};
 
 /// Returns `{data: {event_id, decision, readers}}`; `readers` are those that had quarantined the event. Each reader executes the decision
 /// on its own, and repeating the call is harmless.
@@ -16,6 +17,16 @@ use crate::error::GatewayError;
 /// # Errors
 /// Returns 401 without the operator's token, 404 if no such event is in quarantine, 409 if a reader still cannot apply it. Returns 503 if
 /// the ledger or the projector does not reply.
+#[utoipa::path(
+    post,
+    path = "/api/v1/admin/quarantine/{event_id}/{decision}",
+    operation_id = "decide_quarantine",
+    tag = "Operator",
+    summary = "Apply an event in quarantine again, or discard it",
+    security(("operator" = [])),
+    params(("event_id" = String, Path), ("decision" = String, Path, description = "`release` or `discard`.", example = "release")),
+    responses((status = 200, description = "The decision.", body = Data<DecidedQuarantine>), refusals::Operator)
+)]
 pub async fn decide(
     State(admin): State<Admin>,
     _: Operator,

@@ -9,6 +9,7 @@ use super::waiting;
 use crate::admin::Admin;
 use crate::admin::caller::Operator;
 use crate::error::GatewayError;
+use crate::openapi::{Data, QuarantinedEvent, refusals};
 
 /// Returns `{data: [{reader, event_id, stream, sequence, reason, freezes_account, quarantined_at, payload}]}`, once per reader that
 /// quarantined it. The payload is a string, because it may not be valid JSON.
@@ -16,6 +17,16 @@ use crate::error::GatewayError;
 /// # Errors
 /// Returns 401 without the operator's token, 404 if no such event is in quarantine. Returns 503 if the ledger or the projector does not
 /// reply.
+#[utoipa::path(
+    get,
+    path = "/api/v1/admin/quarantine/{event_id}",
+    operation_id = "show_quarantine",
+    tag = "Operator",
+    summary = "One event that needs a decision, with its payload",
+    security(("operator" = [])),
+    params(("event_id" = String, Path)),
+    responses((status = 200, description = "The event, once for each reader that has set it aside.", body = Data<Vec<QuarantinedEvent>>), refusals::Operator)
+)]
 pub async fn show(State(admin): State<Admin>, _: Operator, Path(event_id): Path<String>) -> Result<Response, GatewayError> {
     let found = waiting(&admin, Some(event_id)).await?;
     if found.is_empty() {

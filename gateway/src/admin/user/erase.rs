@@ -11,12 +11,22 @@ use crate::admin::body::wrong;
 use crate::admin::caller::ManagementKey;
 use crate::admin::text;
 use crate::error::GatewayError;
+use crate::openapi::{Data, ErasedUser, refusals};
 
 /// Returns `{data: {erased: true, token}}`. A repeated call has the same answer. Reports show the token once the projector has read the
 /// event, which has only a keyed hash of the name.
 ///
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 400 for an impossible name, 429 for too many changes, 503 if nothing can be recorded.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/users/{user}",
+    operation_id = "erase_user",
+    tag = "Account",
+    summary = "Replace the name of an end user by a token in every report",
+    params(("user" = String, Path, description = "The name, as requests had it in `user`.")),
+    responses((status = 200, description = "The token.", body = Data<ErasedUser>), refusals::Change)
+)]
 pub async fn erase(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

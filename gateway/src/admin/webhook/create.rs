@@ -16,23 +16,36 @@ use crate::admin::body::read;
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
+use crate::openapi::{CreatedWebhook, refusals};
 
 /// The properties of the new webhook.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateWebhook)]
 struct CreateWebhookBody {
+    #[schema(min_length = 1, max_length = 256)]
     name: String,
+    /// An address on a public host.
+    #[schema(max_length = 2048, example = "https://example.com/hook")]
     url: String,
+    /// `POST`, the default, or `PUT`.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     method: Option<WebhookMethod>,
+    /// Further headers of the deliveries.
     #[serde(default)]
     headers: Option<BTreeMap<String, String>>,
+    /// Whether names of keys and reasons of failures are left out.
     #[serde(default)]
     privacy_mode: Option<bool>,
+    /// The share of events that are delivered, from 0 to 1; absent and 0 mean all.
     #[serde(default)]
+    #[schema(value_type = Option<f64>)]
     sampling_rate: Option<Box<RawValue>>,
+    /// The hashes of the keys whose events are delivered; none for all.
     #[serde(default)]
     api_key_ids: Option<Vec<String>>,
+    /// The types that are delivered; none for all except `request.progress`.
     #[serde(default)]
     event_types: Option<Vec<String>>,
     #[serde(default)]
@@ -44,6 +57,16 @@ struct CreateWebhookBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 409 if the account has as many webhooks as it may, 429 for too many
 /// changes, 503 if nothing can be recorded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks",
+    operation_id = "create_webhook",
+    tag = "Webhooks",
+    summary = "Create a webhook; its secret is shown once",
+    description = "Also at `/api/webhooks/endpoints`, where the answer has `endpoint` instead of `data`.",
+    request_body = CreateWebhookBody,
+    responses((status = 201, description = "The webhook and its secret.", body = CreatedWebhook), refusals::Change)
+)]
 pub async fn create(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let body: CreateWebhookBody = read(&parts.headers, body, &admin.server).await?;

@@ -11,12 +11,23 @@ use super::object::is_sdk;
 use crate::admin::Admin;
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
+use crate::openapi::{Data, Deleted, refusals};
 
 /// Returns `{data: {deleted: true}}`, or 204 for the SDK.
 ///
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a webhook of another account, 429 for too many changes, 503 if nothing can be
 /// recorded.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/webhooks/{id}",
+    operation_id = "delete_webhook",
+    tag = "Webhooks",
+    summary = "Delete a webhook and its deliveries",
+    description = "Also at `/api/webhooks/endpoints/{id}`, which answers 204.",
+    params(("id" = String, Path, description = "The webhook's id.")),
+    responses((status = 200, description = "It is deleted.", body = Data<Deleted>), refusals::Change)
+)]
 pub async fn delete(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

@@ -28,16 +28,19 @@ const KEYS_MAX: (usize, usize) = (256, 64);
 const RESERVED: [&str; 8] = ["host", "content-length", "content-type", "connection", "transfer-encoding", "upgrade", "te", "trailer"];
 
 /// The webhook object of the API.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Webhook)]
 pub struct WebhookBody {
     id: String,
     uid: String,
     name: String,
     url: String,
+    #[schema(value_type = String)]
     method: events::webhook::WebhookMethod,
     headers: BTreeMap<String, String>,
     privacy_mode: bool,
     sampling_rate: f64,
+    #[schema(value_type = Vec<String>)]
     api_key_ids: Vec<events::KeyHash>,
     event_types: Vec<String>,
     disabled: bool,

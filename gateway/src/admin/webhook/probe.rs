@@ -15,15 +15,18 @@ use crate::admin::Admin;
 use crate::admin::body::read;
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
+use crate::openapi::{ProbedAddress, refusals};
 
 /// The longest wait for the projector, which waits 15 s for the address.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProbeAddress)]
 struct ProbeBody {
     url: String,
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     method: Option<WebhookMethod>,
     #[serde(default)]
     headers: Option<BTreeMap<String, String>>,
@@ -33,6 +36,15 @@ struct ProbeBody {
 ///
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 429 for too many calls, 503 if the projector does not reply.
+#[utoipa::path(
+    post,
+    path = "/api/webhooks/test-connection",
+    operation_id = "probe_address",
+    tag = "Webhooks",
+    summary = "Send one unsigned test event to an address that is no webhook yet",
+    request_body = ProbeBody,
+    responses((status = 200, description = "The outcome.", body = ProbedAddress), refusals::Change)
+)]
 pub async fn probe(State(admin): State<Admin>, ManagementKey(caller): ManagementKey, request: Request) -> Result<Response, GatewayError> {
     let (parts, body) = request.into_parts();
     let body: ProbeBody = read(&parts.headers, body, &admin.server).await?;

@@ -13,10 +13,13 @@ use crate::admin::body::{read, wrong};
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
+use crate::openapi::{ReplayedWebhook, refusals};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReplayWebhook)]
 struct ReplayBody {
+    /// The time of the first event, RFC 3339; or else `delivery_id`.
     #[serde(default)]
     since: Option<String>,
     #[serde(default)]
@@ -28,6 +31,16 @@ struct ReplayBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a webhook or delivery of another account, 429 for too many
 /// calls, 503 if the projector does not reply.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{id}/replay",
+    operation_id = "replay_webhook",
+    tag = "Webhooks",
+    summary = "Send ended deliveries again: one, or all since a time",
+    params(("id" = String, Path, description = "The webhook's id.")),
+    request_body = ReplayBody,
+    responses((status = 202, description = "The number of deliveries that are sent again.", body = ReplayedWebhook), refusals::Change)
+)]
 pub async fn replay(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::admin::Admin;
 use crate::admin::caller::ManagementKey;
 use crate::error::GatewayError;
+use crate::openapi::{WebhookSecret, refusals};
 
 /// The time for which an old secret still signs.
 const OVERLAP_US: i64 = 24 * 3_600 * 1_000_000;
@@ -19,6 +20,16 @@ const OVERLAP_US: i64 = 24 * 3_600 * 1_000_000;
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a webhook of another account, 429 for too many changes, 503 if nothing can be
 /// recorded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{id}/rotate-secret",
+    operation_id = "rotate_webhook_secret",
+    tag = "Webhooks",
+    summary = "Replace the secret; for a day, the old one signs too",
+    description = "Also at `/api/webhooks/endpoints/{id}/rotate-secret`.",
+    params(("id" = String, Path, description = "The webhook's id.")),
+    responses((status = 200, description = "The new secret, shown once.", body = WebhookSecret), refusals::Change)
+)]
 pub async fn rotate(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

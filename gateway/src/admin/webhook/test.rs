@@ -15,6 +15,7 @@ use crate::admin::body::read;
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, RPC_TIMEOUT};
 use crate::error::GatewayError;
+use crate::openapi::{TestedWebhook, refusals};
 
 /// The pause between two calls while the projector has not read the webhook yet.
 const RETRY: Duration = Duration::from_millis(50);
@@ -24,6 +25,15 @@ const RETRY: Duration = Duration::from_millis(50);
 /// # Errors
 /// Returns 401 or 403 for the wrong credential, 404 for a webhook of another account, 429 for too many calls, 503 if the projector does not
 /// reply.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{id}/test",
+    operation_id = "test_webhook",
+    tag = "Webhooks",
+    summary = "Deliver a signed test event",
+    params(("id" = String, Path, description = "The webhook's id.")),
+    responses((status = 202, description = "The delivery begins.", body = TestedWebhook), refusals::Change)
+)]
 pub async fn test(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,
@@ -32,8 +42,9 @@ pub async fn test(
     deliver(&admin, &caller.key.account, id).await
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TestEvent)]
 struct TestEventBody {
     endpoint_id: String,
 }
@@ -41,7 +52,17 @@ struct TestEventBody {
 /// Does the same for `POST /api/webhooks/test-event` with `{endpoint_id}`.
 ///
 /// # Errors
-/// Fails like [`test`]; returns 400 for a bad body.
+/// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a webhook of another account, 429 for too many calls, 503 if
+/// the projector does not reply.
+#[utoipa::path(
+    post,
+    path = "/api/webhooks/test-event",
+    operation_id = "test_webhook_of_body",
+    tag = "Webhooks",
+    summary = "Deliver a signed test event, as the SDK asks for it",
+    request_body = TestEventBody,
+    responses((status = 202, description = "The delivery begins.", body = TestedWebhook), refusals::Change)
+)]
 pub async fn test_event(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

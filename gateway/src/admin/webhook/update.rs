@@ -10,31 +10,38 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::object::{self, is_sdk};
+use super::object::{self, WebhookBody, is_sdk};
 use crate::admin::body::{present, read};
 use crate::admin::caller::ManagementKey;
 use crate::admin::{Admin, text};
 use crate::error::GatewayError;
+use crate::openapi::{Data, refusals};
 
 /// The fields to change; absent fields keep their value.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UpdateWebhook)]
 struct UpdateWebhookBody {
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
     url: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     method: Option<WebhookMethod>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     headers: Option<Option<BTreeMap<String, String>>>,
     #[serde(default)]
     privacy_mode: Option<bool>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<f64>)]
     sampling_rate: Option<Option<Box<RawValue>>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
     api_key_ids: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
     event_types: Option<Option<Vec<String>>>,
     #[serde(default)]
     disabled: Option<bool>,
@@ -45,6 +52,17 @@ struct UpdateWebhookBody {
 /// # Errors
 /// Returns 400 for a bad body, 401 or 403 for the wrong credential, 404 for a webhook of another account, 429 for too many changes, 503 if
 /// nothing can be recorded.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/webhooks/{id}",
+    operation_id = "update_webhook",
+    tag = "Webhooks",
+    summary = "Change a webhook; absent fields keep their value",
+    description = "Also at `/api/webhooks/endpoints/{id}`, where the answer is the webhook without `data`.",
+    params(("id" = String, Path, description = "The webhook's id.")),
+    request_body = UpdateWebhookBody,
+    responses((status = 200, description = "The webhook after the change.", body = Data<WebhookBody>), refusals::Change)
+)]
 pub async fn update(
     State(admin): State<Admin>,
     ManagementKey(caller): ManagementKey,

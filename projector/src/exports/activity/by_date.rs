@@ -4,8 +4,9 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
 use events::clock::at;
-use read_api::{Http, ReadError};
+use read_api::{Http, ReadError, Usd};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::query::ActivityQuery;
 use super::rows::{ActivityRow, Rows};
@@ -18,6 +19,30 @@ use crate::projections::usage::width::{DAY_US, Width};
 const DAYS: i64 = 30;
 /// The most rows of the answer, which has no pages.
 const ROWS_MAX: usize = 100_000;
+
+/// Sums of each day, model and provider, in OpenRouter's shape.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+pub struct ActivityByDate {
+    data: Vec<ActivityOfDay>,
+}
+
+/// Sums of one day, model and provider.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct ActivityOfDay {
+    date: String,
+    model: String,
+    model_permaslug: String,
+    endpoint_id: String,
+    provider_name: String,
+    usage: Usd,
+    byok_usage_inference: Usd,
+    requests: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    reasoning_tokens: u64,
+}
 
 /// Returns `{data: [{date, model, model_permaslug, endpoint_id, provider_name, usage, …}]}`.
 ///

@@ -14,16 +14,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
-use read_api::{AsOf, Http, Query, ReadError, Signed};
+use read_api::{AsOf, Http, Query, ReadError, Refusals, Signed};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
+use by_date::ActivityByDate;
 use query::{ActivityQuery, Asked, Group, Output};
 use report::{ActivityReport, KeyNames};
 use rows::ActivityRow;
-use sums_body::SumsBody;
+use sums_body::{SumsBody, SumsShape};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActivityRow)]
 struct RowBody {
     period_start: String,
     period_end: String,
@@ -31,20 +34,34 @@ struct RowBody {
     group: String,
     /// The value of each group by its name; absent in an empty bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     groups: Option<Map<String, Value>>,
     /// The name and the label of the key, if keys are a group.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     key: Option<Value>,
     #[serde(flatten)]
+    #[schema(value_type = SumsShape)]
     sums: SumsBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Activity)]
 struct ActivityBody {
     data: Vec<RowBody>,
+    #[schema(value_type = SumsShape)]
     totals: SumsBody,
     next_cursor: Option<String>,
     as_of: AsOf,
+}
+
+/// An answer as JSON.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+enum ActivityAnswer {
+    Report(ActivityBody),
+    ByDate(ActivityByDate),
 }
 
 /// Returns `{data: [row], totals, next_cursor, as_of}`, in USD exact to 9 decimals. It has a row for each bucket and group; an empty bucket
@@ -53,6 +70,21 @@ struct ActivityBody {
 ///
 /// # Errors
 /// 400 for a bad query.
+#[utoipa::path(
+    get,
+    path = "/api/v1/activity",
+    tag = "Account",
+    summary = "Spend, tokens and requests over time",
+    params(ActivityQuery),
+    responses(
+        (
+            status = 200,
+            description = "A row for each bucket and group. A table has its state in `X-As-Of`.",
+            content((ActivityAnswer = "application/json"), (String = "text/csv"), (String = "application/pdf"))
+        ),
+        Refusals
+    )
+)]
 pub async fn activity(State(http): State<Http>, Signed(caller): Signed, Query(query): Query<ActivityQuery>) -> Result<Response, ReadError> {
     if query.is_by_date() {
         return by_date::respond(&http, caller.account.as_str(), &query).await;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pdf::Paper;
 use read_api::ReadError;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::paper::ROWS_MAX;
 use super::selection::{Place, Selection};
@@ -21,27 +22,41 @@ const LIMIT_MAX: usize = 10_000;
 pub const SEPARATOR: &str = " | ";
 
 /// The fields of the query.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ActivityQuery {
+    /// `1h`, `1d` (the default), `1mo` or `1y` up to now; or `from` and `to`.
     period: Option<String>,
+    /// The start, RFC 3339.
     from: Option<String>,
+    /// The end, RFC 3339.
     to: Option<String>,
+    /// `model` (the default), `api_key`, `creator`, `user`, `provider` or `app`; several with commas between.
     group_by: Option<String>,
+    /// `spend`, `tokens` or `requests`; all if absent.
     metric: Option<String>,
     user: Option<String>,
     model: Option<String>,
     key_hash: Option<String>,
     provider: Option<String>,
     app: Option<String>,
+    /// `json`, the default, `csv` or `pdf`.
     format: Option<String>,
+    /// With `format=csv`: one row a request, of the last 90 days.
     detail: Option<bool>,
+    /// Of a PDF: `a4`, the default, or `letter`.
     paper: Option<String>,
+    /// The most rows of a page.
+    #[param(minimum = 1, maximum = 10_000, default = 1_000)]
     limit: Option<usize>,
+    /// The `next_cursor` of an earlier answer.
     cursor: Option<String>,
-    /// OpenRouter's parameters.
+    /// OpenRouter's parameter: one of the last 30 completed days, such as `2026-01-31`. The answer has OpenRouter's shape.
     pub date: Option<String>,
+    /// OpenRouter's parameter, with OpenRouter's answer.
     pub api_key_hash: Option<String>,
+    /// OpenRouter's parameter, with OpenRouter's answer.
     pub user_id: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! The sums of a row as JSON, and the metric to which an answer is limited.
 
+use read_api::Usd;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -19,6 +20,23 @@ pub enum Metric {
 pub struct SumsBody {
     pub sums: Sums,
     pub metric: Option<Metric>,
+}
+
+/// The sums as the answer has them: all, or those of one metric.
+#[derive(utoipa::ToSchema)]
+#[schema(as = ActivitySums)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+pub struct SumsShape {
+    spend_usd: Option<Usd>,
+    byok_spend_est_usd: Option<Usd>,
+    requests: Option<u64>,
+    errors: Option<u64>,
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+    total_tokens: Option<u64>,
 }
 
 impl Serialize for SumsBody {

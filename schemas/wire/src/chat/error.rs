@@ -16,13 +16,22 @@ struct Inner<'a> {
     message: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
-    code: &'a str,
+    code: Code<'a>,
     param: Option<&'a str>,
     metadata: &'a Value,
 }
 
+/// The code: a word as at OpenAI, or the status as at OpenRouter.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Code<'a> {
+    Word(&'a str),
+    Status(u16),
+}
+
 fn inner<'a>(error: &ClientError<'a>) -> Inner<'a> {
-    let ClientError { message, kind, code, param, metadata, .. } = *error;
+    let ClientError { message, kind, param, metadata, .. } = *error;
+    let code = if error.has_status_code { Code::Status(error.status) } else { Code::Word(error.code) };
     Inner { message, kind, code, param, metadata }
 }
 

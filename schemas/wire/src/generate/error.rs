@@ -70,8 +70,16 @@ mod tests {
 
     #[test]
     fn the_wait_stands_in_the_details() {
-        let error =
-            ClientError { status: 429, message: "m", kind: "k", code: "c", retry_after_s: Some(7), param: None, metadata: &Value::Null };
+        let error = ClientError {
+            status: 429,
+            message: "m",
+            kind: "k",
+            code: "c",
+            has_status_code: false,
+            retry_after_s: Some(7),
+            param: None,
+            metadata: &Value::Null,
+        };
         let details = serde_json::from_str::<Value>(&body(&error)).unwrap()["error"]["details"].clone();
         assert_eq!(details, serde_json::json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}]));
     }
@@ -104,6 +112,7 @@ mod tests {
             message: "no \"x\"",
             kind: "k",
             code: "c",
+            has_status_code: false,
             retry_after_s: None,
             param: None,
             metadata: &Value::Null,

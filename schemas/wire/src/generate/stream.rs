@@ -209,8 +209,16 @@ mod tests {
 
     #[test]
     fn an_error_is_the_only_member_of_its_frame() {
-        let error =
-            ClientError { status: 502, message: "m", kind: "k", code: "c", retry_after_s: None, param: None, metadata: &Value::Null };
+        let error = ClientError {
+            status: 502,
+            message: "m",
+            kind: "k",
+            code: "c",
+            has_status_code: false,
+            retry_after_s: None,
+            param: None,
+            metadata: &Value::Null,
+        };
         let frame = ended(Some(LAST), &End::Error(&error));
         assert_eq!(frame, "data: {\"error\":{\"code\":502,\"message\":\"m\",\"status\":\"INTERNAL\"}}\n\n");
     }

@@ -327,8 +327,16 @@ mod tests {
 
     #[test]
     fn an_error_has_no_finish() {
-        let error =
-            ClientError { status: 504, message: "m", kind: "k", code: "c", retry_after_s: None, param: None, metadata: &Value::Null };
+        let error = ClientError {
+            status: 504,
+            message: "m",
+            kind: "k",
+            code: "c",
+            has_status_code: false,
+            retry_after_s: None,
+            param: None,
+            metadata: &Value::Null,
+        };
         let frames = written(&[start(Block::Text), delta(Delta::Text("a".into()))], &End::Error(&error));
         assert_eq!(frames[1], json!({"error": {"code": 504, "message": "m", "status": "DEADLINE_EXCEEDED"}}));
         assert_eq!(frames.len(), 2);

@@ -63,8 +63,16 @@ mod tests {
     #[test]
     fn each_status_has_anthropics_type() {
         let of = |status| {
-            let error =
-                ClientError { status, message: "m\n", kind: "k", code: "c", retry_after_s: None, param: Some("p"), metadata: &Value::Null };
+            let error = ClientError {
+                status,
+                message: "m\n",
+                kind: "k",
+                code: "c",
+                has_status_code: false,
+                retry_after_s: None,
+                param: Some("p"),
+                metadata: &Value::Null,
+            };
             serde_json::from_str::<Value>(&body(&error, Some("gen-1"))).unwrap()
         };
         assert_eq!(of(402), json!({"type": "error", "error": {"type": "billing_error", "message": "m\n"}, "request_id": "gen-1"}));

@@ -265,6 +265,7 @@ mod tests {
             message: "m",
             kind: "k",
             code: "c",
+            has_status_code: false,
             retry_after_s: None,
             param: None,
             metadata: &serde_json::Value::Null,

@@ -449,8 +449,16 @@ mod tests {
 
     #[test]
     fn a_broken_answer_never_ends_cleanly() {
-        let error =
-            ClientError { status: 503, message: "m", kind: "k", code: "c", retry_after_s: None, param: None, metadata: &Value::Null };
+        let error = ClientError {
+            status: 503,
+            message: "m",
+            kind: "k",
+            code: "c",
+            has_status_code: false,
+            retry_after_s: None,
+            param: None,
+            metadata: &Value::Null,
+        };
         let broken = frames(&[open(Block::Text), text("x")], &End::Error(&error));
         assert_eq!(broken.last().unwrap()["error"], json!({"type": "overloaded_error", "message": "m"}));
         let given_up =

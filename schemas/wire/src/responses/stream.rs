@@ -281,6 +281,7 @@ mod tests {
             message: "broke off",
             kind: "upstream_error",
             code: "provider_error",
+            has_status_code: false,
             retry_after_s: None,
             param: None,
             metadata: &metadata,

@@ -468,6 +468,7 @@ fn a_broken_stream_ends_with_the_error_only() {
         message: "gone",
         kind: "upstream_error",
         code: "c",
+        has_status_code: false,
         retry_after_s: None,
         param: None,
         metadata: &metadata,
