@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(of(ProviderFormat::OpenAi, "v1/files"), None);
         assert_eq!(of(ProviderFormat::Anthropic, "v1/messages/batches"), None);
         assert_eq!(of(ProviderFormat::Gemini, "v1beta/models/g:streamGenerateContent"), Some((Format::Generate, true)));
-        assert_eq!(of(ProviderFormat::Gemini, "v1beta/models/g:embedContent"), None);
+        assert_eq!(of(ProviderFormat::Gemini, "v1beta/models/g:embedContent"), Some((Format::Embeddings(Embeddings::EmbedContent), false)));
         assert!(format_of(ProviderFormat::OpenAi, &Method::GET, "v1/responses").is_none());
     }
 
