@@ -1,7 +1,7 @@
 //! The sender: one worker for each endpoint with due deliveries, so that a slow receiver delays only itself.
 //!
 //! A worker claims deliveries by moving their next attempt into the future, in a transaction that excludes other senders. If the process
-//! dies, they are due again after [`CLAIM_US`].
+//! dies, they are due again after 20 seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

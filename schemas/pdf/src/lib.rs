@@ -1,7 +1,7 @@
 //! Reports as PDF: data in, bytes out. Tagged (PDF/UA-1, PDF/A-2a), searchable, and the same bytes for the same document.
 //!
 //! [`document`] is what a report says, `template.toml` how it looks. A report is laid out in whole hundredths of a point on [`sheet`]s, by
-//! [`flow`], [`table`] and [`chart`]; then [`print`] writes it.
+//! [`flow`], [`table`] and [`chart`]; then [`mod@print`] writes it.
 
 pub mod document;
 pub mod template;
