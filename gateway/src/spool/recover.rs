@@ -12,7 +12,7 @@ use events::ids::Ids;
 use events::request::{RequestFinished, RequestProgress, RequestStarted};
 use events::subject::Stream;
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, Failpoint, Payload, Source, failpoint};
+use events::{CostStatus, Draft, Failpoint, OpenRequest, Payload, Source, failpoint};
 
 use super::record::{Found, HEAD, read};
 use super::segment::{HEADER, Opened, Segment, Sequences, all_of, length};
@@ -21,8 +21,7 @@ use crate::config::SpoolConfig;
 
 /// A request that has a start and no complete end.
 struct Unfinished {
-    started: RequestStarted,
-    progress: Option<RequestProgress>,
+    request: OpenRequest,
     /// The recorded charge, if only the end was torn off.
     usage: Option<UsageRecorded>,
     /// Whether the end is recorded and only the charge was damaged.
@@ -218,18 +217,15 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bo
         RequestStarted::KIND => {
             if let Ok(started) = envelope.payload::<RequestStarted>() {
                 // A long request has several recorded starts; later ones change nothing.
-                let fresh = || Unfinished { started: started.clone(), progress: None, usage: None, is_ended: false };
+                let fresh = || Unfinished { request: OpenRequest::new(started.clone()), usage: None, is_ended: false };
                 unfinished.entry(started.request.to_string()).or_insert_with(fresh);
             }
         }
         RequestProgress::KIND => {
             if let Ok(progress) = envelope.payload::<RequestProgress>()
-                && let Some(request) = unfinished.get_mut(progress.request.as_str())
+                && let Some(unfinished) = unfinished.get_mut(progress.request.as_str())
             {
-                // Costs only grow, and a progress that was recorded again may come after a newer one.
-                if request.progress.as_ref().is_none_or(|known| known.cost_nanos <= progress.cost_nanos) {
-                    request.progress = Some(progress);
-                }
+                unfinished.request.note_progress(progress);
             }
         }
         UsageRecorded::KIND => {
@@ -253,18 +249,18 @@ fn note(event: &[u8], unfinished: &mut BTreeMap<String, Unfinished>, is_torn: bo
 }
 
 /// Ends a request that the process did not end: only its relayed output is charged.
-fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
+fn settle(spool: &Spool, unfinished: &Unfinished, clock: &dyn Clock, ids: &dyn Ids) -> Result<(), SpoolError> {
     let now_us = clock.now_us();
-    let started = &request.started;
+    let started = &unfinished.request.started;
     let latency_us = u64::try_from(now_us - started.admitted_at_us).unwrap_or_default();
-    let usage = request.usage.clone().unwrap_or_else(|| relayed(request, latency_us));
+    let usage = unfinished.usage.clone().unwrap_or_else(|| relayed(unfinished, latency_us));
     let finished = usage.end();
     let (account, subject) = (started.account.as_str(), started.request.as_str());
     spool.append(|batch| {
-        if request.usage.is_none() {
+        if unfinished.usage.is_none() {
             batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &usage });
         }
-        if !request.is_ended {
+        if !unfinished.is_ended {
             batch.push(&Draft { id: ids.uuid(clock), time_us: now_us, account, subject, traceparent: None, payload: &finished });
         }
     })?;
@@ -273,10 +269,10 @@ fn settle(spool: &Spool, request: &Unfinished, clock: &dyn Clock, ids: &dyn Ids)
 }
 
 /// Returns the charge for the output that a stream had relayed by its last progress.
-fn relayed(request: &Unfinished, latency_us: u64) -> UsageRecorded {
-    let usage = UsageRecorded::unfinished(&request.started, request.progress.as_ref(), latency_us);
+fn relayed(unfinished: &Unfinished, latency_us: u64) -> UsageRecorded {
+    let usage = unfinished.request.charge(latency_us);
     // The request was ended, and only its charge was damaged.
-    let is_unknown = request.is_ended && request.progress.is_none();
+    let is_unknown = unfinished.is_ended && !unfinished.request.has_progress();
     UsageRecorded { cost_status: if is_unknown { CostStatus::Unknown } else { usage.cost_status }, ..usage }
 }
 
@@ -320,7 +316,7 @@ mod tests {
         for request in ["r1", "r2", "r3", "r4", "r5"] {
             let mut place = spool.reserve().unwrap();
             place.start(&draft(request, &started(request))).unwrap();
-            let open = Unfinished { started: started(request), progress: None, usage: None, is_ended: false };
+            let open = Unfinished { request: OpenRequest::new(started(request)), usage: None, is_ended: false };
             let attempt = Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1, why: None };
             let usage = UsageRecorded { cost_nanos: Nanos(7), ..relayed(&open, 1) };
             let end = RequestFinished {

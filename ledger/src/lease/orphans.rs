@@ -10,7 +10,7 @@ use events::envelope::RawEnvelope;
 use events::request::{RequestFinished, RequestProgress, RequestStarted};
 use events::subject::{Stream, partition, subject};
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, Nanos, Payload, Source};
+use events::{CostStatus, Draft, Nanos, OpenRequest, Payload, Source};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, Row};
 
@@ -36,7 +36,7 @@ pub enum OrphansError {
 
 /// Requests of one lease that started and have no end event, by request id.
 #[derive(Debug, Default)]
-struct OpenRequests(BTreeMap<String, (RequestStarted, Option<RequestProgress>)>);
+struct OpenRequests(BTreeMap<String, OpenRequest>);
 
 impl OpenRequests {
     /// Takes account of an event of the stream `REQUESTS`; ignores the events of other leases.
@@ -47,14 +47,12 @@ impl OpenRequests {
                     && started.lease.as_str() == lease
                 {
                     // A long request repeats its start event; the first one is enough.
-                    self.0.entry(started.request.to_string()).or_insert((started, None));
+                    self.0.entry(started.request.to_string()).or_insert_with(|| OpenRequest::new(started));
                 }
             }
             RequestProgress::KIND => {
-                if let (Some((_, known)), Ok(progress)) = (self.0.get_mut(envelope.subject), envelope.payload::<RequestProgress>())
-                    && known.as_ref().is_none_or(|known| known.cost_nanos <= progress.cost_nanos)
-                {
-                    *known = Some(progress);
+                if let (Some(open), Ok(progress)) = (self.0.get_mut(envelope.subject), envelope.payload::<RequestProgress>()) {
+                    open.note_progress(progress);
                 }
             }
             RequestFinished::KIND => {
@@ -87,7 +85,8 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
         return Ok(is_posted(ledger, usage).await?);
     }
     let mut events = Vec::new();
-    for (sequence, (started, progress)) in (1..).zip(open.0.values()) {
+    for (sequence, request) in (1..).zip(open.0.values()) {
+        let started = &request.started;
         tracing::warn!(
             request = %started.request,
             lease = lease.id,
@@ -95,7 +94,7 @@ pub async fn are_settled(ledger: &Ledger, log: &Log, lease: &Lease) -> Result<bo
             "request {} never ended and its gateway never came back: it is ended by the rule leases.orphans",
             started.request
         );
-        let usage = ended(started, progress.as_ref(), ledger.terms.orphans, frozen_at_us);
+        let usage = ended(request, ledger.terms.orphans, frozen_at_us);
         events.push(outgoing(&source, sequence, started, frozen_at_us, &usage)?);
         events.push(outgoing(&source, sequence, started, frozen_at_us, &usage.end())?);
     }
@@ -123,13 +122,13 @@ async fn is_posted(ledger: &Ledger, usage: u64) -> Result<bool, sqlx::Error> {
 }
 
 /// Returns the charge for a request that never ended.
-fn ended(started: &RequestStarted, progress: Option<&RequestProgress>, rule: Orphans, frozen_at_us: i64) -> UsageRecorded {
-    let latency_us = u64::try_from(frozen_at_us - started.admitted_at_us).unwrap_or_default();
-    let usage = UsageRecorded::unfinished(started, progress, latency_us);
+fn ended(request: &OpenRequest, rule: Orphans, frozen_at_us: i64) -> UsageRecorded {
+    let latency_us = u64::try_from(frozen_at_us - request.started.admitted_at_us).unwrap_or_default();
+    let usage = request.charge(latency_us);
     match rule {
         Orphans::ChargeProgress => usage,
         Orphans::Release => UsageRecorded { cost_status: CostStatus::Waived, cost_nanos: Nanos::ZERO, ..usage },
-        Orphans::ChargeHold => UsageRecorded { cost_status: CostStatus::Priced, cost_nanos: started.hold_nanos, ..usage },
+        Orphans::ChargeHold => UsageRecorded { cost_status: CostStatus::Priced, cost_nanos: request.started.hold_nanos, ..usage },
     }
 }
 
@@ -161,8 +160,8 @@ mod tests {
 
     use super::*;
 
-    fn started() -> RequestStarted {
-        RequestStarted {
+    fn open() -> OpenRequest {
+        OpenRequest::new(RequestStarted {
             request: "r".into(),
             account: "a".into(),
             key: "k".into(),
@@ -174,7 +173,7 @@ mod tests {
             format: Format::Chat,
             streamed: true,
             admitted_at_us: 5,
-        }
+        })
     }
 
     #[test]
@@ -188,8 +187,10 @@ mod tests {
             unit_prices: events::UnitPrices::default(),
             cost_nanos: Nanos(30),
         };
-        let cost = |progress, rule| {
-            let usage = ended(&started(), progress, rule, 12);
+        let cost = |progress: Option<&RequestProgress>, rule| {
+            let mut open = open();
+            progress.cloned().into_iter().for_each(|progress| open.note_progress(progress));
+            let usage = ended(&open, rule, 12);
             (usage.cost_nanos.0, usage.cost_status, usage.latency_us)
         };
         assert_eq!(cost(Some(&progress), Orphans::ChargeProgress), (30, CostStatus::Priced, 7));
@@ -206,9 +207,9 @@ mod tests {
 
     #[test]
     fn the_same_end_is_the_same_event() {
-        let usage = ended(&started(), None, Orphans::Release, 12);
+        let usage = ended(&open(), Orphans::Release, 12);
         let source = Source("/ledger/n/lease/l".to_owned());
-        let make = || outgoing(&source, 1, &started(), 12, &usage).map(|event| (event.id, event.payload)).unwrap();
+        let make = || outgoing(&source, 1, &open().started, 12, &usage).map(|event| (event.id, event.payload)).unwrap();
         assert_eq!(make(), make());
     }
 }
