@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi check audit bench bench-posting bench-activity bench-admission bench-formats mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi check audit bench bench-posting bench-activity bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -60,6 +60,10 @@ bench-posting: test-tools ## usage events a second that the ledger alone posts, 
 bench-activity: ## events a second that the projector folds, and the latency of activity over a generated year
 	cargo build --release --locked -p tests --bin activity
 	./target/release/activity
+
+bench-chaos: tools ## what clients see while five of six providers fail for CHAOS_SECONDS, 300 when not set
+	cargo build --release --locked -p arouter -p tests --bin arouter --bin chaos
+	./target/release/chaos
 
 bench-admission: ## nanoseconds that a request waits for before it may be sent
 	cargo bench --locked -p tests --bench admission

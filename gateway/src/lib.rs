@@ -19,6 +19,7 @@ pub mod edge;
 pub mod cors;
 pub mod idempotency;
 pub mod admin;
+pub mod endpoint_metrics;
 pub mod metrics;
 pub mod refusals;
 pub mod models;

@@ -18,6 +18,8 @@ use prometheus_client::registry::Registry;
 
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::{Admission, Budgets};
+use crate::endpoint_metrics::EndpointMetrics;
+use crate::route::Routes;
 use crate::serve::open::Open;
 use crate::spool::Spool;
 
@@ -136,6 +138,8 @@ pub struct Sources {
     pub quotas: Arc<Quotas>,
     /// The admission, for its leases.
     pub admission: Arc<Admission>,
+    /// The endpoints, for their health.
+    pub routes: Arc<Routes>,
     /// The readers that store the log in tables.
     pub readers: [rpc::Client; 2],
 }
@@ -175,6 +179,8 @@ impl Metrics {
             "Events that a reader has set aside and nobody has decided about",
             figures.quarantined.clone(),
         );
+        let (routes, clock) = (Arc::clone(&sources.routes), Arc::clone(&sources.admission.clock));
+        registry.register_collector(Box::new(EndpointMetrics { routes, clock }));
         Self { registry, figures, sources }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventlog::rpc::Signer;
 use eventlog::{Log, rpc};
 use events::Source;
 use events::caller::InternalSecret;
@@ -16,6 +17,7 @@ use events::rpc::Peer;
 use pricing::Catalog;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +34,7 @@ use crate::metrics::{Counts, Metrics, Sources};
 use crate::openapi;
 use crate::refusals;
 use crate::request::Stages;
+use crate::route::reports::{Exchange, Report, Reports};
 use crate::route::{RouteError, Routes};
 use crate::router::{AppState, router};
 use crate::serve;
@@ -151,6 +154,7 @@ impl Gateway {
         let server = Arc::new(config.server.clone());
         let quotas = Quotas::new(config.limits.clone());
         let keepers = Tasks::default();
+        let (reports, told) = Reports::new(&spool.source.0);
         let admission = Arc::new(Admission {
             spool: Arc::clone(&spool),
             mode: config.spool.mode,
@@ -161,6 +165,7 @@ impl Gateway {
             refill_runtime: Handle::current(),
             stop: keepers.stop.clone(),
             counts: Counts::default(),
+            reports,
             purchases: Purchases::default(),
             budgets: Arc::default(),
         });
@@ -170,6 +175,7 @@ impl Gateway {
             ledger: peers.ledger.clone(),
             projector: peers.projector.clone(),
             server: Arc::clone(&server),
+            routes: Arc::clone(&routes),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             operator_token: config.operator_token.as_str().into(),
@@ -186,6 +192,7 @@ impl Gateway {
             open: Arc::clone(&open),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
+            routes: Arc::clone(&routes),
             readers: [peers.ledger.clone(), peers.projector.clone()],
         }));
         let gateway = Self {
@@ -206,6 +213,7 @@ impl Gateway {
             abandon_flush: CancellationToken::new(),
         };
         gateway.ship(&peers, &spool, old, &directory);
+        gateway.exchange(&peers, told);
         gateway.serve(listener, &routes, &open, &peers)?;
         Ok(gateway)
     }
@@ -283,6 +291,19 @@ impl Gateway {
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
         self.keepers.running.spawn_on(webhook::disable::follow(self.admin.clone(), self.keepers.stop.clone()), &peers.background);
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
+    }
+
+    /// Tells the other gateways the changes of breakers, and applies theirs.
+    fn exchange(&self, peers: &Peers, told: Receiver<Report>) {
+        let (clock, ids) = (Arc::clone(&self.admin.clock), Arc::clone(&self.admin.ids));
+        let exchange = Exchange {
+            routes: Arc::clone(&self.admin.routes),
+            log: peers.log.clone(),
+            signer: Signer { secret: peers.secret.clone(), clock: Arc::clone(&clock), ids },
+            clock,
+            gateway: self.admin.spool.source.0.clone(),
+        };
+        self.keepers.running.spawn_on(exchange.run(told, self.keepers.stop.clone()), &peers.background);
     }
 
     /// Builds the stages of one thread; only the HTTP client for providers is not shared between threads.

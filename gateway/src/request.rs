@@ -230,16 +230,14 @@ impl Stages {
     /// # Errors
     /// Fails as [`Routes::choose`] does.
     pub fn choose(&self, key: &Key, operation: &Operation, call: &Call<'_>) -> Result<Choice, GatewayError> {
-        let asking = Asking { key, format: operation.format, call, now_us: self.clock.now_us(), seed: self.seed() };
+        let asking = Asking { key, format: operation.format, call, now_us: self.clock.now_us(), ids: &*self.ids };
         self.routes.choose(&asking)
     }
 
     /// Returns an unpredictable number.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        let mut bytes = [0; 8];
-        self.ids.fill(&mut bytes);
-        u64::from_le_bytes(bytes)
+        self.ids.seed()
     }
 
     async fn admit(

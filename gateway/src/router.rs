@@ -12,7 +12,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, key, quarantine, user, webhook};
+use crate::admin::{account, credit, endpoint, key, quarantine, user, webhook};
 use crate::edge;
 use crate::endpoints;
 use crate::error::GatewayError;
@@ -111,7 +111,9 @@ pub fn routes() -> Routes {
         .route("/api/v1/admin/credit", post(credit::post::post))
         .route("/api/v1/admin/quarantine", get(quarantine::list::list))
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
-        .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));
+        .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide))
+        .route("/api/v1/admin/endpoints", get(endpoint::list::list))
+        .route("/api/v1/admin/endpoints/reset", post(endpoint::reset::reset));
     let pages = Router::new()
         .route("/healthz", get(async || Json(json!({"status": "ok"}))))
         .route("/openapi.json", get(page::document))

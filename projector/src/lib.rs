@@ -18,4 +18,5 @@ pub const MIGRATIONS: &[Migration] = &[
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
     (2_002, "usage", include_str!("../migrations/2002_usage.sql")),
     (2_003, "webhooks", include_str!("../migrations/2003_webhooks.sql")),
+    (2_040, "attempts", include_str!("../migrations/2040_attempts.sql")),
 ];

@@ -16,6 +16,7 @@ pub mod endless;
 pub mod raw;
 pub mod process;
 pub mod load;
+pub mod chaos;
 pub mod rows;
 pub mod simulation;
 pub mod spooling;

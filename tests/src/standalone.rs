@@ -53,7 +53,9 @@ fn password(user: &str) -> String {
     format!("the{user}s")
 }
 
-fn free_port() -> u16 {
+/// Returns a port that is free now.
+#[must_use]
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

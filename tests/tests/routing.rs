@@ -1,12 +1,15 @@
 //! The choice among providers, as callers see it: each documented field of `provider`, variants of names, `auto`, fallback, circuit
 //! breakers, several credentials of a provider, and the lists of endpoints.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use events::stream::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::scripted::{DONE, reply, say, sse, stop, usage, whole};
+use tests::scripted::{DONE, Script, reply, say, sse, stop, usage, whole};
+use tests::standalone::free_port;
 use tests::wait::until;
 use tests::{Answer, Arouter, Scripted, Storage};
 use tokio_util::sync::CancellationToken;
@@ -146,18 +149,110 @@ async fn what_fits_nobody_is_refused_with_the_reasons() {
 async fn candidates_are_tried_in_order_and_the_last_error_shows_all_attempts() {
     let setting = Setting::start("").await;
     let (order, answer) = setting.order(&json!({"provider": {"order": ["b", "c"]}})).await;
-    assert_eq!(order, ["b", "c", "a"], "{}", answer.text);
+    assert_eq!(order, ["b", "c", "a", "b", "c", "a"], "two rounds: {}", answer.text);
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let (order, _) = setting.order(&json!({"provider": {"order": ["c", "a"], "allow_fallbacks": false}})).await;
-    assert_eq!(order, ["c", "a"]);
+    assert_eq!(order, ["c", "a", "c", "a"]);
     let finished = until("the end", || async {
         let events = setting.arouter.recorded(Stream::Requests).await;
         let ends: Vec<Value> = events.into_iter().filter(|event| event["data"]["attempts"].is_array()).collect();
         (ends.len() == 2).then_some(ends)
     })
     .await;
-    assert_eq!(finished[0]["data"]["attempts"][0]["why"], "order", "{finished:#?}");
+    let attempts = &finished[0]["data"]["attempts"];
+    assert_eq!((&attempts[0]["why"], &attempts[0]["round"], &attempts[3]["round"]), (&json!("order"), &Value::Null, &json!(2)));
     assert_eq!(finished[1]["data"]["skipped"], json!([{"provider": "b", "model": "x/m", "reason": "not_in_order"}]), "{finished:#?}");
+}
+
+/// Returns the report of a request once it has ended.
+async fn generation(arouter: &Arouter, answer: &Answer) -> Value {
+    let path = format!("/api/v1/generation?id={}", answer.header("x-generation-id"));
+    until("the generation", || async {
+        let (status, body) = arouter.call(Method::GET, &path, &arouter.keys.live_key, None).await;
+        (status == StatusCode::OK).then_some(body)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_passes_is_not_seen_and_every_attempt_is_reported() {
+    let provider = Scripted::start().await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let body = json!({"model": "fake/m", "messages": [{"role": "user", "content": "x"}]});
+    for failure in [reply("503 Busy", "", "{}"), reply("429 Wait", "retry-after: 1\r\n", "{}"), Script::default()] {
+        let (left, usual) = (Arc::new(AtomicUsize::new(1)), reply("200 OK", "", whole("one two", &usage()).to_string()));
+        provider.answer_by(move |_| {
+            let fails = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            if fails { failure.clone() } else { usual.clone() }
+        });
+        let answer = Answer::of(&arouter, &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let report = generation(&arouter, &answer).await;
+        let attempts = report["attempts"].as_array().unwrap();
+        assert!(attempts.len() == 2 && attempts[0]["error"].is_string(), "{report}");
+        assert_eq!((&attempts[1]["status"], &attempts[1]["round"]), (&json!(200), &json!(2)), "{report}");
+        assert_eq!(report["provider_responses"][1]["provider_name"], "fake", "{report}");
+    }
+    provider.answer(reply("400 No", "", "{}"));
+    let before = provider.asked().len();
+    assert_eq!(Answer::of(&arouter, &body).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(provider.asked().len(), before + 1, "a fault of the caller is not repeated");
+    provider.answer(reply("429 Wait", "retry-after: 30\r\n", "{}"));
+    let answer = Answer::of(&arouter, &body).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "30"), "longer than the budget");
+    assert_eq!(provider.asked().len(), before + 2);
+    arouter.settle_and_verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_round_is_the_most_if_it_is_so_configured() {
+    let provider = Scripted::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &format!("[upstream]\nretry_rounds_max = 1\n{}", provider.config())).await;
+    provider.answer(reply("503 Busy", "", "{}"));
+    let answer = Answer::of(&arouter, &json!({"model": "fake/m", "messages": [{"role": "user", "content": "x"}]})).await;
+    assert_eq!((answer.status, provider.asked().len()), (StatusCode::SERVICE_UNAVAILABLE, 1), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_sees_an_open_breaker_and_closes_it() {
+    let metrics = free_port();
+    let setting = Setting::start(&format!("[metrics]\nlisten = \"127.0.0.1:{metrics}\"")).await;
+    let operator = setting.arouter.operator_token();
+    let shown = async || {
+        let (status, body) = setting.arouter.call(Method::GET, "/api/v1/admin/endpoints", &operator, None).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body["data"].as_array().unwrap().iter().find(|endpoint| endpoint["provider"] == "a").unwrap().clone()
+    };
+    assert_eq!((&shown().await["breaker"], &shown().await["cause"]), (&json!("closed"), &Value::Null));
+    setting.a.answer(reply("429 Wait", "retry-after: 30\r\n", "{}"));
+    assert_eq!(setting.chosen(&json!({"provider": {"order": ["a", "b"]}})).await, "b");
+    let open = shown().await;
+    assert_eq!((&open["breaker"], &open["cause"], &open["attempts"]["rate_limited"]), (&json!("open"), &json!("rate_limited"), &json!(1)));
+    assert!(open["since"].is_string() && open["until"].is_string(), "{open}");
+    let text = setting.arouter.http.get(format!("http://127.0.0.1:{metrics}/metrics")).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "arouter_endpoint_breaker{provider=\"a\",model=\"x/m\"} 2",
+        "arouter_endpoint_attempts_total{provider=\"a\",model=\"x/m\",outcome=\"rate_limited\"} 1",
+        "arouter_endpoint_success_ratio{provider=\"b\",model=\"x/m\"} 1",
+    ] {
+        assert!(text.contains(line), "no {line}: {text}");
+    }
+    assert!(!text.contains("provider=\"c\""), "it was not called");
+    let answer = setting.ask(&json!({"provider": {"order": ["a", "b"]}})).await;
+    let report = generation(&setting.arouter, &answer).await;
+    assert_eq!(report["attempts"].as_array().unwrap().len(), 1, "the open one is not tried: {report}");
+    let reset = |model: &str| {
+        let body = json!({"provider": "a", "model": model});
+        let (arouter, operator) = (&setting.arouter, operator.clone());
+        async move { arouter.call(Method::POST, "/api/v1/admin/endpoints/reset", &operator, Some(body)).await }
+    };
+    assert_eq!(reset("x/n").await.0, StatusCode::NOT_FOUND);
+    setting.a.answer(reply("200 OK", "", whole("one two", &usage()).to_string()));
+    let (status, body) = reset("x/m").await;
+    assert_eq!((status, &body["data"]["breaker"]), (StatusCode::OK, &json!("closed")), "{body}");
+    assert_eq!(setting.chosen(&json!({"provider": {"order": ["a", "b"]}})).await, "a");
+    let (status, _) = setting.arouter.call(Method::GET, "/api/v1/admin/endpoints", &setting.arouter.keys.live_key, None).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]

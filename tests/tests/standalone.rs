@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tests::Provider;
 use tests::arouter::{JsonValue, nanos};
-use tests::standalone::Standalone;
+use tests::plain_nats::PlainNats;
+use tests::scripted::{reply, usage, whole};
+use tests::standalone::{OPERATOR, Standalone};
 use tests::wait::until;
+use tests::{Provider, Scripted};
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -88,6 +90,41 @@ async fn a_gateway_that_never_comes_back_leaves_nothing_held_and_is_charged_for_
         standalone.post(&format!("/api/v1/admin/quarantine/{event}/discard"), tests::standalone::OPERATOR, json!({})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     standalone.verify();
+}
+
+/// A breaker that opens at one gateway opens at the other one for a short time. A report without a signature does nothing.
+#[tokio::test]
+async fn gateways_tell_each_other_which_endpoint_fails() {
+    let provider = Scripted::start().await;
+    let standalone = Standalone::start(2, &provider.config()).await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
+    standalone.knows(&key).await;
+    let breaker = async |gateway| {
+        let (status, body) = standalone.call(gateway, Method::GET, "/api/v1/admin/endpoints", OPERATOR, None).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let endpoints = body["data"].as_array().expect("a list").iter();
+        let shown =
+            endpoints.filter(|endpoint| endpoint["model"] == "fake/m").map(|shown| (shown["breaker"].clone(), shown["cause"].clone()));
+        shown.last().expect("the endpoint")
+    };
+    let forged = json!({"gateway": "x", "provider": "fake", "model": "fake/m", "open_ms": 9000}).to_string();
+    let mut nats = PlainNats::connect(&standalone.nats_address("gateway")).await.expect("a connection");
+    nats.publish("arouter.v1.notice.breaker", None, &[], forged.as_bytes()).await.expect("the right to publish");
+    nats.flush().await.expect("it has arrived");
+    provider.answer(reply("429 Wait", "retry-after: 20\r\n", "{}"));
+    let ask = json!({"model": "fake/m", "messages": [{"role": "user", "content": "x"}]});
+    let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{answer}");
+    assert_eq!(breaker(0).await, (json!("open"), json!("rate_limited")), "the forged report came first, and opened nothing");
+    until("the report", || async { (breaker(1).await == (json!("open"), json!("other_gateway"))).then_some(()) }).await;
+    provider.answer(reply("200 OK", "", whole("one", &usage()).to_string()));
+    until("the end of the hint, and the answer to the other gateway's own request", || async {
+        let (status, _) = standalone.call(1, Method::POST, "/v1/chat/completions", &key, Some(ask.clone())).await;
+        (status == StatusCode::OK && breaker(1).await.0 == json!("closed")).then_some(())
+    })
+    .await;
+    until("the recovery at the first one", || async { (breaker(0).await.0 == json!("closed")).then_some(()) }).await;
 }
 
 /// Sends 1,000 concurrent requests of 0.10 USD over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.

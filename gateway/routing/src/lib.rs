@@ -15,6 +15,6 @@ pub mod retry;
 
 pub use facts::{EndpointFacts, Modality, Needs, Price, Quantization};
 pub use filter::Skip;
-pub use health::{BreakerChange, BreakerState, EndpointHealth, HealthView, Outcome, Permit, Sample};
+pub use health::{BreakerChange, BreakerState, Cause, EndpointHealth, HealthView, Opening, Outcome, Permit, Sample};
 pub use order::{Candidate, Chosen, Selection, Why, select};
 pub use preferences::{PreferenceError, Preferences, Restrictions};

@@ -5,6 +5,7 @@ pub mod account;
 pub mod user;
 pub mod credit;
 pub mod quarantine;
+pub mod endpoint;
 pub mod webhook;
 pub mod caller;
 pub mod body;
@@ -26,6 +27,7 @@ use crate::admission::in_flight_quota::Quotas;
 use crate::auth::{Directory, follow};
 use crate::config::ServerConfig;
 use crate::error::GatewayError;
+use crate::route::Routes;
 use crate::spool::{Spool, SpoolError};
 
 /// The longest wait for a reply of the ledger or the projector.
@@ -43,6 +45,8 @@ pub struct Admin {
     pub projector: rpc::Client,
     /// The limits of a request body.
     pub server: Arc<ServerConfig>,
+    /// The endpoints, for their health.
+    pub routes: Arc<Routes>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     /// The token that authorizes the operator's calls, such as creating accounts and posting credit.

@@ -11,7 +11,7 @@ use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, Reques
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
 use pricing::ServiceTier;
-use routing::health;
+use routing::{Why, health};
 
 use super::Admission;
 use super::current_attempt::{Access, CurrentAttempt, micros};
@@ -20,12 +20,13 @@ use super::local_lease::Hold;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
-use crate::route::choice::{CachedPrompt, Skipped};
+use crate::route::choice::CachedPrompt;
+use crate::route::reports::Reports;
 use crate::route::{Endpoint, Plan};
 use crate::spool::{Reservation, Spool, SpoolError};
 
-/// The maximum number of excluded endpoints that a request's end names.
-const SKIPPED_MAX: usize = 20;
+/// The maximum number of attempts, and of excluded endpoints, that a request's end names.
+const NAMED_MAX: usize = 20;
 
 /// An admitted request that records its own end.
 pub struct Admitted {
@@ -48,6 +49,8 @@ pub struct Admitted {
     /// The request's share of the quotas.
     slot: Option<Slot>,
     counts: Counts,
+    /// The place where changes of breakers are told.
+    reports: Reports,
 }
 
 /// The model that answered, and the service tier.
@@ -107,12 +110,13 @@ impl Admitted {
             since: Instant::now(),
             ttft_us: None,
             attempts: Vec::new(),
-            skipped: plan.skipped.iter().take(SKIPPED_MAX).map(skipped).collect(),
+            skipped: plan.skipped.iter().take(NAMED_MAX).map(|one| skipped(&one.endpoint, one.reason.as_str())).collect(),
             prompt: plan.prompt.clone(),
             current: None,
             mode: admission.mode,
             slot,
             counts: admission.counts.clone(),
+            reports: admission.reports.clone(),
         }
     }
 
@@ -144,13 +148,11 @@ impl Admitted {
         self.clock.now_us()
     }
 
-    /// Returns the attempts so far.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
-    /// Returns the counters of request outcomes.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
@@ -187,8 +189,14 @@ impl Admitted {
         self.attempts.push(attempt);
         let now_us = self.clock.now_us();
         if let Some((current, outcome)) = self.current.as_mut().zip(failure) {
-            current.record(now_us, outcome, 0);
+            current.failed((now_us, &self.reports), outcome);
         }
+    }
+
+    /// Notes endpoints that were not tried, because their breaker lets nothing through.
+    pub fn left_alone<'a>(&mut self, endpoints: impl Iterator<Item = &'a Endpoint>) {
+        let room = NAMED_MAX.saturating_sub(self.skipped.len());
+        self.skipped.extend(endpoints.take(room).map(|endpoint| skipped(endpoint, Why::Broken.as_str())));
     }
 
     /// Notes that the first piece of the response has arrived.
@@ -239,7 +247,7 @@ impl Admitted {
         charge
     }
 
-    /// Records the end like [`Self::finish`], but synchronously and without a sync. On return the events are written.
+    /// Records the end like [`Self::finish`], but synchronously and without a sync.
     pub fn finish_now(mut self, end: &End) {
         self.end_now(end);
     }
@@ -264,8 +272,9 @@ impl Admitted {
         let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
         let Some((hold, reservation)) = self.open.take() else { return (charge, None) };
         self.note_result(end);
-        let finished = self.finished(end, latency_us);
+        self.attempts.truncate(NAMED_MAX);
         let usage = self.current.is_some().then(|| self.usage(end, &charge));
+        let finished = self.finished(end, latency_us);
         let spool = reservation.spool();
         let position = reservation.end(|batch| {
             // The end comes last. After a torn write, a request without an end is settled again, and an existing charge is not repeated.
@@ -285,16 +294,16 @@ impl Admitted {
 
     /// Records the end of the call that answered in the health of its endpoint, and remembers that it has the prompt in its cache.
     fn note_result(&mut self, end: &End) {
-        let now_us = self.clock.now_us();
+        let now = (self.clock.now_us(), &self.reports);
         let Some(current) = self.current.as_mut().filter(|_| end.served.is_some()) else { return };
         let tokens = &end.measured.tokens;
         match end.outcome {
-            Outcome::Finished => current.record(now_us, health::Outcome::Succeeded, tokens.completion()),
-            Outcome::Failed => current.record(now_us, health::Outcome::Failed, 0),
+            Outcome::Finished => current.record(now, health::Outcome::Succeeded, tokens.completion()),
+            Outcome::Failed => current.record(now, health::Outcome::Failed, 0),
             Outcome::Cancelled | Outcome::Aborted => {}
         }
         if let Some(prompt) = self.prompt.as_ref().filter(|_| tokens.cache_read > 0 || tokens.cache_write() > 0) {
-            prompt.is_at(now_us, &current.served.endpoint);
+            prompt.is_at(now.0, &current.served.endpoint);
         }
     }
 
@@ -359,6 +368,7 @@ impl Admitted {
             admitted_at_us: self.started.admitted_at_us,
             latency_us: charge.latency_us,
             ttft_us: charge.ttft_us,
+            attempts: self.attempts.clone(),
         }
     }
 
@@ -385,10 +395,6 @@ impl Drop for Admitted {
     }
 }
 
-fn skipped(skipped: &Skipped) -> SkippedEndpoint {
-    SkippedEndpoint {
-        provider: skipped.endpoint.provider.slug.clone(),
-        model: skipped.endpoint.model.id.clone(),
-        reason: skipped.reason.as_str().to_owned(),
-    }
+fn skipped(endpoint: &Endpoint, reason: &str) -> SkippedEndpoint {
+    SkippedEndpoint { provider: endpoint.provider.slug.clone(), model: endpoint.model.id.clone(), reason: reason.to_owned() }
 }

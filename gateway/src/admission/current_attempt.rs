@@ -9,6 +9,7 @@ use routing::health::{self, BreakerChange, Permit, Sample};
 
 use super::admitted::Served;
 use crate::meter::Measured;
+use crate::route::reports::Reports;
 
 /// A call to a provider whose response has not arrived yet.
 pub(super) struct CurrentAttempt {
@@ -37,8 +38,8 @@ pub enum Access {
 }
 
 impl CurrentAttempt {
-    /// Records the result of the call in the health of its endpoint. A call that is dropped without one says nothing about it.
-    pub(super) fn record(&mut self, now_us: i64, outcome: health::Outcome, output_tokens: u64) {
+    /// Records the result of the call in the health of its endpoint, and tells other gateways if that moves its breaker. A call that is dropped without one says nothing about it.
+    pub(super) fn record(&mut self, (now_us, reports): (i64, &Reports), outcome: health::Outcome, output_tokens: u64) {
         let sample = Sample { outcome, ttft_us: self.ttft_us, output_tokens, duration_us: micros(self.since) };
         let change = match std::mem::replace(&mut self.access, Access::Judged) {
             Access::Permitted(permit) => permit.finish(now_us, &sample),
@@ -47,6 +48,9 @@ impl CurrentAttempt {
         };
         let endpoint = &self.served.endpoint;
         let (provider, model) = (&endpoint.provider.slug, &endpoint.model.id);
+        if let Some(change) = change {
+            reports.tell(endpoint, change, now_us);
+        }
         match change {
             Some(BreakerChange::Opened { .. }) => {
                 tracing::warn!(%provider, %model, "{model} at {provider} has failed repeatedly, and is left alone for a while");
@@ -54,6 +58,12 @@ impl CurrentAttempt {
             Some(BreakerChange::Closed) => tracing::info!(%provider, %model, "{model} at {provider} answers again"),
             None => {}
         }
+    }
+
+    /// Records the failure of the call. Nothing is charged for it, whatever happens before the next one.
+    pub(super) fn failed(&mut self, now: (i64, &Reports), outcome: health::Outcome) {
+        self.sent = Arc::default();
+        self.record(now, outcome, 0);
     }
 
     /// Returns the usage of a call that was abandoned: a provider that has received the prompt bills it.

@@ -29,6 +29,7 @@ use crate::config::{LimitsConfig, SpoolMode};
 use crate::error::GatewayError;
 use crate::metrics::Counts;
 use crate::route::Plan;
+use crate::route::reports::Reports;
 use crate::spool::{Spool, SpoolError};
 pub use admitted::{Admitted, Charge, End, Served};
 pub use budget::{Budget, Scope};
@@ -56,6 +57,8 @@ pub struct Admission {
     pub stop: CancellationToken,
     /// The counters of request outcomes.
     pub counts: Counts,
+    /// The place where changes of breakers are told.
+    pub reports: Reports,
     /// The accounts that have bought credit, which may use free models more.
     pub purchases: purchases::Purchases,
     /// The budgets in use: one per account, and one per key with a limit.

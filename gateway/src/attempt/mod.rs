@@ -6,9 +6,9 @@ pub mod error;
 pub mod upstream;
 pub mod blame;
 pub mod media;
+mod rounds;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use events::request::Attempt;
 use events::{Failpoint, failpoint};
 use http::{HeaderMap, StatusCode};
+use routing::Why;
 use routing::health::Outcome;
 use routing::pool::CredentialOutcome;
 use routing::sticky::prefix_hash;
@@ -29,6 +30,7 @@ use crate::route::address::Address;
 use crate::route::provider::refuses_tools_in_chat;
 use crate::route::{Candidate, Plan, Provider};
 use error::AttemptError;
+use rounds::{Chance, Rounds};
 use upstream::{Answer, Upstream, UpstreamCall};
 
 /// A response, with the endpoint that gave it.
@@ -45,6 +47,10 @@ struct Try<'a> {
     /// Whether another candidate can take the request.
     has_next: bool,
     access: Access,
+    /// The reason for its place.
+    why: Why,
+    /// The number of the round, from 1.
+    round: u32,
 }
 
 /// A request as it was prepared for a provider.
@@ -55,7 +61,8 @@ struct Prepared<'a> {
 }
 
 impl Upstream {
-    /// Tries candidates until one responds: first those that their breakers let through, then the others.
+    /// Tries candidates until one responds: first those that their breakers let through, then the others. If all fail, those whose failure
+    /// may pass are tried again after a wait, as far as the budget goes.
     ///
     /// # Errors
     /// Fails with the last candidate's failure, or with the first refusal of the request itself.
@@ -66,22 +73,27 @@ impl Upstream {
         admitted: &mut Admitted,
     ) -> Result<Reply, GatewayError> {
         let mut last = GatewayError::Upstream("no candidate".to_owned());
-        let mut waiting: VecDeque<(&Candidate, bool)> = plan.candidates.iter().map(|candidate| (candidate, false)).collect();
-        while let Some((candidate, is_last_resort)) = waiting.pop_front() {
-            let permit = candidate.endpoint.health.try_acquire(admitted.now_us());
-            if permit.is_none() && !is_last_resort {
-                waiting.push_back((candidate, true));
-                continue;
+        let mut rounds = Rounds::new(&plan.candidates, self.retry_budget());
+        loop {
+            while let Some(attempt) = rounds.next(admitted.now_us(), admitted.attempts().len()) {
+                let candidate = attempt.candidate;
+                match self.attempt(plan, attempt, (call, headers), admitted).await {
+                    Ok(reply) => {
+                        admitted.left_alone(rounds.left_alone());
+                        return Ok(reply);
+                    }
+                    Err(Stop::Request(error)) => return Err(with_attempts(error, admitted)),
+                    Err(Stop::Candidate(error, chance)) => {
+                        rounds.failed(candidate, chance);
+                        last = error;
+                    }
+                }
             }
-            let access = permit.map_or(Access::LastResort, Access::Permitted);
-            let attempt = Try { candidate, has_next: !waiting.is_empty(), access };
-            match self.attempt(plan, attempt, (call, headers), admitted).await {
-                Ok(reply) => return Ok(reply),
-                Err(Stop::Request(error)) => return Err(with_attempts(error, admitted)),
-                Err(Stop::Candidate(error)) => last = error,
-            }
+            let Some(wait) = rounds.next_round(admitted.attempts().len(), seed(admitted)) else {
+                return Err(with_attempts(last, admitted));
+            };
+            tokio::time::sleep(wait).await;
         }
-        Err(with_attempts(last, admitted))
     }
 
     /// Tries one candidate, with one credential after the other as long as they are at fault.
@@ -92,11 +104,12 @@ impl Upstream {
         (call, headers): (&Call<'_>, &HeaderMap),
         admitted: &mut Admitted,
     ) -> Result<Reply, Stop> {
-        let Try { candidate, has_next, mut access } = attempt;
+        let Try { candidate, has_next, mut access, why, round } = attempt;
         let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
         let cap = candidate.cap(admitted.hold(), plan.choices);
         let target = Target { model: &endpoint.upstream_model, cap, dialect: &provider.dialect };
-        let Prepared { format, address, body } = self.prepared(call, provider, &target).await.map_err(Stop::Candidate)?;
+        let Prepared { format, address, body } =
+            self.prepared(call, provider, &target).await.map_err(|error| Stop::Candidate(error, Chance::Gone))?;
         let served = Served { endpoint: Arc::clone(endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
         let client_headers = Some(headers).filter(|_| format == call.format());
@@ -117,7 +130,7 @@ impl Upstream {
             });
             let is_credentials = failure.is_some() && next.is_some();
             let outcome = failure.map(|failure| if is_credentials { Outcome::Neutral } else { health_of(failure, admitted.now_us()) });
-            admitted.tried(record(candidate, plan, failure, since), outcome);
+            admitted.tried(record(candidate, place_of(plan, why, round), failure, since), outcome);
             match result {
                 Ok(answer) => {
                     failpoint(Failpoint::ProviderAnswered);
@@ -130,7 +143,8 @@ impl Upstream {
                     if !is_credentials {
                         let error = GatewayError::of_provider(&failure, &provider.slug);
                         let is_requests = matches!(failure, AttemptError::Refused { .. });
-                        return Err(if is_requests { Stop::Request(error) } else { Stop::Candidate(error) });
+                        let chance = Chance::of(&failure, admitted.now_us());
+                        return Err(if is_requests { Stop::Request(error) } else { Stop::Candidate(error, chance) });
                     }
                     credential = next;
                     access = Access::LastResort;
@@ -175,7 +189,7 @@ impl Upstream {
 
 /// The scope of a failure: the candidate, after which the next one is tried, or the request itself.
 enum Stop {
-    Candidate(GatewayError),
+    Candidate(GatewayError, Chance),
     Request(GatewayError),
 }
 
@@ -224,15 +238,21 @@ fn with_attempts(error: GatewayError, admitted: &Admitted) -> GatewayError {
     }
 }
 
-fn record(candidate: &Candidate, plan: &Plan, failure: Option<&AttemptError>, since: Instant) -> Attempt {
-    let has_choice = plan.candidates.len() > 1 || !plan.skipped.is_empty();
+/// Returns the reason for an attempt, if there was a choice, and its round, if it is not the first.
+fn place_of(plan: &Plan, why: Why, round: u32) -> (Option<Why>, Option<u32>) {
+    let has_choice = plan.candidates.len() > 1 || !plan.skipped.is_empty() || why == Why::Broken;
+    (has_choice.then_some(why), Some(round).filter(|round| *round > 1))
+}
+
+fn record(candidate: &Candidate, (why, round): (Option<Why>, Option<u32>), failure: Option<&AttemptError>, since: Instant) -> Attempt {
     Attempt {
         provider: candidate.endpoint.provider.slug.clone(),
         model: candidate.endpoint.model.id.clone(),
         status: failure.map_or(Some(StatusCode::OK), AttemptError::status).map(|status| status.as_u16()),
         error: failure.map(|failure| failure.code().to_owned()),
         duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
-        why: has_choice.then(|| candidate.why.as_str().to_owned()),
+        why: why.map(|why| why.as_str().to_owned()),
+        round,
     }
 }
 

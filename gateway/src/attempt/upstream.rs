@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, header};
+use routing::retry::RetryBudget;
 use wire::answer::{self, AnswerError, Frame};
 use wire::call::Format;
 use wire::reported::Reported;
@@ -100,6 +101,18 @@ impl Upstream {
     #[must_use]
     pub const fn media(&self) -> &MediaClient {
         &self.media
+    }
+
+    /// Returns the budget of tries and time of one request.
+    #[must_use]
+    pub fn retry_budget(&self) -> RetryBudget {
+        RetryBudget {
+            rounds_max: self.config.retry_rounds_max,
+            tries_max: self.config.retry_tries_max,
+            total: Duration::from_millis(self.config.retry_within_ms),
+            delay_min: Duration::from_millis(self.config.retry_delay_ms),
+            ..RetryBudget::default()
+        }
     }
 
     /// Returns the maximum time that a stream may be silent towards its client.

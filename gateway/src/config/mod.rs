@@ -183,6 +183,14 @@ pub struct UpstreamConfig {
     pub fallback_after_ms: u64,
     /// The same for an answer that is not streamed: the time for the whole of it.
     pub fallback_after_whole_ms: u64,
+    /// The most rounds over the candidates of a request; 1 for no second try. A round begins if all candidates failed in a way that may pass.
+    pub retry_rounds_max: u32,
+    /// The most tries of one request, over all candidates and rounds.
+    pub retry_tries_max: u32,
+    /// The latest start of a further round, after the start of the first one, in milliseconds.
+    pub retry_within_ms: u64,
+    /// The wait before the second round, in milliseconds; each further one doubles it. A provider's `Retry-After` may make it longer.
+    pub retry_delay_ms: u64,
     /// The timeout between two bytes of a response, comments included, in milliseconds.
     pub idle_timeout_ms: u64,
     /// The time without stream output after which a comment keeps the client and the proxies in between from timing out, in milliseconds.
@@ -200,6 +208,10 @@ impl Default for UpstreamConfig {
             first_byte_timeout_ms: 900_000,
             fallback_after_ms: 60_000,
             fallback_after_whole_ms: 600_000,
+            retry_rounds_max: 2,
+            retry_tries_max: 20,
+            retry_within_ms: 10_000,
+            retry_delay_ms: 200,
             idle_timeout_ms: 900_000,
             heartbeat_ms: 15_000,
             body_bytes_max: 64 * 1024 * 1024,

@@ -356,3 +356,35 @@ pub struct QuarantinedEvent {
     /// The event as received; only if one event is asked for.
     pub payload: Option<String>,
 }
+
+/// The health of an endpoint at one gateway.
+#[derive(ToSchema)]
+#[schema(as = EndpointHealth)]
+pub struct EndpointHealthBody {
+    pub provider: String,
+    pub model: String,
+    /// `closed`, `open`, `half_open` or `probing`.
+    pub breaker: String,
+    /// The reason why it is not closed: `failures_in_a_row`, `half_failed`, `probe_failed`, `rate_limited` or `other_gateway`.
+    pub cause: Option<String>,
+    /// The time since which it is not closed.
+    pub since: Option<String>,
+    /// The time until which no request is let through.
+    pub until: Option<String>,
+    /// Whether at least half of the requests of the last 30 s failed.
+    pub has_outage: bool,
+    /// The attempts since the start of the gateway, by outcome.
+    pub attempts: BTreeMap<String, u64>,
+    /// Shares of successes in percent; null without requests.
+    pub uptime_last_5m: Option<f64>,
+    pub uptime_last_30m: Option<f64>,
+    pub uptime_last_1d: Option<f64>,
+}
+
+/// The health of all endpoints at one gateway.
+#[derive(ToSchema)]
+pub struct EndpointHealths {
+    /// The gateway that was asked.
+    pub gateway: String,
+    pub data: Vec<EndpointHealthBody>,
+}

@@ -14,7 +14,7 @@ pub use management::*;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::admin::{account, credit, key, quarantine, user, webhook};
+use crate::admin::{account, credit, endpoint, key, quarantine, user, webhook};
 use crate::{endpoints, health, inference, models};
 
 /// Title, tags, credentials, headers and errors.
@@ -76,7 +76,9 @@ const FRAME: &str = include_str!("frame.json");
         credit::post::post,
         quarantine::list::list,
         quarantine::show::show,
-        quarantine::decide::decide
+        quarantine::decide::decide,
+        endpoint::list::list,
+        endpoint::reset::reset
     ),
     security(("bearer" = []), ("x_api_key" = []), ("x_goog_api_key" = []), ("key_query" = []))
 )]

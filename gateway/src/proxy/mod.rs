@@ -133,6 +133,7 @@ impl Stages {
             error: result.as_ref().err().map(|error| error.code().to_owned()),
             duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
             why: None,
+            round: None,
         };
         admitted.tried(attempt, None);
         match result {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use events::control::Key;
+use events::ids::Ids;
 use events::request::Guardrail;
 use routing::names::{Variant, Variants};
 use routing::sticky::{Sticky, StickyKey, prefix_hash};
@@ -30,8 +31,8 @@ pub struct Asking<'a> {
     pub call: &'a Call<'a>,
     /// The time in microseconds since 1970.
     pub now_us: i64,
-    /// The randomness by which endpoints are drawn.
-    pub seed: u64,
+    /// The source of the randomness by which endpoints are drawn; a request without a choice draws nothing.
+    pub ids: &'a dyn Ids,
 }
 
 /// The endpoints of a request.
@@ -227,8 +228,8 @@ fn candidate(endpoint: &Endpoint, model: usize, now_us: i64) -> Candidate<'_> {
 /// Selects among endpoints. The abilities that a catalogue lists may be incomplete: if nobody has them all, the provider decides.
 fn selected(asking: &Asking<'_>, endpoints: &[(usize, Arc<Endpoint>)], preferences: &Preferences, sticky: Option<usize>) -> Selection {
     let candidates: Vec<Candidate<'_>> = endpoints.iter().map(|(place, endpoint)| candidate(endpoint, *place, asking.now_us)).collect();
-    let needs = needs(asking);
-    let selection = select(&candidates, preferences, &needs, sticky, asking.seed);
+    let (needs, seed) = (needs(asking), if candidates.len() > 1 { asking.ids.seed() } else { 0 });
+    let selection = select(&candidates, preferences, &needs, sticky, seed);
     let is_ability = |reason: Skip| match reason {
         Skip::Context | Skip::OutputCap | Skip::Modality | Skip::Tools | Skip::StructuredOutput => true,
         Skip::NotAllowed
@@ -245,7 +246,7 @@ fn selected(asking: &Asking<'_>, endpoints: &[(usize, Arc<Endpoint>)], preferenc
     };
     if selection.order.is_empty() && selection.skipped.iter().any(|(_, reason)| is_ability(*reason)) {
         let needs = Needs { parameters: needs.parameters, ..Needs::default() };
-        return select(&candidates, preferences, &needs, sticky, asking.seed);
+        return select(&candidates, preferences, &needs, sticky, seed);
     }
     selection
 }

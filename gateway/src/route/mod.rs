@@ -6,6 +6,7 @@ pub mod provider;
 pub mod operation;
 pub mod facts;
 pub mod table;
+pub mod reports;
 pub mod choice;
 pub mod plan;
 pub mod tokens;

@@ -187,7 +187,7 @@ mod tests {
         let most = |n: u64| {
             let body = format!(r#"{{"model":"test/m","n":{n},"max_tokens":50,"messages":[{{"role":"user","content":""}}]}}"#);
             let call = Call::read(Format::Chat, body.as_bytes(), &Addressed::default()).unwrap();
-            let asking = Asking { key: &key, format: Format::Chat, call: &call, now_us: 0, seed: 0 };
+            let asking = Asking { key: &key, format: Format::Chat, call: &call, now_us: 0, ids: &events::ids::SystemIds };
             Plan::new(&routes().choose(&asking).unwrap(), &call.head, &[]).max_cost()
         };
         // The cost is 50 tokens at 2 USD per million, for each answer.

@@ -247,6 +247,12 @@ impl Routes {
         endpoints.into_iter().find(|endpoint| endpoint.provider.slug == slug && endpoint.upstream_model == upstream_model)
     }
 
+    /// Returns the endpoint of a model at a provider, by their exact names.
+    #[must_use]
+    pub fn endpoint(&self, provider: &str, model: &str) -> Option<&Arc<Endpoint>> {
+        self.listed.get(model)?.endpoints.iter().find(|endpoint| endpoint.provider.slug == provider)
+    }
+
     /// Returns all models in the order of their ids.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.listed.values()

@@ -317,7 +317,8 @@ mod tests {
             let mut place = spool.reserve().unwrap();
             place.start(&draft(request, &started(request))).unwrap();
             let open = Unfinished { request: OpenRequest::new(started(request)), usage: None, is_ended: false };
-            let attempt = Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1, why: None };
+            let attempt =
+                Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1, why: None, round: None };
             let usage = UsageRecorded { cost_nanos: Nanos(7), ..relayed(&open, 1) };
             let end = RequestFinished {
                 request: request.into(),

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
+use events::request::Attempt;
 use events::{Nanos, Tokens, UnitPrices};
 use read_api::{AsOf, Http, Query, ReadError, RefusalsOfOne, Signed, Usd};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Any, Row};
 use utoipa::{IntoParams, ToSchema};
 
@@ -39,10 +40,43 @@ struct Generation {
     user: Option<String>,
     app: Option<String>,
     usage: GenerationUsage,
+    /// The attempts at providers, in order; the last one answered, if any did.
+    attempts: Vec<GenerationAttempt>,
+    /// The same attempts, as OpenRouter shows them.
+    provider_responses: Vec<ProviderResponse>,
     /// The prices, in pico-USD per token.
     #[schema(value_type = std::collections::BTreeMap<String, i64>)]
     unit_prices_pico_usd: UnitPrices,
     as_of: AsOf,
+}
+
+/// An attempt at a provider, for OpenAPI.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct GenerationAttempt {
+    provider: String,
+    model: String,
+    /// The provider's HTTP status; absent if it gave none.
+    status: Option<u16>,
+    /// The failure as one word, such as `timeout`; absent if nothing went wrong.
+    error: Option<String>,
+    duration_us: u64,
+    /// The reason for the endpoint's place, such as `order` or `balanced`; absent if there was no choice.
+    why: Option<String>,
+    /// The round of tries over all candidates; absent in the first one.
+    round: Option<u32>,
+}
+
+/// An attempt in OpenRouter's shape, for OpenAPI.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct ProviderResponse {
+    provider_name: String,
+    model_permaslug: String,
+    /// Null if the provider gave none.
+    status: Option<u16>,
+    latency: u64,
+    is_byok: bool,
 }
 
 /// The usage of a request, for OpenAPI.
@@ -77,11 +111,12 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
     let as_of = http.as_of();
     let sql =
         "SELECT request, key_hash, model, provider, end_user, app, outcome, finish_reason, streamed, admitted_at_us, latency_us, ttft_us,
-               tokens, unit_prices, provenance, cost_status, cost_nanos FROM generations WHERE request = $1 AND account = $2";
+               tokens, unit_prices, provenance, cost_status, cost_nanos, attempts FROM generations WHERE request = $1 AND account = $2";
     let row = sqlx::query::<Any>(sql).bind(query.0.id).bind(caller.account.to_string()).fetch_optional(&http.store.reads).await?;
     let row = row.ok_or(ReadError::NotFound("No request of this account has that id, or it has not ended yet."))?;
     let tokens: Tokens = serde_json::from_str(row.try_get("tokens")?).unwrap_or_default();
     let prices: UnitPrices = serde_json::from_str(row.try_get("unit_prices")?).unwrap_or_default();
+    let attempts: Vec<Attempt> = serde_json::from_str(row.try_get("attempts")?).unwrap_or_default();
     let cost = Nanos(row.try_get("cost_nanos")?);
     let cost_status: String = row.try_get("cost_status")?;
     let known = cost_status != "unknown";
@@ -111,8 +146,20 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
             "prompt_tokens_details": {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write()},
             "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
         },
+        "attempts": attempts,
+        "provider_responses": attempts.iter().map(provider_response).collect::<Vec<_>>(),
         "unit_prices_pico_usd": prices,
         "as_of": as_of,
     });
     Ok(Json(body).into_response())
+}
+
+fn provider_response(attempt: &Attempt) -> Value {
+    json!({
+        "provider_name": attempt.provider,
+        "model_permaslug": attempt.model,
+        "status": attempt.status,
+        "latency": attempt.duration_us / 1_000,
+        "is_byok": false,
+    })
 }

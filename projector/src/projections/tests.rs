@@ -89,6 +89,7 @@ fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
         admitted_at_us,
         latency_us: 1,
         ttft_us: None,
+        attempts: Vec::new(),
     }
 }
 

@@ -167,7 +167,8 @@ fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
 }
 
 impl Signer {
-    fn sign(&self, subject: &str, body: &[u8]) -> (HeaderMap, String) {
+    /// Returns the headers of a message, and its nonce.
+    pub(crate) fn sign(&self, subject: &str, body: &[u8]) -> (HeaderMap, String) {
         let (time, nonce) = (self.clock.now_us().to_string(), self.ids.uuid(&*self.clock).to_string());
         let mut headers = HeaderMap::new();
         headers.insert(TAG, self.secret.tag(&["request", subject, &time, &nonce], body));
@@ -176,8 +177,8 @@ impl Signer {
         (headers, nonce)
     }
 
-    /// Returns the nonce of a request that is signed, fresh and new.
-    fn check(&self, message: &async_nats::Message, seen: &SeenNonces) -> Result<String, Distrust> {
+    /// Returns the nonce of a request or notice that is signed, fresh and new.
+    pub(crate) fn check(&self, message: &async_nats::Message, seen: &SeenNonces) -> Result<String, Distrust> {
         let headers = message.headers.as_ref();
         let (time, nonce) = (header(headers, TIME), header(headers, NONCE));
         self.secret.check(&["request", message.subject.as_str(), time, nonce], &message.payload, header(headers, TAG))?;
@@ -191,7 +192,7 @@ impl Signer {
 
 /// Nonces of requests that were received.
 #[derive(Default)]
-struct SeenNonces(Mutex<HashMap<String, Instant>>);
+pub(crate) struct SeenNonces(Mutex<HashMap<String, Instant>>);
 
 impl SeenNonces {
     fn is_new(&self, nonce: &str) -> bool {

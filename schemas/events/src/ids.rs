@@ -107,6 +107,13 @@ pub trait Ids: Send + Sync {
     /// Fills the buffer with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);
 
+    /// Returns an unpredictable number.
+    fn seed(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
     /// Returns a UUID version 7 (RFC 9562) of now.
     fn uuid(&self, clock: &dyn Clock) -> Uuid {
         let mut random = [0_u8; 10];

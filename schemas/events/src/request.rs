@@ -115,9 +115,13 @@ pub struct Attempt {
     pub error: Option<String>,
     /// The duration of the attempt, microseconds.
     pub duration_us: u64,
-    /// The reason for the endpoint's place among the candidates, such as `sort` or `balanced`; absent if there was no choice.
+    /// The reason for the endpoint's place among the candidates, such as `sort` or `balanced`; `broken` if no other was left. Absent if there
+    /// was no choice.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
+    /// The round of tries over all candidates; absent in the first one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub round: Option<u32>,
 }
 
 /// An endpoint that a request did not try.
@@ -155,9 +159,9 @@ pub struct RequestFinished {
     /// The time from admission to the first piece of the response, microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ttft_us: Option<u64>,
-    /// All attempts, in order.
+    /// The attempts in order, at most 20.
     pub attempts: Vec<Attempt>,
-    /// The endpoints that did not fit the request, at most 20.
+    /// The endpoints that did not fit the request, or that were left alone because they had failed (`broken`), at most 20.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub skipped: Vec<SkippedEndpoint>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
-use crate::request::{Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
+use crate::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
 use crate::usage::{CostStatus, Provenance, Tokens, UnitPrices};
 
 /// The usage of a request, the applied prices and the cost. There is one for each request that was sent to a provider.
@@ -62,6 +62,9 @@ pub struct UsageRecorded {
     /// The time from admission to the first piece of the response, microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ttft_us: Option<u64>,
+    /// The attempts in order, at most 20. Absent if the gateway ended before the request did.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub attempts: Vec<Attempt>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -97,6 +100,7 @@ impl UsageRecorded {
             admitted_at_us: started.admitted_at_us,
             latency_us,
             ttft_us: None,
+            attempts: Vec::new(),
         }
     }
 

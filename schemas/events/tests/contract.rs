@@ -126,6 +126,7 @@ fn golden_requests_still_read() {
             error: None,
             duration_us: 119_000,
             why: Some("balanced".into()),
+            round: Some(2),
         }],
         skipped: vec![SkippedEndpoint { provider: "deepseek".into(), model: "openai/gpt-5.4".into(), reason: "not_zdr".into() }],
     });
@@ -176,6 +177,15 @@ fn golden_usage_still_reads() {
         admitted_at_us: 1_767_225_600_000_000,
         latency_us: 120_000,
         ttft_us: Some(40_000),
+        attempts: vec![Attempt {
+            provider: "openai".into(),
+            model: "openai/gpt-5.4".into(),
+            status: Some(200),
+            error: None,
+            duration_us: 119_000,
+            why: None,
+            round: None,
+        }],
     });
 }
 

@@ -147,6 +147,7 @@ impl Spool {
             admitted_at_us: start.admitted_at_us,
             latency_us: 0,
             ttft_us: None,
+            attempts: Vec::new(),
         };
         let charge = Charge {
             event_id: format!("{}#{sequence}", self.source),

@@ -424,5 +424,13 @@ fn started(request: &str) -> RequestStarted {
 }
 
 fn attempt() -> events::request::Attempt {
-    events::request::Attempt { provider: "p".into(), model: "m".into(), status: Some(200), error: None, duration_us: 1, why: None }
+    events::request::Attempt {
+        provider: "p".into(),
+        model: "m".into(),
+        status: Some(200),
+        error: None,
+        duration_us: 1,
+        why: None,
+        round: None,
+    }
 }

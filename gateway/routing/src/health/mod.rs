@@ -6,7 +6,7 @@ pub mod breaker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use breaker::{Breaker, Pass, RECENT_REQUESTS_MIN, Verdict};
-pub use breaker::{BreakerChange, BreakerState};
+pub use breaker::{BreakerChange, BreakerState, Cause, Opening};
 use window::{Counts, Histogram, Ring};
 
 const SECOND_US: i64 = 1_000_000;
@@ -62,10 +62,41 @@ pub struct Percentiles {
     pub p99: u64,
 }
 
+/// The number of attempts by their outcome, since the start of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attempts {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub rate_limited: u64,
+    pub neutral: u64,
+}
+
+impl Attempts {
+    const fn add(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Succeeded => &mut self.succeeded,
+            Outcome::Failed => &mut self.failed,
+            Outcome::RateLimited { .. } => &mut self.rate_limited,
+            Outcome::Neutral => &mut self.neutral,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Returns each outcome as a code with its number.
+    #[must_use]
+    pub const fn by_outcome(&self) -> [(&'static str, u64); 4] {
+        [("succeeded", self.succeeded), ("failed", self.failed), ("rate_limited", self.rate_limited), ("neutral", self.neutral)]
+    }
+}
+
 /// The health of an endpoint at one time. The default is that of an endpoint without requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HealthView {
     pub breaker: BreakerState,
+    /// The time and the reason of its opening; `None` while it is closed.
+    pub opening: Option<Opening>,
+    /// The ends of all attempts so far.
+    pub attempts: Attempts,
     /// Whether at least half of the requests of the last 30 s failed, and more than one.
     pub has_outage: bool,
     /// Shares of successes in hundredths of a percent; `None` without requests.
@@ -87,6 +118,7 @@ pub struct EndpointHealth(Mutex<State>);
 #[derive(Debug)]
 struct State {
     breaker: Breaker,
+    attempts: Attempts,
     /// Slots of 1 s for 30 s.
     recent: Ring<Counts, 32>,
     /// Slots of 10 s for 5 minutes.
@@ -127,6 +159,7 @@ impl Default for EndpointHealth {
     fn default() -> Self {
         Self(Mutex::new(State {
             breaker: Breaker::default(),
+            attempts: Attempts::default(),
             recent: Ring::new(SECOND_US),
             minutes: Ring::new(10 * SECOND_US),
             half_hour: Ring::new(MINUTE_US),
@@ -151,9 +184,16 @@ impl EndpointHealth {
         self.state().record(now_us, Pass::Ordinary, sample)
     }
 
-    /// Applies the change of another gateway's breaker.
+    /// Applies the report of another gateway, as a hint.
     pub fn apply_remote(&self, now_us: i64, change: BreakerChange) {
         self.state().breaker.apply_remote(now_us, change);
+    }
+
+    /// Closes the breaker and forgets the recent failures, on behalf of the operator.
+    pub fn reset(&self) {
+        let mut state = self.state();
+        state.breaker.reset();
+        state.recent.clear();
     }
 
     #[must_use]
@@ -190,6 +230,7 @@ impl Drop for Permit {
 
 impl State {
     fn record(&mut self, now_us: i64, pass: Pass, sample: &Sample) -> Option<BreakerChange> {
+        self.attempts.add(sample.outcome);
         let verdict = match sample.outcome {
             Outcome::Succeeded => {
                 self.count(now_us, true);
@@ -243,6 +284,8 @@ impl State {
         }
         HealthView {
             breaker: self.breaker.state(now_us),
+            opening: self.breaker.opening(),
+            attempts: self.attempts,
             has_outage: recent.failed >= OUTAGE_FAILURES_MIN && recent.failed >= recent.succeeded,
             uptime_5m_bp: Counts::sum(self.minutes.last(now_us, 5 * MINUTE_US)).uptime_bp(),
             uptime_30m_bp: Counts::sum(self.half_hour.last(now_us, 30 * MINUTE_US)).uptime_bp(),

@@ -1,6 +1,6 @@
 //! The breaker's states by examples and random histories; windows, percentiles and permits.
 
-use super::breaker::{BACKOFF_MAX_US, BACKOFF_MIN_US, CONSECUTIVE_FAILURES_MAX, PROBE_MAX_US};
+use super::breaker::{BACKOFF_MAX_US, BACKOFF_MIN_US, CONSECUTIVE_FAILURES_MAX, PROBE_MAX_US, PROVEN_US, REMOTE_MAX_US};
 use super::*;
 use crate::seeded::Seeded;
 
@@ -98,21 +98,44 @@ fn late_answers_do_not_move_an_open_breaker() {
 }
 
 #[test]
-fn changes_of_other_gateways_are_applied() {
+fn reports_of_other_gateways_are_hints() {
     let health = Arc::new(EndpointHealth::default());
     health.apply_remote(0, BreakerChange::Opened { until_us: i64::MAX });
-    assert_eq!(health.view(0).breaker, BreakerState::Open { until_us: BACKOFF_MAX_US });
-    health.apply_remote(0, BreakerChange::Opened { until_us: 5 });
-    assert_eq!(health.view(0).breaker, BreakerState::Open { until_us: BACKOFF_MAX_US }, "the longer one counts");
-    health.apply_remote(0, BreakerChange::Closed);
-    assert_eq!(health.view(0).breaker, BreakerState::Closed);
+    assert_eq!(health.view(0).breaker, BreakerState::Open { until_us: REMOTE_MAX_US });
+    assert_eq!(health.view(0).opening, Some(Opening { since_us: 0, cause: Cause::Remote }));
+    health.apply_remote(5, BreakerChange::Opened { until_us: i64::MAX });
+    assert_eq!(health.view(5).breaker, BreakerState::Open { until_us: REMOTE_MAX_US }, "a second report prolongs nothing");
+    health.apply_remote(5, BreakerChange::Closed);
+    assert_eq!((health.view(5).breaker, health.view(5).opening), (BreakerState::Closed, None));
     health.apply_remote(10, BreakerChange::Opened { until_us: 9 });
     assert_eq!(health.view(10).breaker, BreakerState::Closed, "too late");
-    let probed = broken(0);
-    let probe = probed.try_acquire(BACKOFF_MIN_US).unwrap();
-    probed.apply_remote(BACKOFF_MIN_US, BreakerChange::Closed);
-    assert!(probed.try_acquire(BACKOFF_MIN_US).is_none());
+}
+
+#[test]
+fn the_own_probe_counts_more_than_a_report() {
+    let health = broken(0);
+    let probe = health.try_acquire(BACKOFF_MIN_US).unwrap();
+    health.apply_remote(BACKOFF_MIN_US, BreakerChange::Closed);
+    assert!(health.try_acquire(BACKOFF_MIN_US).is_none(), "a running probe is not disturbed");
     assert_eq!(probe.finish(BACKOFF_MIN_US, &GOOD), Some(BreakerChange::Closed));
+    let later = BACKOFF_MIN_US + PROVEN_US;
+    health.apply_remote(later - 1, BreakerChange::Opened { until_us: i64::MAX });
+    assert_eq!(health.view(later - 1).breaker, BreakerState::Closed, "this gateway has seen it answer");
+    health.apply_remote(later, BreakerChange::Opened { until_us: i64::MAX });
+    assert!(health.try_acquire(later).is_none() && health.try_acquire(later + REMOTE_MAX_US).is_some_and(|permit| permit.is_probe()));
+}
+
+#[test]
+fn an_opening_keeps_its_time_and_has_the_newest_cause() {
+    let health = broken(7);
+    assert_eq!(health.view(8).opening, Some(Opening { since_us: 7, cause: Cause::FailedInARow }));
+    let now = 7 + BACKOFF_MIN_US;
+    let limited = Sample::without_answer(Outcome::RateLimited { retry_after_us: Some(9) });
+    assert!(health.try_acquire(now).unwrap().finish(now, &limited).is_some());
+    assert_eq!(health.view(now).opening, Some(Opening { since_us: 7, cause: Cause::RateLimited }));
+    assert_eq!(health.view(now).attempts, Attempts { failed: 5, rate_limited: 1, ..Attempts::default() });
+    health.reset();
+    assert_eq!((health.view(now).breaker, health.view(now).opening, health.view(now).has_outage), (BreakerState::Closed, None, false));
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Year {
             admitted_at_us: self.now_us - YEAR_US + since_us as i64,
             latency_us: 120_000,
             ttft_us: Some(40_000),
+            attempts: Vec::new(),
         }
     }
 }

@@ -1,0 +1,125 @@
+//! Reports of breakers among gateways: a change here is told to the others, and theirs are applied here as hints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventlog::Log;
+use eventlog::rpc::Signer;
+use events::clock::Clock;
+use routing::BreakerChange;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::table::{Endpoint, Routes};
+
+/// The name of the notices.
+const NAME: &str = "breaker";
+/// The number of changes that wait to be told; further ones are not told.
+const WAITING_MAX: usize = 256;
+/// The pause before another connection is tried.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A change of an endpoint's breaker at one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The boot of the gateway.
+    gateway: String,
+    provider: String,
+    model: String,
+    /// The time for which the breaker is open, in milliseconds; absent if it has closed. Clocks of gateways may differ, so it is no point in
+    /// time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    open_ms: Option<u32>,
+}
+
+/// The place where changes of breakers are told. Nothing waits for it.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    gateway: Arc<str>,
+    changes: mpsc::Sender<Report>,
+}
+
+impl Reports {
+    /// Creates the place for a boot of a gateway, with the queue of the changes.
+    #[must_use]
+    pub fn new(gateway: &str) -> (Self, mpsc::Receiver<Report>) {
+        let (changes, told) = mpsc::channel(WAITING_MAX);
+        (Self { gateway: gateway.into(), changes }, told)
+    }
+
+    /// Tells a change of an endpoint's breaker.
+    pub fn tell(&self, endpoint: &Endpoint, change: BreakerChange, now_us: i64) {
+        let open_ms = match change {
+            BreakerChange::Opened { until_us } => Some(u32::try_from(until_us.saturating_sub(now_us) / 1_000).unwrap_or_default()),
+            BreakerChange::Closed => None,
+        };
+        let report = Report {
+            gateway: self.gateway.to_string(),
+            provider: endpoint.provider.slug.clone(),
+            model: endpoint.model.id.clone(),
+            open_ms,
+        };
+        if self.changes.try_send(report).is_err() {
+            tracing::debug!("a change of a breaker is not told: too many wait");
+        }
+    }
+}
+
+/// The exchange of reports with the other gateways.
+pub struct Exchange {
+    pub routes: Arc<Routes>,
+    pub log: Log,
+    pub signer: Signer,
+    pub clock: Arc<dyn Clock>,
+    /// The boot of this gateway, whose own reports are passed over.
+    pub gateway: String,
+}
+
+impl Exchange {
+    /// Tells changes and applies those of other gateways, until `stop`.
+    pub async fn run(self, mut told: mpsc::Receiver<Report>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let mut notices = match self.log.notices(NAME, self.signer.clone()).await {
+                Ok(notices) => notices,
+                Err(error) => {
+                    tracing::warn!(%error, "breakers of other gateways are unknown: {error}");
+                    stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+                    continue;
+                }
+            };
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    report = told.recv() => match report {
+                        Some(report) => self.send(&report).await,
+                        None => return,
+                    },
+                    report = notices.next::<Report>() => match report {
+                        Some(report) => self.apply(&report),
+                        None => break,
+                    },
+                }
+            }
+        }
+    }
+
+    async fn send(&self, report: &Report) {
+        if let Err(error) = self.log.notify(NAME, report, &self.signer).await {
+            tracing::debug!(%error, "a change of a breaker is not told: {error}");
+        }
+    }
+
+    fn apply(&self, report: &Report) {
+        if report.gateway == self.gateway {
+            return;
+        }
+        let Some(endpoint) = self.routes.endpoint(&report.provider, &report.model) else { return };
+        let now_us = self.clock.now_us();
+        let change = report.open_ms.map_or(BreakerChange::Closed, |open_ms| BreakerChange::Opened {
+            until_us: now_us.saturating_add(i64::from(open_ms).saturating_mul(1_000)),
+        });
+        tracing::debug!(gateway = report.gateway, provider = report.provider, model = report.model, "another gateway tells {change:?}");
+        endpoint.health.apply_remote(now_us, change);
+    }
+}
