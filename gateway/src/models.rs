@@ -74,7 +74,8 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
         let parameters = parameters(endpoint);
         wanted.iter().all(|word| parameters.iter().any(|parameter| parameter == word))
     };
-    let usable = stages.routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint));
+    let routes = stages.routes.now();
+    let usable = routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint));
     let data: Vec<Value> = usable.map(|endpoint| object(format, endpoint)).collect();
     Ok(Json(match format {
         Format::Generate => json!({"models": data}),
@@ -106,10 +107,11 @@ pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>,
 
 fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
+    let routes = stages.routes.now();
     if let Some(id) = id.strip_suffix("/endpoints") {
-        return endpoints::of_model(stages, &caller.key, stages.routes.find_for(format, id), id);
+        return endpoints::of_model(stages, &caller.key, routes.find_for(format, id), id);
     }
-    let endpoint = stages.routes.find_for(format, id).and_then(|model| usable(&caller.key, model));
+    let endpoint = routes.find_for(format, id).and_then(|model| usable(&caller.key, model));
     let endpoint =
         endpoint.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
     Ok(Json(object(format, endpoint)).into_response())

@@ -31,7 +31,7 @@ use crate::error::{ErrorForm, GatewayError};
 use crate::idempotency::{Claim, IdempotentCall};
 use crate::meter::{Measured, Meter};
 use crate::route::choice::{Asking, Choice};
-use crate::route::{Operation, Plan, Routes, tokens};
+use crate::route::{CurrentRoutes, Operation, Plan, tokens};
 use crate::stream::{self, Relay, heartbeat};
 
 /// The maximum number of characters kept of an application's name.
@@ -45,7 +45,7 @@ pub struct Stages {
     /// The directory that identifies the caller.
     pub auth: Arc<Directory>,
     /// The models and their providers.
-    pub routes: Arc<Routes>,
+    pub routes: Arc<CurrentRoutes>,
     /// The quotas that limit each caller's share of common resources.
     pub quotas: Arc<Quotas>,
     /// The stage that holds credit for the request.
@@ -228,10 +228,10 @@ impl Stages {
     /// Chooses the endpoints of a request.
     ///
     /// # Errors
-    /// Fails as [`Routes::choose`] does.
+    /// Fails as [`Routes::choose`](crate::route::Routes::choose) does.
     pub fn choose(&self, key: &Key, operation: &Operation, call: &Call<'_>) -> Result<Choice, GatewayError> {
         let asking = Asking { key, format: operation.format, call, now_us: self.clock.now_us(), seed: self.seed() };
-        self.routes.choose(&asking)
+        self.routes.now().choose(&asking)
     }
 
     /// Returns an unpredictable number.

@@ -12,7 +12,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, key, quarantine, user, webhook};
+use crate::admin::{account, catalog, credit, key, quarantine, user, webhook};
 use crate::edge;
 use crate::endpoints;
 use crate::error::GatewayError;
@@ -109,6 +109,8 @@ pub fn routes() -> Routes {
         .route("/api/v1/admin/accounts/{id}/{standing}", post(account::suspend::suspend))
         .route("/api/v1/admin/keys/{hash}", delete(key::revoke::revoke))
         .route("/api/v1/admin/credit", post(credit::post::post))
+        .route("/api/v1/admin/catalog", post(catalog::apply::apply).get(catalog::get::get))
+        .route("/api/v1/admin/catalog/history", get(catalog::history::history))
         .route("/api/v1/admin/quarantine", get(quarantine::list::list))
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide));

@@ -6,6 +6,7 @@ pub mod user;
 pub mod credit;
 pub mod quarantine;
 pub mod webhook;
+pub mod catalog;
 pub mod caller;
 pub mod body;
 pub mod text;
@@ -26,6 +27,7 @@ use crate::admission::in_flight_quota::Quotas;
 use crate::auth::{Directory, follow};
 use crate::config::ServerConfig;
 use crate::error::GatewayError;
+use crate::route::CurrentRoutes;
 use crate::spool::{Spool, SpoolError};
 
 /// The longest wait for a reply of the ledger or the projector.
@@ -51,6 +53,8 @@ pub struct Admin {
     pub quotas: Arc<Quotas>,
     /// The admission that is notified of posted credit.
     pub admission: Arc<Admission>,
+    /// The models, which the catalogue changes.
+    pub routes: Arc<CurrentRoutes>,
     /// The secret from which the secrets of keys are derived whose creation may be repeated.
     pub seed: InternalSecret,
     /// Locks for changes of keys, each shared by several accounts.

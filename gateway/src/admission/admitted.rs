@@ -328,6 +328,7 @@ impl Admitted {
             ttft_us: self.ttft_us,
             attempts: std::mem::take(&mut self.attempts),
             skipped: std::mem::take(&mut self.skipped),
+            experiment: self.started.experiment.clone(),
         }
     }
 
@@ -341,6 +342,7 @@ impl Admitted {
             provider: endpoint.map_or_else(String::new, |endpoint| endpoint.provider.slug.clone()),
             user: self.started.user.clone(),
             app: self.started.app.clone(),
+            experiment: self.started.experiment.clone(),
             format: self.started.format,
             streamed: self.started.streamed,
             outcome: end.outcome,

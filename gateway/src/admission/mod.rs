@@ -119,6 +119,7 @@ impl Admission {
             model: intent.plan.candidates.first().map(|candidate| candidate.endpoint.model.id.clone()).unwrap_or_default(),
             user: intent.user,
             app: intent.app,
+            experiment: None,
             format: intent.format,
             streamed: intent.streamed,
             admitted_at_us: now_us,

@@ -14,7 +14,7 @@ pub use management::*;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::admin::{account, credit, key, quarantine, user, webhook};
+use crate::admin::{account, catalog, credit, key, quarantine, user, webhook};
 use crate::{endpoints, health, inference, models};
 
 /// Title, tags, credentials, headers and errors.
@@ -74,6 +74,9 @@ const FRAME: &str = include_str!("frame.json");
         account::management_key::management_key,
         account::suspend::suspend,
         credit::post::post,
+        catalog::apply::apply,
+        catalog::get::get,
+        catalog::history::history,
         quarantine::list::list,
         quarantine::show::show,
         quarantine::decide::decide

@@ -93,13 +93,13 @@ impl Stages {
         rate: &Arc<RateHeaders>,
     ) -> Result<Response, GatewayError> {
         let (parts, body) = request.into_parts();
-        let Some(any) = self.routes.unmetered(slug) else {
+        let Some(any) = self.routes.now().unmetered(slug).cloned() else {
             edge::discard(body, &self.server).await;
             return Err(GatewayError::NotFound(format!("There is nothing at {}.", parts.uri.path())));
         };
         // The body is passed on without its coding, since the gateway must read it too.
         let (caller, slot, body) = self.let_in(id, &parts, body, rate).await?;
-        let passed = self.passed(any, &parts.method, path, body)?;
+        let passed = self.passed(&any, &parts.method, path, body)?;
         let refused = |error: &GatewayError| self.refused(id, &caller, Some(&passed.endpoint.model.id), error);
         check_allowed(&caller.key, &passed.endpoint).and_then(|()| check_zdr(&caller.key, &passed.endpoint)).inspect_err(refused)?;
         let target = path_and_query(path, parts.uri.query());
@@ -178,9 +178,13 @@ impl Stages {
         };
         let head = operation.read(&body)?.head;
         let model = head.models.first().cloned().unwrap_or_default();
-        let endpoint =
-            self.routes.find_upstream(&provider.slug, &model).ok_or(GatewayError::UnknownModel { name: model, nearest: None })?;
-        Ok(Passed { endpoint: Arc::clone(endpoint), format: Some(operation.format), head, body })
+        let endpoint = self
+            .routes
+            .now()
+            .find_upstream(&provider.slug, &model)
+            .cloned()
+            .ok_or(GatewayError::UnknownModel { name: model, nearest: None })?;
+        Ok(Passed { endpoint, format: Some(operation.format), head, body })
     }
 }
 

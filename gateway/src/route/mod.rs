@@ -6,11 +6,17 @@ pub mod provider;
 pub mod operation;
 pub mod facts;
 pub mod table;
+pub mod split;
+pub mod document;
+pub mod diff;
+pub mod build;
+pub mod current;
 pub mod choice;
 pub mod plan;
 pub mod tokens;
 
+pub use current::CurrentRoutes;
 pub use operation::Operation;
 pub use plan::{Candidate, Plan};
 pub use provider::Provider;
-pub use table::{Endpoint, Model, RouteError, Routes};
+pub use table::{Endpoint, Model, Origin, RouteError, Routes};

@@ -304,6 +304,7 @@ mod tests {
             model: "m".into(),
             user: None,
             app: None,
+            experiment: None,
             format: Format::Chat,
             streamed: false,
             admitted_at_us: 0,
@@ -335,6 +336,7 @@ mod tests {
                 ttft_us: None,
                 attempts: vec![attempt],
                 skipped: Vec::new(),
+                experiment: None,
             };
             let position = place.end(|batch| {
                 batch.push(&draft(request, &usage));
