@@ -99,10 +99,13 @@ impl Stages {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
-        let (caller, slot, body) = self.let_in(&id, &parts, body, &told.rate).await?;
-        let call = operation.read(&body)?;
-        let claim = self.claim(&id, &caller, &parts, &body).await?;
-        let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
+        let (caller, slot, sent) = self.let_in(&id, &parts, body, &told.rate).await?;
+        let read = operation.read(&sent);
+        let completed = self.completed(&operation, &caller, &sent, &read);
+        let body = completed.as_ref().unwrap_or(&sent);
+        let call = if completed.is_some() { operation.read(body) } else { read }?;
+        let claim = self.claim(&id, &caller, &parts, &sent).await?;
+        let admitted = self.admit(&id, &caller, &parts, (&operation, body, &call), slot).await;
         let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, call.head.models.first(), error))?;
         Claim::keep(claim);
         told.is_stream.store(call.head.stream, Ordering::Relaxed);
@@ -111,7 +114,7 @@ impl Stages {
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
             drop(call);
-            return self.answer_to_the_end(plan, (operation, body, parts.headers, form), admitted, deadline).await;
+            return self.answer_to_the_end(plan, (operation, body.clone(), parts.headers, form), admitted, deadline).await;
         }
         self.answer(&plan, (&call, &parts.headers, form), admitted, deadline, &CancellationToken::new()).await
     }

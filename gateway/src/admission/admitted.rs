@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use events::clock::Clock;
 use events::ids::Ids;
-use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
+use events::request::{Attempt, Experiment, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
 use pricing::ServiceTier;
@@ -21,6 +21,7 @@ use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
 use crate::route::choice::{CachedPrompt, Skipped};
+use crate::route::split::Split;
 use crate::route::{Endpoint, Plan};
 use crate::spool::{Reservation, Spool, SpoolError};
 
@@ -40,6 +41,8 @@ pub struct Admitted {
     attempts: Vec<Attempt>,
     /// The endpoints that did not fit the request.
     skipped: Vec<SkippedEndpoint>,
+    /// The model with weighted variants that the request names.
+    experiment: Option<Arc<Split>>,
     /// The prompt, if a provider may cache it.
     prompt: Option<CachedPrompt>,
     /// The call to a provider in progress, or the last one.
@@ -108,6 +111,7 @@ impl Admitted {
             ttft_us: None,
             attempts: Vec::new(),
             skipped: plan.skipped.iter().take(SKIPPED_MAX).map(skipped).collect(),
+            experiment: plan.experiment.clone(),
             prompt: plan.prompt.clone(),
             current: None,
             mode: admission.mode,
@@ -328,8 +332,14 @@ impl Admitted {
             ttft_us: self.ttft_us,
             attempts: std::mem::take(&mut self.attempts),
             skipped: std::mem::take(&mut self.skipped),
-            experiment: self.started.experiment.clone(),
+            experiment: self.variant(end.served.as_ref().map(|served| &*served.endpoint)),
         }
+    }
+
+    /// Returns the variant that an endpoint serves, or the drawn one if none answered.
+    fn variant(&self, endpoint: Option<&Endpoint>) -> Option<Experiment> {
+        let split = self.experiment.as_ref()?;
+        endpoint.map_or_else(|| self.started.experiment.clone(), |endpoint| split.experiment(&endpoint.model.id))
     }
 
     fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
@@ -342,7 +352,7 @@ impl Admitted {
             provider: endpoint.map_or_else(String::new, |endpoint| endpoint.provider.slug.clone()),
             user: self.started.user.clone(),
             app: self.started.app.clone(),
-            experiment: self.started.experiment.clone(),
+            experiment: self.variant(endpoint.map(|endpoint| &**endpoint)),
             format: self.started.format,
             streamed: self.started.streamed,
             outcome: end.outcome,

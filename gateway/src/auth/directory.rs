@@ -284,6 +284,12 @@ impl Directory {
         self.read().accounts.get(id).cloned()
     }
 
+    /// Returns the model of an account's requests that name none.
+    #[must_use]
+    pub fn default_model(&self, account: &AccountId) -> Option<String> {
+        self.read().accounts.get(account)?.default_model.clone()
+    }
+
     #[must_use]
     pub fn has_account(&self, account: &AccountId) -> bool {
         self.read().accounts.contains_key(account)

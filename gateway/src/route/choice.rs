@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use events::control::Key;
 use events::request::Guardrail;
-use routing::names::{Variant, Variants};
+use routing::names::Variants;
 use routing::sticky::{Sticky, StickyKey, prefix_hash};
 use routing::{Candidate, Modality, Needs, Preferences, Restrictions, Selection, Skip, Why, auto, select};
 use wire::call::{Call, Format, Head};
 
 use super::names;
+use super::split::Split;
 use super::table::{Endpoint, Model, Routes};
+use super::variants::{self, looked_up};
 use crate::error::GatewayError;
 
 /// The bytes of a prompt from which on providers cache it: 1,024 tokens.
@@ -43,6 +45,8 @@ pub struct Choice {
     pub skipped: Vec<Skipped>,
     /// The prompt, if it is long enough for a provider's cache.
     pub prompt: Option<CachedPrompt>,
+    /// The model with weighted variants that the request names.
+    pub experiment: Option<Arc<Split>>,
 }
 
 /// An excluded endpoint.
@@ -70,10 +74,12 @@ impl CachedPrompt {
     }
 }
 
-/// A model that a request names, with its place among them.
+/// A model that a request names.
 struct Named<'a> {
     model: &'a Arc<Model>,
-    place: usize,
+    variants: Variants,
+    /// The model with weighted variants, if the request names one.
+    split: Option<&'a Arc<Split>>,
 }
 
 impl Routes {
@@ -92,9 +98,10 @@ impl Routes {
             return only(asking, endpoint);
         }
         let preferences = preferences(asking)?;
-        let (named, variants) = self.named(asking, &preferences)?;
-        let preferences = preferences.with_variants(variants);
-        let endpoints = usable(asking, &named, variants)?;
+        let named = self.named(asking, &preferences)?;
+        let preferences = named.iter().fold(preferences, |preferences, named| preferences.with_variants(named.variants));
+        let endpoints = usable(asking, &named)?;
+        let experiment = named.iter().find_map(|named| named.split).cloned();
         let prompt = prompt(asking).map(|key| CachedPrompt { sticky: Arc::clone(&self.sticky), key });
         let sticky = prompt.as_ref().and_then(|prompt| prompt.endpoint(asking.now_us));
         let sticky = endpoints.iter().position(|(_, endpoint)| Some(endpoint.number) == sticky);
@@ -106,52 +113,28 @@ impl Routes {
         if chosen.is_empty() {
             return Err(GatewayError::NoEndpoint { models: head.models.clone(), skipped });
         }
-        Ok(Choice { endpoints: chosen, skipped, prompt })
+        Ok(Choice { endpoints: chosen, skipped, prompt, experiment })
     }
 
-    /// Returns the models that a request names, in its order; `auto` is replaced by those that fit it best.
-    fn named(&self, asking: &Asking<'_>, preferences: &Preferences) -> Result<(Vec<Named<'_>>, Variants), GatewayError> {
-        let (mut models, mut all): (Vec<&Arc<Model>>, Variants) = (Vec::new(), Variants::default());
+    /// Returns the models that a request names, in its order; `auto` is replaced by those that fit it best, and a split by its variants.
+    fn named(&self, asking: &Asking<'_>, preferences: &Preferences) -> Result<Vec<Named<'_>>, GatewayError> {
+        let mut named = Vec::new();
         for name in &asking.call.head.models {
             if auto::is_auto(name) {
-                models.extend(self.automatic(asking, preferences));
-                continue;
+                let models = self.automatic(asking, preferences);
+                named.extend(models.into_iter().map(|model| Named { model, variants: Variants::default(), split: None }));
+            } else if let (Some(split), variants) = looked_up(name, |name| self.split_for(asking.format, name)) {
+                let models = split.order(draw(asking, split)).into_iter().filter_map(|variant| self.find(&variant.model));
+                named.extend(models.map(|model| Named { model, variants, split: Some(split) }));
+            } else {
+                let (model, variants) = self.resolve(asking.format, name)?;
+                named.push(Named { model, variants, split: None });
             }
-            let (model, variants) = self.resolve(asking.format, name)?;
-            models.push(model);
-            all = Variant::ALL.into_iter().filter(|variant| variants.has(*variant)).fold(all, Variants::with);
         }
-        if models.is_empty() {
+        if named.is_empty() {
             return Err(GatewayError::NoEndpoint { models: asking.call.head.models.clone(), skipped: Vec::new() });
         }
-        Ok((models.into_iter().enumerate().map(|(place, model)| Named { model, place }).collect(), all))
-    }
-
-    /// Returns a model by its name with or without variants. A name that is listed with its suffix is a model of its own.
-    ///
-    /// # Errors
-    /// Fails with 400 for an unknown model, or for a variant that the model does not have.
-    pub fn resolve(&self, format: Format, name: &str) -> Result<(&Arc<Model>, Variants), GatewayError> {
-        if let Some(model) = self.find_for(format, name) {
-            return Ok((model, Variants::default()));
-        }
-        let (base, variants) = routing::names::split(name);
-        let unknown = || {
-            let nearest = routing::names::nearest(name, self.all().map(|model| model.name.id.as_str())).map(str::to_owned);
-            GatewayError::UnknownModel { name: name.to_owned(), nearest }
-        };
-        let model = self.find_for(format, base).ok_or_else(unknown)?;
-        for (variant, remedy) in [
-            (Variant::Free, "the model has no free instance"),
-            (Variant::Thinking, "ask with the field 'reasoning' of your format instead"),
-            (Variant::Online, "the gateway searches nothing; ask a model that searches by its own tools"),
-        ] {
-            if variants.has(variant) {
-                let message = format!("The model '{name}' does not exist: {remedy}.");
-                return Err(GatewayError::BadRequest { message, param: Some("model".into()) });
-            }
-        }
-        Ok((model, variants))
+        Ok(named)
     }
 
     /// Returns the best models for a request that leaves the choice to the gateway.
@@ -176,7 +159,7 @@ fn only(asking: &Asking<'_>, endpoint: &Arc<Endpoint>) -> Result<Choice, Gateway
     if endpoint.provider.format_for(asking.format, false).is_none() {
         return Err(no_operation(&asking.call.head));
     }
-    Ok(Choice { endpoints: vec![(Arc::clone(endpoint), Why::Balanced)], skipped: Vec::new(), prompt: None })
+    Ok(Choice { endpoints: vec![(Arc::clone(endpoint), Why::Balanced)], skipped: Vec::new(), prompt: None, experiment: None })
 }
 
 fn preferences(asking: &Asking<'_>) -> Result<Preferences, GatewayError> {
@@ -192,16 +175,15 @@ fn preferences(asking: &Asking<'_>) -> Result<Preferences, GatewayError> {
 }
 
 /// Returns the endpoints of the models that the key may use and that have the operation, each with the place of its model.
-fn usable(asking: &Asking<'_>, named: &[Named<'_>], variants: Variants) -> Result<Vec<(usize, Arc<Endpoint>)>, GatewayError> {
+fn usable(asking: &Asking<'_>, named: &[Named<'_>]) -> Result<Vec<(usize, Arc<Endpoint>)>, GatewayError> {
     let (mut endpoints, mut forbidden) = (Vec::new(), None);
-    for Named { model, place } in named {
-        let longest = model.endpoints.iter().map(|endpoint| endpoint.context_length).max();
-        for endpoint in &model.endpoints {
-            if variants.has(Variant::Extended) && Some(endpoint.context_length) < longest {
-                continue;
-            }
-            match check_allowed(asking.key, endpoint) {
-                Ok(()) if endpoint.provider.format_for(asking.format, false).is_some() => endpoints.push((*place, Arc::clone(endpoint))),
+    for (place, Named { model, variants, split }) in named.iter().enumerate() {
+        for endpoint in variants::left(model, *variants) {
+            // A key that may use a split may use the models behind it.
+            let is_allowed = split.is_some_and(|split| is_model_allowed(asking.key, &split.name.id));
+            let allowed = if is_allowed { check_provider(asking.key, endpoint) } else { check_allowed(asking.key, endpoint) };
+            match allowed {
+                Ok(()) if endpoint.provider.format_for(asking.format, false).is_some() => endpoints.push((place, Arc::clone(endpoint))),
                 Ok(()) => {}
                 Err(error) => forbidden = forbidden.or(Some(error)),
             }
@@ -213,6 +195,13 @@ fn usable(asking: &Asking<'_>, named: &[Named<'_>], variants: Variants) -> Resul
         _ if endpoints.is_empty() => Err(no_operation(&asking.call.head)),
         Some(_) | None => Ok(endpoints),
     }
+}
+
+/// Returns the number by which a variant is drawn. It is the same for all requests of one end user, or else of one conversation.
+fn draw(asking: &Asking<'_>, split: &Split) -> u64 {
+    let head = &asking.call.head;
+    let Some(who) = head.user.as_ref().or(head.routing.session.as_ref()) else { return asking.seed };
+    prefix_hash([asking.key.account.as_str().as_bytes(), split.name.id.as_bytes(), who.as_bytes()].into_iter())
 }
 
 fn no_operation(head: &Head) -> GatewayError {
@@ -286,6 +275,10 @@ pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError>
         let message = format!("model '{id}' is not allowed for this API key");
         return Err(GatewayError::NotAllowed { guardrail: Guardrail::ModelNotAllowed, message });
     }
+    check_provider(key, endpoint)
+}
+
+fn check_provider(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
     let provider = &endpoint.provider.slug;
     if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
         let message = format!("provider '{provider}' is not allowed for this API key");

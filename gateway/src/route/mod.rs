@@ -11,6 +11,7 @@ pub mod document;
 pub mod diff;
 pub mod build;
 pub mod current;
+pub mod variants;
 pub mod choice;
 pub mod plan;
 pub mod tokens;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use events::request::Experiment;
+
 use super::names;
 use super::table::{ModelName, RouteError, Routes};
 use crate::config::SplitConfig;
@@ -76,10 +78,11 @@ impl Split {
         order
     }
 
-    /// Returns the name of the variant that a model serves.
+    /// Returns the variant that a model serves, as events name it; `None` if it serves none.
     #[must_use]
-    pub fn variant_of(&self, model: &str) -> Option<&str> {
-        self.variants.iter().find(|variant| variant.model == model).map(|variant| variant.name.as_str())
+    pub fn experiment(&self, model: &str) -> Option<Experiment> {
+        let variant = self.variants.iter().find(|variant| variant.model == model)?;
+        Some(Experiment { model: self.name.id.clone(), variant: variant.name.clone() })
     }
 }
 
@@ -106,6 +109,6 @@ mod tests {
             assert_eq!(all, [0, 1, 2]);
         }
         assert_eq!(drawn, [900, 0, 100]);
-        assert_eq!(split.variant_of("a/m2"), Some("v2"));
+        assert_eq!(split.experiment("a/m2").unwrap().variant, "v2");
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use events::UnitPrices;
 use pricing::price::PriceRow;
-use pricing::{ModelPrices, PriceError};
+use pricing::{ModelPrices, PriceError, ServiceTier};
 use routing::sticky::Sticky;
 use routing::{EndpointFacts, EndpointHealth};
 use wire::call::{Embeddings, Format};
@@ -129,6 +130,15 @@ pub enum RouteError {
 impl ModelName {
     pub(super) fn new(id: String) -> Arc<Self> {
         Arc::new(Self { json: wire::fields::quoted(&id), id })
+    }
+}
+
+impl Endpoint {
+    /// Returns whether requests cost nothing.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        let is_zero = |prompt_tokens: u64| *self.prices.at(prompt_tokens, ServiceTier::Default) == UnitPrices::default();
+        self.is_metered && (self.free || self.model.id.ends_with(":free") || is_zero(0) && is_zero(u64::MAX))
     }
 }
 
