@@ -34,8 +34,6 @@ use crate::route::choice::{Asking, Choice};
 use crate::route::{CurrentRoutes, Operation, Plan, tokens};
 use crate::stream::{self, Relay, heartbeat};
 
-/// The maximum number of characters kept of an application's name.
-const APP_CHARS_MAX: usize = 256;
 /// The multiple of a model's context up to which a prompt's bytes are counted in tokens. The tokens of a larger prompt would not fit
 /// either.
 const COUNTED_TIMES: u64 = 16;
@@ -263,7 +261,7 @@ impl Stages {
                 format: call.format().recorded(),
                 streamed: call.head.stream,
                 user: call.head.user.clone(),
-                app: app(&parts.headers),
+                app: edge::app(&parts.headers),
             };
             self.admission.admit(intent, slot).await
         };
@@ -390,14 +388,4 @@ async fn whole(
     let names = stream::names((id.as_str(), &id_json), &endpoint, created_s);
     let body = client_body(formats, head, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-/// Returns the calling application: its title, else its address.
-#[must_use]
-pub fn app(headers: &HeaderMap) -> Option<String> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    text("x-title")
-        .or_else(|| text("http-referer"))
-        .or_else(|| text("referer"))
-        .map(|app| app.chars().filter(|letter| !letter.is_control()).take(APP_CHARS_MAX).collect())
 }

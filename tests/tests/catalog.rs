@@ -224,3 +224,185 @@ async fn the_command_applies_a_file_shows_it_and_lists_the_versions() {
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("version")).collect();
     assert!(is_done && lines.len() == 2 && lines[0].starts_with("version 2") && lines[1].ends_with("first prices"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_without_a_model_go_to_the_default_model_of_their_account() {
+    let provider = Scripted::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let (operator, keys) = (arouter.operator_token(), &arouter.keys);
+    let set = async |path: &str, key: &str, model: Value| {
+        let (status, body) = arouter.call(Method::PATCH, path, key, Some(json!({"default_model": model}))).await;
+        (status, body["data"]["default_model"].clone())
+    };
+    let own = "/api/v1/account";
+    let operators = format!("/api/v1/admin/accounts/{}", keys.account);
+    let chat = async |model: Option<Value>| {
+        let mut body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
+        if let Some(model) = model {
+            body["model"] = model;
+        }
+        arouter.chat(body).await.0
+    };
+    assert_eq!(chat(None).await, StatusCode::BAD_REQUEST);
+    assert_eq!(set(own, &keys.management_key, json!("fake/none")).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(set(own, &keys.live_key, json!("fake/m")).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(set(own, &keys.management_key, json!("fake/m:nitro")).await, (StatusCode::OK, json!("fake/m:nitro")));
+    assert_eq!((chat(None).await, chat(Some(Value::Null)).await), (StatusCode::OK, StatusCode::OK));
+    let messages = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
+    let (status, body) = arouter.call(Method::POST, "/v1/messages", &keys.live_key, Some(messages)).await;
+    assert_eq!((status, &body["model"]), (StatusCode::OK, &json!("fake/m")), "{body}");
+    assert_eq!(chat(Some(json!("fake/none"))).await, StatusCode::BAD_REQUEST, "a name that is given is not replaced");
+    for standing in ["suspend", "resume"] {
+        let (status, body) = arouter.call(Method::POST, &format!("{operators}/{standing}"), &operator, None).await;
+        assert_eq!((status, &body["data"]["default_model"]), (StatusCode::OK, &json!("fake/m:nitro")), "{body}");
+    }
+    assert_eq!(set(&operators, &operator, Value::Null).await, (StatusCode::OK, Value::Null));
+    assert_eq!(chat(None).await, StatusCode::BAD_REQUEST);
+    let (status, body) = arouter.call(Method::GET, own, &keys.management_key, None).await;
+    assert_eq!((status, &body["data"]["default_model"]), (StatusCode::OK, &Value::Null), "{body}");
+}
+
+/// Two providers: `fake` serves `x/m` for money with tools, `alt` for free with reasoning and a longer context.
+async fn two(more: &str) -> (Scripted, Scripted, Arouter) {
+    let (fake, alt) = (Scripted::start().await, Scripted::start().await);
+    let config = format!("{more}\n{}{}", fake.config(), alt.config_as("alt", ""));
+    let arouter = Arouter::start(Storage::Sqlite, &config).await;
+    (fake, alt, arouter)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variants_stack_in_any_order_and_a_listed_one_is_a_model_of_its_own() {
+    let (fake, alt, arouter) = two("[limits]\nfree_requests_per_minute = 9").await;
+    let with = |id: &str, provider: &str, more: Value| {
+        let mut model = model(id, "1");
+        model["provider"] = json!(provider);
+        more.as_object().unwrap().iter().for_each(|(name, value)| model[name] = value.clone());
+        model
+    };
+    let models = [
+        with("x/m", "fake", json!({"capabilities": ["tools"], "context_length": 10_000})),
+        with("x/m", "alt", json!({"capabilities": ["reasoning"], "prompt_usd_per_mtok": "0", "completion_usd_per_mtok": "0"})),
+        with("x/own", "alt", json!({"upstream_model": "paid"})),
+        with("x/own:free", "fake", json!({"upstream_model": "own", "free": true})),
+        with("x/search", "fake", json!({"upstream_model": "searcher", "capabilities": ["web_search"]})),
+    ];
+    let (status, body) = apply(&arouter, 0, &models).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for (name, provider, upstream) in [
+        ("x/m:free", &alt, "m"),
+        ("x/m:nitro:Free", &alt, "m"),
+        ("x/m:extended:floor", &alt, "m"),
+        ("x/m:floor:thinking", &alt, "m"),
+        ("x/own:free", &fake, "own"),
+        ("x/own:nitro:free", &fake, "own"),
+        ("x/own:free:nitro", &fake, "own"),
+        ("x/search:online", &fake, "searcher"),
+    ] {
+        let before = provider.asked().len();
+        let answer = ask(&arouter, &json!({"model": name})).await;
+        assert_eq!(answer.status, StatusCode::OK, "{name}: {}", answer.text);
+        let asked = provider.asked().split_off(before);
+        assert!(asked.len() == 1 && asked[0].body["model"] == upstream, "{name}: {asked:?}");
+        let effort = if name.contains("thinking") { json!("medium") } else { Value::Null };
+        assert_eq!(asked[0].body["reasoning_effort"], effort, "{name}");
+    }
+    for (name, says) in [
+        ("x/search:free", "no free instance"),
+        ("x/search:thinking", "does not reason"),
+        ("x/m:online", "web search is not available"),
+        ("x/m:nitro:slow", "no variant ':slow'; the variants are :nitro, :floor, :free, :thinking, :extended, :online"),
+    ] {
+        let answer = ask(&arouter, &json!({"model": name})).await;
+        let message = answer.error()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == StatusCode::BAD_REQUEST && message.contains(says), "{name}: {message}");
+    }
+    let mut statuses = Vec::new();
+    for _ in 0..9 {
+        statuses.push(ask(&arouter, &json!({"model": "x/m:free"})).await.status);
+    }
+    assert_eq!(statuses.last(), Some(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_spreads_requests_by_weight_and_keeps_each_user_and_session() {
+    let (_fake, _alt, arouter) = two("").await;
+    let split = json!({"name": "acme/chat", "split": [
+        {"name": "stable", "model": "fake/m", "weight": 60}, {"name": "canary", "model": "alt/m", "weight": 40},
+    ]});
+    let (status, body) = apply(&arouter, 0, &[split]).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let served = async |fields: Value| {
+        let mut fields = fields;
+        fields["model"] = json!("acme/chat");
+        let answer = ask(&arouter, &fields).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()["model"].as_str().unwrap().to_owned()
+    };
+    let (mut stable, mut count) = (0, 0);
+    for number in 0..20 {
+        for field in ["user", "session_id"] {
+            let first = served(json!({field: format!("u{number}")})).await;
+            assert_eq!(served(json!({field: format!("u{number}")})).await, first, "{field}");
+            (stable, count) = (stable + usize::from(first == "fake/m"), count + 2);
+        }
+    }
+    assert!((8..36).contains(&stable), "{stable} of 40 users and sessions");
+    for only in ["fake", "alt"] {
+        assert_eq!(served(json!({"provider": {"only": [only]}})).await, format!("{only}/m"), "the other variant has no endpoint");
+        count += 1;
+    }
+    let charges = charges(&arouter, count).await;
+    for data in &charges {
+        let variant = if data["model"] == "fake/m" { "stable" } else { "canary" };
+        assert_eq!(data["experiment"], json!({"model": "acme/chat", "variant": variant}), "{data}");
+    }
+    let events = until("the ends", || async {
+        let events = arouter.recorded(Stream::Requests).await;
+        (events.len() == 2 * count).then_some(events)
+    })
+    .await;
+    assert!(events.iter().all(|event| event["data"]["experiment"]["model"] == "acme/chat"), "{events:#?}");
+    // A key that may use only the split may not use the models behind it by their names.
+    let body = json!({"name": "k", "allowed_models": ["acme/chat"]});
+    let (_, key) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(body)).await;
+    let key = key["key"].as_str().unwrap();
+    for (name, status) in [("acme/chat", StatusCode::OK), ("fake/m", StatusCode::FORBIDDEN)] {
+        let body = json!({"model": name, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
+        assert_eq!(arouter.call(Method::POST, "/v1/chat/completions", key, Some(body)).await.0, status, "{name}");
+    }
+    let (_, listed) = arouter.call(Method::GET, "/v1/models", key, None).await;
+    let ids: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["acme/chat"], "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_listed_by_output_and_parameters() {
+    let provider = Scripted::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let with = |id: &str, capabilities: Value| {
+        let mut model = model(id, "1");
+        model["capabilities"] = capabilities;
+        model
+    };
+    let models = [
+        with("fake/eyes", json!(["vision", "tools"])),
+        with("fake/painter", json!(["image_output"])),
+        with("fake/vectors", json!(["embeddings"])),
+    ];
+    let (status, body) = apply(&arouter, 0, &models).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for (query, expected) in [
+        ("", vec!["fake/eyes", "fake/m", "fake/painter"]),
+        ("?output_modalities=image", vec!["fake/painter"]),
+        ("?output_modalities=embeddings,image", vec!["fake/painter", "fake/vectors"]),
+        ("?output_modalities=audio", vec![]),
+        ("?output_modalities=all", vec!["fake/eyes", "fake/m", "fake/painter", "fake/vectors"]),
+        ("?supported_parameters=tools,vision", vec!["fake/eyes"]),
+    ] {
+        let listed = arouter.get(&format!("/v1/models{query}")).await;
+        let ids: Vec<&str> = listed["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected, "{query}");
+    }
+    let (status, body) = arouter.call(Method::GET, "/v1/models?output_modalities=smell", &arouter.keys.live_key, None).await;
+    assert!(status == StatusCode::BAD_REQUEST && body["error"]["message"].as_str().unwrap().contains("smell"), "{body}");
+}

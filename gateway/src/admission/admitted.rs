@@ -110,7 +110,7 @@ impl Admitted {
             since: Instant::now(),
             ttft_us: None,
             attempts: Vec::new(),
-            skipped: plan.skipped.iter().take(SKIPPED_MAX).map(skipped).collect(),
+            skipped: plan.skipped.iter().take(SKIPPED_MAX).map(Skipped::recorded).collect(),
             experiment: plan.experiment.clone(),
             prompt: plan.prompt.clone(),
             current: None,
@@ -394,13 +394,5 @@ impl Drop for Admitted {
             let end = self.abandoned(outcome, None);
             self.end_now(&end);
         }
-    }
-}
-
-fn skipped(skipped: &Skipped) -> SkippedEndpoint {
-    SkippedEndpoint {
-        provider: skipped.endpoint.provider.slug.clone(),
-        model: skipped.endpoint.model.id.clone(),
-        reason: skipped.reason.as_str().to_owned(),
     }
 }

@@ -28,7 +28,7 @@ use crate::error::GatewayError;
 use crate::idempotency::Claim;
 use crate::meter::{self, Measured};
 use crate::passed_headers::{HOP_BY_HOP, upstream_headers};
-use crate::request::{Stages, app};
+use crate::request::Stages;
 use crate::route::choice::{check_allowed, check_zdr};
 use crate::route::{Endpoint, Operation, Plan};
 use tap::Tap;
@@ -114,7 +114,7 @@ impl Stages {
             format: passed.format.unwrap_or(Format::Chat).recorded(),
             streamed: passed.head.stream,
             user: passed.head.user.clone(),
-            app: app(&parts.headers),
+            app: edge::app(&parts.headers),
         };
         let claim = self.claim(id, &caller, &parts, &passed.body).await?;
         let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use events::control::Key;
-use events::request::Guardrail;
+use events::request::{Guardrail, SkippedEndpoint};
 use routing::names::Variants;
 use routing::sticky::{Sticky, StickyKey, prefix_hash};
 use routing::{Candidate, Modality, Needs, Preferences, Restrictions, Selection, Skip, Why, auto, select};
@@ -54,6 +54,15 @@ pub struct Choice {
 pub struct Skipped {
     pub endpoint: Arc<Endpoint>,
     pub reason: Skip,
+}
+
+impl Skipped {
+    /// Returns the endpoint as events name it.
+    #[must_use]
+    pub fn recorded(&self) -> SkippedEndpoint {
+        let (provider, model) = (self.endpoint.provider.slug.clone(), self.endpoint.model.id.clone());
+        SkippedEndpoint { provider, model, reason: self.reason.as_str().to_owned() }
+    }
 }
 
 /// A prompt that a provider may have in its cache.
@@ -179,10 +188,7 @@ fn usable(asking: &Asking<'_>, named: &[Named<'_>]) -> Result<Vec<(usize, Arc<En
     let (mut endpoints, mut forbidden) = (Vec::new(), None);
     for (place, Named { model, variants, split }) in named.iter().enumerate() {
         for endpoint in variants::left(model, *variants) {
-            // A key that may use a split may use the models behind it.
-            let is_allowed = split.is_some_and(|split| is_model_allowed(asking.key, &split.name.id));
-            let allowed = if is_allowed { check_provider(asking.key, endpoint) } else { check_allowed(asking.key, endpoint) };
-            match allowed {
+            match check_allowed_by(asking.key, split.map(|split| &**split), endpoint) {
                 Ok(()) if endpoint.provider.format_for(asking.format, false).is_some() => endpoints.push((place, Arc::clone(endpoint))),
                 Ok(()) => {}
                 Err(error) => forbidden = forbidden.or(Some(error)),
@@ -285,6 +291,15 @@ fn check_provider(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
         return Err(GatewayError::NotAllowed { guardrail: Guardrail::ProviderNotAllowed, message });
     }
     Ok(())
+}
+
+/// Checks the same for a model behind a split: a key that may use the split may use the models behind it.
+///
+/// # Errors
+/// Fails with 403 if it may not.
+pub fn check_allowed_by(key: &Key, split: Option<&Split>, endpoint: &Endpoint) -> Result<(), GatewayError> {
+    let is_allowed = split.is_some_and(|split| is_model_allowed(key, &split.name.id));
+    if is_allowed { check_provider(key, endpoint) } else { check_allowed(key, endpoint) }
 }
 
 /// Checks that a key that demands zero data retention gets it.
