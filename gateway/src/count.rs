@@ -33,8 +33,10 @@ pub async fn count(stages: Arc<Stages>, operation: Operation, request: Request) 
 impl Stages {
     async fn count(&self, operation: Operation, request: Request, rate: &Arc<RateHeaders>) -> Result<Response, GatewayError> {
         let (parts, body) = request.into_parts();
-        let (caller, slot, body) = self.let_in(&self.ids.request(&*self.clock), &parts, body, rate).await?;
-        let call = operation.read(&body)?;
+        let (caller, slot, sent) = self.let_in(&self.ids.request(&*self.clock), &parts, body, rate).await?;
+        let read = operation.read(&sent);
+        let completed = self.completed(&operation, &caller, &sent, &read);
+        let call = completed.as_ref().map_or(read, |body| operation.read(body))?;
         let choice = self.choose(&caller.key, &operation, &call)?;
         let Some((endpoint, _)) = choice.endpoints.first() else { return Err(GatewayError::Internal) };
         if endpoint.provider.format_for(operation.format, false) == Some(operation.format) {

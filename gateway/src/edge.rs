@@ -16,6 +16,9 @@ use crate::content_encoding::{CodingError, Decoder};
 use crate::cors;
 use crate::error::{ErrorForm, GatewayError};
 
+/// The maximum number of characters kept of an application's name.
+const APP_CHARS_MAX: usize = 256;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest time for which an unwanted body is read.
@@ -163,6 +166,16 @@ fn is_clean(encoded: &str) -> bool {
     }
     let decoded = percent_encoding::percent_decode_str(encoded).decode_utf8();
     decoded.is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+/// Returns the calling application: its title, else its address.
+#[must_use]
+pub fn app(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+    text("x-title")
+        .or_else(|| text("http-referer"))
+        .or_else(|| text("referer"))
+        .map(|app| app.chars().filter(|letter| !letter.is_control()).take(APP_CHARS_MAX).collect())
 }
 
 #[cfg(test)]

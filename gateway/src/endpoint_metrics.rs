@@ -11,11 +11,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use routing::health::{Attempts, BreakerState, HealthView, Percentiles};
 
-use crate::route::{Endpoint, Routes};
+use crate::route::{CurrentRoutes, Endpoint};
 
 /// The collector of these metrics.
 pub struct EndpointMetrics {
-    pub routes: Arc<Routes>,
+    pub routes: Arc<CurrentRoutes>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -54,7 +54,8 @@ impl Labels {
 impl Collector for EndpointMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let now_us = self.clock.now_us();
-        let endpoints = self.routes.all().flat_map(|model| &model.endpoints);
+        let routes = self.routes.now();
+        let endpoints = routes.all().flat_map(|model| &model.endpoints);
         let called: Vec<(Labels, HealthView)> =
             endpoints.map(|endpoint| (Labels::of(endpoint), endpoint.health.view(now_us))).filter(|(_, health)| is_known(health)).collect();
         attempts(&mut encoder, &called)?;

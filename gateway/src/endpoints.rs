@@ -48,7 +48,8 @@ pub fn of_model(stages: &Stages, key: &Key, model: Option<&Arc<Model>>, id: &str
 )]
 pub async fn zdr(State(stages): State<Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let (key, now_us) = (identified(&stages, &request)?, stages.clock.now_us());
-    let endpoints = stages.routes.all().flat_map(|model| usable(&key, model)).filter(|endpoint| endpoint.facts.is_zdr);
+    let routes = stages.routes.now();
+    let endpoints = routes.all().flat_map(|model| usable(&key, model)).filter(|endpoint| endpoint.facts.is_zdr);
     let data: Vec<Value> = endpoints.map(|endpoint| object(endpoint, now_us)).collect();
     Ok(Json(json!({"data": data})).into_response())
 }
@@ -66,7 +67,8 @@ pub async fn zdr(State(stages): State<Arc<Stages>>, request: Request) -> Result<
 pub async fn providers(State(stages): State<Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let key = identified(&stages, &request)?;
     let mut providers: BTreeMap<String, (Arc<Endpoint>, u32)> = BTreeMap::new();
-    for endpoint in stages.routes.all().flat_map(|model| usable(&key, model)) {
+    let routes = stages.routes.now();
+    for endpoint in routes.all().flat_map(|model| usable(&key, model)) {
         let (_, models) = providers.entry(endpoint.provider.slug.clone()).or_insert_with(|| (Arc::clone(endpoint), 0));
         *models += 1;
     }
@@ -98,7 +100,7 @@ pub async fn providers(State(stages): State<Arc<Stages>>, request: Request) -> R
 )]
 pub async fn count(State(stages): State<Arc<Stages>>, request: Request) -> Result<Response, GatewayError> {
     let key = identified(&stages, &request)?;
-    let count = stages.routes.all().filter(|model| usable(&key, model).next().is_some()).count();
+    let count = stages.routes.now().all().filter(|model| usable(&key, model).next().is_some()).count();
     Ok(Json(json!({"data": {"count": count}})).into_response())
 }
 

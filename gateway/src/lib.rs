@@ -5,6 +5,7 @@ pub mod request;
 pub mod inference;
 pub mod proxy;
 pub mod passed_headers;
+pub mod completion;
 pub mod count;
 pub mod auth;
 pub mod route;

@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::{Admission, Budgets};
 use crate::endpoint_metrics::EndpointMetrics;
-use crate::route::Routes;
+use crate::route::CurrentRoutes;
 use crate::serve::open::Open;
 use crate::spool::Spool;
 
@@ -139,7 +139,7 @@ pub struct Sources {
     /// The admission, for its leases.
     pub admission: Arc<Admission>,
     /// The endpoints, for their health.
-    pub routes: Arc<Routes>,
+    pub routes: Arc<CurrentRoutes>,
     /// The readers that store the log in tables.
     pub readers: [rpc::Client; 2],
 }

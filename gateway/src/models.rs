@@ -19,14 +19,18 @@ use crate::error::{ErrorForm, GatewayError};
 use crate::openapi::refusals::Models;
 use crate::openapi::{ModelBody, ModelsBody};
 use crate::request::Stages;
-use crate::route::choice::check_allowed;
+use crate::route::choice::{check_allowed, check_allowed_by};
+use crate::route::split::Split;
 use crate::route::{Endpoint, Model, facts};
+
+/// The kinds of output of models.
+const OUTPUTS: [&str; 4] = ["text", "image", "audio", "embeddings"];
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 struct ModelsQuery {
-    /// Modalities, separated by commas; every model answers with `text`.
+    /// Kinds of output, separated by commas: `text`, `image`, `audio`, `embeddings` or `all`; default: `text`.
     output_modalities: Option<String>,
     /// Parameters that the models must accept, separated by commas.
     supported_parameters: Option<String>,
@@ -68,14 +72,23 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
     let Query(query) = Query::<ModelsQuery>::try_from_uri(request.uri())
         .map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
+    let outputs_wanted = outputs_wanted(&query)?;
     let wanted: Vec<&str> = query.supported_parameters.as_deref().map(|list| list.split(',').collect()).unwrap_or_default();
-    let text = query.output_modalities.as_deref().is_none_or(|list| list.split(',').any(|modality| matches!(modality, "text" | "all")));
     let able = |endpoint: &Endpoint| {
         let parameters = parameters(endpoint);
-        wanted.iter().all(|word| parameters.iter().any(|parameter| parameter == word))
+        let has_parameters = wanted.iter().all(|word| parameters.iter().any(|parameter| parameter == word.trim()));
+        has_parameters && outputs(endpoint).iter().any(|output| outputs_wanted.contains(output))
     };
-    let usable = stages.routes.all().filter_map(|model| usable(&caller.key, model)).filter(|endpoint| text && able(endpoint));
-    let data: Vec<Value> = usable.map(|endpoint| object(format, endpoint)).collect();
+    let routes = stages.routes.now();
+    let fits = |split: Option<&Split>, model: &Model| {
+        let endpoints = model.endpoints.iter().find(|endpoint| check_allowed_by(&caller.key, split, endpoint).is_ok() && able(endpoint));
+        endpoints.map(|endpoint| object(format, endpoint))
+    };
+    let split = |split: &Arc<Split>| {
+        let mut models = split.variants.iter().filter_map(|variant| routes.find(&variant.model));
+        models.find_map(|model| fits(Some(split), model)).map(|object| renamed(format, object, &split.name.id))
+    };
+    let data: Vec<Value> = routes.all().filter_map(|model| fits(None, model)).chain(routes.splits().filter_map(split)).collect();
     Ok(Json(match format {
         Format::Generate => json!({"models": data}),
         Format::Messages => {
@@ -106,13 +119,50 @@ pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>,
 
 fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Result<Response, GatewayError> {
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
+    let routes = stages.routes.now();
     if let Some(id) = id.strip_suffix("/endpoints") {
-        return endpoints::of_model(stages, &caller.key, stages.routes.find_for(format, id), id);
+        return endpoints::of_model(stages, &caller.key, routes.find_for(format, id), id);
     }
-    let endpoint = stages.routes.find_for(format, id).and_then(|model| usable(&caller.key, model));
+    if let Some(split) = routes.split_for(format, id) {
+        let mut endpoints = split.variants.iter().filter_map(|variant| routes.find(&variant.model)).flat_map(|model| &model.endpoints);
+        if let Some(endpoint) = endpoints.find(|endpoint| check_allowed_by(&caller.key, Some(split), endpoint).is_ok()) {
+            return Ok(Json(renamed(format, object(format, endpoint), &split.name.id)).into_response());
+        }
+    }
+    let endpoint = routes.find_for(format, id).and_then(|model| usable(&caller.key, model));
     let endpoint =
         endpoint.ok_or_else(|| GatewayError::NotFound(format!("The model '{id}' does not exist; GET /v1/models lists those that do.")))?;
     Ok(Json(object(format, endpoint)).into_response())
+}
+
+/// Returns the kinds of output that a query asks for.
+fn outputs_wanted(query: &ModelsQuery) -> Result<Vec<&str>, GatewayError> {
+    let words: Vec<&str> = query.output_modalities.as_deref().unwrap_or("text").split(',').map(str::trim).collect();
+    if let Some(word) = words.iter().find(|word| !OUTPUTS.contains(word) && **word != "all") {
+        let message = format!("Invalid 'output_modalities': '{word}' is none of {}, all.", OUTPUTS.join(", "));
+        return Err(GatewayError::BadRequest { message, param: Some("output_modalities".into()) });
+    }
+    Ok(if words.contains(&"all") { OUTPUTS.to_vec() } else { words })
+}
+
+/// Returns the object of a model under the name of a split.
+fn renamed(format: Format, mut object: Value, id: &str) -> Value {
+    let names: &[&str] = match format {
+        Format::Chat | Format::Responses | Format::Embeddings(_) => &["id", "canonical_slug", "name"],
+        Format::Messages => &["id", "display_name"],
+        Format::Generate => &["displayName"],
+    };
+    names.iter().for_each(|name| object[*name] = id.into());
+    match format {
+        Format::Chat | Format::Responses | Format::Embeddings(_) => {
+            let author = id.split('/').next().unwrap_or_default();
+            object["owned_by"] = author.into();
+            object["links"] = json!({"details": format!("/api/v1/models/{id}/endpoints")});
+        }
+        Format::Messages => {}
+        Format::Generate => object["name"] = format!("models/{id}").into(),
+    }
+    object
 }
 
 /// Returns the first provider of a model that a key may use.
@@ -166,10 +216,21 @@ pub fn inputs(endpoint: &Endpoint) -> Vec<&'static str> {
     known.iter().map(name).collect()
 }
 
+/// Returns the kinds of output of an endpoint, by its capabilities.
+#[must_use]
+pub fn outputs(endpoint: &Endpoint) -> Vec<&'static str> {
+    let has = |capability: &str| endpoint.facts.supports(capability) == Some(true);
+    if has("embeddings") {
+        return vec!["embeddings"];
+    }
+    let more = [("image_output", "image"), ("audio_output", "audio")];
+    std::iter::once("text").chain(more.into_iter().filter(|(capability, _)| has(capability)).map(|(_, output)| output)).collect()
+}
+
 /// Returns a model with OpenAI's and OpenRouter's fields.
 #[must_use]
 pub fn openai(endpoint: &Endpoint) -> Value {
-    let inputs = inputs(endpoint);
+    let (inputs, outputs) = (inputs(endpoint), outputs(endpoint));
     let prices = &endpoint.shown_prices;
     let named = [
         ("prompt", Some(&prices.prompt)),
@@ -189,9 +250,9 @@ pub fn openai(endpoint: &Endpoint) -> Value {
         "description": "",
         "context_length": endpoint.context_length,
         "architecture": {
-            "modality": format!("{}->text", inputs.join("+")),
+            "modality": format!("{}->{}", inputs.join("+"), outputs.join("+")),
             "input_modalities": inputs,
-            "output_modalities": ["text"],
+            "output_modalities": outputs,
             "tokenizer": "Other",
             "instruct_type": null,
         },

@@ -35,7 +35,7 @@ use crate::openapi;
 use crate::refusals;
 use crate::request::Stages;
 use crate::route::reports::{Exchange, Report, Reports};
-use crate::route::{RouteError, Routes};
+use crate::route::{CurrentRoutes, RouteError};
 use crate::router::{AppState, router};
 use crate::serve;
 use crate::serve::connection::Timeouts;
@@ -145,12 +145,13 @@ impl Tasks {
 impl Gateway {
     /// Starts the gateway: settles and publishes the spools of earlier boots, then serves requests.
     pub async fn start(config: GatewayConfig, peers: Peers, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, StartError> {
-        let routes = Arc::new(Routes::try_new(&Catalog::built_in()?, &config.providers, &config.models)?);
+        let routes = Arc::new(CurrentRoutes::try_new(Catalog::built_in()?, &config.providers, config.models.clone())?);
         let listener =
             serve::bind(config.server.listen).await.map_err(|cause| StartError::Listen { address: config.server.listen, cause })?;
         let address = listener.local_addr().map_err(data(&config))?;
         let (spool, old) = spools(&config, &*clock, &*ids)?;
         let directory = Arc::new(Directory::load(&config.data).map_err(data(&config))?);
+        directory.catalogs.newest().into_iter().for_each(|catalog| routes.apply(&catalog));
         let server = Arc::new(config.server.clone());
         let quotas = Quotas::new(config.limits.clone());
         let keepers = Tasks::default();
@@ -175,12 +176,12 @@ impl Gateway {
             ledger: peers.ledger.clone(),
             projector: peers.projector.clone(),
             server: Arc::clone(&server),
-            routes: Arc::clone(&routes),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             operator_token: config.operator_token.as_str().into(),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
+            routes: Arc::clone(&routes),
             seed: peers.seed.clone(),
             master_keys: Arc::clone(&config.master_keys),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
@@ -198,7 +199,7 @@ impl Gateway {
         let gateway = Self {
             address,
             metrics,
-            first_model: routes.all().next().map(|model| model.name.id.clone()),
+            first_model: routes.now().all().next().map(|model| model.name.id.clone()),
             admin: admin.clone(),
             health: Arc::clone(&health),
             syncers: syncers(&spool, &old, &config, &failed)?,
@@ -219,7 +220,7 @@ impl Gateway {
     }
 
     /// Accepts connections, with one worker thread per core.
-    fn serve(&self, listener: TcpListener, routes: &Arc<Routes>, open: &Arc<Open>, peers: &Peers) -> Result<(), StartError> {
+    fn serve(&self, listener: TcpListener, routes: &Arc<CurrentRoutes>, open: &Arc<Open>, peers: &Peers) -> Result<(), StartError> {
         let server = &self.admin.server;
         let forward = |who: Peer, reads: &Reads| Forward {
             who,
@@ -288,6 +289,9 @@ impl Gateway {
         let current = publisher(Arc::clone(spool)).run(self.shipping.stop.clone(), self.abandon_flush.clone());
         self.shipping.running.spawn_on(current, &peers.background);
         self.keepers.running.spawn(follow::follow(Arc::clone(directory), peers.log.clone(), self.keepers.stop.clone()));
+        let (catalogs, changes) = (Arc::clone(directory), directory.catalogs.changes());
+        let routes = Arc::clone(&self.admin.routes);
+        self.keepers.running.spawn(routes.follow(move || catalogs.catalogs.newest(), changes, self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
         self.keepers.running.spawn_on(webhook::disable::follow(self.admin.clone(), self.keepers.stop.clone()), &peers.background);
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
@@ -307,7 +311,7 @@ impl Gateway {
     }
 
     /// Builds the stages of one thread; only the HTTP client for providers is not shared between threads.
-    fn stages(&self, routes: &Arc<Routes>, drains: &TaskTracker) -> Result<Stages, StartError> {
+    fn stages(&self, routes: &Arc<CurrentRoutes>, drains: &TaskTracker) -> Result<Stages, StartError> {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
             routes: Arc::clone(routes),

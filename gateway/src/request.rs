@@ -31,11 +31,9 @@ use crate::error::{ErrorForm, GatewayError};
 use crate::idempotency::{Claim, IdempotentCall};
 use crate::meter::{Measured, Meter};
 use crate::route::choice::{Asking, Choice};
-use crate::route::{Operation, Plan, Routes, tokens};
+use crate::route::{CurrentRoutes, Operation, Plan, tokens};
 use crate::stream::{self, Relay, heartbeat};
 
-/// The maximum number of characters kept of an application's name.
-const APP_CHARS_MAX: usize = 256;
 /// The multiple of a model's context up to which a prompt's bytes are counted in tokens. The tokens of a larger prompt would not fit
 /// either.
 const COUNTED_TIMES: u64 = 16;
@@ -45,7 +43,7 @@ pub struct Stages {
     /// The directory that identifies the caller.
     pub auth: Arc<Directory>,
     /// The models and their providers.
-    pub routes: Arc<Routes>,
+    pub routes: Arc<CurrentRoutes>,
     /// The quotas that limit each caller's share of common resources.
     pub quotas: Arc<Quotas>,
     /// The stage that holds credit for the request.
@@ -99,10 +97,13 @@ impl Stages {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.server.stream_timeout_ms);
         let (parts, body) = request.into_parts();
-        let (caller, slot, body) = self.let_in(&id, &parts, body, &told.rate).await?;
-        let call = operation.read(&body)?;
-        let claim = self.claim(&id, &caller, &parts, &body).await?;
-        let admitted = self.admit(&id, &caller, &parts, (&operation, &body, &call), slot).await;
+        let (caller, slot, sent) = self.let_in(&id, &parts, body, &told.rate).await?;
+        let read = operation.read(&sent);
+        let completed = self.completed(&operation, &caller, &sent, &read);
+        let body = completed.as_ref().unwrap_or(&sent);
+        let call = if completed.is_some() { operation.read(body) } else { read }?;
+        let claim = self.claim(&id, &caller, &parts, &sent).await?;
+        let admitted = self.admit(&id, &caller, &parts, (&operation, body, &call), slot).await;
         let (plan, admitted) = admitted.inspect_err(|error| self.refused(&id, &caller, call.head.models.first(), error))?;
         Claim::keep(claim);
         told.is_stream.store(call.head.stream, Ordering::Relaxed);
@@ -111,7 +112,7 @@ impl Stages {
         let drains = plan.candidates.iter().any(|candidate| candidate.endpoint.provider.on_disconnect == OnDisconnect::Drain);
         if drains {
             drop(call);
-            return self.answer_to_the_end(plan, (operation, body, parts.headers, form), admitted, deadline).await;
+            return self.answer_to_the_end(plan, (operation, body.clone(), parts.headers, form), admitted, deadline).await;
         }
         self.answer(&plan, (&call, &parts.headers, form), admitted, deadline, &CancellationToken::new()).await
     }
@@ -228,10 +229,10 @@ impl Stages {
     /// Chooses the endpoints of a request.
     ///
     /// # Errors
-    /// Fails as [`Routes::choose`] does.
+    /// Fails as [`Routes::choose`](crate::route::Routes::choose) does.
     pub fn choose(&self, key: &Key, operation: &Operation, call: &Call<'_>) -> Result<Choice, GatewayError> {
         let asking = Asking { key, format: operation.format, call, now_us: self.clock.now_us(), ids: &*self.ids };
-        self.routes.choose(&asking)
+        self.routes.now().choose(&asking)
     }
 
     /// Returns an unpredictable number.
@@ -258,7 +259,7 @@ impl Stages {
                 format: call.format().recorded(),
                 streamed: call.head.stream,
                 user: call.head.user.clone(),
-                app: app(&parts.headers),
+                app: edge::app(&parts.headers),
             };
             self.admission.admit(intent, slot).await
         };
@@ -385,14 +386,4 @@ async fn whole(
     let names = stream::names((id.as_str(), &id_json), &endpoint, created_s);
     let body = client_body(formats, head, body, &names, &stream::billed(&charge)).map_err(|_| GatewayError::Internal)?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-/// Returns the calling application: its title, else its address.
-#[must_use]
-pub fn app(headers: &HeaderMap) -> Option<String> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    text("x-title")
-        .or_else(|| text("http-referer"))
-        .or_else(|| text("referer"))
-        .map(|app| app.chars().filter(|letter| !letter.is_control()).take(APP_CHARS_MAX).collect())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,7 +12,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, credit, endpoint, key, quarantine, user, webhook};
+use crate::admin::{account, catalog, credit, endpoint, key, quarantine, user, webhook};
 use crate::edge;
 use crate::endpoints;
 use crate::error::GatewayError;
@@ -78,6 +78,7 @@ pub fn routes() -> Routes {
             .route(&at("/keys"), post(key::create::create).get(key::list::list))
             .route(&at("/keys/{hash}"), get(key::get::get).patch(key::update::update).delete(key::delete::delete))
             .route(&at("/keys/{hash}/rotate"), post(key::rotate::rotate))
+            .route(&at("/account"), get(account::own::get).patch(account::own::update))
             .route(&at("/users/{user}"), delete(user::erase::erase));
         admin = admin
             .route(&at("/webhooks"), post(webhook::create::create).get(webhook::list::list))
@@ -105,10 +106,13 @@ pub fn routes() -> Routes {
         .route("/api/webhooks/test-event", post(webhook::test::test_event));
     let operator = Router::new()
         .route("/api/v1/admin/accounts", post(account::create::create))
+        .route("/api/v1/admin/accounts/{id}", patch(account::update::update))
         .route("/api/v1/admin/accounts/{id}/management-keys", post(account::management_key::management_key))
         .route("/api/v1/admin/accounts/{id}/{standing}", post(account::suspend::suspend))
         .route("/api/v1/admin/keys/{hash}", delete(key::revoke::revoke))
         .route("/api/v1/admin/credit", post(credit::post::post))
+        .route("/api/v1/admin/catalog", post(catalog::apply::apply).get(catalog::get::get))
+        .route("/api/v1/admin/catalog/history", get(catalog::history::history))
         .route("/api/v1/admin/quarantine", get(quarantine::list::list))
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide))

@@ -2,9 +2,11 @@
 
 use eventlog::store::to_db;
 use eventlog::{Applied, Event, Fold, Rejected};
+use events::catalog;
 use events::control::ControlEvent;
 use sqlx::AnyConnection;
 
+use crate::key::claim;
 use crate::{account, key};
 
 /// A fold that writes accounts and keys.
@@ -21,6 +23,7 @@ impl Fold for NoteControl {
                         account::repo::upsert(connection, account.id.as_str(), &account.name, account.created_at_us, revision).await?;
                     }
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => key::repo::upsert(connection, &key).await?,
+                    Ok(Some(ControlEvent::Catalog(catalog))) => claim::note(connection, catalog::SUBJECT, to_db(catalog.version)?).await?,
                     // The books have neither webhooks nor names of end users.
                     Ok(Some(ControlEvent::Webhook(_) | ControlEvent::WebhookDeleted(_) | ControlEvent::UserErased(_))) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),

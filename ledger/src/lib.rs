@@ -36,6 +36,7 @@ pub const MIGRATIONS: &[Migration] = &[
     (6, "names", include_str!("../migrations/0006_names.sql")),
     (20, "purchases", include_str!("../migrations/0020_purchases.sql")),
     (21, "idempotency", include_str!("../migrations/0021_idempotency.sql")),
+    (24, "revisions", include_str!("../migrations/0024_revisions.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 

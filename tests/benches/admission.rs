@@ -51,6 +51,7 @@ fn starts(criterion: &mut Criterion) {
         model: "openai/gpt-5.4".into(),
         user: None,
         app: None,
+        experiment: None,
         format: Format::Chat,
         streamed: false,
         admitted_at_us: 0,

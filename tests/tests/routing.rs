@@ -8,7 +8,7 @@ use std::time::Duration;
 use events::stream::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::scripted::{DONE, Script, reply, say, sse, stop, usage, whole};
+use tests::scripted::{DONE, Script, reply, say, sse, stop, tail, usage, whole};
 use tests::standalone::free_port;
 use tests::wait::until;
 use tests::{Answer, Arouter, Scripted, Storage};
@@ -120,6 +120,32 @@ async fn each_field_of_provider_chooses_as_documented() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn measured_speed_chooses_among_endpoints() {
+    let setting = Setting::start("").await;
+    for (provider, pause_ms) in [(&setting.a, 400), (&setting.b, 0), (&setting.c, 100)] {
+        let pause = Duration::from_millis(pause_ms);
+        provider.answer(sse().pause(pause).then(say("one")).pause(pause).all([say("two"), stop(), tail(&usage())]));
+    }
+    let streamed = |provider: Value| json!({"stream": true, "provider": provider});
+    for slug in ["a", "b", "c", "a", "b", "c"] {
+        assert_eq!(setting.chosen(&streamed(json!({"only": [slug]}))).await, slug);
+    }
+    for (provider, expected) in [
+        (json!({"sort": "latency"}), "b"),
+        (json!({"sort": "throughput"}), "b"),
+        (json!({"preferred_max_latency": 0.2, "sort": "price"}), "b"),
+        (json!({"preferred_max_latency": {"p90": 0.3}, "ignore": ["b"], "sort": "price"}), "c"),
+        (json!({"preferred_min_throughput": 200, "sort": "price"}), "b"),
+        (json!({"preferred_min_throughput": {"p50": 20}, "ignore": ["b"], "sort": "price"}), "c"),
+        (json!({"sort": "price"}), "a"),
+    ] {
+        let fields = streamed(provider);
+        let what = format!("the percentiles, which are at most a second old: {fields}");
+        until(&what, || async { (setting.chosen(&fields).await == expected).then_some(()) }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_fits_nobody_is_refused_with_the_reasons() {
     let setting = Setting::start("").await;
     for (fields, status, says) in [
@@ -129,6 +155,7 @@ async fn what_fits_nobody_is_refused_with_the_reasons() {
         (json!({"provider": {"sort": "beauty"}}), StatusCode::BAD_REQUEST, "provider.sort"),
         (json!({"provider": {"odrer": ["a"]}}), StatusCode::BAD_REQUEST, "provider.odrer"),
         (json!({"provider": {"max_price": {"prompt": "a lot"}}}), StatusCode::BAD_REQUEST, "provider.max_price.prompt"),
+        (json!({"provider": {"enforce_distillable_text": true}}), StatusCode::NOT_FOUND, "distill"),
         (json!({"model": "x/n"}), StatusCode::BAD_REQUEST, "did you mean 'x/m'?"),
         (json!({"model": "x/m:free"}), StatusCode::BAD_REQUEST, "no free instance"),
         (json!({"model": "x/m:online"}), StatusCode::BAD_REQUEST, "searches nothing"),

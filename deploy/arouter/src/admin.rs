@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::data_dir;
 
-/// The address and the credentials of a gateway, and the command to run on it.
+/// The address and the credentials of a gateway.
 #[derive(Args)]
-pub struct AdminArgs {
+pub struct Connection {
     /// Data folder of the gateway. The gateway's address and the operator's token are read from it.
     #[arg(long, default_value = "./data", global = true)]
     data: PathBuf,
@@ -21,6 +21,13 @@ pub struct AdminArgs {
     /// Operator's token; default: read from the data folder.
     #[arg(long, env = "AROUTER_OPERATOR_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
+}
+
+/// A gateway, and the command to run on it.
+#[derive(Args)]
+pub struct AdminArgs {
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: AdminCommand,
 }
@@ -198,12 +205,7 @@ impl CreditCommand {
 
 /// Runs the command and prints the response.
 pub async fn run(args: AdminArgs) -> Result<()> {
-    let operator = || match &args.token {
-        Some(token) => Ok(token.clone()),
-        None => std::fs::read_to_string(args.data.join("operator.token")).map(|token| token.trim().to_owned()).with_context(|| {
-            format!("no operator.token in {}: name the gateway's folder with --data, or the token with --token", args.data.display())
-        }),
-    };
+    let operator = || args.connection.operator();
     let (method, path, credential, body) = match &args.command {
         AdminCommand::Account(AccountCommand::Create { name }) => {
             (Method::POST, "/api/v1/admin/accounts".to_owned(), operator()?, json!({"name": name}))
@@ -243,31 +245,47 @@ pub async fn run(args: AdminArgs) -> Result<()> {
             (Method::DELETE, format!("/api/v1/keys/{hash}"), management_key.clone(), Value::Null)
         }
     };
-    call(&args, method, &path, &credential, &body).await
-}
-
-async fn call(args: &AdminArgs, method: Method, path: &str, credential: &str, body: &Value) -> Result<()> {
-    let base = match &args.url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => data_dir::running(&args.data).map(|running| running.base_url.trim_end_matches("/v1").to_owned()).with_context(|| {
-            format!("no gateway has run on {}: name its folder with --data, or its address with --url", args.data.display())
-        })?,
-    };
-    let mut request = Client::builder()
-        .no_proxy()
-        .build()?
-        .request(method, format!("{base}{path}"))
-        .header("authorization", format!("Bearer {credential}"));
-    if !body.is_null() {
-        request = request.header("content-type", "application/json").body(body.to_string());
-    }
-    let answer = request.send().await.with_context(|| format!("the gateway does not answer at {base}: is it running?"))?;
-    let status = answer.status();
-    let text = answer.text().await?;
-    let shown: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    if !status.is_success() {
-        bail!("{}", shown.pointer("/error/message").and_then(Value::as_str).unwrap_or("the gateway refused"));
-    }
+    let shown = args.connection.call(method, &path, &credential, &body).await?;
     println!("{}", serde_json::to_string_pretty(&shown)?);
     Ok(())
+}
+
+impl Connection {
+    /// Returns the operator's token.
+    pub fn operator(&self) -> Result<String> {
+        match &self.token {
+            Some(token) => Ok(token.clone()),
+            None => std::fs::read_to_string(self.data.join("operator.token")).map(|token| token.trim().to_owned()).with_context(|| {
+                format!("no operator.token in {}: name the gateway's folder with --data, or the token with --token", self.data.display())
+            }),
+        }
+    }
+
+    /// Calls the gateway. Returns the body of a success; fails with the message of any other answer.
+    pub async fn call(&self, method: Method, path: &str, credential: &str, body: &Value) -> Result<Value> {
+        let base = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                data_dir::running(&self.data).map(|running| running.base_url.trim_end_matches("/v1").to_owned()).with_context(|| {
+                    format!("no gateway has run on {}: name its folder with --data, or its address with --url", self.data.display())
+                })?
+            }
+        };
+        let mut request = Client::builder()
+            .no_proxy()
+            .build()?
+            .request(method, format!("{base}{path}"))
+            .header("authorization", format!("Bearer {credential}"));
+        if !body.is_null() {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.with_context(|| format!("the gateway does not answer at {base}: is it running?"))?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        let shown: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if !status.is_success() {
+            bail!("{}", shown.pointer("/error/message").and_then(Value::as_str).unwrap_or("the gateway refused"));
+        }
+        Ok(shown)
+    }
 }

@@ -82,7 +82,14 @@ async fn make(admin: &Admin, first: &FirstRun, name: &str) -> Result<()> {
     let now_us = admin.clock.now_us();
     let id = first.account.as_str();
     if !admin.directory.has_account(&first.account) {
-        let account = Account { id: first.account.clone(), name: name.to_owned(), created_at_us: now_us, revision: 1, suspended: false };
+        let account = Account {
+            id: first.account.clone(),
+            name: name.to_owned(),
+            created_at_us: now_us,
+            revision: 1,
+            suspended: false,
+            default_model: None,
+        };
         admin.record(id, id, &AccountCreated { account }).await?;
     }
     for (secret, kind, name) in

@@ -16,6 +16,7 @@ mod verify;
 mod doctor;
 mod replay;
 mod prices;
+mod catalog;
 mod shutdown;
 
 use std::path::PathBuf;
@@ -80,6 +81,8 @@ enum Command {
     Doctor(Settings),
     /// Imports price lists.
     Prices(prices::PricesArgs),
+    /// Applies, shows and lists versions of the catalogue of models.
+    Catalog(catalog::CatalogArgs),
 }
 
 fn main() -> ExitCode {
@@ -134,6 +137,7 @@ async fn run(command: Command, background: Handle) -> Result<ExitCode> {
         Command::Verify(args) => verify::verify(&args).await,
         Command::Replay(args) => replay::replay(&args).await,
         Command::Doctor(settings) => doctor::doctor(&settings).await,
+        Command::Catalog(args) => catalog::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Prices(args) => prices::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -7,6 +7,7 @@ pub mod credit;
 pub mod quarantine;
 pub mod endpoint;
 pub mod webhook;
+pub mod catalog;
 pub mod caller;
 pub mod body;
 pub mod text;
@@ -27,7 +28,7 @@ use crate::admission::in_flight_quota::Quotas;
 use crate::auth::{Directory, follow};
 use crate::config::ServerConfig;
 use crate::error::GatewayError;
-use crate::route::Routes;
+use crate::route::CurrentRoutes;
 use crate::spool::{Spool, SpoolError};
 
 /// The longest wait for a reply of the ledger or the projector.
@@ -45,8 +46,6 @@ pub struct Admin {
     pub projector: rpc::Client,
     /// The limits of a request body.
     pub server: Arc<ServerConfig>,
-    /// The endpoints, for their health.
-    pub routes: Arc<Routes>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     /// The token that authorizes the operator's calls, such as creating accounts and posting credit.
@@ -55,6 +54,8 @@ pub struct Admin {
     pub quotas: Arc<Quotas>,
     /// The admission that is notified of posted credit.
     pub admission: Arc<Admission>,
+    /// The models, which the catalogue changes, and the health of their endpoints.
+    pub routes: Arc<CurrentRoutes>,
     /// The secret from which the secrets of keys are derived whose creation may be repeated.
     pub seed: InternalSecret,
     /// Locks for changes of keys, each shared by several accounts.

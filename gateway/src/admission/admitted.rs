@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use events::clock::Clock;
 use events::ids::Ids;
-use events::request::{Attempt, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
+use events::request::{Attempt, Experiment, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
 use events::usage_recorded::UsageRecorded;
 use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
 use pricing::ServiceTier;
@@ -20,8 +20,9 @@ use super::local_lease::Hold;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
-use crate::route::choice::CachedPrompt;
+use crate::route::choice::{CachedPrompt, Skipped};
 use crate::route::reports::Reports;
+use crate::route::split::Split;
 use crate::route::{Endpoint, Plan};
 use crate::spool::{Reservation, Spool, SpoolError};
 
@@ -41,6 +42,8 @@ pub struct Admitted {
     attempts: Vec<Attempt>,
     /// The endpoints that did not fit the request.
     skipped: Vec<SkippedEndpoint>,
+    /// The model with weighted variants that the request names.
+    experiment: Option<Arc<Split>>,
     /// The prompt, if a provider may cache it.
     prompt: Option<CachedPrompt>,
     /// The call to a provider in progress, or the last one.
@@ -110,7 +113,8 @@ impl Admitted {
             since: Instant::now(),
             ttft_us: None,
             attempts: Vec::new(),
-            skipped: plan.skipped.iter().take(NAMED_MAX).map(|one| skipped(&one.endpoint, one.reason.as_str())).collect(),
+            skipped: plan.skipped.iter().take(NAMED_MAX).map(Skipped::recorded).collect(),
+            experiment: plan.experiment.clone(),
             prompt: plan.prompt.clone(),
             current: None,
             mode: admission.mode,
@@ -196,7 +200,11 @@ impl Admitted {
     /// Notes endpoints that were not tried, because their breaker lets nothing through.
     pub fn left_alone<'a>(&mut self, endpoints: impl Iterator<Item = &'a Endpoint>) {
         let room = NAMED_MAX.saturating_sub(self.skipped.len());
-        self.skipped.extend(endpoints.take(room).map(|endpoint| skipped(endpoint, Why::Broken.as_str())));
+        self.skipped.extend(endpoints.take(room).map(|endpoint| SkippedEndpoint {
+            provider: endpoint.provider.slug.clone(),
+            model: endpoint.model.id.clone(),
+            reason: Why::Broken.as_str().to_owned(),
+        }));
     }
 
     /// Notes that the first piece of the response has arrived.
@@ -337,7 +345,14 @@ impl Admitted {
             ttft_us: self.ttft_us,
             attempts: std::mem::take(&mut self.attempts),
             skipped: std::mem::take(&mut self.skipped),
+            experiment: self.variant(end.served.as_ref().map(|served| &*served.endpoint)),
         }
+    }
+
+    /// Returns the variant that an endpoint serves, or the drawn one if none answered.
+    fn variant(&self, endpoint: Option<&Endpoint>) -> Option<Experiment> {
+        let split = self.experiment.as_ref()?;
+        endpoint.map_or_else(|| self.started.experiment.clone(), |endpoint| split.experiment(&endpoint.model.id))
     }
 
     fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
@@ -350,6 +365,7 @@ impl Admitted {
             provider: endpoint.map_or_else(String::new, |endpoint| endpoint.provider.slug.clone()),
             user: self.started.user.clone(),
             app: self.started.app.clone(),
+            experiment: self.variant(endpoint.map(|endpoint| &**endpoint)),
             format: self.started.format,
             streamed: self.started.streamed,
             outcome: end.outcome,
@@ -393,8 +409,4 @@ impl Drop for Admitted {
             self.end_now(&end);
         }
     }
-}
-
-fn skipped(endpoint: &Endpoint, reason: &str) -> SkippedEndpoint {
-    SkippedEndpoint { provider: endpoint.provider.slug.clone(), model: endpoint.model.id.clone(), reason: reason.to_owned() }
 }

@@ -113,15 +113,17 @@ impl Admission {
         // The request may have waited for money, so the time of admission is read now.
         let now_us = self.clock.now_us();
         failpoint(Failpoint::RequestHeld);
+        let first = intent.plan.candidates.first();
         let started = RequestStarted {
             request: intent.request.clone(),
             account: intent.key.account.clone(),
             key: intent.key.hash.clone(),
             lease: hold.lease().clone(),
             hold_nanos: hold.amount(),
-            model: intent.plan.candidates.first().map(|candidate| candidate.endpoint.model.id.clone()).unwrap_or_default(),
+            model: first.map(|candidate| candidate.endpoint.model.id.clone()).unwrap_or_default(),
             user: intent.user,
             app: intent.app,
+            experiment: intent.plan.experiment_of(first.map(|candidate| &*candidate.endpoint)),
             format: intent.format,
             streamed: intent.streamed,
             admitted_at_us: now_us,

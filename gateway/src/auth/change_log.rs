@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use events::catalog::CatalogVersion;
 use events::control::Account;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub enum Line {
     Account(Account),
     /// The newest state of a webhook.
     Webhook(Box<WebhookEntry>),
+    /// A version of the catalogue.
+    Catalog(Box<CatalogVersion>),
     /// The position up to which control events are read: stream identity, sequence and event id.
     Checkpoint(String, u64, String),
 }

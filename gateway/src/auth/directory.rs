@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use eventlog::Checkpoint;
+use events::catalog::CatalogVersion;
 use events::control::{Account, Key};
 use events::ids::KeyKind;
 use events::webhook::Webhook;
 use events::{AccountId, KeyHash};
 use serde::{Deserialize, Serialize};
 
+use super::catalogs::Catalogs;
 use super::change_log::{ChangeLog, Line};
 
 /// A key, and whether it is deleted.
@@ -45,6 +47,8 @@ pub struct WebhookEntry {
 pub struct Directory {
     state: RwLock<State>,
     changed: tokio::sync::Notify,
+    /// The versions of the catalogue of models.
+    pub catalogs: Catalogs,
     /// The file, written by one caller at a time.
     change_log: Mutex<Option<ChangeLog>>,
 }
@@ -72,6 +76,7 @@ impl Directory {
             Line::Key(entry) => directory.put_key(*entry),
             Line::Account(account) => directory.put_account(account),
             Line::Webhook(entry) => directory.put_webhook(*entry),
+            Line::Catalog(catalog) => directory.put_catalog(*catalog),
             Line::Checkpoint(identity, sequence, event_id) => {
                 directory.write().checkpoint = Some(Checkpoint { identity, sequence, event_id });
             }
@@ -123,6 +128,7 @@ impl Directory {
         let mut lines = Vec::new();
         state.accounts.values().for_each(|account| Line::Account(account.clone()).write(&mut lines));
         state.keys.values().for_each(|entry| Line::Key(Box::new((**entry).clone())).write(&mut lines));
+        self.catalogs.all().into_iter().for_each(|catalog| Line::Catalog(Box::new((*catalog).clone())).write(&mut lines));
         state.webhooks.values().for_each(|entry| Line::Webhook(Box::new((**entry).clone())).write(&mut lines));
         if let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone() {
             Line::Checkpoint(identity, sequence, event_id).write(&mut lines);
@@ -160,6 +166,16 @@ impl Directory {
         if newer {
             Line::Account(account.clone()).write(&mut state.unsaved);
             state.accounts.insert(account.id.clone(), account);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Stores a version of the catalogue unless it is known.
+    pub fn put_catalog(&self, catalog: CatalogVersion) {
+        let mut line = Vec::new();
+        Line::Catalog(Box::new(catalog.clone())).write(&mut line);
+        if self.catalogs.put(catalog) {
+            self.write().unsaved.extend_from_slice(&line);
             self.changed.notify_one();
         }
     }
@@ -266,6 +282,12 @@ impl Directory {
     #[must_use]
     pub fn account(&self, id: &AccountId) -> Option<Account> {
         self.read().accounts.get(id).cloned()
+    }
+
+    /// Returns the model of an account's requests that name none.
+    #[must_use]
+    pub fn default_model(&self, account: &AccountId) -> Option<String> {
+        self.read().accounts.get(account)?.default_model.clone()
     }
 
     #[must_use]

@@ -1,7 +1,7 @@
 //! The configuration of providers and of the models that they serve.
 
 use pricing::known_providers::ProviderFormat;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::route::tokens::Tokenizer;
 
@@ -125,7 +125,7 @@ const fn drain_timeout_ms() -> u64 {
 }
 
 /// A model that the catalogue lacks, or whose prices differ.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// The id that clients request, such as `local/llama`.
@@ -203,8 +203,30 @@ impl ModelConfig {
     }
 }
 
+/// A name under which requests are spread over several models, for an experiment or a careful change.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitConfig {
+    /// The id that clients request, such as `acme/chat`.
+    #[serde(alias = "name")]
+    pub id: String,
+    pub split: Vec<VariantConfig>,
+}
+
+/// A variant of a split.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantConfig {
+    /// The variant's name in events.
+    pub name: String,
+    /// The id of the model that serves it.
+    pub model: String,
+    /// Its share of the requests, relative to the other variants.
+    pub weight: u32,
+}
+
 /// A decimal number, written as a number or as a string; as a string it is exact at any length.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "Written")]
 pub struct Decimal(pub String);
 

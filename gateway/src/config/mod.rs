@@ -9,7 +9,9 @@ use serde::Deserialize;
 
 pub mod endpoints;
 
-pub use endpoints::{Decimal, ModelConfig, OnDisconnect, ProviderConfig, ProviderKeyConfig, ResponsesUse, Unmetered};
+pub use endpoints::{
+    Decimal, ModelConfig, OnDisconnect, ProviderConfig, ProviderKeyConfig, ResponsesUse, SplitConfig, Unmetered, VariantConfig,
+};
 
 /// The HTTP server.
 #[derive(Debug, Clone, Deserialize)]

@@ -313,8 +313,10 @@ pub struct Deleted {
 pub struct AccountBody {
     pub id: String,
     pub name: String,
-    /// Only in answers of `suspend` and `resume`.
+    /// Absent in the answer to the creation.
     pub suspended: Option<bool>,
+    /// The model of requests that name none. Absent in the answer to the creation.
+    pub default_model: Option<String>,
 }
 
 /// A new account with its first management key, which is shown once.

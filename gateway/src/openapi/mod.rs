@@ -14,7 +14,7 @@ pub use management::*;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::admin::{account, credit, endpoint, key, quarantine, user, webhook};
+use crate::admin::{account, catalog, credit, endpoint, key, quarantine, user, webhook};
 use crate::{endpoints, health, inference, models};
 
 /// Title, tags, credentials, headers and errors.
@@ -73,7 +73,13 @@ const FRAME: &str = include_str!("frame.json");
         account::create::create,
         account::management_key::management_key,
         account::suspend::suspend,
+        account::update::update,
+        account::own::get,
+        account::own::update,
         credit::post::post,
+        catalog::apply::apply,
+        catalog::get::get,
+        catalog::history::history,
         quarantine::list::list,
         quarantine::show::show,
         quarantine::decide::decide,

@@ -28,7 +28,7 @@ use crate::error::GatewayError;
 use crate::idempotency::Claim;
 use crate::meter::{self, Measured};
 use crate::passed_headers::{HOP_BY_HOP, upstream_headers};
-use crate::request::{Stages, app};
+use crate::request::Stages;
 use crate::route::choice::{check_allowed, check_zdr};
 use crate::route::{Endpoint, Operation, Plan};
 use tap::Tap;
@@ -93,13 +93,13 @@ impl Stages {
         rate: &Arc<RateHeaders>,
     ) -> Result<Response, GatewayError> {
         let (parts, body) = request.into_parts();
-        let Some(any) = self.routes.unmetered(slug) else {
+        let Some(any) = self.routes.now().unmetered(slug).cloned() else {
             edge::discard(body, &self.server).await;
             return Err(GatewayError::NotFound(format!("There is nothing at {}.", parts.uri.path())));
         };
         // The body is passed on without its coding, since the gateway must read it too.
         let (caller, slot, body) = self.let_in(id, &parts, body, rate).await?;
-        let passed = self.passed(any, &parts.method, path, body)?;
+        let passed = self.passed(&any, &parts.method, path, body)?;
         let refused = |error: &GatewayError| self.refused(id, &caller, Some(&passed.endpoint.model.id), error);
         check_allowed(&caller.key, &passed.endpoint).and_then(|()| check_zdr(&caller.key, &passed.endpoint)).inspect_err(refused)?;
         let target = path_and_query(path, parts.uri.query());
@@ -114,7 +114,7 @@ impl Stages {
             format: passed.format.unwrap_or(Format::Chat).recorded(),
             streamed: passed.head.stream,
             user: passed.head.user.clone(),
-            app: app(&parts.headers),
+            app: edge::app(&parts.headers),
         };
         let claim = self.claim(id, &caller, &parts, &passed.body).await?;
         let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;
@@ -179,9 +179,13 @@ impl Stages {
         };
         let head = operation.read(&body)?.head;
         let model = head.models.first().cloned().unwrap_or_default();
-        let endpoint =
-            self.routes.find_upstream(&provider.slug, &model).ok_or(GatewayError::UnknownModel { name: model, nearest: None })?;
-        Ok(Passed { endpoint: Arc::clone(endpoint), format: Some(operation.format), head, body })
+        let endpoint = self
+            .routes
+            .now()
+            .find_upstream(&provider.slug, &model)
+            .cloned()
+            .ok_or(GatewayError::UnknownModel { name: model, nearest: None })?;
+        Ok(Passed { endpoint, format: Some(operation.format), head, body })
     }
 }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use events::control::Key;
 use events::ids::Ids;
-use events::request::Guardrail;
-use routing::names::{Variant, Variants};
+use events::request::{Guardrail, SkippedEndpoint};
+use routing::names::Variants;
 use routing::sticky::{Sticky, StickyKey, prefix_hash};
 use routing::{Candidate, Modality, Needs, Preferences, Restrictions, Selection, Skip, Why, auto, select};
 use wire::call::{Call, Format, Head};
 
 use super::names;
+use super::split::Split;
 use super::table::{Endpoint, Model, Routes};
+use super::variants::{self, looked_up};
 use crate::error::GatewayError;
 
 /// The bytes of a prompt from which on providers cache it: 1,024 tokens.
@@ -44,6 +46,8 @@ pub struct Choice {
     pub skipped: Vec<Skipped>,
     /// The prompt, if it is long enough for a provider's cache.
     pub prompt: Option<CachedPrompt>,
+    /// The model with weighted variants that the request names.
+    pub experiment: Option<Arc<Split>>,
 }
 
 /// An excluded endpoint.
@@ -51,6 +55,15 @@ pub struct Choice {
 pub struct Skipped {
     pub endpoint: Arc<Endpoint>,
     pub reason: Skip,
+}
+
+impl Skipped {
+    /// Returns the endpoint as events name it.
+    #[must_use]
+    pub fn recorded(&self) -> SkippedEndpoint {
+        let (provider, model) = (self.endpoint.provider.slug.clone(), self.endpoint.model.id.clone());
+        SkippedEndpoint { provider, model, reason: self.reason.as_str().to_owned() }
+    }
 }
 
 /// A prompt that a provider may have in its cache.
@@ -71,10 +84,12 @@ impl CachedPrompt {
     }
 }
 
-/// A model that a request names, with its place among them.
+/// A model that a request names.
 struct Named<'a> {
     model: &'a Arc<Model>,
-    place: usize,
+    variants: Variants,
+    /// The model with weighted variants, if the request names one.
+    split: Option<&'a Arc<Split>>,
 }
 
 impl Routes {
@@ -93,9 +108,10 @@ impl Routes {
             return only(asking, endpoint);
         }
         let preferences = preferences(asking)?;
-        let (named, variants) = self.named(asking, &preferences)?;
-        let preferences = preferences.with_variants(variants);
-        let endpoints = usable(asking, &named, variants)?;
+        let named = self.named(asking, &preferences)?;
+        let preferences = named.iter().fold(preferences, |preferences, named| preferences.with_variants(named.variants));
+        let endpoints = usable(asking, &named)?;
+        let experiment = named.iter().find_map(|named| named.split).cloned();
         let prompt = prompt(asking).map(|key| CachedPrompt { sticky: Arc::clone(&self.sticky), key });
         let sticky = prompt.as_ref().and_then(|prompt| prompt.endpoint(asking.now_us));
         let sticky = endpoints.iter().position(|(_, endpoint)| Some(endpoint.number) == sticky);
@@ -107,52 +123,28 @@ impl Routes {
         if chosen.is_empty() {
             return Err(GatewayError::NoEndpoint { models: head.models.clone(), skipped });
         }
-        Ok(Choice { endpoints: chosen, skipped, prompt })
+        Ok(Choice { endpoints: chosen, skipped, prompt, experiment })
     }
 
-    /// Returns the models that a request names, in its order; `auto` is replaced by those that fit it best.
-    fn named(&self, asking: &Asking<'_>, preferences: &Preferences) -> Result<(Vec<Named<'_>>, Variants), GatewayError> {
-        let (mut models, mut all): (Vec<&Arc<Model>>, Variants) = (Vec::new(), Variants::default());
+    /// Returns the models that a request names, in its order; `auto` is replaced by those that fit it best, and a split by its variants.
+    fn named(&self, asking: &Asking<'_>, preferences: &Preferences) -> Result<Vec<Named<'_>>, GatewayError> {
+        let mut named = Vec::new();
         for name in &asking.call.head.models {
             if auto::is_auto(name) {
-                models.extend(self.automatic(asking, preferences));
-                continue;
+                let models = self.automatic(asking, preferences);
+                named.extend(models.into_iter().map(|model| Named { model, variants: Variants::default(), split: None }));
+            } else if let (Some(split), variants) = looked_up(name, |name| self.split_for(asking.format, name)) {
+                let models = split.order(draw(asking, split)).into_iter().filter_map(|variant| self.find(&variant.model));
+                named.extend(models.map(|model| Named { model, variants, split: Some(split) }));
+            } else {
+                let (model, variants) = self.resolve(asking.format, name)?;
+                named.push(Named { model, variants, split: None });
             }
-            let (model, variants) = self.resolve(asking.format, name)?;
-            models.push(model);
-            all = Variant::ALL.into_iter().filter(|variant| variants.has(*variant)).fold(all, Variants::with);
         }
-        if models.is_empty() {
+        if named.is_empty() {
             return Err(GatewayError::NoEndpoint { models: asking.call.head.models.clone(), skipped: Vec::new() });
         }
-        Ok((models.into_iter().enumerate().map(|(place, model)| Named { model, place }).collect(), all))
-    }
-
-    /// Returns a model by its name with or without variants. A name that is listed with its suffix is a model of its own.
-    ///
-    /// # Errors
-    /// Fails with 400 for an unknown model, or for a variant that the model does not have.
-    pub fn resolve(&self, format: Format, name: &str) -> Result<(&Arc<Model>, Variants), GatewayError> {
-        if let Some(model) = self.find_for(format, name) {
-            return Ok((model, Variants::default()));
-        }
-        let (base, variants) = routing::names::split(name);
-        let unknown = || {
-            let nearest = routing::names::nearest(name, self.all().map(|model| model.name.id.as_str())).map(str::to_owned);
-            GatewayError::UnknownModel { name: name.to_owned(), nearest }
-        };
-        let model = self.find_for(format, base).ok_or_else(unknown)?;
-        for (variant, remedy) in [
-            (Variant::Free, "the model has no free instance"),
-            (Variant::Thinking, "ask with the field 'reasoning' of your format instead"),
-            (Variant::Online, "the gateway searches nothing; ask a model that searches by its own tools"),
-        ] {
-            if variants.has(variant) {
-                let message = format!("The model '{name}' does not exist: {remedy}.");
-                return Err(GatewayError::BadRequest { message, param: Some("model".into()) });
-            }
-        }
-        Ok((model, variants))
+        Ok(named)
     }
 
     /// Returns the best models for a request that leaves the choice to the gateway.
@@ -177,7 +169,7 @@ fn only(asking: &Asking<'_>, endpoint: &Arc<Endpoint>) -> Result<Choice, Gateway
     if endpoint.provider.format_for(asking.format, false).is_none() {
         return Err(no_operation(&asking.call.head));
     }
-    Ok(Choice { endpoints: vec![(Arc::clone(endpoint), Why::Balanced)], skipped: Vec::new(), prompt: None })
+    Ok(Choice { endpoints: vec![(Arc::clone(endpoint), Why::Balanced)], skipped: Vec::new(), prompt: None, experiment: None })
 }
 
 fn preferences(asking: &Asking<'_>) -> Result<Preferences, GatewayError> {
@@ -193,16 +185,12 @@ fn preferences(asking: &Asking<'_>) -> Result<Preferences, GatewayError> {
 }
 
 /// Returns the endpoints of the models that the key may use and that have the operation, each with the place of its model.
-fn usable(asking: &Asking<'_>, named: &[Named<'_>], variants: Variants) -> Result<Vec<(usize, Arc<Endpoint>)>, GatewayError> {
+fn usable(asking: &Asking<'_>, named: &[Named<'_>]) -> Result<Vec<(usize, Arc<Endpoint>)>, GatewayError> {
     let (mut endpoints, mut forbidden) = (Vec::new(), None);
-    for Named { model, place } in named {
-        let longest = model.endpoints.iter().map(|endpoint| endpoint.context_length).max();
-        for endpoint in &model.endpoints {
-            if variants.has(Variant::Extended) && Some(endpoint.context_length) < longest {
-                continue;
-            }
-            match check_allowed(asking.key, endpoint) {
-                Ok(()) if endpoint.provider.format_for(asking.format, false).is_some() => endpoints.push((*place, Arc::clone(endpoint))),
+    for (place, Named { model, variants, split }) in named.iter().enumerate() {
+        for endpoint in variants::left(model, *variants) {
+            match check_allowed_by(asking.key, split.map(|split| &**split), endpoint) {
+                Ok(()) if endpoint.provider.format_for(asking.format, false).is_some() => endpoints.push((place, Arc::clone(endpoint))),
                 Ok(()) => {}
                 Err(error) => forbidden = forbidden.or(Some(error)),
             }
@@ -214,6 +202,13 @@ fn usable(asking: &Asking<'_>, named: &[Named<'_>], variants: Variants) -> Resul
         _ if endpoints.is_empty() => Err(no_operation(&asking.call.head)),
         Some(_) | None => Ok(endpoints),
     }
+}
+
+/// Returns the number by which a variant is drawn. It is the same for all requests of one end user, or else of one conversation.
+fn draw(asking: &Asking<'_>, split: &Split) -> u64 {
+    let head = &asking.call.head;
+    let Some(who) = head.user.as_ref().or(head.routing.session.as_ref()) else { return asking.ids.seed() };
+    prefix_hash([asking.key.account.as_str().as_bytes(), split.name.id.as_bytes(), who.as_bytes()].into_iter())
 }
 
 fn no_operation(head: &Head) -> GatewayError {
@@ -287,12 +282,25 @@ pub fn check_allowed(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError>
         let message = format!("model '{id}' is not allowed for this API key");
         return Err(GatewayError::NotAllowed { guardrail: Guardrail::ModelNotAllowed, message });
     }
+    check_provider(key, endpoint)
+}
+
+fn check_provider(key: &Key, endpoint: &Endpoint) -> Result<(), GatewayError> {
     let provider = &endpoint.provider.slug;
     if key.allowed_providers.as_ref().is_some_and(|allowed| !allowed.iter().any(|slug| names::author_of(slug) == *provider)) {
         let message = format!("provider '{provider}' is not allowed for this API key");
         return Err(GatewayError::NotAllowed { guardrail: Guardrail::ProviderNotAllowed, message });
     }
     Ok(())
+}
+
+/// Checks the same for a model behind a split: a key that may use the split may use the models behind it.
+///
+/// # Errors
+/// Fails with 403 if it may not.
+pub fn check_allowed_by(key: &Key, split: Option<&Split>, endpoint: &Endpoint) -> Result<(), GatewayError> {
+    let is_allowed = split.is_some_and(|split| is_model_allowed(key, &split.name.id));
+    if is_allowed { check_provider(key, endpoint) } else { check_allowed(key, endpoint) }
 }
 
 /// Checks that a key that demands zero data retention gets it.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use events::Nanos;
+use events::request::Experiment;
 use pricing::known_providers::ProviderFormat;
 use pricing::{Quote, ServiceTier};
 use routing::Why;
 use wire::call::Head;
 
 use super::choice::{CachedPrompt, Choice, Skipped};
+use super::split::Split;
 use super::table::Endpoint;
 use super::tokens::Tokenizer;
 
@@ -43,6 +45,8 @@ pub struct Plan {
     pub is_capped: bool,
     /// The number of answers that the caller asked for.
     pub choices: u64,
+    /// The model with weighted variants that the request names.
+    pub experiment: Option<Arc<Split>>,
 }
 
 impl Plan {
@@ -57,6 +61,7 @@ impl Plan {
             tier,
             is_capped: head.output_tokens_max.is_some(),
             choices: head.choices,
+            experiment: choice.experiment.clone(),
         }
     }
 
@@ -65,7 +70,7 @@ impl Plan {
     pub fn counted(&self, head: &Head, counted: &[(Tokenizer, u64)]) -> Self {
         let candidates = self.candidates.iter();
         let candidates = candidates.map(|own| Candidate::new((&own.endpoint, own.why), head, self.tier, counted)).collect();
-        Self { candidates, skipped: self.skipped.clone(), prompt: self.prompt.clone(), ..*self }
+        Self { candidates, skipped: self.skipped.clone(), prompt: self.prompt.clone(), experiment: self.experiment.clone(), ..*self }
     }
 
     /// Returns the plan of a request that is passed to one endpoint as it is. It is for the longest answer of the model: no cap can be added,
@@ -75,7 +80,14 @@ impl Plan {
         let tier = ServiceTier::named(head.service_tier.as_deref());
         let capped = Head { output_tokens_max: Some(u64::MAX), ..head.clone() };
         let candidate = Candidate::new((endpoint, Why::Balanced), &capped, tier, &[]);
-        Self { candidates: vec![candidate], skipped: Vec::new(), prompt: None, tier, is_capped: true, choices: head.choices }
+        let (candidates, skipped) = (vec![candidate], Vec::new());
+        Self { candidates, skipped, prompt: None, tier, is_capped: true, choices: head.choices, experiment: None }
+    }
+
+    /// Returns the variant of an experiment that an endpoint serves, as events name it.
+    #[must_use]
+    pub fn experiment_of(&self, endpoint: Option<&Endpoint>) -> Option<Experiment> {
+        self.experiment.as_ref()?.experiment(&endpoint?.model.id)
     }
 
     /// Returns the tokenizers known for the candidates, each once.
@@ -90,7 +102,7 @@ impl Plan {
     /// Returns whether every candidate is free.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.candidates.iter().all(|candidate| candidate.endpoint.free || candidate.endpoint.model.id.ends_with(":free"))
+        self.candidates.iter().all(|candidate| candidate.endpoint.is_free())
     }
 
     /// Returns the most tokens of prompt and answers, whichever candidate serves.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::table::{Endpoint, Routes};
+use super::current::CurrentRoutes;
+use super::table::Endpoint;
 
 /// The name of the notices.
 const NAME: &str = "breaker";
@@ -68,7 +69,7 @@ impl Reports {
 
 /// The exchange of reports with the other gateways.
 pub struct Exchange {
-    pub routes: Arc<Routes>,
+    pub routes: Arc<CurrentRoutes>,
     pub log: Log,
     pub signer: Signer,
     pub clock: Arc<dyn Clock>,
@@ -114,7 +115,8 @@ impl Exchange {
         if report.gateway == self.gateway {
             return;
         }
-        let Some(endpoint) = self.routes.endpoint(&report.provider, &report.model) else { return };
+        let routes = self.routes.now();
+        let Some(endpoint) = routes.endpoint(&report.provider, &report.model) else { return };
         let now_us = self.clock.now_us();
         let change = report.open_ms.map_or(BreakerChange::Closed, |open_ms| BreakerChange::Opened {
             until_us: now_us.saturating_add(i64::from(open_ms).saturating_mul(1_000)),

@@ -1,23 +1,19 @@
-//! The table of models and providers, built once from the configuration and the catalogue.
+//! The table of models and providers. A change of the catalogue makes a new table.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use events::UnitPrices;
 use pricing::price::PriceRow;
-use pricing::{Catalog, ModelPrices, PriceError};
+use pricing::{ModelPrices, PriceError, ServiceTier};
 use routing::sticky::Sticky;
 use routing::{EndpointFacts, EndpointHealth};
 use wire::call::{Embeddings, Format};
 
-use super::facts;
 use super::names;
 use super::provider::Provider;
+use super::split::Split;
 use super::tokens::Tokenizer;
-use crate::config::{Decimal, ModelConfig, ProviderConfig};
-
-/// The number of prompts whose endpoint is remembered.
-const STICKY_PROMPTS: usize = 16_384;
 
 /// A model under its public name.
 #[derive(Debug)]
@@ -34,6 +30,16 @@ pub struct ModelName {
     pub id: String,
     /// The id as a JSON string.
     pub json: String,
+}
+
+/// The place that names a model. A later one replaces a model of the same name in an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The price list that the program contains.
+    BuiltIn,
+    Configuration,
+    /// The operator's catalogue.
+    Catalog,
 }
 
 /// A model at one provider.
@@ -62,8 +68,10 @@ pub struct Endpoint {
     pub prices: ModelPrices,
     /// The base prices in USD per token as decimal strings, shown in the model list.
     pub shown_prices: PriceRow,
-    /// The version of the price list; `configuration` for a configured model.
+    /// The version of the price list; `configuration` for a configured model, `catalog-{version}` for one of the operator's catalogue.
     pub price_version: String,
+    /// The place that names the model with its prices.
+    pub origin: Origin,
     /// Whether the model is free on purpose.
     pub free: bool,
     /// Whether the cost of requests is known. It is not for operations of a provider that the gateway cannot meter.
@@ -72,12 +80,14 @@ pub struct Endpoint {
 
 #[derive(Debug)]
 pub struct Routes {
-    by_name: HashMap<String, Arc<Model>>,
-    listed: BTreeMap<String, Arc<Model>>,
+    pub(super) by_name: HashMap<String, Arc<Model>>,
+    pub(super) listed: BTreeMap<String, Arc<Model>>,
+    /// The models with weighted variants, by their canonical name.
+    pub(super) splits: BTreeMap<String, Arc<Split>>,
     /// For each provider, the endpoint that stands for its operations without a known model.
-    unmetered: BTreeMap<String, Arc<Endpoint>>,
-    /// The number of endpoints so far.
-    endpoints: u64,
+    pub(super) unmetered: BTreeMap<String, Arc<Endpoint>>,
+    /// The number of endpoints so far, in this table and all before it.
+    pub(super) endpoints: u64,
     /// The endpoints that have a prompt in their cache.
     pub sticky: Arc<Sticky>,
 }
@@ -109,113 +119,42 @@ pub enum RouteError {
     /// Two configured models whose names requests cannot tell apart.
     #[error("models {0} and {1} are one name for requests: remove one, or rename it")]
     SameName(String, String),
+    /// A split that cannot be served.
+    #[error("split {split}: {problem}")]
+    Split { split: String, problem: String },
     /// A price that is not valid.
     #[error("model {model}: {cause}")]
     Price { model: String, cause: PriceError },
 }
 
 impl ModelName {
-    fn new(id: String) -> Arc<Self> {
+    pub(super) fn new(id: String) -> Arc<Self> {
         Arc::new(Self { json: wire::fields::quoted(&id), id })
     }
 }
 
+impl Endpoint {
+    /// Returns whether requests cost nothing.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        let is_zero = |prompt_tokens: u64| *self.prices.at(prompt_tokens, ServiceTier::Default) == UnitPrices::default();
+        self.is_metered && (self.free || self.model.id.ends_with(":free") || is_zero(0) && is_zero(u64::MAX))
+    }
+}
+
+impl Origin {
+    /// Returns the word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built_in",
+            Self::Configuration => "configuration",
+            Self::Catalog => "catalog",
+        }
+    }
+}
+
 impl Routes {
-    /// Builds the table of all models that the configured providers serve.
-    ///
-    /// # Errors
-    /// Fails if a provider or model is misconfigured.
-    pub fn try_new(catalog: &Catalog, providers: &[ProviderConfig], models: &[ModelConfig]) -> Result<Self, RouteError> {
-        let mut by_slug = BTreeMap::new();
-        for config in providers {
-            let provider = Arc::new(Provider::try_new(config)?);
-            if by_slug.insert(provider.slug.clone(), Arc::clone(&provider)).is_some() {
-                return Err(RouteError::Twice(provider.slug.clone()));
-            }
-        }
-        let mut routes = Self {
-            by_name: HashMap::new(),
-            listed: BTreeMap::new(),
-            unmetered: BTreeMap::new(),
-            endpoints: 0,
-            sticky: Arc::new(Sticky::new(STICKY_PROMPTS)),
-        };
-        for entry in &catalog.models {
-            let Some(provider) = by_slug.get(&entry.provider) else { continue };
-            let priced = ModelPrices::try_new(&entry.prices).map_err(|cause| RouteError::Price { model: entry.id.clone(), cause })?;
-            let sizes = (entry.context_length, entry.max_output_tokens);
-            routes.replace(Endpoint {
-                model: ModelName::new(entry.id.clone()),
-                display_name: entry.id.clone(),
-                provider: Arc::clone(provider),
-                upstream_model: entry.upstream_model.clone(),
-                tokenizer: provider.tokenizer(&entry.upstream_model),
-                image_tokens_max: provider.image_tokens_max(&entry.upstream_model),
-                context_length: entry.context_length,
-                max_output_tokens: entry.max_output_tokens,
-                facts: facts::of(provider, &entry.id, Some(&entry.capabilities), &priced, sizes),
-                health: Arc::default(),
-                number: 0,
-                prices: priced,
-                shown_prices: entry.prices.first().cloned().unwrap_or_default(),
-                price_version: catalog.version.clone(),
-                free: false,
-                is_metered: true,
-            });
-        }
-        routes.unmetered =
-            by_slug.values().map(|provider| Ok((provider.slug.clone(), unmetered(provider)?))).collect::<Result<_, RouteError>>()?;
-        let mut names: HashMap<String, (String, BTreeSet<String>)> = HashMap::new();
-        for config in models {
-            let slug = names::author_of(&config.provider);
-            let provider =
-                by_slug.get(&slug).ok_or_else(|| RouteError::NoProvider { model: config.id.clone(), provider: config.provider.clone() })?;
-            let endpoint = configured(config, provider)?;
-            match names.entry(names::canonical(&endpoint.model.id)) {
-                Entry::Vacant(new) => {
-                    new.insert((config.id.clone(), BTreeSet::from([slug])));
-                    routes.replace(endpoint);
-                }
-                Entry::Occupied(mut known) => {
-                    let (id, providers) = known.get_mut();
-                    if *id != config.id || !providers.insert(slug) {
-                        return Err(RouteError::SameName(id.clone(), config.id.clone()));
-                    }
-                    routes.add_endpoint(endpoint);
-                }
-            }
-        }
-        Ok(routes)
-    }
-
-    /// Replaces all endpoints of a model by this one: the configuration takes precedence over the catalogue.
-    fn replace(&mut self, endpoint: Endpoint) {
-        let endpoint = self.numbered(endpoint);
-        let model = Arc::new(Model { name: Arc::clone(&endpoint.model), endpoints: vec![Arc::new(endpoint)] });
-        if let Some(before) = self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model)) {
-            self.listed.remove(&before.name.id);
-        }
-        self.listed.insert(model.name.id.clone(), model);
-    }
-
-    /// Adds another provider to a model that is already served.
-    fn add_endpoint(&mut self, endpoint: Endpoint) {
-        let Some(before) = self.find(&endpoint.model.id) else { return self.replace(endpoint) };
-        let (before, name) = (Arc::clone(before), Arc::clone(&before.name));
-        let endpoint = self.numbered(endpoint);
-        let endpoint = Endpoint { model: Arc::clone(&name), ..endpoint };
-        let endpoints = before.endpoints.iter().cloned().chain([Arc::new(endpoint)]).collect();
-        let model = Arc::new(Model { name, endpoints });
-        self.by_name.insert(names::canonical(&model.name.id), Arc::clone(&model));
-        self.listed.insert(model.name.id.clone(), model);
-    }
-
-    const fn numbered(&mut self, mut endpoint: Endpoint) -> Endpoint {
-        self.endpoints += 1;
-        endpoint.number = self.endpoints;
-        endpoint
-    }
-
     /// Returns the model of a name, in any equivalent spelling.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
@@ -225,11 +164,7 @@ impl Routes {
     /// Returns the model of a name as a client of a format means it: a bare name belongs to the vendor of the format.
     #[must_use]
     pub fn find_for(&self, format: Format, name: &str) -> Option<&Arc<Model>> {
-        let author = match format {
-            Format::Chat | Format::Responses | Format::Embeddings(Embeddings::OpenAi) => "openai",
-            Format::Messages => "anthropic",
-            Format::Generate | Format::Embeddings(Embeddings::EmbedContent | Embeddings::BatchEmbedContents) => "google",
-        };
+        let author = author_of(format);
         let name = if author == "google" { name.strip_prefix("models/").unwrap_or(name) } else { name };
         self.by_name.get(name).or_else(|| self.by_name.get(&names::canonical_of(author, name)))
     }
@@ -257,79 +192,33 @@ impl Routes {
     pub fn all(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.listed.values()
     }
+
+    /// Returns the model with weighted variants of a name, as a client of a format means it.
+    #[must_use]
+    pub fn split_for(&self, format: Format, name: &str) -> Option<&Arc<Split>> {
+        if self.splits.is_empty() {
+            return None;
+        }
+        self.splits.get(&names::canonical_of(author_of(format), name))
+    }
+
+    /// Returns all models with weighted variants.
+    pub fn splits(&self) -> impl Iterator<Item = &Arc<Split>> {
+        self.splits.values()
+    }
+
+    /// Returns the endpoint of an earlier table that is the same model at the same provider.
+    pub(super) fn same(&self, other: &Endpoint) -> Option<&Arc<Endpoint>> {
+        let endpoints = &self.listed.get(&other.model.id)?.endpoints;
+        endpoints.iter().find(|known| known.provider.slug == other.provider.slug && known.upstream_model == other.upstream_model)
+    }
 }
 
-fn unmetered(provider: &Arc<Provider>) -> Result<Arc<Endpoint>, RouteError> {
-    let id = format!("{}/*", provider.slug);
-    let row = PriceRow { prompt: "0".to_owned(), completion: "0".to_owned(), ..PriceRow::default() };
-    let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: id.clone(), cause })?;
-    Ok(Arc::new(Endpoint {
-        provider: Arc::clone(provider),
-        upstream_model: String::new(),
-        tokenizer: None,
-        image_tokens_max: None,
-        context_length: 0,
-        max_output_tokens: 0,
-        facts: facts::of(provider, &id, None, &prices, (0, 0)),
-        display_name: id.clone(),
-        health: Arc::default(),
-        number: 0,
-        model: ModelName::new(id),
-        prices,
-        shown_prices: row,
-        price_version: "unmetered".to_owned(),
-        free: false,
-        is_metered: false,
-    }))
-}
-
-fn configured(config: &ModelConfig, provider: &Arc<Provider>) -> Result<Endpoint, RouteError> {
-    let price = |written: &Option<Decimal>| match written {
-        Some(Decimal(text)) => per_token(text).ok_or_else(|| RouteError::Price {
-            model: config.id.clone(),
-            cause: PriceError::Malformed { field: "usd_per_mtok", text: text.clone(), cause: events::money::MoneyError::NotANumber },
-        }),
-        None if config.free => Ok("0".to_owned()),
-        None => Err(RouteError::NoPrice(config.id.clone())),
-    };
-    let optional = |written: &Option<Decimal>| written.is_some().then(|| price(written)).transpose();
-    let row = PriceRow {
-        prompt: price(&config.prompt_usd_per_mtok)?,
-        completion: price(&config.completion_usd_per_mtok)?,
-        cache_read: optional(&config.cache_read_usd_per_mtok)?,
-        cache_write_5m: optional(&config.cache_write_usd_per_mtok)?,
-        cache_write_1h: optional(&config.cache_write_1h_usd_per_mtok)?,
-        reasoning: optional(&config.reasoning_usd_per_mtok)?,
-        ..PriceRow::default()
-    };
-    let prices = ModelPrices::try_new(std::slice::from_ref(&row)).map_err(|cause| RouteError::Price { model: config.id.clone(), cause })?;
-    let id = if config.id.contains('/') { config.id.clone() } else { format!("{}/{}", provider.slug, config.id) };
-    let slug = id.split_once('/').map_or(id.as_str(), |(_, slug)| slug).to_owned();
-    let upstream_model = config.upstream_model.clone().unwrap_or(slug);
-    let sizes = (config.context_length, config.max_output_tokens.unwrap_or(config.context_length));
-    let facts = facts::of(provider, &id, config.capabilities.as_deref(), &prices, sizes);
-    Ok(Endpoint {
-        provider: Arc::clone(provider),
-        tokenizer: config.tokenizer.or_else(|| provider.tokenizer(&upstream_model)),
-        image_tokens_max: config.image_tokens_max.or_else(|| provider.image_tokens_max(&upstream_model)),
-        upstream_model,
-        context_length: sizes.0,
-        max_output_tokens: sizes.1,
-        facts: facts::configured(facts, config)?,
-        display_name: config.name.clone().unwrap_or_else(|| id.clone()),
-        model: ModelName::new(id),
-        health: Arc::default(),
-        number: 0,
-        prices,
-        shown_prices: row,
-        price_version: "configuration".to_owned(),
-        free: config.free,
-        is_metered: true,
-    })
-}
-
-/// Converts USD per million tokens to USD per token. Returns `None` for a negative price, or a text that is not a number.
-fn per_token(per_million: &str) -> Option<String> {
-    let picos = events::money::scaled(per_million, 6).ok()?;
-    Some(format!("{}.{:012}", picos / 1_000_000_000_000, picos.unsigned_abs() % 1_000_000_000_000)).filter(|_| picos >= 0)
+/// Returns the vendor to whom a bare name in a format belongs.
+const fn author_of(format: Format) -> &'static str {
+    match format {
+        Format::Chat | Format::Responses | Format::Embeddings(Embeddings::OpenAi) => "openai",
+        Format::Messages => "anthropic",
+        Format::Generate | Format::Embeddings(Embeddings::EmbedContent | Embeddings::BatchEmbedContents) => "google",
+    }
 }

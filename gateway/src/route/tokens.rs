@@ -1,11 +1,11 @@
 //! Tokenizers: they count a prompt in tokens if the credit does not cover the bound by its bytes.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::operation::Operation;
 
 /// A tokenizer with a public vocabulary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Tokenizer {
     /// The tokenizer of GPT-3.5 and GPT-4.
     #[serde(rename = "cl100k_base")]

@@ -300,6 +300,7 @@ mod tests {
             model: "m".into(),
             user: None,
             app: None,
+            experiment: None,
             format: Format::Chat,
             streamed: false,
             admitted_at_us: 0,
@@ -332,6 +333,7 @@ mod tests {
                 ttft_us: None,
                 attempts: vec![attempt],
                 skipped: Vec::new(),
+                experiment: None,
             };
             let position = place.end(|batch| {
                 batch.push(&draft(request, &usage));

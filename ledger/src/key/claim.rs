@@ -1,23 +1,28 @@
-//! Claims of revisions: they serialize changes that several gateways make to one key.
+//! Claims of revisions: they serialize changes that several gateways make to one key, one account or the catalogue of models.
 
 use std::time::Duration;
 
 use eventlog::store::{from_db, to_db};
 use events::rpc::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
-use sqlx::{Any, Row};
+use sqlx::{Any, AnyConnection, Row};
 
 use crate::process::Ledger;
 
 /// The age from which an unused claim counts as abandoned: twice the time for which its owner may use it.
 const ABANDONED: Duration = CLAIM_LASTS.saturating_mul(2);
 
-/// Grants the next revision of a key to a change that is based on the newest one.
+/// Grants the next revision of a thing to a change that is based on the newest one.
 pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionClaim, sqlx::Error> {
     let now_us = ledger.clock.now_us();
     let mut transaction = ledger.store.begin_exclusive().await?;
     let key = claim.key.to_string();
-    let applied =
-        sqlx::query::<Any>("SELECT revision FROM keys WHERE hash = $1").bind(key.clone()).fetch_optional(&mut *transaction).await?;
+    let applied = sqlx::query::<Any>(
+        "SELECT revision FROM keys WHERE hash = $1 UNION ALL SELECT revision FROM accounts WHERE id = $1
+         UNION ALL SELECT revision FROM revisions WHERE name = $1",
+    )
+    .bind(key.clone())
+    .fetch_optional(&mut *transaction)
+    .await?;
     let applied: i64 = applied.map_or(Ok(0), |row| row.try_get("revision"))?;
     let claimed = sqlx::query::<Any>("SELECT revision, claimed_at_us FROM key_claims WHERE hash = $1")
         .bind(key.clone())
@@ -38,6 +43,19 @@ pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionCla
     .await?;
     transaction.commit().await?;
     Ok(RevisionClaim::Granted { revision: from_db(next)? })
+}
+
+/// Notes an applied revision of a thing that has no table of its own.
+pub async fn note(connection: &mut AnyConnection, name: &str, revision: i64) -> Result<(), sqlx::Error> {
+    sqlx::query::<Any>(
+        "INSERT INTO revisions (name, revision) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET revision = excluded.revision WHERE excluded.revision > revisions.revision",
+    )
+    .bind(name.to_owned())
+    .bind(revision)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn age(now_us: i64, at_us: i64) -> Duration {

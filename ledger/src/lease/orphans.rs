@@ -170,6 +170,7 @@ mod tests {
             model: "m".into(),
             user: None,
             app: None,
+            experiment: None,
             format: Format::Chat,
             streamed: true,
             admitted_at_us: 5,

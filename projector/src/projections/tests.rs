@@ -73,6 +73,7 @@ fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
         provider: "p".to_owned(),
         user: Some(format!("user-{}", number % 7)),
         app: None,
+        experiment: None,
         format: Format::Chat,
         streamed: false,
         outcome: Outcome::Finished,

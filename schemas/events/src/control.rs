@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::catalog::{CatalogChanged, CatalogVersion};
 use crate::envelope::{EnvelopeError, RawEnvelope};
 use crate::ids::{AccountId, KeyHash, KeyKind, hex};
 use crate::money::Nanos;
@@ -151,6 +152,9 @@ pub struct Account {
     /// Whether the account's keys are refused.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub suspended: bool,
+    /// The model of requests that name none; absent = such requests are refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub default_model: Option<String>,
 }
 
 /// An account was created.
@@ -162,7 +166,7 @@ pub struct AccountCreated {
 
 payload!(AccountCreated, Control, "account", "created", "v1");
 
-/// An account was suspended by the operator, or resumed.
+/// An account was suspended by the operator or resumed, or its default model changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountUpdated {
     /// The account after the change.
@@ -217,6 +221,8 @@ pub enum ControlEvent {
     Webhook(Box<Webhook>),
     /// A webhook was deleted; the last state of it.
     WebhookDeleted(Box<Webhook>),
+    /// The operator's catalogue of models was replaced.
+    Catalog(Box<CatalogVersion>),
 }
 
 impl ControlEvent {
@@ -236,6 +242,7 @@ impl ControlEvent {
             UserErased::KIND => Self::UserErased(envelope.payload()?),
             WebhookChanged::KIND => Self::Webhook(Box::new(envelope.payload::<WebhookChanged>()?.webhook)),
             WebhookDeleted::KIND => Self::WebhookDeleted(Box::new(envelope.payload::<WebhookDeleted>()?.webhook)),
+            CatalogChanged::KIND => Self::Catalog(Box::new(envelope.payload::<CatalogChanged>()?.catalog)),
             _ => return Ok(None),
         }))
     }

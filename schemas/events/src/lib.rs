@@ -12,6 +12,7 @@ pub mod open_request;
 pub mod damaged;
 pub mod sealed;
 pub mod webhook;
+pub mod catalog;
 pub mod control;
 pub mod ledger;
 pub mod stream;

@@ -24,6 +24,15 @@ pub enum Format {
     Embeddings,
 }
 
+/// The model with weighted variants that a request named, and the variant that it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Experiment {
+    /// The id of the model with variants.
+    pub model: String,
+    /// The name of the variant.
+    pub variant: String,
+}
+
 /// A request was admitted: money is held for it and it is about to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestStarted {
@@ -45,6 +54,9 @@ pub struct RequestStarted {
     /// The calling application's name or URL.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub app: Option<String>,
+    /// The variant that was drawn; absent if the requested model has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub experiment: Option<Experiment>,
     /// The format of the client's request.
     pub format: Format,
     /// Whether the response is a stream.
@@ -164,6 +176,9 @@ pub struct RequestFinished {
     /// The endpoints that did not fit the request, or that were left alone because they had failed (`broken`), at most 20.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub skipped: Vec<SkippedEndpoint>,
+    /// The variant that answered, or else the drawn one; absent if the requested model has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub experiment: Option<Experiment>,
 }
 
 /// The rule of a key or account that a request breaks.

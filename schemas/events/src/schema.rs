@@ -6,6 +6,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
+use crate::catalog::CatalogChanged;
 use crate::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, UserErased};
 use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use crate::ledger::{CreditPosted, LeaseChanged, UsagePosted};
@@ -48,6 +49,7 @@ pub fn all() -> Vec<EventSchema> {
         event::<UserErased>(),
         event::<WebhookChanged>(),
         event::<WebhookDeleted>(),
+        event::<CatalogChanged>(),
         event::<CreditPosted>(),
         event::<LeaseChanged>(),
         event::<UsagePosted>(),

@@ -26,6 +26,8 @@ pub fn subject<P: Payload>(account: &str, about: &str) -> String {
         Stream::Control => {
             // Keys are public. Everything else of an account is private and has a subject below `account`, which subscribers may not read.
             match P::SCHEMA.split('.').next().unwrap_or_default() {
+                // The catalogue belongs to no account.
+                "catalog" => format!("arouter.v1.account.{account}.catalog.{verb}"),
                 family @ ("key" | "account") => format!("arouter.v1.{family}.{account}.{about}.{verb}"),
                 family => format!("arouter.v1.account.{account}.{about}.{family}.{verb}"),
             }

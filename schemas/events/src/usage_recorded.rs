@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
-use crate::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
+use crate::request::{Attempt, Experiment, Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
 use crate::usage::{CostStatus, Provenance, Tokens, UnitPrices};
 
 /// The usage of a request, the applied prices and the cost. There is one for each request that was sent to a provider.
@@ -28,6 +28,9 @@ pub struct UsageRecorded {
     /// The calling application's name (`X-Title`) or URL (`HTTP-Referer`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub app: Option<String>,
+    /// The variant that answered, or else the drawn one; absent if the requested model has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub experiment: Option<Experiment>,
     /// The format of the client's request.
     pub format: Format,
     /// Whether the response was a stream.
@@ -85,6 +88,7 @@ impl UsageRecorded {
             provider: progress.map_or_else(String::new, |progress| progress.provider.clone()),
             user: started.user.clone(),
             app: started.app.clone(),
+            experiment: started.experiment.clone(),
             format: started.format,
             streamed: started.streamed,
             outcome: Outcome::Aborted,
@@ -119,6 +123,7 @@ impl UsageRecorded {
             ttft_us: self.ttft_us,
             attempts: Vec::new(),
             skipped: Vec::new(),
+            experiment: self.experiment.clone(),
         }
     }
 }

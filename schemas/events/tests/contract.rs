@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use events::catalog::{CatalogChanged, CatalogVersion};
 use events::control::{
     Account, AccountCreated, AccountUpdated, Key, KeyCreated, KeyDeleted, KeyDisabled, KeyUpdated, LimitReset, RateLimit, UserErased,
 };
@@ -96,6 +97,7 @@ fn golden_requests_still_read() {
         model: "openai/gpt-5.4".into(),
         user: None,
         app: Some("demo".into()),
+        experiment: None,
         format: Format::Chat,
         streamed: true,
         admitted_at_us: 1_767_225_600_000_000,
@@ -129,6 +131,7 @@ fn golden_requests_still_read() {
             round: Some(2),
         }],
         skipped: vec![SkippedEndpoint { provider: "deepseek".into(), model: "openai/gpt-5.4".into(), reason: "not_zdr".into() }],
+        experiment: None,
     });
     let kept_in = || "boot-1.00000001.4242".to_owned();
     golden(&RequestDamaged { kept_in: kept_in() });
@@ -156,6 +159,7 @@ fn golden_usage_still_reads() {
         provider: "openai".into(),
         user: Some("user-7".into()),
         app: None,
+        experiment: None,
         format: Format::Chat,
         streamed: true,
         outcome: Outcome::Finished,
@@ -195,10 +199,10 @@ fn golden_control_still_reads() {
     golden(&KeyUpdated { key: Key { revision: 2, updated_at_us: Some(1), ..key() } });
     golden(&KeyDisabled { key: Key { revision: 3, disabled: true, ..key() } });
     golden(&KeyDeleted { key: Key { revision: 4, ..key() } });
-    let account = Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1, suspended: false };
+    let account = Account { id: key().account, name: "main".into(), created_at_us: 1, revision: 1, suspended: false, default_model: None };
     golden(&AccountCreated { account: account.clone() });
     golden(&UserErased::new(account.id.clone(), "alice@example.com"));
-    golden(&AccountUpdated { account: Account { revision: 2, suspended: true, ..account } });
+    golden(&AccountUpdated { account: Account { revision: 2, suspended: true, default_model: Some("openai/gpt-5.4".into()), ..account } });
     let webhook = Webhook {
         id: "wh_01920000000070008000000000000004".into(),
         account: key().account,
@@ -220,6 +224,15 @@ fn golden_control_still_reads() {
     };
     golden(&WebhookChanged { webhook: webhook.clone() });
     golden(&WebhookDeleted { webhook });
+    let model = serde_json::json!({"id": "acme/chat", "provider": "acme", "prompt_usd_per_mtok": "1", "completion_usd_per_mtok": "2", "context_length": 8000});
+    golden(&CatalogChanged {
+        catalog: CatalogVersion {
+            version: 7,
+            models: vec![model],
+            comment: Some("a new price".into()),
+            applied_at_us: 1_767_225_600_000_000,
+        },
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod dialect;
 pub mod usage;
 pub mod neutral;
 pub mod routing;
+pub mod additions;
 pub mod call;
 pub mod answer;
 pub mod output;

@@ -10,6 +10,8 @@ use crate::generate;
 
 /// The maximum number of patterns in a plugin's `allowed_models`.
 const PATTERNS_MAX: usize = 100;
+/// The maximum number of characters of a conversation's name.
+const SESSION_CHARS_MAX: usize = 256;
 
 /// A caller's choice among models and providers.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,8 @@ pub struct Routing {
     pub provider: Option<Box<RawValue>>,
     /// The patterns of models among which `auto` chooses, from the plugin `auto-router`; `None` for all.
     pub auto_models: Option<Vec<String>>,
+    /// The conversation that the request belongs to, in the caller's words.
+    pub session: Option<String>,
 }
 
 /// A plugin of OpenRouter's API. Sources: its documents on the auto router, context compression and web search.
@@ -42,7 +46,11 @@ impl Routing {
         }
         let provider = given("provider").map(RawValue::to_owned);
         let auto_models = given("plugins").map(plugins).transpose()?.flatten();
-        Ok(Self { provider, auto_models })
+        let session: Option<String> = fields.read("session_id").map_err(|_| wrong("session_id", "it must be a string"))?;
+        if session.as_ref().is_some_and(|session| session.chars().count() > SESSION_CHARS_MAX) {
+            return Err(wrong("session_id", "it must have at most 256 characters"));
+        }
+        Ok(Self { provider, auto_models, session })
     }
 }
 

@@ -132,6 +132,7 @@ impl Spool {
             provider: String::new(),
             user: None,
             app: None,
+            experiment: None,
             format: Format::Chat,
             streamed: false,
             outcome: Outcome::Finished,

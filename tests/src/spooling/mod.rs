@@ -417,6 +417,7 @@ fn started(request: &str) -> RequestStarted {
         model: "m".into(),
         user: None,
         app: None,
+        experiment: None,
         format: Format::Chat,
         streamed: false,
         admitted_at_us: 0,

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::facts::{Modality, Price, Quantization};
+use crate::names::{Variant, Variants};
+use crate::preferences::Restrictions;
 use crate::provider::ProviderPattern;
 
 fn endpoint(provider: &str, dollars_per_million: u64) -> EndpointFacts {
@@ -172,10 +174,20 @@ fn any_preferences(seeded: &mut Seeded) -> Preferences {
         ),
         ("preferred_min_throughput", any(seeded, &["null", "0.02"])),
         ("preferred_max_latency", any(seeded, &["null", r#"{"p90":0.00002}"#])),
+        ("enforce_distillable_text", any(seeded, &["null", "null", "true"])),
         ("max_price", any(seeded, &["null", "null", r#"{"prompt":1,"completion":2}"#])),
     ];
     let json: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    Preferences::parse(&format!("{{{}}}", json.join(","))).unwrap()
+    let variants = any(
+        seeded,
+        &[Variants::default(), Variants::default(), Variants::default().with(Variant::Nitro), Variants::default().with(Variant::Floor)],
+    );
+    let restrictions = Restrictions {
+        allowed_providers: any(seeded, &[None, None, Some(vec![]), Some(vec!["OpenAI".to_owned(), "xai".to_owned(), "azure".to_owned()])]),
+        enforce_zdr: any(seeded, &[false, false, false, true]),
+        ..Restrictions::default()
+    };
+    Preferences::parse(&format!("{{{}}}", json.join(","))).unwrap().with_variants(variants).restricted_by(&restrictions)
 }
 
 fn any_needs(seeded: &mut Seeded) -> Needs {
@@ -199,6 +211,8 @@ fn may_be_used(facts: &EndpointFacts, wishes: &Preferences, needs: &Needs) -> bo
     let output = needs.output_tokens.unwrap_or(0);
     !(wishes.only.as_ref().is_some_and(|only| !named(only))
         || named(&wishes.ignore)
+        || wishes.allowed.iter().any(|allowed| !named(allowed))
+        || wishes.enforce_distillable_text && !facts.allows_distillation
         || wishes.fallbacks == Fallbacks::Off && !wishes.order.is_empty() && !named(&wishes.order)
         || wishes.zdr && !facts.is_zdr
         || wishes.data_collection == crate::preferences::DataCollection::Deny && facts.collects_data

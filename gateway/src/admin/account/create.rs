@@ -67,7 +67,7 @@ impl Admin {
                 }
             }
         }
-        let account = Account { id, name, created_at_us: now_us, revision: 1, suspended: false };
+        let account = Account { id, name, created_at_us: now_us, revision: 1, suspended: false, default_model: None };
         self.record(account.id.as_str(), account.id.as_str(), &AccountCreated { account: account.clone() }).await?;
         Ok(account)
     }

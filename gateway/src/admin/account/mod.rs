@@ -1,6 +1,9 @@
 //! Accounts, created and suspended by the operator.
 
 pub mod create;
+pub mod change;
+pub mod update;
+pub mod own;
 pub mod suspend;
 pub mod management_key;
 

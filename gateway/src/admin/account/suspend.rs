@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::AccountId;
-use events::control::{Account, AccountUpdated};
+use events::control::Account;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::unknown;
+use super::update::shown;
 use crate::admin::Admin;
 use crate::admin::caller::Operator;
 use crate::error::GatewayError;
@@ -24,7 +24,7 @@ pub enum Standing {
     Resume,
 }
 
-/// Returns `{data: {id, name, suspended}}`.
+/// Returns `{data: {id, name, suspended, default_model}}`.
 ///
 /// # Errors
 /// Returns 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
@@ -44,9 +44,7 @@ pub async fn suspend(
     Path((id, standing)): Path<(String, Standing)>,
 ) -> Result<Response, GatewayError> {
     let id = AccountId::from(id);
-    let _alone = admin.lock_keys(&id).await;
-    let before = admin.directory.account(&id).ok_or_else(unknown)?;
-    let account = Account { suspended: standing == Standing::Suspend, revision: before.revision + 1, ..before };
-    admin.record(id.as_str(), id.as_str(), &AccountUpdated { account: account.clone() }).await?;
-    Ok(Json(json!({"data": {"id": account.id, "name": account.name, "suspended": account.suspended}})).into_response())
+    let change = |before: &Account| Account { suspended: standing == Standing::Suspend, ..before.clone() };
+    let account = admin.change_account(&id, true, change).await?;
+    Ok(Json(json!({"data": shown(&account)})).into_response())
 }

@@ -26,8 +26,8 @@ use crate::openapi::{EndpointHealths, refusals};
     responses((status = 200, description = "The endpoints, by model.", body = EndpointHealths), refusals::Operator)
 )]
 pub async fn list(State(admin): State<Admin>, _: Operator) -> Result<Response, GatewayError> {
-    let now_us = admin.clock.now_us();
-    let endpoints = admin.routes.all().flat_map(|model| &model.endpoints);
+    let (now_us, routes) = (admin.clock.now_us(), admin.routes.now());
+    let endpoints = routes.all().flat_map(|model| &model.endpoints);
     let data: Vec<Value> = endpoints.map(|endpoint| object(endpoint, now_us)).collect();
     Ok(Json(json!({"gateway": admin.spool.source.0, "data": data})).into_response())
 }

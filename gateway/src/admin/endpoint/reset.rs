@@ -44,7 +44,8 @@ pub async fn reset(State(admin): State<Admin>, _: Operator, request: Request) ->
     let (parts, body) = request.into_parts();
     let ResetBody { provider, model } = read(&parts.headers, body, &admin.server).await?;
     let unknown = || GatewayError::NotFound(format!("There is no endpoint of '{model}' at '{provider}'."));
-    let endpoint = admin.routes.endpoint(&provider, &model).ok_or_else(unknown)?;
+    let routes = admin.routes.now();
+    let endpoint = routes.endpoint(&provider, &model).ok_or_else(unknown)?;
     let now_us = admin.clock.now_us();
     endpoint.health.reset();
     admin.admission.reports.tell(endpoint, BreakerChange::Closed, now_us);

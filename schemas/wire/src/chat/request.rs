@@ -22,7 +22,7 @@ const MODELS_MAX: usize = 16;
 /// templates are Llama 3.1's, about 30 tokens, and ChatML spelled in bytes, 54.
 const TEMPLATE_TOKENS: u64 = 64;
 /// Fields of the gateway's own that no provider knows.
-pub const OWN_FIELDS: [&str; 6] = ["models", "route", "provider", "plugins", "transforms", "usage"];
+pub const OWN_FIELDS: [&str; 7] = ["models", "route", "provider", "plugins", "transforms", "usage", "session_id"];
 /// Names of the bound on completion tokens. A provider receives at most one of them.
 const CAP_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 /// Settings that are no part of a prompt. All other content that is sent counts towards the prompt's bound.

@@ -47,6 +47,7 @@ impl Year {
             provider: format!("provider-{}", model % 8),
             user: Some(format!("user-{}", pick(20, 5_000))),
             app: Some(format!("app-{}", pick(36, 20))),
+            experiment: None,
             format: Format::Chat,
             streamed: true,
             outcome: if pick(44, 50) == 0 { Outcome::Failed } else { Outcome::Finished },

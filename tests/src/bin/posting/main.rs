@@ -100,7 +100,14 @@ async fn fill(log: &Log, events: u64) {
     let mut accounts = Vec::new();
     for (of, sequence) in (0..ACCOUNTS).zip(1..) {
         let created = AccountCreated {
-            account: Account { id: account(of).as_str().into(), name: NAME.to_owned(), created_at_us: 0, revision: 1, suspended: false },
+            account: Account {
+                id: account(of).as_str().into(),
+                name: NAME.to_owned(),
+                created_at_us: 0,
+                revision: 1,
+                suspended: false,
+                default_model: None,
+            },
         };
         let (id, owner) = (ids.uuid(&clock), account(of));
         let draft = Draft { id, time_us: clock.now_us(), account: &owner, subject: &owner, traceparent: None, payload: &created };
@@ -140,6 +147,7 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
         provider: "openai".to_owned(),
         user: Some("user-7".to_owned()),
         app: None,
+        experiment: None,
         format: Format::Chat,
         streamed: true,
         outcome: Outcome::Finished,
