@@ -174,7 +174,7 @@ fn any_preferences(seeded: &mut Seeded) -> Preferences {
         ),
         ("preferred_min_throughput", any(seeded, &["null", "0.02"])),
         ("preferred_max_latency", any(seeded, &["null", r#"{"p90":0.00002}"#])),
-        ("enforce_distillable_text", any(seeded, &["null", "null", "null", "null", "null", "true"])),
+        ("enforce_distillable_text", any(seeded, &["null", "null", "true"])),
         ("max_price", any(seeded, &["null", "null", r#"{"prompt":1,"completion":2}"#])),
     ];
     let json: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
@@ -183,11 +183,8 @@ fn any_preferences(seeded: &mut Seeded) -> Preferences {
         &[Variants::default(), Variants::default(), Variants::default().with(Variant::Nitro), Variants::default().with(Variant::Floor)],
     );
     let restrictions = Restrictions {
-        allowed_providers: any(
-            seeded,
-            &[None, None, None, None, None, None, Some(vec![]), Some(vec!["OpenAI".to_owned(), "xai".to_owned(), "azure".to_owned()])],
-        ),
-        enforce_zdr: any(seeded, &[false, false, false, false, false, false, false, true]),
+        allowed_providers: any(seeded, &[None, None, Some(vec![]), Some(vec!["OpenAI".to_owned(), "xai".to_owned(), "azure".to_owned()])]),
+        enforce_zdr: any(seeded, &[false, false, false, true]),
         ..Restrictions::default()
     };
     Preferences::parse(&format!("{{{}}}", json.join(","))).unwrap().with_variants(variants).restricted_by(&restrictions)
@@ -283,5 +280,5 @@ fn random_requests_get_what_they_may_use_in_the_documented_order() {
         }
         (chosen, skipped) = (chosen + selection.order.len(), skipped + selection.skipped.len());
     }
-    assert!(chosen > 5_000 && skipped > 5_000, "{chosen} {skipped}");
+    assert!(chosen > 2_000 && skipped > 5_000, "{chosen} {skipped}");
 }
