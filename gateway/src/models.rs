@@ -152,7 +152,9 @@ fn renamed(format: Format, mut object: Value, id: &str) -> Value {
         Format::Messages => &["id", "display_name"],
         Format::Generate => &["displayName"],
     };
-    names.iter().for_each(|name| object[*name] = id.into());
+    for name in names {
+        object[*name] = id.into();
+    }
     match format {
         Format::Chat | Format::Responses | Format::Embeddings(_) => {
             let author = id.split('/').next().unwrap_or_default();
