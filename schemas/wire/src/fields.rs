@@ -86,6 +86,11 @@ impl<'a> Fields<'a> {
     /// Returns a name that occurs more than once.
     #[must_use]
     pub fn repeated(&self) -> Option<&str> {
+        if self.0.len() <= USUAL_MEMBERS {
+            let is_repeated =
+                |(at, (name, _)): &(usize, &(Cow<'_, str>, &RawValue))| self.0.iter().take(*at).any(|(before, _)| before == name);
+            return self.0.iter().enumerate().find(is_repeated).map(|(_, (name, _))| name.as_ref());
+        }
         let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_ref()).collect();
         names.sort_unstable();
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
@@ -171,6 +176,16 @@ pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Result<(), 
     Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
+/// Reads a string. The value is known to be JSON, so a string without escapes is not scanned for its end again.
+#[must_use]
+pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
+}
+
 /// Returns a text as a JSON string.
 #[must_use]
 pub fn quoted(text: &str) -> String {
@@ -197,6 +212,17 @@ mod tests {
         assert_eq!(Fields::parse(br#"{"a":1,"b":2,"a":3}"#).unwrap().repeated(), Some("a"));
         assert_eq!(Fields::parse(br#"{"a":1,"b":2}"#).unwrap().repeated(), None);
         assert_eq!(Fields::parse(br#"{"model":1,"mod\u0065l":2}"#).unwrap().repeated(), Some("model"));
+    }
+
+    #[test]
+    fn texts_are_borrowed_unless_they_have_escapes() {
+        let of = |json: &str| {
+            text(&RawValue::from_string(json.to_owned()).unwrap()).map(|text| (matches!(text, Cow::Borrowed(_)), text.into_owned()))
+        };
+        assert_eq!(of(r#""a é""#), Some((true, "a é".to_owned())));
+        assert_eq!(of(r#""""#), Some((true, String::new())));
+        assert_eq!(of(r#""a\"\u00e9\\""#), Some((false, "a\"é\\".to_owned())));
+        assert_eq!((of(r#""\ud800""#), of("7"), of("null"), of("[\"\"]")), (None, None, None, None));
     }
 
     #[test]

@@ -145,9 +145,9 @@ pub(crate) fn parameters(format: Format, fields: &Fields<'_>) -> Vec<&'static st
             used
         }
         Format::Generate => {
-            let fields = generate::canonical(fields);
+            let fields = generate::canonical(fields.clone());
             let config = fields.get("generationConfig").and_then(|raw| Fields::parse(raw.get().as_bytes()).ok());
-            let mut used = config.map(|config| named(&generate::canonical(&config), &SETTINGS)).unwrap_or_default();
+            let mut used = config.map(|config| named(&generate::canonical(config), &SETTINGS)).unwrap_or_default();
             used.extend(named(&fields, &[("tools", "tools"), ("toolConfig", "tool_choice")]));
             used
         }

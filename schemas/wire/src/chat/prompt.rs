@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::request::{is_plain, wrong};
 use crate::call::RequestError;
-use crate::fields::{Fields, Name};
+use crate::fields::{self, Fields};
 
 /// Tokens that a template puts around a message. OpenAI's takes 3, and 1 for a name; the bytes of the role are counted separately.
 pub const MESSAGE_TOKENS: u64 = 8;
@@ -177,7 +177,7 @@ fn is_image(raw: &RawValue) -> bool {
     let Ok(image) = Fields::parse(raw.get().as_bytes()) else { return false };
     let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get());
     let is_address = |raw: &'_ RawValue| {
-        let Ok(Name(url)) = serde_json::from_str::<Name<'_>>(raw.get()) else { return false };
+        let Some(url) = fields::text(raw) else { return false };
         IMAGE_SCHEMES.iter().any(|scheme| url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme)))
     };
     let is_known = |(name, raw): &(Cow<'_, str>, &RawValue)| match name.as_ref() {
@@ -190,7 +190,7 @@ fn is_image(raw: &RawValue) -> bool {
 
 /// Returns an upper bound of a message's tokens without its images: the text of its content by `count`, everything else by its bytes.
 fn message_tokens(message: &Fields<'_>, count: &impl Fn(&str) -> u64) -> u64 {
-    let text = |raw: &RawValue| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok().map(|text| count(&text));
+    let text = |raw: &RawValue| fields::text(raw).map(|text| count(&text));
     let plain = |raw: &RawValue| {
         let fields = Fields::parse(raw.get().as_bytes()).ok()?;
         let is_text = fields.0.len() == 2 && fields.get("type").is_some_and(|kind| kind.get() == "\"text\"");

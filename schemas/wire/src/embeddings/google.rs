@@ -125,7 +125,8 @@ impl<'a> Body<'a> {
         let texts = items.iter().map(one_text).collect::<Result<_, _>>()?;
         let dimensions: Vec<Option<u64>> = items.iter().map(dimensions).collect::<Result<_, _>>()?;
         if dimensions.windows(2).any(|pair| pair.first() != pair.last()) {
-            return Err(cannot("requests.outputDimensionality", "it must be the same in every request"));
+            let reason = "its API has one length for all vectors of a batch; give every request the same one";
+            return Err(Untranslatable::new("requests.outputDimensionality", reason).into());
         }
         Ok(Request { texts, dimensions: dimensions.into_iter().next().flatten() })
     }

@@ -10,7 +10,7 @@ use super::{Request, TEXT_TOKENS, Vector};
 use crate::answer::{Answer, AnswerError, Billed, Delta, Names};
 use crate::call::{Head, RequestError, Target};
 use crate::chat;
-use crate::fields::{Edit, Fields, Name, each, quoted};
+use crate::fields::{Edit, Fields, each, quoted, text};
 use crate::generate::base64;
 use crate::neutral::{Json, Text, Untranslatable};
 use crate::routing::Routing;
@@ -104,10 +104,6 @@ fn bytes(raw: &RawValue) -> Option<u64> {
         }
         _ => None,
     }
-}
-
-fn text(raw: &RawValue) -> Option<Text<'_>> {
-    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
 }
 
 impl<'a> Body<'a> {

@@ -45,7 +45,7 @@ pub(super) fn own_members(data: &[u8]) -> Result<Fields<'_>, AnswerError> {
 /// # Errors
 /// Fails if the bytes report an error, or are no object.
 pub fn members(data: &[u8]) -> Result<Fields<'_>, AnswerError> {
-    own_members(data).map(|fields| present(canonical(&fields)))
+    own_members(data).map(|fields| present(canonical(fields)))
 }
 
 /// The metered parts of an answer or frame.

@@ -203,9 +203,9 @@ fn is_text(part: &Fields<'_>) -> bool {
 pub fn counted(fields: &Fields<'_>, by_bytes: u64, count: impl Fn(&str) -> u64) -> u64 {
     let mut tokens = by_bytes;
     let mut part = |raw: &RawValue| {
-        let Ok(part) = serde_json::from_str::<Fields<'_>>(raw.get()) else { return };
-        let [(_, raw)] = part.0.as_slice() else { return };
-        if let Some(text) = canonical(&part).get("text").and_then(text) {
+        let Ok(part) = serde_json::from_str(raw.get()).map(canonical) else { return };
+        let [(name, raw)] = part.0.as_slice() else { return };
+        if let Some(text) = text(raw).filter(|_| name == "text") {
             tokens = tokens.saturating_sub(length(raw)).saturating_add(count(&text));
         }
     };

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::body::Members;
 use super::write::own;
 use crate::call::Format;
-use crate::neutral::{Json, Request, Tool, ToolChoice, Untranslatable};
+use crate::neutral::{Json, Request, Tool, ToolChoice, Untranslatable, own_member};
 
 /// The maximum length of a function's name.
 const NAME_BYTES_MAX: usize = 128;
@@ -40,7 +40,10 @@ pub fn tools(request: &Request<'_>) -> Result<Option<Json<'static>>, Untranslata
                 others.push(raw);
                 continue;
             }
-            Tool::Opaque { .. } => return Err(refused("a tool of another vendor cannot run there")),
+            Tool::Opaque { raw, .. } => {
+                let foreign = || "a tool of another vendor cannot run there".to_owned();
+                return Err(refused(own_member(raw).unwrap_or_else(foreign)));
+            }
             Tool::Function { name, description, parameters, .. } => {
                 FunctionBody { name, description: description.as_deref(), parameters_json_schema: parameters.clone() }
             }

@@ -81,7 +81,7 @@ pub fn read<'a>(body: &'a [u8], address: &Addressed<'_>) -> Result<(Head, Body<'
 
 /// Returns the members under their names in camelCase, without nulls.
 pub fn unique<'a>(own: &Fields<'a>) -> Result<Fields<'a>, RequestError> {
-    let fields = canonical(own);
+    let fields = canonical(own.clone());
     match fields.repeated() {
         Some(name) => Err(RequestError::Repeated(name.to_owned())),
         None => Ok(present(fields)),
@@ -128,7 +128,7 @@ impl<'a> Body<'a> {
     #[must_use]
     #[expect(clippy::unnecessary_wraps, reason = "the formats share this signature")]
     pub fn prompt_tokens_counted(&self, by_bytes: u64, count: impl Fn(&str) -> u64) -> Option<u64> {
-        Some(bound::counted(&canonical(&self.0), by_bytes, count))
+        Some(bound::counted(&canonical(self.0.clone()), by_bytes, count))
     }
 
     /// Returns the body for a provider of the same format: the caller's bytes with the target's cap, without the gateway's own fields.

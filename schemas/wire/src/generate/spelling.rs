@@ -1,14 +1,14 @@
 //! Spellings: Google reads every field in camelCase and in snake_case, a null as absent, and numbers as text too.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use crate::fields::{Fields, Name};
+use crate::fields::{self, Fields};
 use crate::neutral::Text;
+
+pub use crate::fields::text;
 
 /// Returns a name in camelCase.
 pub fn camel(name: Cow<'_, str>) -> Cow<'_, str> {
@@ -31,8 +31,11 @@ pub fn camel(name: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// Returns the members under their names in camelCase, nulls included.
-pub fn canonical<'a>(fields: &Fields<'a>) -> Fields<'a> {
-    Fields(fields.0.iter().map(|(name, raw)| (camel(name.clone()), *raw)).collect())
+pub fn canonical(mut fields: Fields<'_>) -> Fields<'_> {
+    for (name, _) in fields.0.iter_mut().filter(|(name, _)| name.contains('_')) {
+        *name = camel(std::mem::take(name));
+    }
+    fields
 }
 
 /// Returns the members without nulls.
@@ -43,8 +46,7 @@ pub fn present(mut fields: Fields<'_>) -> Fields<'_> {
 
 /// Reads an object: names in camelCase, no nulls. `None` if it is none, or if a member is given twice.
 pub fn object(raw: &RawValue) -> Option<Fields<'_>> {
-    let fields: Fields<'_> = serde_json::from_str(raw.get()).ok()?;
-    let fields = canonical(&fields);
+    let fields = canonical(serde_json::from_str(raw.get()).ok()?);
     if fields.repeated().is_some() { None } else { Some(present(fields)) }
 }
 
@@ -56,11 +58,6 @@ pub fn member<'a>(fields: &Fields<'a>, name: &str) -> Option<Fields<'a>> {
 /// Returns the caller's spelling of a name; the name itself if it is absent.
 pub fn spelled<'f>(fields: &'f Fields<'_>, name: &'f str) -> &'f str {
     fields.0.iter().map(|(own, _)| own.as_ref()).find(|own| camel(Cow::Borrowed(own)) == name).unwrap_or(name)
-}
-
-/// Reads a string.
-pub fn text(raw: &RawValue) -> Option<Text<'_>> {
-    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
 }
 
 /// Reads the string under a name.
@@ -91,33 +88,11 @@ pub fn count_of(fields: &Fields<'_>, name: &str) -> Option<u64> {
 /// # Errors
 /// Fails if the value is neither.
 pub fn each<'a>(raw: &'a RawValue, mut see: impl FnMut(&'a RawValue)) -> Result<(), serde_json::Error> {
-    struct Each<F>(F);
-    impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Each<F> {
-        type Value = ();
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_seq(self)
-        }
-    }
-    impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
-        type Value = ();
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an array")
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(mut self, mut elements: S) -> Result<(), S::Error> {
-            while let Some(element) = elements.next_element::<&'de RawValue>()? {
-                self.0(element);
-            }
-            Ok(())
-        }
-    }
     if raw.get().starts_with('{') {
         see(raw);
         return Ok(());
     }
-    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+    fields::each(raw, see)
 }
 
 /// Returns the elements of an array; none if the value is no array.

@@ -31,7 +31,7 @@ pub fn read_frame(data: &[u8]) -> Result<Frame<'_>, AnswerError> {
         return Ok(Frame::Done);
     }
     let own = own_members(data)?;
-    let skim = skim(&present(canonical(&own)))?;
+    let skim = skim(&present(canonical(own.clone())))?;
     let passing = if is_held(&skim) { Passing::Held } else { Passing::Relayed };
     let Skim { delta, usage, service_tier, .. } = skim;
     Ok(Frame::Chunk(Chunk { usage, service_tier, delta, passing, is_last: false, piece: AnyPiece::Generate(Piece(own)) }))
@@ -68,7 +68,7 @@ pub(super) fn frame(body: &AnswerBody<'_>, into: &mut Vec<u8>) {
 pub fn end(kept: Option<&Bytes>, end: &End<'_>, names: &Names<'_>, into: &mut Vec<u8>) {
     let kept = kept.and_then(|frame| {
         let own = own_members(frame).ok()?;
-        let is_held = is_held(&skim(&present(canonical(&own))).ok()?);
+        let is_held = is_held(&skim(&present(canonical(own.clone()))).ok()?);
         Some((own, is_held))
     });
     match end {

@@ -2,13 +2,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::fields::{self, Fields, Name};
+use crate::fields::{self, Fields};
 use crate::neutral::Text;
 
-/// Reads a string; `None` if the value is none.
-pub fn string(raw: &RawValue) -> Option<Text<'_>> {
-    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
-}
+pub use crate::fields::text as string;
 
 /// Reads an object; `None` if the value is none.
 pub fn object(raw: &RawValue) -> Option<Fields<'_>> {

@@ -6,7 +6,7 @@ use super::body::CacheControl;
 use super::schema;
 use super::spelling::Field;
 use crate::call::Format;
-use crate::neutral::{Json, Request, Text, Tool, ToolChoice, Untranslatable};
+use crate::neutral::{Json, Request, Text, Tool, ToolChoice, Untranslatable, own_member};
 
 /// Anthropic's rule for the names of tools.
 pub const NAME_RULE: &str = "must have at most 128 letters, digits, '_' or '-'";
@@ -93,7 +93,7 @@ fn body<'r>(tool: &'r Tool<'_>, source: Format) -> Result<ToolBody<'r>, Untransl
         Tool::Opaque { format: Format::Messages, raw } => Ok(ToolBody::Raw(raw.clone())),
         Tool::Opaque { raw, .. } => {
             let kind = raw.value().get("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
-            Err(Untranslatable::new(field, format!("the tool '{kind}' is run by another vendor")))
+            Err(Untranslatable::new(field, own_member(raw).unwrap_or_else(|| format!("the tool '{kind}' is run by another vendor"))))
         }
     }
 }

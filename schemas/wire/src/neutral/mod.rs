@@ -10,10 +10,12 @@ pub mod event;
 pub mod json;
 pub mod signature;
 pub mod fate;
+mod own_member;
 
 pub use answer::{Answer, Choice, Finish, Reason};
 pub use event::{Assembler, Block, Delta, Event};
 pub use json::Json;
+pub(crate) use own_member::own_member;
 pub use part::{Cache, Citation, Media, MediaKind, Part, Reasoning, Source, ToolCall, ToolResult};
 pub use request::{Effort, Level, OutputFormat, Request, Role, Settings, Tool, ToolChoice, Turn};
 pub use signature::{Signature, Vendor};

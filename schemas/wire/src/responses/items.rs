@@ -4,8 +4,10 @@ use serde_json::value::RawValue;
 
 use super::annotation;
 use crate::call::Format;
-use crate::fields::{Fields, Name};
+use crate::fields::Fields;
 use crate::neutral::{Cache, Media, MediaKind, Part, Reasoning, Role, Signature, Source, Text, ToolCall, ToolResult, Vendor};
+
+pub use crate::fields::text;
 
 /// An item of the conversation or of an answer.
 #[derive(Debug)]
@@ -22,11 +24,6 @@ pub enum Item<'a> {
     Reasoning(Vec<Reasoning<'a>>),
     /// An item that the neutral form has no place for, with the side of the conversation that it is on.
     Opaque(Role, &'a RawValue),
-}
-
-/// Returns a JSON string's text; `None` if the value is no string.
-pub fn text(raw: &RawValue) -> Option<Text<'_>> {
-    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
 }
 
 /// Returns a member that is not null.

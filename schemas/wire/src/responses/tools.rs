@@ -10,7 +10,7 @@ use super::object::Object;
 use super::request::wrong;
 use crate::call::{Format, RequestError};
 use crate::fields::Fields;
-use crate::neutral::{Json, Request, Text, Tool, ToolChoice, Untranslatable};
+use crate::neutral::{Json, Request, Text, Tool, ToolChoice, Untranslatable, own_member};
 
 /// Members of a function that the neutral form has a place for.
 const FUNCTION: &[&str] = &["type", "name", "description", "parameters", "strict"];
@@ -118,8 +118,9 @@ fn write_tool(tool: &Tool<'_>, is_own: bool) -> Result<Json<'static>, Untranslat
             object.put_some("format", format.as_ref().map(flat).as_ref());
         }
         Tool::Opaque { format: Format::Responses, raw } => return Ok(raw.clone().into_owned()),
-        Tool::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), .. } => {
-            return Err(Untranslatable::new("tools", "a tool of one vendor goes only to that vendor; declare a function"));
+        Tool::Opaque { format: Format::Chat | Format::Messages | Format::Generate | Format::Embeddings(_), raw } => {
+            let foreign = || "a tool of one vendor goes only to that vendor; declare a function".to_owned();
+            return Err(Untranslatable::new("tools", own_member(raw).unwrap_or_else(foreign)));
         }
     }
     Ok(object.into_json())

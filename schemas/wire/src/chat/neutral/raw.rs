@@ -2,13 +2,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::fields::{Fields, Name};
+use crate::fields::Fields;
 use crate::neutral::Text;
 
-/// Reads a string, borrowed unless it contains escapes.
-pub fn text(raw: &RawValue) -> Option<Text<'_>> {
-    serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|Name(text)| text)
-}
+pub use crate::fields::text;
 
 /// Reads the string in a member.
 pub fn text_of<'a>(fields: &Fields<'a>, name: &str) -> Option<Text<'a>> {

@@ -12,7 +12,7 @@ use super::raw::{array_of, has_only, object, object_of, text, text_of};
 use crate::call::{Format, RequestError};
 use crate::chat::request::wrong;
 use crate::fields::Fields;
-use crate::neutral::{Json, Text, Tool, ToolChoice, Untranslatable};
+use crate::neutral::{Json, Text, Tool, ToolChoice, Untranslatable, own_member};
 
 /// The maximum length of a tool's name (OpenAI's bound).
 const NAME_CHARS_MAX: usize = 64;
@@ -179,7 +179,8 @@ pub fn tool_body<'a>(tool: &'a Tool<'a>, has_cache_control: bool) -> Result<Tool
         Tool::Opaque { raw, .. } => {
             let kind = object(&raw.0).and_then(|tool| text_of(&tool, "type").or_else(|| Some(tool.0.first()?.0.clone())));
             let kind = kind.unwrap_or_default();
-            Err(Untranslatable::new("tools", format!("'{kind}' is a tool of another vendor; declare a function instead")))
+            let foreign = || format!("'{kind}' is a tool of another vendor; declare a function instead");
+            Err(Untranslatable::new("tools", own_member(raw).unwrap_or_else(foreign)))
         }
     }
 }
