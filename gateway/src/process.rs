@@ -13,7 +13,7 @@ use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
 use events::rpc::Peer;
-use pricing::Catalog;
+use pricing::{Catalog, Fee};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, webhook};
 use crate::admission::Admission;
+use crate::admission::allowance::Allowances;
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::purchases::Purchases;
 use crate::attempt::upstream::{Upstream, UpstreamError};
@@ -32,6 +33,7 @@ use crate::metrics::{Counts, Metrics, Sources};
 use crate::openapi;
 use crate::refusals;
 use crate::request::Stages;
+use crate::route::own_keys::KeyRing;
 use crate::route::{RouteError, Routes};
 use crate::router::{AppState, router};
 use crate::serve;
@@ -85,6 +87,8 @@ pub enum StartError {
     Route(#[from] RouteError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error("byok.fee_percent: {0}")]
+    Fee(#[from] pricing::fee::BadFee),
     #[error(transparent)]
     Catalog(#[from] pricing::CatalogError),
     /// A trusted proxy is not a valid network.
@@ -163,7 +167,9 @@ impl Gateway {
             counts: Counts::default(),
             purchases: Purchases::default(),
             budgets: Arc::default(),
+            allowances: Allowances::new(config.byok.free_requests_per_month, Fee::parse(&config.byok.fee_percent.0)?),
         });
+        let own_keys = KeyRing::new(Arc::clone(&directory), Arc::clone(&config.master_keys), config.byok.base_url_at_private_addresses);
         let admin = Admin {
             directory: Arc::clone(&directory),
             spool: Arc::clone(&spool),
@@ -177,6 +183,10 @@ impl Gateway {
             admission: Arc::clone(&admission),
             seed: peers.seed.clone(),
             master_keys: Arc::clone(&config.master_keys),
+            own_keys: Arc::new(own_keys),
+            routes: Arc::clone(&routes),
+            probes: Arc::new(Upstream::try_new(config.upstream.clone())?),
+            byok: config.byok.clone(),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));
@@ -290,6 +300,7 @@ impl Gateway {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
             routes: Arc::clone(routes),
+            own_keys: Arc::clone(&self.admin.own_keys),
             quotas: Arc::clone(&self.quotas),
             admission: Arc::clone(&self.admin.admission),
             attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),

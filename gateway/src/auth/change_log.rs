@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use events::control::Account;
+use events::provider_key::ProviderKey;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{KeyEntry, WebhookEntry};
@@ -27,6 +28,8 @@ pub enum Line {
     Account(Account),
     /// The newest state of a webhook.
     Webhook(Box<WebhookEntry>),
+    /// The newest state of a provider key.
+    ProviderKey(Box<ProviderKey>),
     /// The position up to which control events are read: stream identity, sequence and event id.
     Checkpoint(String, u64, String),
 }

@@ -6,6 +6,8 @@ pub mod provider;
 pub mod operation;
 pub mod facts;
 pub mod table;
+pub mod key_use;
+pub mod own_keys;
 pub mod choice;
 pub mod plan;
 pub mod tokens;

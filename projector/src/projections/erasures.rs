@@ -43,7 +43,8 @@ impl Fold for Erasures {
                         | ControlEvent::Key(_)
                         | ControlEvent::KeyDeleted(_)
                         | ControlEvent::Webhook(_)
-                        | ControlEvent::WebhookDeleted(_),
+                        | ControlEvent::WebhookDeleted(_)
+                        | ControlEvent::ProviderKey(_),
                     )
                     | None,
                 )

@@ -17,7 +17,7 @@ use super::usage::width::DAY_US;
 use super::{Projection, keys};
 use crate::webhook::deliveries::WithDeliveries;
 
-pub const COLUMNS: [&str; 23] = [
+pub const COLUMNS: [&str; 24] = [
     "request",
     "account",
     "key_hash",
@@ -41,6 +41,7 @@ pub const COLUMNS: [&str; 23] = [
     "completion_tokens",
     "reasoning_tokens",
     "cached_tokens",
+    "byok_nanos",
 ];
 
 /// The projection of requests by their charge.
@@ -139,7 +140,8 @@ async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageReco
             .bind(number(tokens.prompt()))
             .bind(number(tokens.completion()))
             .bind(number(tokens.reasoning))
-            .bind(number(tokens.cache_read));
+            .bind(number(tokens.cache_read))
+            .bind(usage.byok.as_ref().map(|byok| byok.list_cost_nanos.0));
     }
     query.execute(connection).await?;
     Ok(())

@@ -11,6 +11,7 @@ use crate::envelope::{EnvelopeError, RawEnvelope};
 use crate::ids::{AccountId, KeyHash, KeyKind, hex};
 use crate::money::Nanos;
 use crate::payload::{Payload, payload};
+use crate::provider_key::{ProviderKey, ProviderKeyChanged};
 use crate::webhook::{Webhook, WebhookChanged, WebhookDeleted};
 
 /// The time at which a key's limit starts over, in UTC.
@@ -217,6 +218,8 @@ pub enum ControlEvent {
     Webhook(Box<Webhook>),
     /// A webhook was deleted; the last state of it.
     WebhookDeleted(Box<Webhook>),
+    /// An account's own provider key was created, changed or deleted.
+    ProviderKey(Box<ProviderKey>),
 }
 
 impl ControlEvent {
@@ -236,6 +239,7 @@ impl ControlEvent {
             UserErased::KIND => Self::UserErased(envelope.payload()?),
             WebhookChanged::KIND => Self::Webhook(Box::new(envelope.payload::<WebhookChanged>()?.webhook)),
             WebhookDeleted::KIND => Self::WebhookDeleted(Box::new(envelope.payload::<WebhookDeleted>()?.webhook)),
+            ProviderKeyChanged::KIND => Self::ProviderKey(Box::new(envelope.payload::<ProviderKeyChanged>()?.provider_key)),
             _ => return Ok(None),
         }))
     }

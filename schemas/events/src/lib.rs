@@ -11,6 +11,7 @@ pub mod usage_recorded;
 pub mod damaged;
 pub mod sealed;
 pub mod webhook;
+pub mod provider_key;
 pub mod control;
 pub mod ledger;
 pub mod stream;

@@ -10,6 +10,7 @@ use crate::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, Key
 use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use crate::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use crate::payload::Payload;
+use crate::provider_key::ProviderKeyChanged;
 use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use crate::subject::Stream;
 use crate::usage_recorded::UsageRecorded;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<EventSchema> {
         event::<UserErased>(),
         event::<WebhookChanged>(),
         event::<WebhookDeleted>(),
+        event::<ProviderKeyChanged>(),
         event::<CreditPosted>(),
         event::<LeaseChanged>(),
         event::<UsagePosted>(),
