@@ -155,20 +155,7 @@ impl Gateway {
         let server = Arc::new(config.server.clone());
         let quotas = Quotas::new(config.limits.clone());
         let keepers = Tasks::default();
-        let admission = Arc::new(Admission {
-            spool: Arc::clone(&spool),
-            mode: config.spool.mode,
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-            ledger: peers.ledger.clone(),
-            tasks: keepers.running.clone(),
-            refill_runtime: Handle::current(),
-            stop: keepers.stop.clone(),
-            counts: Counts::default(),
-            purchases: Purchases::default(),
-            budgets: Arc::default(),
-            allowances: Allowances::new(config.byok.free_requests_per_month, Fee::parse(&config.byok.fee_percent.0)?),
-        });
+        let admission = admission(&config, &peers, &spool, &keepers, (&clock, &ids))?;
         let own_keys = KeyRing::new(Arc::clone(&directory), Arc::clone(&config.master_keys), config.byok.base_url_at_private_addresses);
         let admin = Admin {
             directory: Arc::clone(&directory),
@@ -335,6 +322,29 @@ impl Gateway {
         }
         self.syncers.into_iter().for_each(Syncer::stop);
     }
+}
+
+fn admission(
+    config: &GatewayConfig,
+    peers: &Peers,
+    spool: &Arc<Spool>,
+    keepers: &Tasks,
+    (clock, ids): (&Arc<dyn Clock>, &Arc<dyn Ids>),
+) -> Result<Arc<Admission>, StartError> {
+    Ok(Arc::new(Admission {
+        spool: Arc::clone(spool),
+        mode: config.spool.mode,
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        ledger: peers.ledger.clone(),
+        tasks: keepers.running.clone(),
+        refill_runtime: Handle::current(),
+        stop: keepers.stop.clone(),
+        counts: Counts::default(),
+        purchases: Purchases::default(),
+        budgets: Arc::default(),
+        allowances: Allowances::new(config.byok.free_requests_per_month, Fee::parse(&config.byok.fee_percent.0)?),
+    }))
 }
 
 fn data(config: &GatewayConfig) -> impl Fn(io::Error) -> StartError {

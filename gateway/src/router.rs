@@ -84,8 +84,7 @@ pub fn routes() -> Routes {
             .route(&at("/webhooks/{id}"), get(webhook::get::get).patch(webhook::update::update).delete(webhook::delete::delete))
             .route(&at("/webhooks/{id}/rotate-secret"), post(webhook::rotate::rotate))
             .route(&at("/webhooks/{id}/test"), post(webhook::test::test))
-            .route(&at("/webhooks/{id}/replay"), post(webhook::replay::replay));
-        admin = admin
+            .route(&at("/webhooks/{id}/replay"), post(webhook::replay::replay))
             .route(&at("/provider-keys"), post(provider_key::create::create).get(provider_key::list::list))
             .route(
                 &at("/provider-keys/{id}"),

@@ -274,7 +274,7 @@ async fn a_fee_counts_towards_a_keys_limit_only_if_the_key_says_so() {
     let arouter = Arouter::start(Storage::Sqlite, &format!("{FEE}0\n{}", provider.config())).await;
     create(&arouter, &arouter.keys, "good-1", json!({})).await;
     for (is_included, statuses) in [(false, [StatusCode::OK; 2]), (true, [StatusCode::OK, StatusCode::PAYMENT_REQUIRED])] {
-        let body = json!({"name": "k", "limit": 0.000_000_005, "include_byok_in_limit": is_included});
+        let body = json!({"name": "k", "limit": 0.000_000_015, "include_byok_in_limit": is_included});
         let (status, made) = arouter.call(Method::POST, "/api/v1/keys", &arouter.keys.management_key, Some(body)).await;
         assert_eq!(status, StatusCode::CREATED, "{made}");
         let live = Keys { live_key: made["key"].as_str().unwrap().to_owned(), ..arouter.keys.clone() };
@@ -282,7 +282,7 @@ async fn a_fee_counts_towards_a_keys_limit_only_if_the_key_says_so() {
         for expected in statuses {
             let (status, body) = chat(&arouter, &live, "test/ok").await;
             assert_eq!(status, expected, "{is_included}: {body}");
-            let left = if is_included { 5 - FEE_NANOS } else { 5 };
+            let left = if is_included { 15 - FEE_NANOS } else { 15 };
             until("the posting", || async {
                 let (_, key) = arouter.call(Method::GET, &format!("/api/v1/keys/{hash}"), &arouter.keys.management_key, None).await;
                 let is_posted = nanos(&key["data"]["byok_usage"]) > 0;

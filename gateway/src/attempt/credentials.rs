@@ -54,20 +54,16 @@ impl<'a> Credentials<'a> {
         let (place, now_us) = (turn.place?, admitted.now_us());
         self.tried.push(place);
         let outcome = outcome(failure, now_us)?;
-        match (&turn.own, &self.candidate.own) {
-            (Some(own), Some(keys)) => {
-                own.rests.record(now_us, 0, outcome);
-                failure?;
-                self.next_own(keys, admitted)
-            }
-            (Some(_), None) | (None, _) => {
-                let provider: &Provider = &self.candidate.endpoint.provider;
-                provider.pool.record(now_us, place, outcome);
-                failure?;
-                let place = provider.choose_credential(now_us, seed(admitted), &self.tried)?;
-                Some((Turn { place: Some(place), own: None }, Access::LastResort))
-            }
+        if let (Some(own), Some(keys)) = (&turn.own, &self.candidate.own) {
+            own.rests.record(now_us, 0, outcome);
+            failure?;
+            return self.next_own(keys, admitted);
         }
+        let provider: &Provider = &self.candidate.endpoint.provider;
+        provider.pool.record(now_us, place, outcome);
+        failure?;
+        let place = provider.choose_credential(now_us, seed(admitted), &self.tried)?;
+        Some((Turn { place: Some(place), own: None }, Access::LastResort))
     }
 
     fn next_own(&self, keys: &OwnKeys, admitted: &Admitted) -> Option<(Turn, Access)> {

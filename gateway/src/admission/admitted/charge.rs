@@ -5,7 +5,7 @@ use events::usage::Byok;
 use events::{CostStatus, Nanos, Provenance, Tokens};
 use pricing::Fee;
 
-use super::{Admitted, End, Served};
+use super::{Admitted, End, Served, Ticket};
 
 /// The charge for a request.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ impl Admitted {
         let prices = served.endpoint.prices.at(tokens.prompt(), served.tier);
         let cost = match &served.own {
             None => pricing::cost(tokens, prices),
-            Some(_) => pricing::fee(tokens, prices, self.ticket.as_ref().map_or(Fee::NONE, |ticket| ticket.fee())),
+            Some(_) => pricing::fee(tokens, prices, self.ticket.as_ref().map_or(Fee::NONE, Ticket::fee)),
         };
         let charged = cost.min(self.hold());
         (charged, cost.saturating_sub(charged))
