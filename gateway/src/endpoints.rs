@@ -79,7 +79,7 @@ pub async fn providers(State(stages): State<Arc<Stages>>, request: Request) -> R
             "name": provider.name,
             "slug": provider.slug,
             "model_count": models,
-            "is_byok_supported": false,
+            "is_byok_supported": true,
             "is_zdr": provider.policy.is_zdr,
             "collects_data": provider.policy.collects_data,
             "region": provider.policy.region,

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod request;
+pub mod admit;
 pub mod inference;
 pub mod proxy;
 pub mod passed_headers;

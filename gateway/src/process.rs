@@ -14,7 +14,7 @@ use events::caller::InternalSecret;
 use events::clock::Clock;
 use events::ids::Ids;
 use events::rpc::Peer;
-use pricing::Catalog;
+use pricing::{Catalog, Fee};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, webhook};
 use crate::admission::Admission;
+use crate::admission::allowance::Allowances;
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::purchases::Purchases;
 use crate::attempt::upstream::{Upstream, UpstreamError};
@@ -34,6 +35,7 @@ use crate::metrics::{Counts, Metrics, Sources};
 use crate::openapi;
 use crate::refusals;
 use crate::request::Stages;
+use crate::route::own_keys::KeyRing;
 use crate::route::reports::{Exchange, Report, Reports};
 use crate::route::{CurrentRoutes, RouteError};
 use crate::router::{AppState, router};
@@ -88,6 +90,8 @@ pub enum StartError {
     Route(#[from] RouteError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error("byok.fee_percent: {0}")]
+    Fee(#[from] pricing::fee::BadFee),
     #[error(transparent)]
     Catalog(#[from] pricing::CatalogError),
     /// A trusted proxy is not a valid network.
@@ -156,20 +160,8 @@ impl Gateway {
         let quotas = Quotas::new(config.limits.clone());
         let keepers = Tasks::default();
         let (reports, told) = Reports::new(&spool.source.0);
-        let admission = Arc::new(Admission {
-            spool: Arc::clone(&spool),
-            mode: config.spool.mode,
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-            ledger: peers.ledger.clone(),
-            tasks: keepers.running.clone(),
-            refill_runtime: Handle::current(),
-            stop: keepers.stop.clone(),
-            counts: Counts::default(),
-            reports,
-            purchases: Purchases::default(),
-            budgets: Arc::default(),
-        });
+        let admission = admission(&config, &peers, &spool, &keepers, (&clock, &ids, reports))?;
+        let own_keys = KeyRing::new(Arc::clone(&directory), Arc::clone(&config.master_keys), config.byok.base_url_at_private_addresses);
         let admin = Admin {
             directory: Arc::clone(&directory),
             spool: Arc::clone(&spool),
@@ -181,9 +173,12 @@ impl Gateway {
             operator_token: config.operator_token.as_str().into(),
             quotas: Arc::clone(&quotas),
             admission: Arc::clone(&admission),
-            routes: Arc::clone(&routes),
             seed: peers.seed.clone(),
             master_keys: Arc::clone(&config.master_keys),
+            own_keys: Arc::new(own_keys),
+            routes: Arc::clone(&routes),
+            probes: Arc::new(Upstream::try_new(config.upstream.clone())?),
+            byok: config.byok.clone(),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
         let health = Arc::new(Health::new(peers.log.clone(), peers.ledger.clone(), Arc::clone(&spool)));
@@ -315,6 +310,7 @@ impl Gateway {
         Ok(Stages {
             auth: Arc::clone(&self.admin.directory),
             routes: Arc::clone(routes),
+            own_keys: Arc::clone(&self.admin.own_keys),
             quotas: Arc::clone(&self.quotas),
             admission: Arc::clone(&self.admin.admission),
             attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
@@ -349,6 +345,30 @@ impl Gateway {
         }
         self.syncers.into_iter().for_each(Syncer::stop);
     }
+}
+
+fn admission(
+    config: &GatewayConfig,
+    peers: &Peers,
+    spool: &Arc<Spool>,
+    keepers: &Tasks,
+    (clock, ids, reports): (&Arc<dyn Clock>, &Arc<dyn Ids>, Reports),
+) -> Result<Arc<Admission>, StartError> {
+    Ok(Arc::new(Admission {
+        spool: Arc::clone(spool),
+        mode: config.spool.mode,
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        ledger: peers.ledger.clone(),
+        tasks: keepers.running.clone(),
+        refill_runtime: Handle::current(),
+        stop: keepers.stop.clone(),
+        counts: Counts::default(),
+        reports,
+        purchases: Purchases::default(),
+        budgets: Arc::default(),
+        allowances: Allowances::new(config.byok.free_requests_per_month, Fee::parse(&config.byok.fee_percent.0)?),
+    }))
 }
 
 fn data(config: &GatewayConfig) -> impl Fn(io::Error) -> StartError {

@@ -21,7 +21,7 @@ use wire::fields::quoted;
 
 use crate::admission::in_flight_quota::{Quotas, Slot};
 use crate::admission::rate_headers::RateHeaders;
-use crate::admission::{Admission, Admitted, End, Intent, Served};
+use crate::admission::{Admission, Admitted, End, Served};
 use crate::attempt::Reply;
 use crate::attempt::upstream::{Answer, Upstream, UpstreamStream};
 use crate::auth::{Directory, KeyEntry};
@@ -31,12 +31,9 @@ use crate::error::{ErrorForm, GatewayError};
 use crate::idempotency::{Claim, IdempotentCall};
 use crate::meter::{Measured, Meter};
 use crate::route::choice::{Asking, Choice};
-use crate::route::{CurrentRoutes, Operation, Plan, tokens};
+use crate::route::own_keys::KeyRing;
+use crate::route::{CurrentRoutes, Operation, Plan};
 use crate::stream::{self, Relay, heartbeat};
-
-/// The multiple of a model's context up to which a prompt's bytes are counted in tokens. The tokens of a larger prompt would not fit
-/// either.
-const COUNTED_TIMES: u64 = 16;
 
 /// The stages in order, and their shared parts.
 pub struct Stages {
@@ -44,6 +41,8 @@ pub struct Stages {
     pub auth: Arc<Directory>,
     /// The models and their providers.
     pub routes: Arc<CurrentRoutes>,
+    /// The provider keys of accounts.
+    pub own_keys: Arc<KeyRing>,
     /// The quotas that limit each caller's share of common resources.
     pub quotas: Arc<Quotas>,
     /// The stage that holds credit for the request.
@@ -239,70 +238,6 @@ impl Stages {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.ids.seed()
-    }
-
-    async fn admit(
-        &self,
-        id: &RequestId,
-        caller: &KeyEntry,
-        parts: &Parts,
-        (operation, body, call): (&Operation, &Bytes, &Call<'_>),
-        slot: Slot,
-    ) -> Result<(Plan, Admitted), GatewayError> {
-        let plan = Plan::new(&self.choose(&caller.key, operation, call)?, &call.head, &[]);
-        let mut slot = Some(slot);
-        let admit = async |plan: &Plan, slot: &mut Option<Slot>| {
-            let intent = Intent {
-                request: id.clone(),
-                key: &caller.key,
-                plan,
-                format: call.format().recorded(),
-                streamed: call.head.stream,
-                user: call.head.user.clone(),
-                app: edge::app(&parts.headers),
-            };
-            self.admission.admit(intent, slot).await
-        };
-        match admit(&plan, &mut slot).await {
-            Ok(admitted) if admitted.hold() >= plan.max_cost() => Ok((plan, admitted)),
-            // The hold does not cover the whole answer. A tighter bound of the prompt leaves more of the hold for the answer.
-            Ok(admitted) => {
-                let counted = self.counted(&plan, (operation, body, call), admitted.slot()).await.ok().flatten();
-                Ok((counted.unwrap_or(plan), admitted))
-            }
-            Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
-                let counted =
-                    self.counted(&plan, (operation, body, call), slot.as_ref()).await?.filter(|counted| counted.min_cost() < needed);
-                let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
-                let admitted = admit(&counted, &mut slot).await?;
-                Ok((counted, admitted))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Returns the plan with the prompt counted in tokens, which are a fraction of its bytes. `None` if no tokenizer is known, or if the
-    /// prompt is too large for its model anyway.
-    async fn counted(
-        &self,
-        plan: &Plan,
-        (operation, body, call): (&Operation, &Bytes, &Call<'_>),
-        slot: Option<&Slot>,
-    ) -> Result<Option<Plan>, GatewayError> {
-        let tokenizers = plan.tokenizers();
-        let context = plan.candidates.iter().map(|candidate| candidate.endpoint.context_length).max().unwrap_or_default();
-        let is_countable = call.head.prompt_tokens_max.is_some_and(|bytes| bytes <= context.saturating_mul(COUNTED_TIMES));
-        if tokenizers.is_empty() || !is_countable {
-            return Ok(None);
-        }
-        let counting = slot.map(Slot::count).transpose()?;
-        let (own_operation, body) = (operation.clone(), body.clone());
-        let counted = tokio::task::spawn_blocking(move || {
-            let counted = tokens::count(&own_operation, &body, tokenizers);
-            drop(counting);
-            counted
-        });
-        Ok(counted.await.ok().map(|counted| plan.counted(&call.head, &counted)))
     }
 
     fn streamed(

@@ -12,7 +12,7 @@ use serde_json::json;
 use wire::call::Format;
 
 use crate::admin::Admin;
-use crate::admin::{account, catalog, credit, endpoint, key, quarantine, user, webhook};
+use crate::admin::{account, catalog, credit, endpoint, key, provider_key, quarantine, user, webhook};
 use crate::edge;
 use crate::endpoints;
 use crate::error::GatewayError;
@@ -85,7 +85,13 @@ pub fn routes() -> Routes {
             .route(&at("/webhooks/{id}"), get(webhook::get::get).patch(webhook::update::update).delete(webhook::delete::delete))
             .route(&at("/webhooks/{id}/rotate-secret"), post(webhook::rotate::rotate))
             .route(&at("/webhooks/{id}/test"), post(webhook::test::test))
-            .route(&at("/webhooks/{id}/replay"), post(webhook::replay::replay));
+            .route(&at("/webhooks/{id}/replay"), post(webhook::replay::replay))
+            .route(&at("/provider-keys"), post(provider_key::create::create).get(provider_key::list::list))
+            .route(
+                &at("/provider-keys/{id}"),
+                get(provider_key::get::get).patch(provider_key::update::update).delete(provider_key::delete::delete),
+            )
+            .route(&at("/provider-keys/{id}/test"), post(provider_key::test::test));
         ledger = ledger
             .route(&at("/balance"), get(forward))
             .route(&at("/credits"), get(forward))

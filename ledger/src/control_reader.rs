@@ -25,7 +25,12 @@ impl Fold for NoteControl {
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => key::repo::upsert(connection, &key).await?,
                     Ok(Some(ControlEvent::Catalog(catalog))) => claim::note(connection, catalog::SUBJECT, to_db(catalog.version)?).await?,
                     // The books have neither webhooks nor names of end users.
-                    Ok(Some(ControlEvent::Webhook(_) | ControlEvent::WebhookDeleted(_) | ControlEvent::UserErased(_))) => {}
+                    Ok(Some(
+                        ControlEvent::Webhook(_)
+                        | ControlEvent::WebhookDeleted(_)
+                        | ControlEvent::ProviderKey(_)
+                        | ControlEvent::UserErased(_),
+                    )) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
                     Err(error) => rejected.push(Rejected::new(event, error.to_string())),
                 }

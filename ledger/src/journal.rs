@@ -56,6 +56,8 @@ pub struct Transaction {
     pub key_hash: Option<String>,
     /// The id of the lease that the transaction concerns.
     pub lease: Option<String>,
+    /// The list price of a request with an own provider key.
+    pub byok: Option<Nanos>,
     pub posting: Posting,
 }
 
@@ -104,8 +106,8 @@ pub const BREAKAGE: &str = "breakage";
 pub async fn write(connection: &mut AnyConnection, transactions: &[Transaction]) -> Result<(), sqlx::Error> {
     for portion in portions(transactions) {
         let sql = format!(
-            "INSERT INTO transactions (id, fingerprint, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease, credit_nanos, held_nanos, overdraft_nanos, book, book_nanos) VALUES {}",
-            placeholders(connection, portion.len(), 17)
+            "INSERT INTO transactions (id, fingerprint, account, version, kind, amount_nanos, balance_after_nanos, description, created_at_us, request, key_hash, lease, credit_nanos, held_nanos, overdraft_nanos, book, book_nanos, byok_nanos) VALUES {}",
+            placeholders(connection, portion.len(), 18)
         );
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         for transaction in portion {
@@ -126,7 +128,8 @@ pub async fn write(connection: &mut AnyConnection, transactions: &[Transaction])
                 .bind(transaction.posting.held.0)
                 .bind(transaction.posting.overdraft.0)
                 .bind(transaction.posting.book.clone())
-                .bind(transaction.posting.booked.0);
+                .bind(transaction.posting.booked.0)
+                .bind(transaction.byok.map(|list| list.0));
         }
         query.execute(&mut *connection).await?;
     }

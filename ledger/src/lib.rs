@@ -7,6 +7,7 @@ pub mod key;
 pub mod lease;
 pub mod posting;
 pub mod grant;
+pub mod byok;
 pub mod credit;
 pub mod idempotency;
 pub mod transaction;
@@ -37,6 +38,7 @@ pub const MIGRATIONS: &[Migration] = &[
     (20, "purchases", include_str!("../migrations/0020_purchases.sql")),
     (21, "idempotency", include_str!("../migrations/0021_idempotency.sql")),
     (24, "revisions", include_str!("../migrations/0024_revisions.sql")),
+    (30, "byok", include_str!("../migrations/0030_byok.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 
@@ -48,7 +50,7 @@ pub const TABLES: &[Table] = &[
         &["id", "name", "created_at_us", "revision", "version", "available_nanos", "held_nanos", "spent_nanos", "credited_nanos"],
     ),
     Table::new("keys", &["hash", "account", "limit_nanos", "limit_reset", "revision"]),
-    Table::new("key_windows", &["key_hash", "period", "starts_at_us", "spent_nanos", "held_nanos"]),
+    Table::new("key_windows", &["key_hash", "period", "starts_at_us", "spent_nanos", "held_nanos", "exempt_nanos", "byok_nanos"]),
     Table::new(
         "leases",
         &[
@@ -85,7 +87,9 @@ pub const TABLES: &[Table] = &[
             "overdraft_nanos",
             "book",
             "book_nanos",
+            "byok_nanos",
         ],
     ),
+    Table::new("byok_months", &["account", "starts_at_us", "requests"]),
     Table::new("outbox", &["sequence", "event_id", "subject", "payload"]),
 ];

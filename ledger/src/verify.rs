@@ -15,7 +15,7 @@ pub struct Check {
 }
 
 /// The proofs: a name, a query that counts the checked rows, and a query that selects `broken` for each row that breaks the rule.
-const CHECKS: [(&str, &str, &str); 10] = [
+const CHECKS: [(&str, &str, &str); 11] = [
     (
         "the postings of every transaction sum to zero",
         "SELECT COUNT(*) FROM transactions",
@@ -62,6 +62,14 @@ const CHECKS: [(&str, &str, &str); 10] = [
         "every request is charged at most once",
         "SELECT COUNT(*) FROM transactions WHERE request IS NOT NULL",
         "SELECT request AS broken FROM transactions WHERE request IS NOT NULL GROUP BY request HAVING COUNT(*) > 1 LIMIT 10",
+    ),
+    (
+        "every account's count of requests with own provider keys is the number of their transactions",
+        "SELECT COUNT(*) FROM byok_months",
+        "SELECT a.id AS broken FROM accounts a
+         LEFT JOIN (SELECT account, SUM(requests) AS total FROM byok_months GROUP BY account) m ON m.account = a.id
+         LEFT JOIN (SELECT account, COUNT(*) AS total FROM transactions WHERE byok_nanos IS NOT NULL GROUP BY account) t ON t.account = a.id
+         WHERE COALESCE(m.total, 0) <> COALESCE(t.total, 0) LIMIT 10",
     ),
     (
         "every source of usage is gapless",

@@ -15,6 +15,7 @@ use eventlog::store::Migration;
 /// The projector's tables.
 pub const MIGRATIONS: &[Migration] = &[
     (2, "projections", include_str!("../migrations/0002_projections.sql")),
+    (30, "byok", include_str!("../migrations/0030_byok.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
     (2_002, "usage", include_str!("../migrations/2002_usage.sql")),
     (2_003, "webhooks", include_str!("../migrations/2003_webhooks.sql")),

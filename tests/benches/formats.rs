@@ -59,7 +59,7 @@ fn requests(criterion: &mut Criterion) {
 }
 
 fn frames(criterion: &mut Criterion) {
-    let billed = Billed { tokens: Tokens::ZERO, status: CostStatus::Priced, cost: Nanos(1), latency_us: None, ttft_us: None };
+    let billed = Billed { tokens: Tokens::ZERO, status: CostStatus::Priced, cost: Nanos(1), byok: None, latency_us: None, ttft_us: None };
     let counts = Counts { input: 20, output: 50, ..Counts::default() };
     for (from, format) in Api::ALL.into_iter().zip(FORMATS) {
         let mut parser = Parser::default();

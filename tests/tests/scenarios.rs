@@ -18,8 +18,14 @@ const CAP: u64 = 500;
 const NAMES: Names<'static> =
     Names { id: "gen-1-abc", id_json: "\"gen-1-abc\"", model: "a/m-1", model_json: "\"a/m-1\"", provider: "p", created_s: 7 };
 
-const BILLED: Billed =
-    Billed { tokens: Tokens::ZERO, status: CostStatus::Priced, cost: Nanos(1_500), latency_us: Some(9_000), ttft_us: Some(2_000) };
+const BILLED: Billed = Billed {
+    tokens: Tokens::ZERO,
+    status: CostStatus::Priced,
+    cost: Nanos(1_500),
+    byok: None,
+    latency_us: Some(9_000),
+    ttft_us: Some(2_000),
+};
 
 fn fixture(scenario: &str, format: Format, kind: &str) -> Vec<u8> {
     let name = match format {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use eventlog::archiver::ArchiveTerms;
 use eventlog::{Access, Archive, Credentials};
 use events::{clock, failpoint};
-use gateway::config::{Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
+use gateway::config::{ByokConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::credit::billing::Billing;
 use ledger::lease::Terms;
 use serde::de::Error as _;
@@ -38,6 +38,8 @@ pub struct Config {
     pub leases: Terms,
     pub spool: SpoolConfig,
     pub upstream: UpstreamConfig,
+    /// Own provider keys of accounts.
+    pub byok: ByokConfig,
     /// The built-in provider, which serves if no other provider is configured.
     pub simulated: SimulatedConfig,
     /// Settings that all processes share.

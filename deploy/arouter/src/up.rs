@@ -206,6 +206,7 @@ pub async fn gateway_config(
         limits: config.limits.clone(),
         spool: config.spool.clone(),
         upstream: config.upstream.clone(),
+        byok: config.byok.clone(),
         providers,
         models,
         operator_token: folder.operator_token(config)?,

@@ -8,6 +8,7 @@ pub mod quarantine;
 pub mod endpoint;
 pub mod webhook;
 pub mod catalog;
+pub mod provider_key;
 pub mod caller;
 pub mod body;
 pub mod text;
@@ -25,10 +26,12 @@ use events::{Draft, Failpoint, Payload, failpoint};
 
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
+use crate::attempt::upstream::Upstream;
 use crate::auth::{Directory, follow};
-use crate::config::ServerConfig;
+use crate::config::{ByokConfig, ServerConfig};
 use crate::error::GatewayError;
 use crate::route::CurrentRoutes;
+use crate::route::own_keys::KeyRing;
 use crate::spool::{Spool, SpoolError};
 
 /// The longest wait for a reply of the ledger or the projector.
@@ -60,8 +63,13 @@ pub struct Admin {
     pub seed: InternalSecret,
     /// Locks for changes of keys, each shared by several accounts.
     pub changing: Arc<[tokio::sync::Mutex<()>]>,
-    /// The keys that seal the secrets of webhooks.
+    /// The keys that seal the secrets of webhooks and the provider keys.
     pub master_keys: Arc<MasterKeys>,
+    /// The provider keys of accounts, ready for use.
+    pub own_keys: Arc<KeyRing>,
+    /// The client that tests provider keys.
+    pub probes: Arc<Upstream>,
+    pub byok: ByokConfig,
 }
 
 impl Admin {

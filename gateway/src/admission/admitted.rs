@@ -1,6 +1,8 @@
 //! The state of an admitted request: it owns its hold and its room in the spool, and records exactly one terminal event, even if it is
 //! dropped.
 
+mod charge;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -9,11 +11,12 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::request::{Attempt, Experiment, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
 use events::usage_recorded::UsageRecorded;
-use events::{CostStatus, Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
+use events::{Draft, Failpoint, Nanos, Provenance, RequestId, Tokens, UnitPrices, failpoint};
 use pricing::ServiceTier;
 use routing::{Why, health};
 
 use super::Admission;
+use super::allowance::Ticket;
 use super::current_attempt::{Access, CurrentAttempt, micros};
 use super::in_flight_quota::Slot;
 use super::local_lease::Hold;
@@ -21,10 +24,13 @@ use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
 use crate::route::choice::{CachedPrompt, Skipped};
+use crate::route::own_keys::OwnKey;
 use crate::route::reports::Reports;
 use crate::route::split::Split;
 use crate::route::{Endpoint, Plan};
 use crate::spool::{Reservation, Spool, SpoolError};
+
+pub use charge::Charge;
 
 /// The maximum number of attempts, and of excluded endpoints, that a request's end names.
 const NAMED_MAX: usize = 20;
@@ -51,6 +57,10 @@ pub struct Admitted {
     mode: SpoolMode,
     /// The request's share of the quotas.
     slot: Option<Slot>,
+    /// The place among the requests with own provider keys; `None` if none may be used.
+    ticket: Option<Ticket>,
+    /// Whether the fee for an own provider key does not count towards the limit of the caller's key.
+    is_outside_key_limit: bool,
     counts: Counts,
     /// The place where changes of breakers are told.
     reports: Reports,
@@ -63,6 +73,8 @@ pub struct Served {
     pub endpoint: Arc<Endpoint>,
     /// The tier whose prices apply.
     pub tier: ServiceTier,
+    /// The account's own provider key that was used; `None` for the operator's credential.
+    pub own: Option<Arc<OwnKey>>,
 }
 
 /// The end of a request.
@@ -78,31 +90,14 @@ pub struct End {
     pub measured: Measured,
 }
 
-/// The charge for a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Charge {
-    /// The tokens used.
-    pub tokens: Tokens,
-    /// The kind of cost.
-    pub status: CostStatus,
-    /// The amount charged.
-    pub cost: Nanos,
-    /// The cost above the hold, which is not charged.
-    pub beyond: Nanos,
-    /// The time from admission to the end.
-    pub latency_us: u64,
-    /// The time from admission to the first piece of the response.
-    pub ttft_us: Option<u64>,
-}
-
 impl Admitted {
     /// Creates the state of a request whose start is recorded.
     #[must_use]
     pub fn new(
         started: RequestStarted,
         (hold, reservation): (Hold, Reservation),
-        slot: Option<Slot>,
-        plan: &Plan,
+        (slot, ticket): (Option<Slot>, Option<Ticket>),
+        (plan, is_outside_key_limit): (&Plan, bool),
         admission: &Admission,
     ) -> Self {
         Self {
@@ -119,6 +114,8 @@ impl Admitted {
             current: None,
             mode: admission.mode,
             slot,
+            ticket,
+            is_outside_key_limit,
             counts: admission.counts.clone(),
             reports: admission.reports.clone(),
         }
@@ -133,6 +130,12 @@ impl Admitted {
     #[must_use]
     pub fn hold(&self) -> Nanos {
         self.started.hold_nanos
+    }
+
+    /// Returns whether own provider keys cost the request no fee.
+    #[must_use]
+    pub fn is_free_with_own(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.is_free)
     }
 
     /// Returns the time of admission, in microseconds since 1970.
@@ -215,18 +218,10 @@ impl Admitted {
         }
     }
 
-    /// Returns the cost of these tokens at a model: the part within the hold, and the part above it.
-    #[must_use]
-    pub fn cost(&self, served: &Served, tokens: &Tokens) -> (Nanos, Nanos) {
-        let prices = served.endpoint.prices.at(tokens.prompt(), served.tier);
-        let cost = pricing::cost(tokens, prices);
-        let charged = cost.min(self.hold());
-        (charged, cost.saturating_sub(charged))
-    }
-
     /// Records that a stream is still running, with its cost so far.
     pub fn progress(&self, served: &Served, tokens: Tokens) {
         let Some((_, reservation)) = &self.open else { return };
+        let cost = self.cost(served, &tokens).0;
         let progress = RequestProgress {
             request: self.started.request.clone(),
             model: served.endpoint.model.id.clone(),
@@ -234,7 +229,8 @@ impl Admitted {
             tokens,
             price_version: served.endpoint.price_version.clone(),
             unit_prices: *served.endpoint.prices.at(tokens.prompt(), served.tier),
-            cost_nanos: self.cost(served, &tokens).0,
+            cost_nanos: cost,
+            byok: self.byok(served, Self::list(served, &tokens), cost),
         };
         if let Err(error) = reservation.spool().append(|batch| batch.push(&self.draft(&progress))) {
             tracing::warn!(%error, "the progress of a stream is not recorded: {error}");
@@ -276,9 +272,12 @@ impl Admitted {
 
     fn end(&mut self, end: &End) -> (Charge, Option<(Arc<Spool>, u64)>) {
         let latency_us = micros(self.since);
-        let (status, (cost, beyond)) = self.charged(end);
-        let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, latency_us, ttft_us: self.ttft_us };
+        let amounts = self.charged(end);
+        let (status, cost, beyond) = (amounts.status, amounts.cost, amounts.beyond);
+        let byok = self.last_served(end).is_some_and(|served| served.own.is_some()).then_some(amounts.list);
+        let charge = Charge { tokens: end.measured.tokens, status, cost, beyond, byok, latency_us, ttft_us: self.ttft_us };
         let Some((hold, reservation)) = self.open.take() else { return (charge, None) };
+        self.count_byok(end, amounts);
         self.note_result(end);
         self.attempts.truncate(NAMED_MAX);
         let usage = self.current.is_some().then(|| self.usage(end, &charge));
@@ -315,21 +314,9 @@ impl Admitted {
         }
     }
 
-    fn charged(&self, end: &End) -> (CostStatus, (Nanos, Nanos)) {
-        let nothing = (Nanos::ZERO, Nanos::ZERO);
-        let Some(served) = &end.served else { return (CostStatus::Waived, nothing) };
-        if !served.endpoint.is_metered {
-            return (CostStatus::Unknown, nothing);
-        }
-        if served.endpoint.free {
-            return (CostStatus::Free, nothing);
-        }
-        // A failed call is charged only by the provider's own report. Unknown usage is never charged.
-        let is_charged = match end.outcome {
-            Outcome::Failed => end.measured.provenance == Provenance::Reported,
-            Outcome::Finished | Outcome::Cancelled | Outcome::Aborted => end.measured.provenance != Provenance::Unknown,
-        };
-        if is_charged { (CostStatus::Priced, self.cost(served, &end.measured.tokens)) } else { (CostStatus::Waived, nothing) }
+    /// Returns what answered, or else was called last.
+    fn last_served<'a>(&'a self, end: &'a End) -> Option<&'a Served> {
+        end.served.as_ref().or(self.current.as_ref().map(|current| &current.served))
     }
 
     fn finished(&mut self, end: &End, latency_us: u64) -> RequestFinished {
@@ -356,7 +343,8 @@ impl Admitted {
     }
 
     fn usage(&self, end: &End, charge: &Charge) -> UsageRecorded {
-        let endpoint = end.served.as_ref().or(self.current.as_ref().map(|current| &current.served)).map(|served| &served.endpoint);
+        let served = self.last_served(end);
+        let endpoint = served.map(|served| &served.endpoint);
         UsageRecorded {
             request: self.started.request.clone(),
             key: self.started.key.clone(),
@@ -381,6 +369,8 @@ impl Admitted {
             cost_status: charge.status,
             cost_nanos: charge.cost,
             beyond_hold_nanos: charge.beyond,
+            is_byok: charge.byok.is_some(),
+            byok: served.and_then(|served| self.byok(served, charge.byok.unwrap_or_default(), charge.cost)),
             admitted_at_us: self.started.admitted_at_us,
             latency_us: charge.latency_us,
             ttft_us: charge.ttft_us,

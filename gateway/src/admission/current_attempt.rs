@@ -43,9 +43,16 @@ impl CurrentAttempt {
         let sample = Sample { outcome, ttft_us: self.ttft_us, output_tokens, duration_us: micros(self.since) };
         let change = match std::mem::replace(&mut self.access, Access::Judged) {
             Access::Permitted(permit) => permit.finish(now_us, &sample),
-            Access::LastResort => self.served.endpoint.health.record(now_us, &sample),
+            Access::LastResort => match &self.served.own {
+                Some(own) => own.health.record(now_us, &sample),
+                None => self.served.endpoint.health.record(now_us, &sample),
+            },
             Access::Proxied | Access::Judged => None,
         };
+        if self.served.own.is_some() {
+            // The breaker of an account's own key is not the operator's concern.
+            return;
+        }
         let endpoint = &self.served.endpoint;
         let (provider, model) = (&endpoint.provider.slug, &endpoint.model.id);
         if let Some(change) = change {

@@ -9,6 +9,7 @@ use events::ids::Ids;
 use tokio_util::sync::CancellationToken;
 
 use super::Budgets;
+use super::allowance::Allowances;
 use super::local_lease::Moment;
 use super::refill_policy::{LeaseCall, RefillPolicy, TICK};
 
@@ -28,6 +29,8 @@ pub struct LeaseRefiller {
     pub budgets: Arc<Mutex<Budgets>>,
     /// The client of the ledger, which grants the leases.
     pub ledger: rpc::Client,
+    /// The counts that come with the replies.
+    pub allowances: Arc<Allowances>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
 }
@@ -89,6 +92,10 @@ impl LeaseRefiller {
     async fn send(&mut self, call: LeaseCall) -> bool {
         match self.ledger.call(&call.request, RPC_TIMEOUT).await {
             Ok(answer) => {
+                // The count comes first, because the requests that wait for the reply read it.
+                if let Some(byok) = answer.byok {
+                    self.allowances.note(&call.request.account, byok);
+                }
                 let at = self.now();
                 self.policy.answered(&call, answer, at)
             }

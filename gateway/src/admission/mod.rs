@@ -6,6 +6,7 @@ pub mod rate_headers;
 pub mod purchases;
 pub mod in_flight_quota;
 pub mod local_lease;
+pub mod allowance;
 pub mod budget;
 pub mod refill_policy;
 pub mod lease_refiller;
@@ -61,6 +62,8 @@ pub struct Admission {
     pub reports: Reports,
     /// The accounts that have bought credit, which may use free models more.
     pub purchases: purchases::Purchases,
+    /// The free requests with own provider keys.
+    pub allowances: Arc<allowance::Allowances>,
     /// The budgets in use: one per account, and one per key with a limit.
     pub budgets: Arc<Mutex<Budgets>>,
 }
@@ -105,10 +108,14 @@ impl Admission {
         }
         let mut reservation = self.spool.reserve().map_err(|error| refused(&error))?;
         failpoint(Failpoint::RequestReserved);
-        let budget = self.budget(intent.key);
-        let hold = match budget.hold_now(intent.plan.max_cost(), Moment::now(&*self.clock)) {
+        let is_outside_key_limit = !intent.key.include_byok_in_limit;
+        let budget = self.budget(intent.key, intent.plan.is_own() && is_outside_key_limit);
+        let ticket = if intent.plan.has_own() { Some(self.ticket(&budget).await?) } else { None };
+        let is_free = ticket.as_ref().is_some_and(|ticket| ticket.is_free);
+        let max_cost = intent.plan.max_cost(is_free);
+        let hold = match budget.hold_now(max_cost, Moment::now(&*self.clock)) {
             Some(hold) => hold,
-            None => budget.hold(intent.plan.min_cost(), intent.plan.max_cost()).await?,
+            None => budget.hold(intent.plan.min_cost(is_free), max_cost).await?,
         };
         // The request may have waited for money, so the time of admission is read now.
         let now_us = self.clock.now_us();
@@ -138,7 +145,7 @@ impl Admission {
         };
         let position = reservation.start(&draft).map_err(|error| refused(&error))?;
         failpoint(Failpoint::StartRecorded);
-        let admitted = Admitted::new(started, (hold, reservation), slot.take(), intent.plan, self);
+        let admitted = Admitted::new(started, (hold, reservation), (slot.take(), ticket), (intent.plan, is_outside_key_limit), self);
         // A request that fails from here on still gets an end: `admitted` records it on drop.
         self.spool.flushed(position).await.map_err(|error| refused(&error))?;
         failpoint(Failpoint::StartWritten);
@@ -169,9 +176,21 @@ impl Admission {
         budgets.values().filter(|budget| budget.scope.account == *account).for_each(|budget| budget.forget_denial());
     }
 
+    /// Returns the request's place among those with own provider keys. If the count of the month is unknown, an empty hold makes the ledger
+    /// tell it.
+    async fn ticket(&self, budget: &Budget) -> Result<allowance::Ticket, GatewayError> {
+        let ticket = || self.allowances.ticket(&budget.scope.account, self.clock.now_us());
+        if let Some(ticket) = ticket() {
+            return Ok(ticket);
+        }
+        drop(budget.hold(Nanos::ZERO, Nanos::ZERO).await?);
+        ticket().ok_or(GatewayError::LedgerUnavailable)
+    }
+
     /// Returns the budget that pays for a key: the key's own if it has a limit, otherwise the account's.
-    fn budget(&self, key: &Key) -> Arc<Budget> {
-        let scope = Scope { account: key.account.clone(), key: key.limit_nanos.map(|_| (key.hash.clone(), key.revision)) };
+    fn budget(&self, key: &Key, is_outside_key_limit: bool) -> Arc<Budget> {
+        let limited = key.limit_nanos.filter(|_| !is_outside_key_limit);
+        let scope = Scope { account: key.account.clone(), key: limited.map(|_| (key.hash.clone(), key.revision)) };
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(budget) = budgets.get(&scope) {
             return Arc::clone(budget);
@@ -183,6 +202,7 @@ impl Admission {
             policy,
             budgets: Arc::clone(&self.budgets),
             ledger: self.ledger.clone(),
+            allowances: Arc::clone(&self.allowances),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
         };

@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
@@ -39,9 +42,35 @@ const KEEP_ALIVE_TRIES: u32 = 4;
 
 /// The connections of one thread.
 pub struct Connections {
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<HttpConnector<Resolver>>,
+    is_public_only: bool,
     connect_timeout: Duration,
     idle: Mutex<HashMap<String, Vec<PooledConnection>>>,
+}
+
+/// The resolution of names, of which private addresses may be left out.
+#[derive(Clone, Copy)]
+struct Resolver {
+    is_public_only: bool,
+}
+
+impl tower::Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let is_public_only = self.is_public_only;
+        Box::pin(async move {
+            let all = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let usable: Vec<SocketAddr> = all.filter(|address| !is_public_only || outbound::is_public(address.ip())).collect();
+            Ok(usable.into_iter())
+        })
+    }
 }
 
 /// One connection, with the time of its last use.
@@ -77,12 +106,12 @@ pub enum SendError {
 }
 
 impl Connections {
-    /// Creates an empty pool.
+    /// Creates an empty pool. `is_public_only` keeps it from connecting to private addresses.
     ///
     /// # Errors
     /// Fails if the system's certificates cannot be used.
-    pub fn try_new(connect_timeout: Duration) -> Result<Arc<Self>, rustls::Error> {
-        let mut tcp = HttpConnector::new();
+    pub fn try_new(connect_timeout: Duration, is_public_only: bool) -> Result<Arc<Self>, rustls::Error> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver { is_public_only });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // The probes detect a provider that disappeared silently while a model thinks.
@@ -91,7 +120,7 @@ impl Connections {
         tcp.set_keepalive_retries(Some(KEEP_ALIVE_TRIES));
         let tls = HttpsConnectorBuilder::new().try_with_platform_verifier()?;
         let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Arc::new(Self { connector, connect_timeout, idle: Mutex::default() }))
+        Ok(Arc::new(Self { connector, is_public_only, connect_timeout, idle: Mutex::default() }))
     }
 
     /// Sends a request and waits for the head of its response. Sets `sent` once bytes of the request may be on their way.
@@ -167,6 +196,10 @@ impl Connections {
     }
 
     async fn connect(&self, to: &Address) -> Result<PooledConnection, SendError> {
+        // An address without a name is not resolved.
+        if self.is_public_only && !to.uri.host().is_some_and(outbound::is_public_name) {
+            return Err(SendError::Connect);
+        }
         let connecting = self.connector.clone().oneshot(to.uri.clone());
         let stream = match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
@@ -243,7 +276,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::parse(&format!("http://{}/v1", listener.local_addr().unwrap())).unwrap();
         let (close, closed) = tokio::sync::oneshot::channel();
-        let pool = Connections::try_new(Duration::from_secs(5)).unwrap();
+        let pool = Connections::try_new(Duration::from_secs(5), false).unwrap();
         let kept = || pool.idle.lock().unwrap().values().map(Vec::len).sum::<usize>();
         let exchange = async {
             let sent = AtomicBool::new(false);

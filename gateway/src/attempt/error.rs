@@ -55,6 +55,15 @@ fn with_status(status: Option<StatusCode>) -> String {
 }
 
 impl AttemptError {
+    /// Returns the failure without a credential that the provider may have repeated.
+    #[must_use]
+    pub fn without(mut self, secret: &str) -> Self {
+        if let Self::Refused { error, .. } | Self::Operator { error, .. } | Self::Overloaded { error, .. } = &mut self {
+            error.remove(secret);
+        }
+        self
+    }
+
     /// Returns the code of the failure for the attempt's record.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -6,6 +6,7 @@ pub mod error;
 pub mod upstream;
 pub mod blame;
 pub mod media;
+pub mod credentials;
 mod rounds;
 
 use std::borrow::Cow;
@@ -19,8 +20,6 @@ use events::{Failpoint, failpoint};
 use http::{HeaderMap, StatusCode};
 use routing::Why;
 use routing::health::Outcome;
-use routing::pool::CredentialOutcome;
-use routing::sticky::prefix_hash;
 use wire::call::{Call, Format, Target};
 
 use crate::admission::{Access, Admitted, Served};
@@ -29,6 +28,7 @@ use crate::meter;
 use crate::route::address::Address;
 use crate::route::provider::refuses_tools_in_chat;
 use crate::route::{Candidate, Plan, Provider};
+use credentials::{Credentials, Turn, seed};
 use error::AttemptError;
 use rounds::{Chance, Rounds};
 use upstream::{Answer, Upstream, UpstreamCall};
@@ -47,6 +47,8 @@ struct Try<'a> {
     /// Whether another candidate can take the request.
     has_next: bool,
     access: Access,
+    /// Whether the candidate's breaker, or those of its own keys, let nothing through.
+    is_last_resort: bool,
     /// The reason for its place.
     why: Why,
     /// The number of the round, from 1.
@@ -104,30 +106,28 @@ impl Upstream {
         (call, headers): (&Call<'_>, &HeaderMap),
         admitted: &mut Admitted,
     ) -> Result<Reply, Stop> {
-        let Try { candidate, has_next, mut access, why, round } = attempt;
+        let Try { candidate, has_next, access, is_last_resort, why, round } = attempt;
         let (endpoint, provider) = (&candidate.endpoint, &candidate.endpoint.provider);
-        let cap = candidate.cap(admitted.hold(), plan.choices);
+        let cap = candidate.cap(admitted.hold(), plan.choices, admitted.is_free_with_own());
         let target = Target { model: &endpoint.upstream_model, cap, dialect: &provider.dialect };
         let Prepared { format, address, body } =
             self.prepared(call, provider, &target).await.map_err(|error| Stop::Candidate(error, Chance::Gone))?;
-        let served = Served { endpoint: Arc::clone(endpoint), tier: plan.tier };
         let prompt_tokens = meter::tokens_of(call.head.prompt_text_bytes).min(endpoint.context_length);
         let client_headers = Some(headers).filter(|_| format == call.format());
-        let mut tried = Vec::new();
-        let mut credential = provider.choose_credential(admitted.now_us(), seed(admitted), &tried);
+        let mut credentials = Credentials::new(candidate, is_last_resort);
+        let (mut turn, mut access) = credentials.first(admitted, access).map_err(|error| Stop::Candidate(error, Chance::Gone))?;
         loop {
             let sent = Arc::new(AtomicBool::new(false));
+            let served = Served { endpoint: Arc::clone(endpoint), tier: plan.tier, own: turn.own.clone() };
             admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), access);
             let since = Instant::now();
-            let header = credential.and_then(|place| provider.credential(place));
-            let headers = provider.request_headers(client_headers, header);
-            let upstream_call = UpstreamCall { headers, format, address: &address, body: body.clone(), prompt_tokens, sent: &sent };
-            let result = self.answered(upstream_call, call.head.stream, has_next).await;
+            let (own_address, is_public_only) = own_address(&turn, format, target.model, call.head.stream);
+            let headers = provider.request_headers(client_headers, turn.header(provider));
+            let address = own_address.as_ref().unwrap_or(&address);
+            let upstream_call = UpstreamCall { headers, format, address, is_public_only, body: body.clone(), prompt_tokens, sent: &sent };
+            let result = self.answered(upstream_call, call.head.stream, has_next).await.map_err(|failure| turn.cleaned(failure));
             let failure = result.as_ref().err();
-            let next = credential.and_then(|place| {
-                tried.push(place);
-                judge_credential(provider, place, &tried, failure, admitted)
-            });
+            let next = credentials.judge(&turn, failure, admitted);
             let is_credentials = failure.is_some() && next.is_some();
             let outcome = failure.map(|failure| if is_credentials { Outcome::Neutral } else { health_of(failure, admitted.now_us()) });
             admitted.tried(record(candidate, place_of(plan, why, round), failure, since), outcome);
@@ -139,15 +139,14 @@ impl Upstream {
                 }
                 Err(failure) => {
                     admitted.counts().failed(&provider.slug, failure.code());
-                    report(&provider.slug, &endpoint.model.id, &failure);
-                    if !is_credentials {
-                        let error = GatewayError::of_provider(&failure, &provider.slug);
+                    report((&provider.slug, turn.own.is_some()), &endpoint.model.id, &failure);
+                    let Some(next) = next else {
+                        let error = turn.error(&failure, &provider.slug);
                         let is_requests = matches!(failure, AttemptError::Refused { .. });
                         let chance = Chance::of(&failure, admitted.now_us());
                         return Err(if is_requests { Stop::Request(error) } else { Stop::Candidate(error, chance) });
-                    }
-                    credential = next;
-                    access = Access::LastResort;
+                    };
+                    (turn, access) = next;
                 }
             }
         }
@@ -193,41 +192,10 @@ enum Stop {
     Request(GatewayError),
 }
 
-/// Notes the provider's answer to a credential. Returns the next one to try, if this one is at fault.
-fn judge_credential(
-    provider: &Provider,
-    place: usize,
-    tried: &[usize],
-    failure: Option<&AttemptError>,
-    admitted: &Admitted,
-) -> Option<usize> {
-    let now_us = admitted.now_us();
-    let outcome = match failure {
-        None => CredentialOutcome::Accepted,
-        Some(AttemptError::Operator { status: Some(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED), .. }) => return None,
-        Some(AttemptError::Operator { .. }) => CredentialOutcome::Rejected,
-        Some(AttemptError::Overloaded { status: Some(StatusCode::TOO_MANY_REQUESTS), retry_after, .. }) => {
-            CredentialOutcome::RateLimited { retry_after_us: blame::retry_after_us(retry_after.as_ref(), now_us) }
-        }
-        Some(
-            AttemptError::Refused { .. }
-            | AttemptError::Overloaded { .. }
-            | AttemptError::Connect
-            | AttemptError::Cut
-            | AttemptError::Timeout
-            | AttemptError::Malformed
-            | AttemptError::Coding(_)
-            | AttemptError::TooLarge,
-        ) => return None,
-    };
-    provider.pool.record(now_us, place, outcome);
-    failure?;
-    provider.choose_credential(now_us, seed(admitted), tried)
-}
-
-/// Returns a number that differs for each request and attempt.
-fn seed(admitted: &Admitted) -> u64 {
-    prefix_hash([admitted.request().as_str().as_bytes(), &[u8::try_from(admitted.attempts().len()).unwrap_or(u8::MAX)]].into_iter())
+/// Returns the address of an operation at an own key's address, if it has one, and whether only public addresses are connected to.
+fn own_address<'a>(turn: &'a Turn, format: Format, model: &str, stream: bool) -> (Option<Cow<'a, Address>>, bool) {
+    let elsewhere = turn.own.as_ref().and_then(|own| own.provider.as_ref());
+    (elsewhere.and_then(|provider| provider.address(format, model, stream)), elsewhere.is_some_and(|provider| provider.is_public_only))
 }
 
 /// Adds the attempts to an error, if there were several.
@@ -277,10 +245,14 @@ pub fn health_of(failure: &AttemptError, now_us: i64) -> Outcome {
 }
 
 /// Logs a failure: at error level if the operator must act, otherwise as a warning. A refusal of the request is not logged.
-fn report(provider: &str, model: &str, failure: &AttemptError) {
+/// A failure of an account's own key is not the operator's, and what the provider says about it is not logged.
+fn report((provider, is_own): (&str, bool), model: &str, failure: &AttemptError) {
     let code = failure.code();
     match failure {
         AttemptError::Refused { .. } => {}
+        AttemptError::Operator { .. } if is_own => {
+            tracing::info!(provider, model, code, "{provider} refused a provider key of an account: {code}");
+        }
         AttemptError::Operator { error, .. } => {
             let says = error.message.as_deref().unwrap_or_default();
             tracing::error!(provider, model, code, says, "{provider} failed: {failure}");

@@ -62,18 +62,21 @@ impl<'a> Rounds<'a> {
             return None;
         }
         while let Some((candidate, is_last_resort)) = self.waiting.pop_front() {
-            let permit = candidate.endpoint.health.try_acquire(now_us);
-            let (access, why) = match permit {
-                Some(permit) => (Access::Permitted(permit), candidate.why),
-                None if is_last_resort => (Access::LastResort, Why::Broken),
-                None => {
-                    if self.round == 1 {
-                        self.waiting.push_back((candidate, true));
-                    }
-                    continue;
-                }
+            let (access, is_let_through) = match &candidate.own {
+                Some(keys) => (Access::LastResort, keys.has_usable(now_us)),
+                None => match candidate.endpoint.health.try_acquire(now_us) {
+                    Some(permit) => (Access::Permitted(permit), true),
+                    None => (Access::LastResort, false),
+                },
             };
-            return Some(Try { candidate, has_next: !self.waiting.is_empty(), access, why, round: self.round });
+            if !is_let_through && !is_last_resort {
+                if self.round == 1 {
+                    self.waiting.push_back((candidate, true));
+                }
+                continue;
+            }
+            let why = if is_let_through { candidate.why } else { Why::Broken };
+            return Some(Try { candidate, has_next: !self.waiting.is_empty(), access, is_last_resort, why, round: self.round });
         }
         None
     }

@@ -19,7 +19,9 @@ use super::media::MediaClient;
 use crate::config::UpstreamConfig;
 use crate::content_encoding::Decoder;
 use crate::meter::Meter;
+use crate::route::Provider;
 use crate::route::address::Address;
+use crate::route::own_keys::OwnKey;
 
 /// The maximum number of bytes kept of a provider's error.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +31,8 @@ const STREAM_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// The client for all providers.
 pub struct Upstream {
     connections: Arc<Connections>,
+    /// The connections to addresses that accounts have chosen.
+    public_connections: Arc<Connections>,
     media: MediaClient,
     config: UpstreamConfig,
 }
@@ -48,6 +52,8 @@ pub struct UpstreamCall<'a> {
     /// The format of the request and its answer.
     pub format: Format,
     pub address: &'a Address,
+    /// Whether only public addresses are connected to.
+    pub is_public_only: bool,
     pub body: Bytes,
     /// The estimated number of prompt tokens.
     pub prompt_tokens: u64,
@@ -93,8 +99,10 @@ impl Upstream {
     /// # Errors
     /// Fails if TLS cannot be set up.
     pub fn try_new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
-        let connections = Connections::try_new(Duration::from_millis(config.connect_timeout_ms))?;
-        Ok(Self { connections, media: MediaClient::try_new(config.media_from_private_addresses)?, config })
+        let connect_timeout = Duration::from_millis(config.connect_timeout_ms);
+        let connections = Connections::try_new(connect_timeout, false)?;
+        let public_connections = Connections::try_new(connect_timeout, true)?;
+        Ok(Self { connections, public_connections, media: MediaClient::try_new(config.media_from_private_addresses)?, config })
     }
 
     /// Returns the client that fetches files by their address.
@@ -124,6 +132,7 @@ impl Upstream {
     /// Closes idle connections to providers that are no longer usable.
     pub fn reap(&self) {
         self.connections.reap();
+        self.public_connections.reap();
     }
 
     /// Returns the maximum time without a byte from a provider.
@@ -140,7 +149,8 @@ impl Upstream {
     }
 
     async fn post(&self, call: UpstreamCall<'_>) -> Result<UpstreamResponse, AttemptError> {
-        let response = self.pass((Method::POST, call.address), call.headers, call.body, call.sent).await?;
+        let connections = if call.is_public_only { &self.public_connections } else { &self.connections };
+        let response = self.pass_over(connections, (Method::POST, call.address), call.headers, call.body, call.sent).await?;
         self.accepted(response).await
     }
 
@@ -148,6 +158,21 @@ impl Upstream {
     pub async fn fetch(&self, to: (Method, &Address), headers: HeaderMap, body: Bytes, sent: &AtomicBool) -> Result<Bytes, AttemptError> {
         let response = self.accepted(self.pass(to, headers, body, sent).await?).await?;
         self.read(response, self.config.body_bytes_max).await
+    }
+
+    /// Sends a request with an account's own key, and returns the body of its answer, which must have status 200.
+    ///
+    /// # Errors
+    /// Fails as a call to a model does. The failure does not contain the key.
+    pub async fn probe(&self, own: &OwnKey, provider: &Provider) -> Result<Bytes, AttemptError> {
+        let provider = own.provider.as_ref().unwrap_or(provider);
+        let address = provider.models_address().ok_or(AttemptError::Connect)?;
+        let connections = if provider.is_public_only { &self.public_connections } else { &self.connections };
+        let headers = provider.request_headers(None, Some(&own.credential));
+        let sent = AtomicBool::new(false);
+        let sending = self.pass_over(connections, (Method::GET, &address), headers, Bytes::new(), &sent);
+        let answered = async { self.read(self.accepted(sending.await?).await?, self.config.body_bytes_max).await };
+        answered.await.map_err(|failure| failure.without(own.secret()))
     }
 
     /// Returns a response of status 200; any other one becomes an error.
@@ -169,8 +194,19 @@ impl Upstream {
         body: Bytes,
         sent: &AtomicBool,
     ) -> Result<UpstreamResponse, AttemptError> {
+        self.pass_over(&self.connections, (method, address), headers, body, sent).await
+    }
+
+    async fn pass_over(
+        &self,
+        connections: &Arc<Connections>,
+        to: (Method, &Address),
+        headers: HeaderMap,
+        body: Bytes,
+        sent: &AtomicBool,
+    ) -> Result<UpstreamResponse, AttemptError> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
-        let sending = self.connections.send((method, address), headers, body, sent);
+        let sending = connections.send(to, headers, body, sent);
         tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)?.map_err(AttemptError::from)
     }
 

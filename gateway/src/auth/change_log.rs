@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use events::catalog::CatalogVersion;
 use events::control::Account;
+use events::provider_key::ProviderKey;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{KeyEntry, WebhookEntry};
@@ -30,6 +31,8 @@ pub enum Line {
     Webhook(Box<WebhookEntry>),
     /// A version of the catalogue.
     Catalog(Box<CatalogVersion>),
+    /// The newest state of a provider key.
+    ProviderKey(Box<ProviderKey>),
     /// The position up to which control events are read: stream identity, sequence and event id.
     Checkpoint(String, u64, String),
 }

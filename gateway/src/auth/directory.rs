@@ -9,12 +9,14 @@ use eventlog::Checkpoint;
 use events::catalog::CatalogVersion;
 use events::control::{Account, Key};
 use events::ids::KeyKind;
+use events::provider_key::ProviderKey;
 use events::webhook::Webhook;
 use events::{AccountId, KeyHash};
 use serde::{Deserialize, Serialize};
 
 use super::catalogs::Catalogs;
 use super::change_log::{ChangeLog, Line};
+use super::provider_keys::ProviderKeys;
 
 /// A key, and whether it is deleted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,6 +61,7 @@ struct State {
     by_account: HashMap<AccountId, BTreeSet<KeyHash>>,
     accounts: HashMap<AccountId, Account>,
     webhooks: HashMap<String, Arc<WebhookEntry>>,
+    provider_keys: ProviderKeys,
     checkpoint: Option<Checkpoint>,
     /// Lines that are not on disk yet.
     unsaved: Vec<u8>,
@@ -77,6 +80,7 @@ impl Directory {
             Line::Account(account) => directory.put_account(account),
             Line::Webhook(entry) => directory.put_webhook(*entry),
             Line::Catalog(catalog) => directory.put_catalog(*catalog),
+            Line::ProviderKey(key) => directory.put_provider_key(*key),
             Line::Checkpoint(identity, sequence, event_id) => {
                 directory.write().checkpoint = Some(Checkpoint { identity, sequence, event_id });
             }
@@ -130,6 +134,7 @@ impl Directory {
         state.keys.values().for_each(|entry| Line::Key(Box::new((**entry).clone())).write(&mut lines));
         self.catalogs.all().into_iter().for_each(|catalog| Line::Catalog(Box::new((*catalog).clone())).write(&mut lines));
         state.webhooks.values().for_each(|entry| Line::Webhook(Box::new((**entry).clone())).write(&mut lines));
+        state.provider_keys.all().for_each(|key| Line::ProviderKey(Box::new((**key).clone())).write(&mut lines));
         if let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone() {
             Line::Checkpoint(identity, sequence, event_id).write(&mut lines);
         }
@@ -189,6 +194,28 @@ impl Directory {
             state.webhooks.insert(entry.webhook.id.clone(), Arc::new(entry));
             self.changed.notify_one();
         }
+    }
+
+    /// Stores a provider key's state unless a newer one is known.
+    pub fn put_provider_key(&self, key: ProviderKey) {
+        let mut state = self.write();
+        let line = Line::ProviderKey(Box::new(key.clone()));
+        if state.provider_keys.put(key) {
+            line.write(&mut state.unsaved);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Returns the provider key with that id, unless it is deleted.
+    #[must_use]
+    pub fn provider_key(&self, id: &str) -> Option<Arc<ProviderKey>> {
+        self.read().provider_keys.find(id)
+    }
+
+    /// Returns an account's provider keys, oldest first; `None` if it has none.
+    #[must_use]
+    pub fn provider_keys_of(&self, account: &AccountId) -> Option<Arc<[Arc<ProviderKey>]>> {
+        self.read().provider_keys.of(account)
     }
 
     /// Returns the webhook with that id, unless it is deleted.

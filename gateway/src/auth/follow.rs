@@ -30,6 +30,7 @@ pub fn apply(directory: &Directory, envelope: &RawEnvelope<'_>) -> Result<(), En
         Some(ControlEvent::Webhook(webhook)) => directory.put_webhook(WebhookEntry { webhook: *webhook, deleted: false }),
         Some(ControlEvent::WebhookDeleted(webhook)) => directory.put_webhook(WebhookEntry { webhook: *webhook, deleted: true }),
         Some(ControlEvent::Catalog(catalog)) => directory.put_catalog(*catalog),
+        Some(ControlEvent::ProviderKey(key)) => directory.put_provider_key(*key),
         None => tracing::warn!(kind = envelope.kind, "an unknown control event is skipped: {}", envelope.kind),
     }
     Ok(())

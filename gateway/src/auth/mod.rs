@@ -1,6 +1,7 @@
 //! Authentication of callers: finds the credential in any of the places that SDKs put it, and looks it up in memory.
 
 pub mod catalogs;
+pub mod provider_keys;
 pub mod directory;
 pub mod change_log;
 pub mod follow;

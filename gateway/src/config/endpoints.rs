@@ -56,6 +56,10 @@ pub struct ProviderConfig {
     /// Further credentials. Requests are spread over all of them by weight, and one that fails is left alone for a while.
     #[serde(default)]
     pub keys: Vec<ProviderKeyConfig>,
+    /// Whether the provider serves only accounts with a provider key of their own. It does so anyway if it is a known provider at its own
+    /// address and has no credential.
+    #[serde(default)]
+    pub byok_only: bool,
     /// The name that lists show; default: the known one, or the slug.
     pub name: Option<String>,
     /// Whether the provider retains nothing of a request (zero data retention).
@@ -104,6 +108,7 @@ impl ProviderConfig {
             api_key_env: None,
             api_key: None,
             keys: Vec::new(),
+            byok_only: false,
             name: None,
             zdr: false,
             collects_data: None,

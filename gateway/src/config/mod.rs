@@ -222,6 +222,31 @@ impl Default for UpstreamConfig {
     }
 }
 
+/// Own provider keys of accounts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ByokConfig {
+    /// The requests with own provider keys of one account in a UTC month that are free of the fee.
+    pub free_requests_per_month: u64,
+    /// The fee for further ones, in percent of the list price.
+    pub fee_percent: Decimal,
+    /// Whether a base URL of an account may lie in private networks, this machine included.
+    pub base_url_at_private_addresses: bool,
+    /// The maximum number of provider keys of one account.
+    pub keys_per_account_max: usize,
+}
+
+impl Default for ByokConfig {
+    fn default() -> Self {
+        Self {
+            free_requests_per_month: 1_000_000,
+            fee_percent: Decimal("5".to_owned()),
+            base_url_at_private_addresses: false,
+            keys_per_account_max: 100,
+        }
+    }
+}
+
 /// The whole configuration of the gateway.
 #[derive(Clone)]
 pub struct GatewayConfig {
@@ -233,6 +258,7 @@ pub struct GatewayConfig {
     pub limits: LimitsConfig,
     pub spool: SpoolConfig,
     pub upstream: UpstreamConfig,
+    pub byok: ByokConfig,
     /// The providers, with their credentials resolved.
     pub providers: Vec<ProviderConfig>,
     /// The models in addition to the catalogue's.

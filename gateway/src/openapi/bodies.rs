@@ -71,7 +71,16 @@ pub struct Usage {
     pub total_tokens: u64,
     /// Null if unknown.
     pub cost: Option<Usd>,
+    /// Whether the account's own provider key was used; `cost` is then the fee.
     pub is_byok: Option<bool>,
+    /// The list price, if the account's own provider key was used.
+    pub cost_details: Option<CostDetails>,
+}
+
+/// The costs of a request with the account's own provider key.
+#[derive(ToSchema)]
+pub struct CostDetails {
+    pub upstream_inference_cost: Usd,
 }
 
 /// The cost of a request, beside a vendor's own usage.

@@ -14,7 +14,7 @@ pub use management::*;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::admin::{account, catalog, credit, endpoint, key, quarantine, user, webhook};
+use crate::admin::{account, catalog, credit, endpoint, key, provider_key, quarantine, user, webhook};
 use crate::{endpoints, health, inference, models};
 
 /// Title, tags, credentials, headers and errors.
@@ -69,6 +69,12 @@ const FRAME: &str = include_str!("frame.json");
         webhook::test::test_event,
         webhook::replay::replay,
         webhook::probe::probe,
+        provider_key::create::create,
+        provider_key::list::list,
+        provider_key::get::get,
+        provider_key::update::update,
+        provider_key::delete::delete,
+        provider_key::test::test,
         key::revoke::revoke,
         account::create::create,
         account::management_key::management_key,

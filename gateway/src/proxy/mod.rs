@@ -119,7 +119,7 @@ impl Stages {
         let claim = self.claim(id, &caller, &parts, &passed.body).await?;
         let mut admitted = self.admission.admit(intent, &mut Some(slot)).await.inspect_err(refused)?;
         Claim::keep(claim);
-        let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier };
+        let served = Served { endpoint: Arc::clone(&passed.endpoint), tier: plan.tier, own: None };
         let prompt_tokens = meter::tokens_of(passed.head.prompt_text_bytes).min(passed.endpoint.context_length);
         let sent = Arc::new(AtomicBool::new(false));
         admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), Access::Proxied);

@@ -237,7 +237,8 @@ fn selected(asking: &Asking<'_>, endpoints: &[(usize, Arc<Endpoint>)], preferenc
         | Skip::NotDistillable
         | Skip::Quantization
         | Skip::Parameters
-        | Skip::MaxPrice => false,
+        | Skip::MaxPrice
+        | Skip::NoProviderKey => false,
     };
     if selection.order.is_empty() && selection.skipped.iter().any(|(_, reason)| is_ability(*reason)) {
         let needs = Needs { parameters: needs.parameters, ..Needs::default() };

@@ -13,6 +13,8 @@ pub mod diff;
 pub mod build;
 pub mod current;
 pub mod variants;
+pub mod key_use;
+pub mod own_keys;
 pub mod choice;
 pub mod plan;
 pub mod tokens;

@@ -32,7 +32,7 @@ const MODEL_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').rem
 pub const PATH_ESCAPES: &AsciiSet = &MODEL_ESCAPES.remove(b':').remove(b'@').remove(b',').remove(b'=').remove(b'+').remove(b'$');
 
 /// The treatment of requests by a provider.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DataPolicy {
     /// Whether nothing of a request is retained.
     pub is_zdr: bool,
@@ -47,6 +47,7 @@ pub type Credential = (HeaderName, HeaderValue);
 
 /// A provider that can be called.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a provider")]
 pub struct Provider {
     /// The provider's name in model ids.
     pub slug: String,
@@ -73,6 +74,10 @@ pub struct Provider {
     pub pool: Pool,
     /// Whether the provider is called at the known address of its slug, not at a configured one.
     pub is_original: bool,
+    /// Whether accounts without a provider key of their own can use it.
+    pub has_platform: bool,
+    /// Whether only public addresses are connected to, because an account has chosen the address.
+    pub is_public_only: bool,
     /// Its deviations from the format.
     pub dialect: Dialect,
     /// The treatment of a call after its client has disconnected.
@@ -100,23 +105,12 @@ impl Provider {
         let format = config.format.or_else(|| known.map(|known| known.format)).unwrap_or(ProviderFormat::OpenAi);
         let given =
             config.base_url.as_deref().or_else(|| known.map(|known| known.base_url)).ok_or_else(|| RouteError::NoBaseUrl(slug.clone()))?;
-        let base = match format {
-            ProviderFormat::OpenAi => given.trim_end_matches('/'),
-            ProviderFormat::Anthropic | ProviderFormat::Gemini => without_root(given.trim_end_matches('/')),
-        };
-        let at = |path: &str| {
-            Address::parse(&format!("{base}{path}")).ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: given.to_owned() })
-        };
-        let operations = Operations {
-            chat: at("/chat/completions")?,
-            responses: at("/responses")?,
-            embeddings: at("/embeddings")?,
-            messages: at("/v1/messages")?,
-        };
+        let base = base_of(format, given);
+        let operations = Operations::at(base).ok_or_else(|| RouteError::BadBaseUrl { slug: slug.clone(), url: given.to_owned() })?;
         let keys = config.keys.iter().filter_map(|key| Some((key.api_key.as_deref()?, key.weight)));
         let (keys, weights): (Vec<&str>, Vec<u32>) = config.api_key.as_deref().map(|key| (key, 1)).into_iter().chain(keys).unzip();
         let credentials = keys.into_iter().map(|key| credential(format, key)).collect::<Result<_, _>>();
-        let credentials = credentials.map_err(|_| RouteError::BadCredential(slug.clone()))?;
+        let credentials: Vec<Credential> = credentials.map_err(|_| RouteError::BadCredential(slug.clone()))?;
         let cap_field = config.max_tokens_field.as_deref().or_else(|| known.map(|known| known.max_tokens_field)).unwrap_or("max_tokens");
         let is_original = config.base_url.is_none();
         Ok(Self {
@@ -131,6 +125,8 @@ impl Provider {
             operations,
             is_unmetered_allowed: config.proxy_unmetered == Unmetered::Allow,
             headers: headers(),
+            has_platform: !config.byok_only && (!credentials.is_empty() || !is_original || known.is_none()),
+            is_public_only: false,
             credentials,
             pool: Pool::new(&weights),
             name: config.name.clone().or_else(|| Some(known?.name.to_owned())).unwrap_or_else(|| slug.clone()),
@@ -144,6 +140,43 @@ impl Provider {
             on_disconnect: config.on_disconnect,
             drain_timeout: Duration::from_millis(config.drain_timeout_ms),
             slug,
+        })
+    }
+
+    /// Returns the same provider at another address and without credentials; `None` if it is no address.
+    #[must_use]
+    pub fn elsewhere(&self, base_url: &str, is_public_only: bool) -> Option<Self> {
+        let base = base_of(self.format, base_url);
+        let operations = Operations::at(base)?;
+        Some(Self {
+            slug: self.slug.clone(),
+            name: self.name.clone(),
+            policy: self.policy.clone(),
+            format: self.format,
+            responses: self.responses,
+            base: base.to_owned(),
+            origin: operations.chat.origin.clone(),
+            operations,
+            is_unmetered_allowed: false,
+            headers: self.headers.clone(),
+            credentials: Vec::new(),
+            pool: Pool::new(&[]),
+            is_original: false,
+            has_platform: false,
+            is_public_only,
+            dialect: self.dialect.clone(),
+            on_disconnect: self.on_disconnect,
+            drain_timeout: self.drain_timeout,
+        })
+    }
+
+    /// Returns the address of the list of models, which costs nothing.
+    #[must_use]
+    pub fn models_address(&self) -> Option<Address> {
+        Address::parse(&match self.format {
+            ProviderFormat::OpenAi => format!("{}/models", self.base),
+            ProviderFormat::Anthropic => format!("{}/v1/models", self.base),
+            ProviderFormat::Gemini => format!("{}/v1beta/models", self.base),
         })
     }
 
@@ -279,12 +312,34 @@ fn headers() -> HeaderMap {
     headers
 }
 
+impl Operations {
+    fn at(base: &str) -> Option<Self> {
+        let at = |path: &str| Address::parse(&format!("{base}{path}"));
+        Some(Self {
+            chat: at("/chat/completions")?,
+            responses: at("/responses")?,
+            embeddings: at("/embeddings")?,
+            messages: at("/v1/messages")?,
+        })
+    }
+}
+
+fn base_of(format: ProviderFormat, given: &str) -> &str {
+    match format {
+        ProviderFormat::OpenAi => given.trim_end_matches('/'),
+        ProviderFormat::Anthropic | ProviderFormat::Gemini => without_root(given.trim_end_matches('/')),
+    }
+}
+
 fn without_root(base: &str) -> &str {
     NATIVE_ROOTS.iter().find_map(|root| base.strip_suffix(root)).unwrap_or(base)
 }
 
 /// Returns the header that carries a credential.
-fn credential(format: ProviderFormat, key: &str) -> Result<Credential, InvalidHeaderValue> {
+///
+/// # Errors
+/// Fails if it has characters that no header can have.
+pub fn credential(format: ProviderFormat, key: &str) -> Result<Credential, InvalidHeaderValue> {
     let (name, mut value) = match format {
         ProviderFormat::OpenAi => (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))?),
         ProviderFormat::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key)?),

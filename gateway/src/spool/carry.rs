@@ -195,6 +195,7 @@ mod tests {
             price_version: "1".into(),
             unit_prices: events::UnitPrices::default(),
             cost_nanos: Nanos(30),
+            byok: None,
         };
         spool.append(|batch| batch.push(&draft("a", "long", &progress, &SystemClock, &SystemIds))).unwrap();
         // This is ten times the capacity of the spool, and the request's cost grows meanwhile.

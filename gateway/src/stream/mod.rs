@@ -376,6 +376,6 @@ fn end(stopped: &Stopped, meter: &Meter, served: &Served) -> End {
 /// Returns the charge as a client is told.
 #[must_use]
 pub const fn billed(charge: &Charge) -> Billed {
-    let Charge { tokens, status, cost, latency_us, ttft_us, .. } = *charge;
-    Billed { tokens, status, cost, latency_us: Some(latency_us), ttft_us }
+    let Charge { tokens, status, cost, byok, latency_us, ttft_us, .. } = *charge;
+    Billed { tokens, status, cost, byok, latency_us: Some(latency_us), ttft_us }
 }

@@ -204,6 +204,7 @@ impl decide::State {
             request: None,
             key_hash: None,
             lease: None,
+            byok: None,
             posting: Posting { credit: change.amount, book: book.to_owned(), booked: Nanos(-change.amount.0), ..Posting::default() },
         });
         self.effects.facts.push(Fact::CreditPosted(CreditPosted {

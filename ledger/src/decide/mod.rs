@@ -11,6 +11,7 @@ use events::rpc::{CreditReply, LeaseReply, LeaseRequest, PostCredit};
 use events::{AccountId, Nanos};
 
 use crate::account::Account;
+use crate::byok::MonthId;
 use crate::credit::billing::Billing;
 use crate::grant::{Grant, Grants};
 use crate::journal::{Kind, Posting, Transaction};
@@ -87,8 +88,10 @@ pub struct Effects {
     pub grants: BTreeMap<String, Grant>,
     /// Changed leases.
     pub leases: BTreeSet<String>,
-    /// Amounts to add to windows: spent and held.
-    pub windows: BTreeMap<WindowId, (Nanos, Nanos)>,
+    /// Amounts to add to windows.
+    pub windows: BTreeMap<WindowId, Window>,
+    /// Requests with own provider keys to add to months.
+    pub byok_months: BTreeMap<MonthId, i64>,
     pub transactions: Vec<Transaction>,
     /// Facts to publish, except charges.
     pub facts: Vec<Fact>,
@@ -219,13 +222,9 @@ impl State {
     }
 
     /// Adds amounts to a window; negative amounts subtract.
-    pub(crate) fn add_to_window(&mut self, id: WindowId, spent: Nanos, held: Nanos) {
-        let window = self.windows.entry(id.clone()).or_default();
-        window.spent = window.spent.saturating_add(spent);
-        window.held = window.held.saturating_add(held);
-        let (more_spent, more_held) = self.effects.windows.entry(id).or_default();
-        *more_spent = more_spent.saturating_add(spent);
-        *more_held = more_held.saturating_add(held);
+    pub(crate) fn add_to_window(&mut self, id: WindowId, more: Window) {
+        self.windows.entry(id.clone()).or_default().add(more);
+        self.effects.windows.entry(id).or_default().add(more);
     }
 
     /// Moves credit into a lease, or back to the account if the amount is negative.
@@ -244,7 +243,7 @@ impl State {
         });
         let Some((version, balance_after)) = moved else { return };
         if let Some(window) = &lease.window {
-            self.add_to_window(window.clone(), Nanos::ZERO, amount);
+            self.add_to_window(window.clone(), Window { held: amount, ..Window::default() });
         }
         self.effects.transactions.push(Transaction {
             // An account's version never repeats, so the id is unique.
@@ -260,6 +259,7 @@ impl State {
             request: None,
             key_hash: None,
             lease: Some(lease.id.clone()),
+            byok: None,
             posting: Posting { credit: Nanos(-amount.0), held: amount, ..Posting::default() },
         });
     }

@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 use super::{OtherLeases, State};
 use crate::key::repo::WindowId;
 use crate::process::Ledger;
-use crate::{account, grant, journal, key, lease, outbox};
+use crate::{account, byok, grant, journal, key, lease, outbox};
 
 impl State {
     /// Loads the rows that a lease request concerns.
@@ -92,8 +92,9 @@ impl State {
         let effects = &self.effects;
         let accounts: Option<Vec<_>> = effects.accounts.iter().map(|(id, read_at)| Some((self.accounts.get(id)?, *read_at))).collect();
         account::repo::save(connection, &accounts.ok_or(sqlx::Error::RowNotFound)?).await?;
-        let windows: Vec<_> = effects.windows.iter().map(|(id, (spent, held))| (id, *spent, *held)).collect();
+        let windows: Vec<_> = effects.windows.iter().map(|(id, more)| (id, *more)).collect();
         key::repo::add(connection, &windows).await?;
+        byok::add(connection, &effects.byok_months).await?;
         journal::write(connection, &effects.transactions).await?;
         grant::repo::save(connection, &effects.grants.values().collect::<Vec<_>>()).await?;
         let leases: Option<Vec<_>> = effects.leases.iter().map(|id| self.leases.get(id)).collect();

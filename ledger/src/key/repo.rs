@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventlog::store::{from_db, placeholders, portions, to_db};
 use events::Nanos;
 use events::control::{Key, LimitReset};
-use events::rpc::KeySpend;
+use events::rpc::{KeySpend, PeriodSums};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
@@ -29,6 +29,26 @@ pub struct Window {
     pub spent: Nanos,
     /// The amount lent to gateways in the window.
     pub held: Nanos,
+    /// The part of `spent` that does not count towards the limit.
+    pub exempt: Nanos,
+    /// The list price of requests with own provider keys.
+    pub byok: Nanos,
+}
+
+impl Window {
+    /// Returns the spending that counts towards the limit.
+    #[must_use]
+    pub const fn counted(self) -> Nanos {
+        self.spent.saturating_sub(self.exempt)
+    }
+
+    /// Adds amounts; negative amounts subtract.
+    pub fn add(&mut self, more: Self) {
+        self.spent = self.spent.saturating_add(more.spent);
+        self.held = self.held.saturating_add(more.held);
+        self.exempt = self.exempt.saturating_add(more.exempt);
+        self.byok = self.byok.saturating_add(more.byok);
+    }
 }
 
 /// A window's identity: key hash, period, start in microseconds since 1970.
@@ -72,30 +92,32 @@ pub async fn upsert(connection: &mut AnyConnection, key: &Key) -> Result<(), sql
 
 /// Returns a window; all zeros if nothing was spent in it.
 pub async fn window(connection: &mut AnyConnection, id: &WindowId) -> Result<Window, sqlx::Error> {
-    let row =
-        sqlx::query::<Any>("SELECT spent_nanos, held_nanos FROM key_windows WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3")
-            .bind(id.0.clone())
-            .bind(id.1.as_str())
-            .bind(id.2)
-            .fetch_optional(connection)
-            .await?;
+    let sql = "SELECT spent_nanos, held_nanos, exempt_nanos, byok_nanos FROM key_windows
+         WHERE key_hash = $1 AND period = $2 AND starts_at_us = $3";
+    let row = sqlx::query::<Any>(sql).bind(id.0.clone()).bind(id.1.as_str()).bind(id.2).fetch_optional(connection).await?;
     row.map_or(Ok(Window::default()), |row| {
-        Ok(Window { spent: Nanos(row.try_get("spent_nanos")?), held: Nanos(row.try_get("held_nanos")?) })
+        Ok(Window {
+            spent: Nanos(row.try_get("spent_nanos")?),
+            held: Nanos(row.try_get("held_nanos")?),
+            exempt: Nanos(row.try_get("exempt_nanos")?),
+            byok: Nanos(row.try_get("byok_nanos")?),
+        })
     })
 }
 
-/// Adds spent and held amounts to windows; negative amounts subtract.
+/// Adds amounts to windows; negative amounts subtract.
 ///
 /// # Errors
 /// Fails if a window would return more than was lent in it.
-pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Nanos, Nanos)]) -> Result<(), sqlx::Error> {
+pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Window)]) -> Result<(), sqlx::Error> {
     for portion in portions(windows) {
         let sql = format!(
-            "WITH new (key_hash, period, starts_at_us, spent, held) AS (VALUES {})
-             UPDATE key_windows SET spent_nanos = spent_nanos + new.spent, held_nanos = held_nanos + new.held FROM new
+            "WITH new (key_hash, period, starts_at_us, spent, held, exempt, byok) AS (VALUES {})
+             UPDATE key_windows SET spent_nanos = spent_nanos + new.spent, held_nanos = held_nanos + new.held,
+                exempt_nanos = exempt_nanos + new.exempt, byok_nanos = byok_nanos + new.byok FROM new
              WHERE key_windows.key_hash = new.key_hash AND key_windows.period = new.period AND key_windows.starts_at_us = new.starts_at_us
              RETURNING key_windows.key_hash, key_windows.period, key_windows.starts_at_us",
-            placeholders(connection, portion.len(), 5)
+            placeholders(connection, portion.len(), 7)
         );
         let known = bind(&sql, portion).fetch_all(&mut *connection).await?;
         if known.len() == portion.len() {
@@ -105,11 +127,11 @@ pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Nanos, N
         for row in &known {
             ids.insert((row.try_get("key_hash")?, Period::named(row.try_get("period")?), row.try_get("starts_at_us")?));
         }
-        let opened: Vec<_> = portion.iter().filter(|(id, _, _)| !ids.contains(*id)).copied().collect();
+        let opened: Vec<_> = portion.iter().filter(|(id, _)| !ids.contains(*id)).copied().collect();
         for portion in portions(&opened) {
             let sql = format!(
-                "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos) VALUES {}",
-                placeholders(connection, portion.len(), 5)
+                "INSERT INTO key_windows (key_hash, period, starts_at_us, spent_nanos, held_nanos, exempt_nanos, byok_nanos) VALUES {}",
+                placeholders(connection, portion.len(), 7)
             );
             bind(&sql, portion).execute(&mut *connection).await?;
         }
@@ -117,10 +139,11 @@ pub async fn add(connection: &mut AnyConnection, windows: &[(&WindowId, Nanos, N
     Ok(())
 }
 
-fn bind<'q>(sql: &str, windows: &[(&WindowId, Nanos, Nanos)]) -> Query<'q, Any, AnyArguments> {
+fn bind<'q>(sql: &str, windows: &[(&WindowId, Window)]) -> Query<'q, Any, AnyArguments> {
     let query = sqlx::query::<Any>(AssertSqlSafe(sql.to_owned()));
-    windows.iter().fold(query, |query, ((key, period, starts), spent, held)| {
-        query.bind(key.clone()).bind(period.as_str()).bind(*starts).bind(spent.0).bind(held.0)
+    windows.iter().fold(query, |query, ((key, period, starts), more)| {
+        let query = query.bind(key.clone()).bind(period.as_str()).bind(*starts);
+        query.bind(more.spent.0).bind(more.held.0).bind(more.exempt.0).bind(more.byok.0)
     })
 }
 
@@ -129,12 +152,17 @@ pub async fn spending(pool: &AnyPool, keys: &[events::KeyHash], now_us: i64) -> 
     let mut all = BTreeMap::new();
     let mut connection = pool.acquire().await?;
     for key in keys {
-        let mut of = [Nanos::ZERO; Period::ALL.len()];
-        for (period, spent) in Period::ALL.into_iter().zip(&mut of) {
-            *spent = window(&mut connection, &(key.to_string(), period, period.start_us(now_us))).await?.spent;
+        let mut of = [Window::default(); Period::ALL.len()];
+        for (period, own) in Period::ALL.into_iter().zip(&mut of) {
+            *own = window(&mut connection, &(key.to_string(), period, period.start_us(now_us))).await?;
         }
-        let [daily, weekly, monthly, total] = of;
-        all.insert(key.clone(), KeySpend { total, daily, weekly, monthly });
+        let sums = |amount: fn(Window) -> Nanos| {
+            let [daily, weekly, monthly, total] = of.map(amount);
+            PeriodSums { total, daily, weekly, monthly }
+        };
+        let PeriodSums { total, daily, weekly, monthly } = sums(|window| window.spent);
+        let (byok, exempt) = (sums(|window| window.byok), sums(|window| window.exempt));
+        all.insert(key.clone(), KeySpend { total, daily, weekly, monthly, byok, exempt });
     }
     Ok(all)
 }

@@ -5,6 +5,7 @@ use events::{Failpoint, Nanos, failpoint};
 
 use super::{Lease, State};
 use crate::account::Account;
+use crate::byok;
 use crate::decide::{self, Command, Reply};
 use crate::key::Period;
 use crate::key::repo::{Window, WindowId};
@@ -27,10 +28,13 @@ pub async fn grant(ledger: &Ledger, request: &LeaseRequest) -> Result<LeaseReply
     let now_us = ledger.clock.now_us();
     let mut state = ledger.state();
     state.load_lease_request(&mut transaction, request, now_us).await?;
-    let answer = match state.apply(&Command::Lease(request.clone()), now_us) {
+    let mut answer = match state.apply(&Command::Lease(request.clone()), now_us) {
         Reply::Lease(answer) => answer,
         Reply::Credit(_) | Reply::Done => without(LeaseStanding::Gone),
     };
+    if !request.closing {
+        answer.byok = Some(byok::month(&mut transaction, request.account.as_str(), now_us).await?);
+    }
     state.save(&mut transaction, ledger).await?;
     failpoint(Failpoint::LeaseSaved);
     transaction.commit().await?;
@@ -95,6 +99,7 @@ impl decide::State {
             ttl_ms: u64::from(self.terms.ttl_seconds) * 1_000,
             window_ends_at_us: bound.and_then(|bound| bound.ends_at_us),
             available_nanos: self.available(&lease),
+            byok: None,
             standing: denial.map_or(LeaseStanding::Open, LeaseStanding::Denied),
         };
         self.put_lease(lease);
@@ -121,7 +126,7 @@ impl decide::State {
 /// Waiting requests get their preferred amount in full, or all that is left if that covers the minimum. Headroom beyond that is at most
 /// half of an equal share, so that no gateway holds the last of the credit.
 fn grant_amount(account: &Account, bound: Option<KeyBound>, holders: i64, request: &LeaseRequest) -> Option<Nanos> {
-    let used = |window: Window| window.spent.saturating_add(window.held);
+    let used = |window: Window| window.counted().saturating_add(window.held);
     let room =
         bound.map_or(account.available, |bound| account.available.min(bound.limit.saturating_sub(used(bound.window)))).max(Nanos::ZERO);
     let missing = |amount: Nanos| amount.saturating_sub(request.free_nanos).max(Nanos::ZERO);
@@ -137,21 +142,21 @@ fn grant_amount(account: &Account, bound: Option<KeyBound>, holders: i64, reques
 impl KeyBound {
     /// Returns the bound as it will be after the unposted cost is posted.
     fn after(self, unposted: Nanos) -> Self {
-        let Window { spent, held } = self.window;
-        Self { window: Window { spent: spent.saturating_add(unposted), held: held.saturating_sub(unposted) }, ..self }
+        let Window { spent, held, .. } = self.window;
+        Self { window: Window { spent: spent.saturating_add(unposted), held: held.saturating_sub(unposted), ..self.window }, ..self }
     }
 }
 
 /// Returns the reason for a denial: credit or limit is exhausted, or requests in flight hold the money.
 fn denial(account: &Account, bound: Option<KeyBound>, needed: Nanos) -> Denial {
     if let Some(bound) = bound {
-        let free = bound.limit.saturating_sub(bound.window.spent);
+        let free = bound.limit.saturating_sub(bound.window.counted());
         if free.saturating_sub(bound.window.held) < needed {
             let source = if free >= needed { LimitSource::InFlightBudget } else { LimitSource::KeyLimit };
             return Denial {
                 source,
                 limit_nanos: bound.limit,
-                spent_nanos: bound.window.spent,
+                spent_nanos: bound.window.counted(),
                 held_nanos: bound.window.held,
                 resets_at_us: bound.ends_at_us,
             };
@@ -167,7 +172,7 @@ fn window_end(window: &WindowId) -> Option<i64> {
 }
 
 const fn without(standing: LeaseStanding) -> LeaseReply {
-    LeaseReply { granted_nanos: Nanos::ZERO, ttl_ms: 0, window_ends_at_us: None, available_nanos: Nanos::ZERO, standing }
+    LeaseReply { granted_nanos: Nanos::ZERO, ttl_ms: 0, window_ends_at_us: None, available_nanos: Nanos::ZERO, byok: None, standing }
 }
 
 #[cfg(test)]
@@ -217,7 +222,11 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands where a key may have no limit")]
     fn bound(spent: i64, held: i64) -> Option<KeyBound> {
-        Some(KeyBound { limit: Nanos(50), window: Window { spent: Nanos(spent), held: Nanos(held) }, ends_at_us: None })
+        Some(KeyBound {
+            limit: Nanos(50),
+            window: Window { spent: Nanos(spent), held: Nanos(held), ..Window::default() },
+            ends_at_us: None,
+        })
     }
 
     #[test]

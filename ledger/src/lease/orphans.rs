@@ -128,6 +128,8 @@ fn ended(request: &OpenRequest, rule: Orphans, frozen_at_us: i64) -> UsageRecord
     match rule {
         Orphans::ChargeProgress => usage,
         Orphans::Release => UsageRecorded { cost_status: CostStatus::Waived, cost_nanos: Nanos::ZERO, ..usage },
+        // A request with an own provider key never costs the hold, which is for the operator's credential.
+        Orphans::ChargeHold if usage.is_byok => usage,
         Orphans::ChargeHold => UsageRecorded { cost_status: CostStatus::Priced, cost_nanos: request.started.hold_nanos, ..usage },
     }
 }
@@ -187,6 +189,7 @@ mod tests {
             price_version: "1".into(),
             unit_prices: events::UnitPrices::default(),
             cost_nanos: Nanos(30),
+            byok: None,
         };
         let cost = |progress: Option<&RequestProgress>, rule| {
             let mut open = open();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use events::Nanos;
 use events::ledger::AccountPosted;
+use events::usage::Byok;
 use events::usage_recorded::UsageRecorded;
 use sqlx::AnyConnection;
 
@@ -11,6 +12,7 @@ use crate::account;
 use crate::decide;
 use crate::journal::{self, Kind, Posting, Transaction};
 use crate::key::Period;
+use crate::key::repo::Window;
 use crate::process::Ledger;
 
 /// A charge that is not posted yet.
@@ -71,14 +73,20 @@ impl decide::State {
         let first = AccountPosted { account: charge.account.as_str().into(), first_version: version, events: Vec::new() };
         self.effects.posted.entry(charge.account.clone()).or_insert(first).events.push(charge.event_id.clone());
         self.burn(&charge.account, charged);
+        let list = usage.counted_byok().map(|byok| byok.list_cost_nanos);
         for period in Period::ALL {
             // A limited key's money was lent within a window; the charge counts there, whatever time the request was admitted at.
             let lent_in = limited.as_ref().filter(|(key, of, _)| *of == period && key.as_str() == usage.key.as_str());
             let starts_at_us = lent_in.map_or_else(|| period.start_us(usage.admitted_at_us), |(_, _, starts_at_us)| *starts_at_us);
-            self.add_to_window((usage.key.to_string(), period, starts_at_us), charged, Nanos::ZERO);
+            let exempt = if usage.byok.as_ref().is_some_and(|byok| byok.is_outside_key_limit) { charged } else { Nanos::ZERO };
+            let window = Window { spent: charged, held: Nanos::ZERO, exempt, byok: list.unwrap_or_default() };
+            self.add_to_window((usage.key.to_string(), period, starts_at_us), window);
         }
         if let Some(window) = limited {
-            self.add_to_window(window, Nanos::ZERO, Nanos(-covered.0));
+            self.add_to_window(window, Window { held: Nanos(-covered.0), ..Window::default() });
+        }
+        if let Some(byok) = usage.counted_byok() {
+            self.count_byok(&charge.account, usage.admitted_at_us, byok);
         }
         self.effects.transactions.push(Transaction {
             id: charge.event_id.clone(),
@@ -93,6 +101,7 @@ impl decide::State {
             request: Some(usage.request.to_string()),
             key_hash: Some(usage.key.to_string()),
             lease: Some(usage.lease.to_string()),
+            byok: list,
             posting: Posting {
                 credit: Nanos(-paid.from_available.0),
                 held: Nanos(-paid.from_held.0),
@@ -101,6 +110,18 @@ impl decide::State {
                 booked: usage.cost_nanos,
             },
         });
+    }
+}
+
+impl decide::State {
+    /// Counts a request with an own provider key in its month, and its list price in the windows of the provider key.
+    fn count_byok(&mut self, account: &str, admitted_at_us: i64, byok: &Byok) {
+        let month = (account.to_owned(), Period::Monthly.start_us(admitted_at_us));
+        *self.effects.byok_months.entry(month).or_default() += 1;
+        for period in Period::ALL {
+            let id = (byok.provider_key.clone(), period, period.start_us(admitted_at_us));
+            self.add_to_window(id, Window { byok: byok.list_cost_nanos, ..Window::default() });
+        }
     }
 }
 

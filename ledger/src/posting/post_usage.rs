@@ -121,6 +121,10 @@ pub fn read(event: &Event<'_>) -> Result<Charge, String> {
     if !(0..=COST_NANOS_MAX).contains(&usage.cost_nanos.0) {
         return Err(format!("a cost of {} nano-USD, which no request can have", usage.cost_nanos.0));
     }
+    let list = usage.byok.as_ref().map_or(0, |byok| byok.list_cost_nanos.0);
+    if !(0..=COST_NANOS_MAX).contains(&list) {
+        return Err(format!("a list price of {list} nano-USD, which no request can have"));
+    }
     Ok(Charge {
         event_id: event.envelope.id.to_owned(),
         account: event.envelope.account.to_owned(),
@@ -172,6 +176,7 @@ mod tests {
             request: Some(request.into()),
             key_hash: None,
             lease: None,
+            byok: None,
             posting: Posting::default(),
         }
     }

@@ -90,9 +90,19 @@ struct GenerationUsage {
     cost: Option<Usd>,
     cost_status: String,
     provenance: String,
+    /// Whether the account's own provider key was used; `cost` is then the fee.
     is_byok: bool,
+    cost_details: GenerationCosts,
     prompt_tokens_details: std::collections::BTreeMap<String, u64>,
     completion_tokens_details: std::collections::BTreeMap<String, u64>,
+}
+
+/// The costs of a request beside the charge, for OpenAPI.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct GenerationCosts {
+    /// The list price, if the account's own provider key was used.
+    upstream_inference_cost: Option<Usd>,
 }
 
 /// Returns `{id, model, provider, created_at, latency_ms, usage, …, as_of}`; money in USD.
@@ -111,7 +121,7 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
     let as_of = http.as_of();
     let sql =
         "SELECT request, key_hash, model, provider, end_user, app, outcome, finish_reason, streamed, admitted_at_us, latency_us, ttft_us,
-               tokens, unit_prices, provenance, cost_status, cost_nanos, attempts FROM generations WHERE request = $1 AND account = $2";
+               tokens, unit_prices, provenance, cost_status, cost_nanos, byok_nanos, attempts FROM generations WHERE request = $1 AND account = $2";
     let row = sqlx::query::<Any>(sql).bind(query.0.id).bind(caller.account.to_string()).fetch_optional(&http.store.reads).await?;
     let row = row.ok_or(ReadError::NotFound("No request of this account has that id, or it has not ended yet."))?;
     let tokens: Tokens = serde_json::from_str(row.try_get("tokens")?).unwrap_or_default();
@@ -119,6 +129,7 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
     let attempts: Vec<Attempt> = serde_json::from_str(row.try_get("attempts")?).unwrap_or_default();
     let cost = Nanos(row.try_get("cost_nanos")?);
     let cost_status: String = row.try_get("cost_status")?;
+    let byok = row.try_get::<Option<i64>, _>("byok_nanos")?.map(Nanos);
     let known = cost_status != "unknown";
     let ms = |us: i64| us / 1_000;
     let text = |name| row.try_get::<String, _>(name).map(|text| Some(text).filter(|text| !text.is_empty()));
@@ -142,7 +153,8 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
             "cost": known.then(|| cost.to_json()),
             "cost_status": cost_status,
             "provenance": row.try_get::<String, _>("provenance")?,
-            "is_byok": false,
+            "is_byok": byok.is_some(),
+            "cost_details": {"upstream_inference_cost": byok.map(Nanos::to_json)},
             "prompt_tokens_details": {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write()},
             "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
         },
@@ -160,6 +172,5 @@ fn provider_response(attempt: &Attempt) -> Value {
         "model_permaslug": attempt.model,
         "status": attempt.status,
         "latency": attempt.duration_us / 1_000,
-        "is_byok": false,
     })
 }

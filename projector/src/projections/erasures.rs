@@ -44,7 +44,8 @@ impl Fold for Erasures {
                         | ControlEvent::KeyDeleted(_)
                         | ControlEvent::Webhook(_)
                         | ControlEvent::WebhookDeleted(_)
-                        | ControlEvent::Catalog(_),
+                        | ControlEvent::Catalog(_)
+                        | ControlEvent::ProviderKey(_),
                     )
                     | None,
                 )

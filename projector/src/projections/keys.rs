@@ -38,7 +38,9 @@ impl Fold for KeyNames {
                     Ok(Some(ControlEvent::Key(key) | ControlEvent::KeyDeleted(key))) => put(connection, &key).await?,
                     Ok(Some(ControlEvent::Webhook(webhook))) => endpoints::put(connection, &webhook, false).await?,
                     Ok(Some(ControlEvent::WebhookDeleted(webhook))) => endpoints::put(connection, &webhook, true).await?,
-                    Ok(Some(ControlEvent::Account(_) | ControlEvent::UserErased(_) | ControlEvent::Catalog(_))) => {}
+                    Ok(Some(
+                        ControlEvent::Account(_) | ControlEvent::UserErased(_) | ControlEvent::Catalog(_) | ControlEvent::ProviderKey(_),
+                    )) => {}
                     Ok(None) => rejected.push(Rejected::new(event, format!("unknown type {}", event.envelope.kind))),
                     Err(error) => rejected.push(Rejected::new(event, error.to_string())),
                 }

@@ -87,6 +87,8 @@ fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
         cost_status: CostStatus::Priced,
         cost_nanos: Nanos(1_000 + i64::try_from(number).unwrap()),
         beyond_hold_nanos: Nanos::ZERO,
+        is_byok: false,
+        byok: None,
         admitted_at_us,
         latency_us: 1,
         ttft_us: None,

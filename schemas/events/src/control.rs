@@ -12,6 +12,7 @@ use crate::envelope::{EnvelopeError, RawEnvelope};
 use crate::ids::{AccountId, KeyHash, KeyKind, hex};
 use crate::money::Nanos;
 use crate::payload::{Payload, payload};
+use crate::provider_key::{ProviderKey, ProviderKeyChanged};
 use crate::webhook::{Webhook, WebhookChanged, WebhookDeleted};
 
 /// The time at which a key's limit starts over, in UTC.
@@ -223,6 +224,8 @@ pub enum ControlEvent {
     WebhookDeleted(Box<Webhook>),
     /// The operator's catalogue of models was replaced.
     Catalog(Box<CatalogVersion>),
+    /// An account's own provider key was created, changed or deleted.
+    ProviderKey(Box<ProviderKey>),
 }
 
 impl ControlEvent {
@@ -243,6 +246,7 @@ impl ControlEvent {
             WebhookChanged::KIND => Self::Webhook(Box::new(envelope.payload::<WebhookChanged>()?.webhook)),
             WebhookDeleted::KIND => Self::WebhookDeleted(Box::new(envelope.payload::<WebhookDeleted>()?.webhook)),
             CatalogChanged::KIND => Self::Catalog(Box::new(envelope.payload::<CatalogChanged>()?.catalog)),
+            ProviderKeyChanged::KIND => Self::ProviderKey(Box::new(envelope.payload::<ProviderKeyChanged>()?.provider_key)),
             _ => return Ok(None),
         }))
     }

@@ -13,6 +13,7 @@ pub mod damaged;
 pub mod sealed;
 pub mod webhook;
 pub mod catalog;
+pub mod provider_key;
 pub mod control;
 pub mod ledger;
 pub mod stream;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
-use crate::usage::{Tokens, UnitPrices};
+use crate::usage::{Byok, Tokens, UnitPrices};
 
 /// The wire format of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +83,9 @@ pub struct RequestProgress {
     pub unit_prices: UnitPrices,
     /// The cost of the tokens relayed so far, nano-USD; at most the hold.
     pub cost_nanos: Nanos,
+    /// The use of the account's own provider key; absent if the operator's credential is used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub byok: Option<Byok>,
 }
 
 /// The outcome of a request.

@@ -11,6 +11,7 @@ use crate::control::{AccountCreated, AccountUpdated, KeyCreated, KeyDeleted, Key
 use crate::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use crate::ledger::{CreditPosted, LeaseChanged, UsagePosted};
 use crate::payload::Payload;
+use crate::provider_key::ProviderKeyChanged;
 use crate::request::{RequestFinished, RequestProgress, RequestRefused, RequestStarted};
 use crate::subject::Stream;
 use crate::usage_recorded::UsageRecorded;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<EventSchema> {
         event::<WebhookChanged>(),
         event::<WebhookDeleted>(),
         event::<CatalogChanged>(),
+        event::<ProviderKeyChanged>(),
         event::<CreditPosted>(),
         event::<LeaseChanged>(),
         event::<UsagePosted>(),

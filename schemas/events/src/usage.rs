@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::money::Nanos;
+
 /// A class of tokens. Every token belongs to exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenClass {
@@ -256,4 +258,18 @@ impl CostStatus {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// The use of an account's own provider key. The provider bills the list price to the owner of the key, and the charge is the fee.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Byok {
+    /// The id of the provider key.
+    pub provider_key: String,
+    /// The cost by the price list, nano-USD.
+    pub list_cost_nanos: Nanos,
+    /// The fee, nano-USD.
+    pub fee_nanos: Nanos,
+    /// Whether the fee does not count towards the limit of the key that made the request.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_outside_key_limit: bool,
 }

@@ -7,7 +7,7 @@ use crate::ids::{KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
 use crate::request::{Attempt, Experiment, Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
-use crate::usage::{CostStatus, Provenance, Tokens, UnitPrices};
+use crate::usage::{Byok, CostStatus, Provenance, Tokens, UnitPrices};
 
 /// The usage of a request, the applied prices and the cost. There is one for each request that was sent to a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,11 +53,17 @@ pub struct UsageRecorded {
     pub unit_prices: UnitPrices,
     /// The kind of cost.
     pub cost_status: CostStatus,
-    /// The charge, nano-USD; at most the hold.
+    /// The charge, nano-USD; at most the hold. With an own provider key, it is the fee.
     pub cost_nanos: Nanos,
     /// The cost of the provider's count beyond the hold, nano-USD; never charged.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub beyond_hold_nanos: Nanos,
+    /// Whether the account's own provider key was used.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_byok: bool,
+    /// The use of the account's own provider key; absent if the operator's credential was used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub byok: Option<Byok>,
     /// The time of the request's admission, microseconds since 1970.
     pub admitted_at_us: i64,
     /// The time from admission to the end, microseconds.
@@ -101,11 +107,19 @@ impl UsageRecorded {
             cost_status: if progress.is_some() { CostStatus::Priced } else { CostStatus::Waived },
             cost_nanos: progress.map_or(Nanos::ZERO, |progress| progress.cost_nanos.min(started.hold_nanos)),
             beyond_hold_nanos: Nanos::ZERO,
+            is_byok: progress.is_some_and(|progress| progress.byok.is_some()),
+            byok: progress.and_then(|progress| progress.byok.clone()),
             admitted_at_us: started.admitted_at_us,
             latency_us,
             ttft_us: None,
             attempts: Vec::new(),
         }
+    }
+
+    /// Returns the use of an own provider key of a request whose cost counts: it is one of the requests of its month.
+    #[must_use]
+    pub fn counted_byok(&self) -> Option<&Byok> {
+        self.byok.as_ref().filter(|_| self.cost_status == CostStatus::Priced)
     }
 
     /// Returns the end event that belongs to this charge.

@@ -11,6 +11,7 @@ use events::control::{
 use events::damaged::{KeyDamaged, RequestDamaged, UsageDamaged};
 use events::ids::KeyKind;
 use events::ledger::{AccountPosted, CreditKind, CreditPosted, GrantTerms, LeaseChanged, LeaseState, LeaseWindow, UsagePosted};
+use events::provider_key::{ProviderKey, ProviderKeyChanged};
 use events::request::{Attempt, Format, Outcome, RequestFinished, RequestProgress, RequestRefused, RequestStarted, SkippedEndpoint};
 use events::usage_recorded::UsageRecorded;
 use events::webhook::{PreviousSecret, Webhook, WebhookChanged, WebhookDeleted, WebhookMethod};
@@ -110,6 +111,7 @@ fn golden_requests_still_read() {
         price_version: "2026-01-01".into(),
         unit_prices: UnitPrices { input: 2_500_000, output: 15_000_000, ..UnitPrices::default() },
         cost_nanos: Nanos(192_500),
+        byok: None,
     });
     golden(&RequestFinished {
         request: "gen-1767225600-000000000000000000000001".into(),
@@ -178,6 +180,8 @@ fn golden_usage_still_reads() {
         cost_status: CostStatus::Priced,
         cost_nanos: Nanos(4_275_000),
         beyond_hold_nanos: Nanos::ZERO,
+        is_byok: false,
+        byok: None,
         admitted_at_us: 1_767_225_600_000_000,
         latency_us: 120_000,
         ttft_us: Some(40_000),
@@ -231,6 +235,29 @@ fn golden_control_still_reads() {
             models: vec![model],
             comment: Some("a new price".into()),
             applied_at_us: 1_767_225_600_000_000,
+        },
+    });
+    golden(&ProviderKeyChanged {
+        provider_key: ProviderKey {
+            id: "pk_01920000000070008000000000000005".into(),
+            account: key().account,
+            provider: "openai".into(),
+            label: "ours".into(),
+            sealed_key: "v1.01234567.c2VhbGVk".into(),
+            hint: "sk-a...wxyz".into(),
+            disabled: true,
+            always_use: true,
+            weight: 3,
+            rpm_limit: Some(600),
+            base_url: Some("https://example.com/v1".into()),
+            region: Some("eu".into()),
+            models: vec!["openai/*".into()],
+            daily_budget_nanos: Some(Nanos(1_000_000_000)),
+            monthly_budget_nanos: Some(Nanos(10_000_000_000)),
+            created_at_us: 1_767_225_600_000_000,
+            updated_at_us: Some(1_767_225_600_000_001),
+            revision: 2,
+            deleted: false,
         },
     });
 }

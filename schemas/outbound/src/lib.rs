@@ -37,12 +37,18 @@ pub fn public_only(builder: ClientBuilder) -> ClientBuilder {
 /// Returns whether an address may be connected to as far as its text says. A name is checked when it is resolved.
 #[must_use]
 pub fn is_public_host(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
+    url.host_str().is_some_and(is_public_name)
+}
+
+/// Returns whether a host may be connected to as far as its text says.
+#[must_use]
+pub fn is_public_name(host: &str) -> bool {
     host.trim_matches(['[', ']']).parse::<IpAddr>().map_or_else(|_| !host.is_empty(), is_public)
 }
 
 /// Returns whether an address is of the public internet. Source: IANA's special-purpose address registries.
-fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match address.to_ipv4_mapped() {

@@ -4,6 +4,7 @@
 use events::Nanos;
 use events::usage::{TokenClass, Tokens, UnitPrices};
 
+use crate::fee::{Fee, WHOLE};
 use crate::price::{ModelPrices, ServiceTier};
 
 /// Pico-USD per nano-USD.
@@ -47,6 +48,13 @@ impl Quote {
         rounded_up(self.fixed_picos + i128::from(output_tokens) * self.per_output_picos)
     }
 
+    /// Returns the bound of the fee for the request.
+    #[must_use]
+    pub fn of_fee(&self, fee: Fee) -> Self {
+        let share = |picos: i128| (picos.saturating_mul(fee.share()).saturating_add(WHOLE - 1)) / WHOLE;
+        Self { fixed_picos: share(self.fixed_picos), per_output_picos: share(self.per_output_picos), ..*self }
+    }
+
     /// Returns how many completion tokens an amount covers, at most `output_tokens_max`; `None` if it covers not even one.
     #[must_use]
     pub fn output_for(&self, amount: Nanos) -> Option<u64> {
@@ -70,9 +78,22 @@ fn dearest(prices: &UnitPrices, is_prompt: bool) -> i64 {
 /// Computes the cost of used tokens at these prices, rounded half up.
 #[must_use]
 pub fn cost(tokens: &Tokens, prices: &UnitPrices) -> Nanos {
+    half_up(picos(tokens, prices), PICOS_PER_NANO)
+}
+
+/// Computes the fee for used tokens at these prices: a share of the list price, rounded half up.
+#[must_use]
+pub fn fee(tokens: &Tokens, prices: &UnitPrices, fee: Fee) -> Nanos {
+    half_up(picos(tokens, prices).saturating_mul(fee.share()), PICOS_PER_NANO * WHOLE)
+}
+
+fn picos(tokens: &Tokens, prices: &UnitPrices) -> i128 {
     let of_class = |class| i128::from(tokens.get(class)) * i128::from(prices.get(class));
-    let picos = TokenClass::ALL.into_iter().map(of_class).fold(i128::from(prices.request), i128::saturating_add);
-    nanos(picos.saturating_add(PICOS_PER_NANO / 2) / PICOS_PER_NANO)
+    TokenClass::ALL.into_iter().map(of_class).fold(i128::from(prices.request), i128::saturating_add)
+}
+
+fn half_up(value: i128, divisor: i128) -> Nanos {
+    nanos(value.saturating_add(divisor / 2) / divisor)
 }
 
 fn rounded_up(picos: i128) -> Nanos {

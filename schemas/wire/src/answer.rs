@@ -110,6 +110,8 @@ pub struct Billed {
     /// Whether the cost is known.
     pub status: CostStatus,
     pub cost: Nanos,
+    /// The list price of a request with the account's own provider key; the cost is then the fee.
+    pub byok: Option<Nanos>,
     /// The time from admission to the end, in microseconds.
     pub latency_us: Option<u64>,
     /// The time from admission to the first piece of the answer, in microseconds.

@@ -60,6 +60,39 @@ impl Reported {
     }
 }
 
+impl Reported {
+    /// Removes a secret from all texts.
+    pub fn remove(&mut self, secret: &str) {
+        if secret.is_empty() {
+            return;
+        }
+        for text in [&mut self.message, &mut self.code, &mut self.param, &mut self.kind].into_iter().flatten() {
+            *text = text.replace(secret, REMOVED);
+        }
+        remove(&mut self.raw, secret);
+    }
+}
+
+/// The text in place of a secret.
+const REMOVED: &str = "[removed]";
+
+fn remove(value: &mut Value, secret: &str) {
+    match value {
+        Value::String(text) => *text = text.replace(secret, REMOVED),
+        Value::Array(all) => all.iter_mut().for_each(|value| remove(value, secret)),
+        Value::Object(object) => {
+            let fields = std::mem::take(object).into_iter();
+            *object = fields
+                .map(|(name, mut value)| {
+                    remove(&mut value, secret);
+                    (name.replace(secret, REMOVED), value)
+                })
+                .collect();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// Reads `{"@type": "…/google.rpc.RetryInfo", "retryDelay": "17.5s"}`, rounded up to whole seconds.
 fn retry_delay(detail: &Value) -> Option<u64> {
     let text = detail.get("retryDelay")?.as_str()?.strip_suffix('s')?;

@@ -12,5 +12,5 @@ pub const NAMES: Names<'static> =
 /// Returns a charge of 5 prompt tokens, 2 of them cached, and 3 completion tokens, 1 of them reasoning.
 pub fn billed() -> Billed {
     let tokens = Tokens { input: 3, cache_read: 2, output: 2, reasoning: 1, ..Tokens::ZERO };
-    Billed { tokens, status: CostStatus::Priced, cost: Nanos(1_500), latency_us: Some(9_000), ttft_us: Some(2_000) }
+    Billed { tokens, status: CostStatus::Priced, cost: Nanos(1_500), byok: None, latency_us: Some(9_000), ttft_us: Some(2_000) }
 }

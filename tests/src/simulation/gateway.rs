@@ -145,6 +145,8 @@ impl Spool {
             cost_status: CostStatus::Priced,
             cost_nanos: cost,
             beyond_hold_nanos: Nanos::ZERO,
+            is_byok: false,
+            byok: None,
             admitted_at_us: start.admitted_at_us,
             latency_us: 0,
             ttft_us: None,

@@ -178,10 +178,8 @@ impl Database {
             let all = others.chain((grant.remaining > Nanos::ZERO).then(|| grant.clone()));
             self.grants.insert(grant.account.clone(), Grants::new(all.collect()));
         }
-        for (id, (spent, held)) in &effects.windows {
-            let window = self.windows.entry(id.clone()).or_default();
-            window.spent = window.spent.saturating_add(*spent);
-            window.held = window.held.saturating_add(*held);
+        for (id, more) in &effects.windows {
+            self.windows.entry(id.clone()).or_default().add(*more);
         }
         for id in &effects.leases {
             let lease = state.leases[id].clone();

@@ -268,6 +268,7 @@ impl History {
             price_version: String::new(),
             unit_prices: UnitPrices::default(),
             cost_nanos: Nanos(1),
+            byok: None,
         };
         let _may_fail = running.spool.append(|batch| batch.push(&self.draft(&name, &progress)));
     }

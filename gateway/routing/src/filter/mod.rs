@@ -23,6 +23,7 @@ pub enum Skip {
     Modality,
     Tools,
     StructuredOutput,
+    NoProviderKey,
 }
 
 impl Skip {
@@ -46,6 +47,7 @@ impl Skip {
             Self::Modality => "input_modality",
             Self::Tools => "tools",
             Self::StructuredOutput => "structured_output",
+            Self::NoProviderKey => "no_provider_key",
         }
     }
 
@@ -69,6 +71,7 @@ impl Skip {
             Self::Modality => "The provider does not accept every kind of input in the request.",
             Self::Tools => "The provider does not support tools.",
             Self::StructuredOutput => "The provider does not support structured output.",
+            Self::NoProviderKey => "The provider serves only accounts with a provider key of their own that can be used.",
         }
     }
 }

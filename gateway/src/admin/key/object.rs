@@ -54,11 +54,19 @@ pub struct KeyBody {
     #[serde(serialize_with = "events::money::as_usd")]
     #[schema(value_type = Usd)]
     usage_monthly: Nanos,
-    /// Usage of the account's own provider keys.
-    byok_usage: u64,
-    byok_usage_daily: u64,
-    byok_usage_weekly: u64,
-    byok_usage_monthly: u64,
+    /// The list price of requests with the account's own provider keys.
+    #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
+    byok_usage: Nanos,
+    #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
+    byok_usage_daily: Nanos,
+    #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
+    byok_usage_weekly: Nanos,
+    #[serde(serialize_with = "events::money::as_usd")]
+    #[schema(value_type = Usd)]
+    byok_usage_monthly: Nanos,
     include_byok_in_limit: bool,
     enforce_zdr: bool,
     #[schema(value_type = Option<RateBounds>)]
@@ -114,10 +122,10 @@ impl RateLimitBody {
 #[must_use]
 pub fn remaining(key: &Key, spend: &KeySpend) -> Option<Nanos> {
     let used = match key.limit_reset {
-        Some(LimitReset::Daily) => spend.daily,
-        Some(LimitReset::Weekly) => spend.weekly,
-        Some(LimitReset::Monthly) => spend.monthly,
-        None => spend.total,
+        Some(LimitReset::Daily) => spend.daily.saturating_sub(spend.exempt.daily),
+        Some(LimitReset::Weekly) => spend.weekly.saturating_sub(spend.exempt.weekly),
+        Some(LimitReset::Monthly) => spend.monthly.saturating_sub(spend.exempt.monthly),
+        None => spend.total.saturating_sub(spend.exempt.total),
     };
     key.limit_nanos.map(|limit| limit.saturating_sub(used).max(Nanos::ZERO))
 }
@@ -144,10 +152,10 @@ impl KeyBody {
             usage_daily: spend.daily,
             usage_weekly: spend.weekly,
             usage_monthly: spend.monthly,
-            byok_usage: 0,
-            byok_usage_daily: 0,
-            byok_usage_weekly: 0,
-            byok_usage_monthly: 0,
+            byok_usage: spend.byok.total,
+            byok_usage_daily: spend.byok.daily,
+            byok_usage_weekly: spend.byok.weekly,
+            byok_usage_monthly: spend.byok.monthly,
             include_byok_in_limit: key.include_byok_in_limit,
             enforce_zdr: key.enforce_zdr,
             rate_limit: RateLimitBody::of(&key.rate_limit),

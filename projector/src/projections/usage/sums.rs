@@ -52,7 +52,7 @@ impl Sums {
             requests: 1,
             errors: i64::from(usage.outcome == Outcome::Failed),
             spend: usage.cost_nanos,
-            byok_estimate: Nanos::ZERO,
+            byok_estimate: usage.counted_byok().map_or(Nanos::ZERO, |byok| byok.list_cost_nanos),
             prompt_tokens: number(tokens.prompt()),
             completion_tokens: number(tokens.completion()),
             reasoning_tokens: number(tokens.reasoning),

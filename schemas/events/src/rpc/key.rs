@@ -27,6 +27,25 @@ pub struct KeySpend {
     pub weekly: Nanos,
     /// Spending since the 1st 00:00 UTC.
     pub monthly: Nanos,
+    /// The list price of requests with own provider keys.
+    #[serde(default)]
+    pub byok: PeriodSums,
+    /// The part of the spending that does not count towards the key's limit.
+    #[serde(default)]
+    pub exempt: PeriodSums,
+}
+
+/// Amounts in the running windows, nano-USD.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeriodSums {
+    /// The amount since the key exists.
+    pub total: Nanos,
+    /// The amount since 00:00 UTC.
+    pub daily: Nanos,
+    /// The amount since Monday 00:00 UTC.
+    pub weekly: Nanos,
+    /// The amount since the 1st 00:00 UTC.
+    pub monthly: Nanos,
 }
 
 impl Request for GetKeySpend {

@@ -14,7 +14,7 @@ use crate::ids::{AccountId, KeyHash, LeaseId};
 use crate::money::Nanos;
 use crate::subject::Stream;
 pub use idempotency::{ClaimIdempotencyKey, IdempotencyClaim, ReleaseIdempotencyKey};
-pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, RevisionClaim};
+pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, PeriodSums, RevisionClaim};
 
 /// A request with its name and the type of its reply.
 pub trait Request: Serialize + DeserializeOwned + Send {
@@ -88,7 +88,21 @@ pub struct LeaseReply {
     pub window_ends_at_us: Option<i64>,
     /// The amount that the account can still lend, nano-USD.
     pub available_nanos: Nanos,
+    /// The account's posted requests with own provider keys in the running month; absent if the lease is not open.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub byok: Option<ByokMonth>,
     pub standing: LeaseStanding,
+}
+
+/// The requests of an account with own provider keys in one UTC month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByokMonth {
+    /// The start of the month, microseconds since 1970.
+    pub starts_at_us: i64,
+    /// The end of the month, microseconds since 1970.
+    pub ends_at_us: i64,
+    /// The number of its requests that are posted.
+    pub requests: u64,
 }
 
 /// The usability of a lease.

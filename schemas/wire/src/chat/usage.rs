@@ -94,12 +94,21 @@ pub struct UsageBody {
     /// The cost in USD; null if unknown.
     cost: Option<Box<RawValue>>,
     is_byok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_details: Option<CostDetailsBody>,
     prompt_tokens_details: PromptDetailsBody,
     completion_tokens_details: CompletionDetailsBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttft_ms: Option<u64>,
+}
+
+/// The costs of a request with the account's own provider key.
+#[derive(Debug, Serialize)]
+struct CostDetailsBody {
+    /// The list price in USD, which the provider bills to the owner of the key.
+    upstream_inference_cost: Box<RawValue>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,13 +127,14 @@ struct CompletionDetailsBody {
 impl UsageBody {
     #[must_use]
     pub fn new(billed: &Billed) -> Self {
-        let Billed { tokens, status, cost, latency_us, ttft_us } = billed;
+        let Billed { tokens, status, cost, byok, latency_us, ttft_us } = billed;
         Self {
             prompt_tokens: tokens.prompt(),
             completion_tokens: tokens.completion(),
             total_tokens: tokens.total(),
             cost: (*status != CostStatus::Unknown).then(|| cost.to_json()),
-            is_byok: false,
+            is_byok: byok.is_some(),
+            cost_details: byok.map(|list| CostDetailsBody { upstream_inference_cost: list.to_json() }),
             prompt_tokens_details: PromptDetailsBody {
                 cached_tokens: tokens.cache_read,
                 cache_write_tokens: tokens.cache_write(),
@@ -163,6 +173,7 @@ const MEMBERS: &[&str] = &[
     "total_tokens",
     "cost",
     "is_byok",
+    "cost_details",
     "prompt_tokens_details",
     "completion_tokens_details",
     "latency_ms",
@@ -238,7 +249,14 @@ mod tests {
     #[test]
     fn what_we_do_not_count_stays() {
         let tokens = of(r#"{"prompt_tokens":5,"completion_tokens":1}"#).unwrap();
-        let body = UsageBody::new(&Billed { tokens, status: CostStatus::Priced, cost: events::Nanos(7), latency_us: None, ttft_us: None });
+        let body = UsageBody::new(&Billed {
+            tokens,
+            status: CostStatus::Priced,
+            cost: events::Nanos(7),
+            byok: None,
+            latency_us: None,
+            ttft_us: None,
+        });
         let theirs = RawValue::from_string(
             r#"{"completion_tokens_details":{"accepted_prediction_tokens":2,"reasoning_tokens":0},"prompt_tokens":9,"extra":[1]}"#
                 .to_owned(),

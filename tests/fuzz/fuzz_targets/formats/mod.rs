@@ -12,7 +12,7 @@ const FORMATS: [Format; 4] = [Format::Chat, Format::Responses, Format::Messages,
 const NAMES: Names<'static> =
     Names { id: "gen-1-abc", id_json: "\"gen-1-abc\"", model: "a/m", model_json: "\"a/m\"", provider: "p", created_s: 7 };
 const BILLED: Billed =
-    Billed { tokens: Tokens::ZERO, status: CostStatus::Priced, cost: Nanos(1_500), latency_us: Some(9_000), ttft_us: Some(2_000) };
+    Billed { tokens: Tokens::ZERO, status: CostStatus::Priced, cost: Nanos(1_500), byok: None, latency_us: Some(9_000), ttft_us: Some(2_000) };
 
 fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(bytes).is_ok()

@@ -60,6 +60,8 @@ impl Year {
             cost_status: CostStatus::Priced,
             cost_nanos: Nanos(1_000_000 + pick(3, 9_000_000) as i64),
             beyond_hold_nanos: Nanos::ZERO,
+            is_byok: false,
+            byok: None,
             admitted_at_us: self.now_us - YEAR_US + since_us as i64,
             latency_us: 120_000,
             ttft_us: Some(40_000),

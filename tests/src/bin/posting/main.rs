@@ -166,6 +166,8 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
         cost_status: CostStatus::Priced,
         cost_nanos: COST,
         beyond_hold_nanos: Nanos::ZERO,
+        is_byok: false,
+        byok: None,
         admitted_at_us: now_us,
         latency_us: 120_000,
         ttft_us: Some(40_000),
