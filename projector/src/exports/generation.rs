@@ -76,7 +76,6 @@ struct ProviderResponse {
     /// Null if the provider gave none.
     status: Option<u16>,
     latency: u64,
-    is_byok: bool,
 }
 
 /// The usage of a request, for OpenAPI.
