@@ -110,7 +110,16 @@ pub fn routes() -> Routes {
         .route("/api/webhooks/endpoints/{id}/rotate-secret", post(webhook::rotate::rotate))
         .route("/api/webhooks/test-connection", post(webhook::probe::probe))
         .route("/api/webhooks/test-event", post(webhook::test::test_event));
-    let operator = Router::new()
+    let pages = Router::new()
+        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
+        .route("/openapi.json", get(page::document))
+        .route("/docs", get(page::docs));
+    let health = Router::new().route("/readyz", get(ready));
+    Routes { inference, admin: admin.merge(operator()), ledger, projector, pages, health }
+}
+
+fn operator() -> Router<Admin> {
+    Router::new()
         .route("/api/v1/admin/accounts", post(account::create::create))
         .route("/api/v1/admin/accounts/{id}", patch(account::update::update))
         .route("/api/v1/admin/accounts/{id}/management-keys", post(account::management_key::management_key))
@@ -123,13 +132,7 @@ pub fn routes() -> Routes {
         .route("/api/v1/admin/quarantine/{event_id}", get(quarantine::show::show))
         .route("/api/v1/admin/quarantine/{event_id}/{decision}", post(quarantine::decide::decide))
         .route("/api/v1/admin/endpoints", get(endpoint::list::list))
-        .route("/api/v1/admin/endpoints/reset", post(endpoint::reset::reset));
-    let pages = Router::new()
-        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
-        .route("/openapi.json", get(page::document))
-        .route("/docs", get(page::docs));
-    let health = Router::new().route("/readyz", get(ready));
-    Routes { inference, admin: admin.merge(operator), ledger, projector, pages, health }
+        .route("/api/v1/admin/endpoints/reset", post(endpoint::reset::reset))
 }
 
 /// Builds the router of one thread.

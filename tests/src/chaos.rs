@@ -1,7 +1,7 @@
 //! Requests at a constant rate over six providers, five of which fail, each in another way, and heal later. The figures tell what clients saw.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ const CHARGE: i64 = 20_000;
 /// The time after which every breaker has opened.
 const OPEN_AFTER: Duration = Duration::from_secs(5);
 /// The longest time from the healing to the last breaker that closes.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
 /// The size of a run.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +98,7 @@ fn bad(slug: &str, is_stream: bool) -> Script {
     match slug {
         "broken" => reply("500 Internal Server Error", "", "{}"),
         "limited" => reply("429 Too Many Requests", "retry-after: 2\r\n", "{}"),
-        "hung" => Script::default().pause(Duration::from_secs(120)),
+        "hung" => Script::default().pause(Duration::from_mins(2)),
         "cut" if is_stream => sse().all((0..10).map(|_| say("token "))),
         "cut" => Script::default().then("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{\"id\": \"c\", "),
         "html" => reply("200 OK", "", "<html><body>Bad Gateway</body></html>"),
@@ -109,12 +109,14 @@ fn bad(slug: &str, is_stream: bool) -> Script {
 fn config(providers: &[(&str, Scripted)]) -> String {
     let mut text = "[upstream]\nfallback_after_ms = 1000\nfallback_after_whole_ms = 1000\n".to_owned();
     for (slug, provider) in providers {
-        text.push_str(&format!(
+        write!(
+            text,
             "[[providers]]\nslug = \"{slug}\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\n\
              [[models]]\nid = \"x/m\"\nprovider = \"{slug}\"\nupstream_model = \"m\"\nprompt_usd_per_mtok = \"1\"\n\
              completion_usd_per_mtok = \"2\"\ncontext_length = 10000\nmax_output_tokens = 1000\n",
             provider.address
-        ));
+        )
+        .unwrap();
     }
     text
 }
@@ -241,7 +243,9 @@ async fn prove(arouter: &mut Arouter, figures: &mut Figures, charges: &BTreeMap<
         let attempts: Vec<Attempt> = serde_json::from_str(row.get("attempts")).unwrap();
         let admitted_at_us: i64 = row.get("admitted_at_us");
         if admitted_at_us < open.end {
-            attempts.iter().for_each(|attempt| *figures.attempts.entry(attempt.provider.clone()).or_default() += 1);
+            for attempt in &attempts {
+                *figures.attempts.entry(attempt.provider.clone()).or_default() += 1;
+            }
         }
         if row.get::<String, _>("outcome") != "finished" {
             continue;

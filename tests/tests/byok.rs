@@ -242,7 +242,7 @@ async fn beyond_the_free_requests_of_a_month_the_fee_is_exact_to_the_nano() {
     streamed["stream"] = json!(true);
     let answer = arouter.http.post(format!("{}/v1/chat/completions", arouter.base)).bearer_auth(&keys.live_key);
     let text = answer.header("content-type", "application/json").body(streamed.to_string()).send().await.unwrap().text().await.unwrap();
-    let last = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok()).last().unwrap();
+    let last = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok()).unwrap();
     assert_eq!((cost(&last["usage"]), &last["usage"]["is_byok"]), (FEE_NANOS, &json!(true)), "{text}");
 
     let rows = arouter.usage(5).await;

@@ -399,7 +399,8 @@ async fn an_overloaded_provider_says_when_to_come_again() {
 }
 
 const COMMENT: &str = ": AROUTER PROCESSING\n\n";
-const IMPATIENT: &str = "[upstream]\nheartbeat_ms = 500\nidle_timeout_ms = 1500\n";
+// One round: a second one would open the breaker of a provider that fails several times.
+const IMPATIENT: &str = "[upstream]\nheartbeat_ms = 500\nidle_timeout_ms = 1500\nretry_rounds_max = 1\n";
 
 /// Comments tell the client that its request is still being processed.
 #[tokio::test]

@@ -104,9 +104,9 @@ async fn gateways_tell_each_other_which_endpoint_fails() {
         let (status, body) = standalone.call(gateway, Method::GET, "/api/v1/admin/endpoints", OPERATOR, None).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         let endpoints = body["data"].as_array().expect("a list").iter();
-        let shown =
+        let mut shown =
             endpoints.filter(|endpoint| endpoint["model"] == "fake/m").map(|shown| (shown["breaker"].clone(), shown["cause"].clone()));
-        shown.last().expect("the endpoint")
+        shown.next_back().expect("the endpoint")
     };
     let forged = json!({"gateway": "x", "provider": "fake", "model": "fake/m", "open_ms": 9000}).to_string();
     let mut nats = PlainNats::connect(&standalone.nats_address("gateway")).await.expect("a connection");

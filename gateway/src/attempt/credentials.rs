@@ -135,6 +135,6 @@ fn outcome(failure: Option<&AttemptError>, now_us: i64) -> Option<CredentialOutc
 }
 
 /// Returns a number that differs for each request and attempt.
-pub fn seed(admitted: &Admitted) -> u64 {
+pub(super) fn seed(admitted: &Admitted) -> u64 {
     prefix_hash([admitted.request().as_str().as_bytes(), &[u8::try_from(admitted.attempts().len()).unwrap_or(u8::MAX)]].into_iter())
 }

@@ -12,6 +12,7 @@ use crate::admission::Access;
 use crate::route::{Candidate, Endpoint};
 
 /// The chance of a candidate that has failed.
+#[derive(Clone, Copy)]
 pub(super) enum Chance {
     /// Another try would fail too.
     Gone,

@@ -4,12 +4,14 @@
 
 mod bodies;
 mod management;
+mod operator;
 mod elsewhere;
 pub mod refusals;
 pub mod page;
 
 pub use bodies::*;
 pub use management::*;
+pub use operator::*;
 
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;

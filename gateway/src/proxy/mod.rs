@@ -23,6 +23,7 @@ use wire::routing::Routing;
 use crate::admission::rate_headers::RateHeaders;
 use crate::admission::{Access, Admitted, End, Intent, Served};
 use crate::attempt::connections::UpstreamResponse;
+use crate::attempt::error::AttemptError;
 use crate::edge;
 use crate::error::GatewayError;
 use crate::idempotency::Claim;
@@ -84,6 +85,18 @@ fn format_of(provider: ProviderFormat, method: &Method, path: &str) -> Option<Op
     }
 }
 
+fn attempt(endpoint: &Endpoint, result: Result<u16, &AttemptError>, since: Instant) -> Attempt {
+    Attempt {
+        provider: endpoint.provider.slug.clone(),
+        model: endpoint.model.id.clone(),
+        status: result.ok(),
+        error: result.err().map(|error| error.code().to_owned()),
+        duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+        why: None,
+        round: None,
+    }
+}
+
 impl Stages {
     async fn pass(
         self: &Arc<Self>,
@@ -126,16 +139,8 @@ impl Stages {
         let headers = upstream_headers(&parts.headers, provider.one_credential(self.clock.now_us(), self.seed()));
         let since = Instant::now();
         let result = self.attempts.pass((parts.method, &address), headers, passed.body, &sent).await;
-        let attempt = Attempt {
-            provider: provider.slug.clone(),
-            model: passed.endpoint.model.id.clone(),
-            status: result.as_ref().ok().map(|response| response.status.as_u16()),
-            error: result.as_ref().err().map(|error| error.code().to_owned()),
-            duration_us: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
-            why: None,
-            round: None,
-        };
-        admitted.tried(attempt, None);
+        let status = result.as_ref().map(|response| response.status.as_u16());
+        admitted.tried(attempt(&passed.endpoint, status, since), None);
         match result {
             Ok(response) => {
                 admitted.first_piece();

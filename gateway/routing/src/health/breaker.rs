@@ -6,7 +6,9 @@ pub const CONSECUTIVE_FAILURES_MAX: u32 = 5;
 pub const RECENT_REQUESTS_MIN: u32 = 5;
 /// The first back-off; each failed probe doubles it.
 pub const BACKOFF_MIN_US: i64 = 1_000_000;
-/// The longest back-off, and the longest time that a `Retry-After` keeps the breaker open.
+/// The longest wait between two probes: an endpoint that is well again is used within a minute, whenever it recovered.
+pub const PROBE_WAIT_MAX_US: i64 = 30_000_000;
+/// The longest time that a breaker stays open, as a `Retry-After` may ask.
 pub const BACKOFF_MAX_US: i64 = 60_000_000;
 /// A probe that takes longer is written off, and another one may start.
 pub const PROBE_MAX_US: i64 = 60_000_000;
@@ -221,8 +223,8 @@ impl Breaker {
             }
             Verdict::Failed => {
                 self.failed_probes = self.failed_probes.saturating_add(1);
-                let doubled = BACKOFF_MIN_US.checked_shl(self.failed_probes.min(16)).unwrap_or(BACKOFF_MAX_US);
-                Some(self.open(now_us, doubled, Cause::ProbeFailed))
+                let doubled = BACKOFF_MIN_US.checked_shl(self.failed_probes.min(16)).unwrap_or(PROBE_WAIT_MAX_US);
+                Some(self.open(now_us, doubled.min(PROBE_WAIT_MAX_US), Cause::ProbeFailed))
             }
             Verdict::RateLimited { retry_after_us } => {
                 Some(self.open(now_us, retry_after_us.unwrap_or(BACKOFF_MIN_US), Cause::RateLimited))
