@@ -23,7 +23,7 @@ use super::local_lease::Hold;
 use crate::config::SpoolMode;
 use crate::meter::Measured;
 use crate::metrics::Counts;
-use crate::route::choice::{CachedPrompt, Skipped};
+use crate::route::choice::{CachedPrompt, Skipped, skipped};
 use crate::route::own_keys::OwnKey;
 use crate::route::reports::Reports;
 use crate::route::split::Split;
@@ -203,11 +203,7 @@ impl Admitted {
     /// Notes endpoints that were not tried, because their breaker lets nothing through.
     pub fn left_alone<'a>(&mut self, endpoints: impl Iterator<Item = &'a Endpoint>) {
         let room = NAMED_MAX.saturating_sub(self.skipped.len());
-        self.skipped.extend(endpoints.take(room).map(|endpoint| SkippedEndpoint {
-            provider: endpoint.provider.slug.clone(),
-            model: endpoint.model.id.clone(),
-            reason: Why::Broken.as_str().to_owned(),
-        }));
+        self.skipped.extend(endpoints.take(room).map(|endpoint| skipped(endpoint, Why::Broken.as_str())));
     }
 
     /// Notes that the first piece of the response has arrived.

@@ -61,9 +61,14 @@ impl Skipped {
     /// Returns the endpoint as events name it.
     #[must_use]
     pub fn recorded(&self) -> SkippedEndpoint {
-        let (provider, model) = (self.endpoint.provider.slug.clone(), self.endpoint.model.id.clone());
-        SkippedEndpoint { provider, model, reason: self.reason.as_str().to_owned() }
+        skipped(&self.endpoint, self.reason.as_str())
     }
+}
+
+/// Returns an endpoint that was not called, as events name it.
+#[must_use]
+pub fn skipped(endpoint: &Endpoint, reason: &str) -> SkippedEndpoint {
+    SkippedEndpoint { provider: endpoint.provider.slug.clone(), model: endpoint.model.id.clone(), reason: reason.to_owned() }
 }
 
 /// A prompt that a provider may have in its cache.
