@@ -29,7 +29,7 @@ pub struct CatalogArgs {
 enum CatalogCommand {
     /// Makes a file the new version of the catalogue, which all gateways serve at once.
     Apply {
-        /// TOML or JSON file with [[models]], as in the configuration.
+        /// TOML or JSON file with `models`, as in the configuration.
         file: PathBuf,
         /// Apply without a question.
         #[arg(long)]
