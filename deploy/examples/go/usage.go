@@ -74,7 +74,11 @@ func follow(address string, file *os.File) error {
 		return err
 	}
 	durable := parsed.User.Username()
-	consumer, err := jetstream.PullSubscribe("", durable, nats.Bind(stream, durable))
+	info, err := jetstream.ConsumerInfo(stream, durable)
+	if err != nil {
+		return err
+	}
+	consumer, err := jetstream.PullSubscribe(info.Config.FilterSubject, durable, nats.Bind(stream, durable))
 	if err != nil {
 		return err
 	}
