@@ -2,6 +2,8 @@
 
 use std::process::Output;
 
+use events::clock::rfc3339;
+use events::{Clock, SystemClock};
 use reqwest::StatusCode;
 use serde_json::json;
 use tests::arouter::program;
@@ -23,13 +25,15 @@ async fn reports_are_those_of_the_api_and_refusals_say_what_to_do() {
     let key = arouter.keys.management_key.clone();
     // Whole years in the past and the future, so that the answer does not change between the two.
     let (from, to) = ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+    let now = rfc3339(SystemClock.now_us());
+    let month = &now[..7];
     for (arguments, path) in [
         (vec!["activity", "--from", from, "--to", to], format!("/api/v1/activity?from={from}&to={to}&format=csv&group_by=model")),
         (
             vec!["activity", "--from", from, "--to", to, "--group-by", "api_key,model"],
             format!("/api/v1/activity?from={from}&to={to}&format=csv&group_by=api_key,model"),
         ),
-        (vec!["statement", "2020-01", "--format", "csv"], "/api/v1/statements/2020-01?format=csv".to_owned()),
+        (vec!["statement", month, "--format", "csv"], format!("/api/v1/statements/{month}?format=csv")),
     ] {
         let served = arouter.http.get(format!("{}{path}", arouter.base)).bearer_auth(&key).send().await.unwrap();
         assert_eq!(served.status(), StatusCode::OK, "{path}");
