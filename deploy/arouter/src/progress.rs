@@ -1,6 +1,5 @@
 //! Progress of long work: a bar on standard error if that is a terminal, and nothing otherwise.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,11 +33,10 @@ pub fn bytes(name: &'static str) -> ProgressBar {
 }
 
 /// Does work while a bar follows its position.
-pub async fn follow<T>(bar: ProgressBar, work: impl Future<Output = T>, position: impl AsyncFn() -> Option<u64>) -> T {
+pub async fn follow<T>(bar: ProgressBar, mut work: impl Future<Output = T> + Unpin, position: impl AsyncFn() -> Option<u64>) -> T {
     if bar.is_hidden() {
         return work.await;
     }
-    let mut work = pin!(work);
     loop {
         tokio::select! {
             result = &mut work => {

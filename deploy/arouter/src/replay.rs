@@ -99,7 +99,8 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
     }
     let since = Instant::now();
     let position = async || written(&mut *made.store.reads.acquire().await.ok()?).await.ok();
-    let facts = progress::follow(progress::bar("books", until), ledger::replay::catch_up(&made, log, Some(until)), position).await?;
+    let work = Box::pin(ledger::replay::catch_up(&made, log, Some(until)));
+    let facts = progress::follow(progress::bar("books", until), work, position).await?;
     let mut transaction = made.store.snapshot().await?;
     let transactions: i64 = sqlx::query::<Any>("SELECT COUNT(*) AS transactions FROM transactions")
         .fetch_one(&mut *transaction)
