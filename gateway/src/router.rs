@@ -113,6 +113,8 @@ pub fn routes() -> Routes {
     let pages = Router::new()
         .route("/healthz", get(async || Json(json!({"status": "ok"}))))
         .route("/openapi.json", get(page::document))
+        .route("/asyncapi.json", get(page::asyncapi))
+        .route("/schemas/{file}", get(page::event_schema))
         .route("/docs", get(page::docs));
     let health = Router::new().route("/readyz", get(ready));
     Routes { inference, admin: admin.merge(operator()), ledger, projector, pages, health }

@@ -132,6 +132,14 @@ async fn anybody_reads_the_document_and_the_page() {
     let mut arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
     let (status, served) = arouter.call(Method::GET, "/openapi.json", "", None).await;
     assert_eq!((status.as_u16(), &served["openapi"], &served["paths"]), (200, &"3.1.0".into(), &document()["paths"]));
+    let (status, asyncapi) = arouter.call(Method::GET, "/asyncapi.json", "", None).await;
+    assert_eq!((status.as_u16(), &asyncapi), (200, &events::asyncapi::document()));
+    for event in events::schema::all() {
+        let (status, schema) = arouter.call(Method::GET, &format!("/schemas/{}", event.file), "", None).await;
+        assert_eq!((status.as_u16(), schema), (200, event.schema));
+    }
+    let (status, refusal) = arouter.call(Method::GET, "/schemas/other.json", "", None).await;
+    assert_eq!((status.as_u16(), &refusal["error"]["type"]), (404, &"not_found_error".into()));
     let page = arouter.http.get(format!("{}/docs", arouter.base)).send().await.expect("an answer");
     let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
     assert!(policy.contains("default-src 'none'") && policy.contains("connect-src 'self'"), "{policy}");

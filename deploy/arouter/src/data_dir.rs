@@ -130,6 +130,17 @@ pub fn running(folder: &Path) -> Option<Running> {
     serde_json::from_slice(&std::fs::read(folder.join("running.json")).ok()?).ok()
 }
 
+/// Returns the address of a gateway without a path: the given one, or that of the gateway that runs or last ran on a folder.
+pub fn gateway_url(given: Option<&str>, folder: &Path) -> Result<String> {
+    let base = match given {
+        Some(url) => url.to_owned(),
+        None => running(folder).map(|running| running.base_url.trim_end_matches("/v1").to_owned()).with_context(|| {
+            format!("no gateway has run on {}: name its folder with --data, or its address with --url", folder.display())
+        })?,
+    };
+    Ok(base.trim_end_matches('/').to_owned())
+}
+
 /// Writes a file atomically; only its owner may read it.
 pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());

@@ -12,6 +12,8 @@ mod up;
 mod standalone;
 mod archive;
 mod admin;
+mod progress;
+mod export;
 mod verify;
 mod doctor;
 mod replay;
@@ -73,6 +75,8 @@ enum Command {
     Projector(Settings),
     /// Manages accounts, keys, credit and quarantined events over HTTP.
     Admin(admin::AdminArgs),
+    /// Writes a report of one account to standard output, over HTTP.
+    Export(export::ExportArgs),
     /// Proves that the books are correct.
     Verify(verify::VerifyArgs),
     /// Rebuilds books and reports from the log, and compares them with the live ones.
@@ -134,6 +138,7 @@ async fn run(command: Command, background: Handle) -> Result<ExitCode> {
         Command::Ledger(settings) => standalone::ledger(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Projector(settings) => standalone::projector(&settings).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => export::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => verify::verify(&args).await,
         Command::Replay(args) => replay::replay(&args).await,
         Command::Doctor(settings) => doctor::doctor(&settings).await,

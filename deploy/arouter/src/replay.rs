@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::Settings;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder, database};
+use crate::progress;
 
 /// The longest wait for the live ledger to publish its facts, and for rebuilt and live reports to reach the same place in the log.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -97,7 +98,9 @@ async fn books(log: &Log, live: &str, new: &str, signing_key: PathBuf) -> Result
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let since = Instant::now();
-    let facts = ledger::replay::catch_up(&made, log, Some(until)).await?;
+    let position = async || written(&mut *made.store.reads.acquire().await.ok()?).await.ok();
+    let work = Box::pin(ledger::replay::catch_up(&made, log, Some(until)));
+    let facts = progress::follow(progress::bar("books", until), work, position).await?;
     let mut transaction = made.store.snapshot().await?;
     let transactions: i64 = sqlx::query::<Any>("SELECT COUNT(*) AS transactions FROM transactions")
         .fetch_one(&mut *transaction)
@@ -139,6 +142,7 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
     let (tasks, stop, since) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
     made.start(log, &tasks, &stop);
     // Both projectors keep reading the same log, so they are compared only in states that have the same checkpoints.
+    let bar = progress::bar("reports", 0);
     let is_same = loop {
         ensure!(
             since.elapsed() < PATIENCE,
@@ -146,7 +150,12 @@ async fn reports(log: &Log, live: &str, new: &str) -> Result<bool> {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
         let (mut one, mut other) = (live.snapshot().await?, made.store.snapshot().await?);
-        if places(&mut one).await? == places(&mut other).await? {
+        let (live_places, made_places) = (places(&mut one).await?, places(&mut other).await?);
+        let sum = |places: &[(String, i64)]| places.iter().map(|(_, sequence)| sequence.unsigned_abs()).sum();
+        bar.set_length(sum(&live_places));
+        bar.set_position(sum(&made_places));
+        if live_places == made_places {
+            bar.finish_and_clear();
             println!("reports  made again in {:.1} s", since.elapsed().as_secs_f64());
             break compare(&mut one, &mut other, projections::ALL.iter().flat_map(|projection| projection.tables)).await?;
         }

@@ -55,6 +55,9 @@ impl Background {
             found
         };
         let log = connect(&access, "arouter", Streams::Made(config.nats.replicas)).await?;
+        if reader.is_some() {
+            nats::consumers::reconcile(&log, &folder.path).await?;
+        }
         if let Some(restart) = restart {
             supervisor.spawn(nats::watch(log.clone(), restart, folder.path.clone(), stop_nats.clone()));
         }

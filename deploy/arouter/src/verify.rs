@@ -19,7 +19,7 @@ use projector::projections;
 use sqlx::{Any, Row};
 
 use crate::config::Config;
-use crate::{Settings, data_dir};
+use crate::{Settings, data_dir, progress};
 
 /// The longest time for activity and books to meet under load.
 const TOTALS_PATIENCE: Duration = Duration::from_secs(10);
@@ -74,18 +74,24 @@ pub async fn verify(VerifyArgs { settings, metrics, statement }: &VerifyArgs) ->
         None => None,
     };
     let mut checks = Vec::new();
+    let bar = progress::steps("verify");
+    bar.set_message("the log");
     if let Some(log) = &log {
         checks.push(caught_up(log, &ledger, &projector).await?);
         checks.extend(of_log(log, &ledger).await?);
         checks.push(facts(log, &ledger, &data_dir::signing_key(&data, &config)).await?);
     }
     if let Some(archive) = &archive {
+        bar.set_message("the archive");
         let (looked_at, broken) = crate::archive::check(archive).await;
         checks.push(Check { name: "the archive's chain holds and its files are what was written", looked_at, broken });
     }
+    bar.set_message("the books");
     checks.extend(ledger::verify::checks(&ledger).await?);
+    bar.set_message("the reports");
     checks.extend(of_projector(&projector).await?);
     checks.push(totals(&ledger, &projector).await?);
+    bar.finish_and_clear();
     let mut is_right = true;
     for check in &checks {
         let word = if check.broken.is_empty() { "ok    " } else { "BROKEN" };

@@ -1,53 +1,43 @@
-"""Writes every usage event of ARouter to a file, one a line, each once: over restarts and kills of this program, of ARouter and of NATS.
+"""Writes every usage event of an account to a file, one a line, each once: over restarts and kills of this program, of ARouter and of NATS.
 
-The file is the place: its last whole line says up to where the stream was read. So no event is lost or written twice, and nothing needs
-to be acknowledged. If the stream was made anew, it is read from its start, and events that the file has are skipped by their id.
+The server keeps the place of the consumer. An event is acknowledged after it is on the disk, so none is lost; one that comes again is
+skipped by its id.
 
 Usage: usage.py NATS_URL FILE      needs: pip install nats-py
-The address, with the reader's credentials, is `nats_url` in first-run.json.
+`arouter admin consumer create NAME --account ID` prints the address. Its user has the name of the durable consumer.
 """
 
 import asyncio
 import json
 import os
 import sys
+from urllib.parse import urlsplit
 
 import nats
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-STREAM, SUBJECT = "USAGE", "arouter.v1.usage.>"
+STREAM = "USAGE"
 
 
-def read_place(file):
-    """Returns the stream's identity and sequence behind the last whole line, and the ids of all lines. Removes a torn last line."""
-    identity, sequence, ids, whole = None, 0, set(), 0
+def read_ids(file):
+    """Returns the ids of the events in the file. Removes a torn last line."""
+    file.seek(0)
+    ids, whole = set(), 0
     for line in file:
         if not line.endswith(b"\n"):
             break
         whole += len(line)
-        row = json.loads(line)
-        identity, sequence = row["stream"], row["sequence"]
-        ids.add(row["event"]["id"])
+        ids.add(json.loads(line)["id"])
     file.truncate(whole)
     file.seek(whole)
-    return identity, sequence, ids
+    return ids
 
 
 async def follow(url, file):
-    """Reads on from the file's place until the connection breaks."""
-    file.seek(0)
-    identity, sequence, ids = read_place(file)
+    """Reads on until the connection breaks."""
+    ids = read_ids(file)
     connection = await nats.connect(url, allow_reconnect=False)
     try:
-        jetstream = connection.jetstream()
-        info = await jetstream.stream_info(STREAM)
-        created = str(info.created)
-        start = sequence + 1 if identity == created and sequence <= info.state.last_seq else 1
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=start, ack_policy=AckPolicy.NONE, inactive_threshold=60
-        )
-        consumer = await jetstream.pull_subscribe(SUBJECT, stream=STREAM, config=config)
-        expected = 1
+        consumer = await connection.jetstream().pull_subscribe_bind(urlsplit(url).username, stream=STREAM)
         while True:
             try:
                 messages = await consumer.fetch(500, timeout=5)
@@ -56,17 +46,14 @@ async def follow(url, file):
                 await consumer.consumer_info()
                 continue
             for message in messages:
-                if message.metadata.sequence.consumer != expected:
-                    raise ConnectionError("a message was lost on the way")
-                expected += 1
                 event = json.loads(message.data)
-                if event["id"] in ids:
-                    continue
-                ids.add(event["id"])
-                row = {"stream": created, "sequence": message.metadata.sequence.stream, "event": event}
-                file.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+                if event["id"] not in ids:
+                    ids.add(event["id"])
+                    file.write(message.data + b"\n")
             file.flush()
             os.fsync(file.fileno())
+            for message in messages:
+                await message.ack()
     finally:
         await connection.close()
 

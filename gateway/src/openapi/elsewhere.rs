@@ -7,7 +7,7 @@ use super::bodies::{
     GoogleTokens, Liveness,
 };
 use super::management::{IdempotencyKey, ModelEndpoints};
-use super::refusals::{Google, GoogleStream, Models, OpenAi};
+use super::refusals::{Google, GoogleStream, Models, NotFound, OpenAi};
 
 #[utoipa::path(
     post,
@@ -198,6 +198,27 @@ pub const fn healthz() {}
     responses((status = 200, description = "The document.", content(("application/json"))))
 )]
 pub const fn openapi_json() {}
+
+#[utoipa::path(
+    get,
+    path = "/asyncapi.json",
+    tag = "Health",
+    summary = "The public events as AsyncAPI 3.0 document",
+    security(()),
+    responses((status = 200, description = "The document.", content(("application/json"))))
+)]
+pub const fn asyncapi_json() {}
+
+#[utoipa::path(
+    get,
+    path = "/schemas/{file}",
+    tag = "Health",
+    summary = "The JSON Schema of an event",
+    security(()),
+    params(("file" = String, Path, description = "The event's `dataschema`.", example = "usage.recorded.v1.json")),
+    responses((status = 200, description = "The schema.", content(("application/schema+json"))), NotFound)
+)]
+pub const fn event_schema() {}
 
 #[utoipa::path(
     get,

@@ -51,6 +51,8 @@ const FRAME: &str = include_str!("frame.json");
         elsewhere::proxy_delete,
         elsewhere::healthz,
         elsewhere::openapi_json,
+        elsewhere::asyncapi_json,
+        elsewhere::event_schema,
         elsewhere::docs,
         health::ready,
         key::current::own,

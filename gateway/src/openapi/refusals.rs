@@ -29,6 +29,8 @@ pub struct Read;
 pub struct Management;
 /// The refusals of changes by management.
 pub struct Change;
+/// The refusal of a public page that does not exist.
+pub struct NotFound;
 /// The refusals of the operator's calls.
 pub struct Operator;
 
@@ -65,6 +67,12 @@ impl IntoResponses for GoogleStream {
 impl IntoResponses for Models {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refused("ModelsError", &["400", "401", "404"])
+    }
+}
+
+impl IntoResponses for NotFound {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refused("Error", &["404"])
     }
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer};
 use bytes::Bytes;
-use events::subject::{Stream, partition};
+use events::subject::{Stream, account_filter};
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use futures_util::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
@@ -104,15 +104,6 @@ impl Feed {
     }
 }
 
-fn filter(stream: Stream, account: &str) -> String {
-    match stream {
-        Stream::Requests => format!("arouter.v1.request.{}.{account}.*", partition(account)),
-        Stream::Usage => format!("arouter.v1.usage.{}.{account}", partition(account)),
-        Stream::Control => format!("arouter.v1.key.{account}.>"),
-        Stream::Ledger => format!("arouter.v1.ledger.{}.{account}.*", partition(account)),
-    }
-}
-
 impl Log {
     /// Opens the feed of an account: the events of these streams after a place, or from now on.
     ///
@@ -148,7 +139,8 @@ impl Log {
             if !streams.contains(&stream) {
                 continue;
             }
-            let consumer: PullConsumer = handle.create_consumer(reader(start, filter(stream, account))).await.map_err(LogError::server)?;
+            let consumer: PullConsumer =
+                handle.create_consumer(reader(start, account_filter(stream, account))).await.map_err(LogError::server)?;
             let messages =
                 consumer.stream().max_messages_per_batch(AHEAD).heartbeat(HEARTBEAT).messages().await.map_err(LogError::server)?;
             let arriving = messages.map_err(LogError::server).enumerate().map(move |(number, message)| arrived(index, number, message?));

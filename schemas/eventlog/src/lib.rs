@@ -8,6 +8,7 @@ pub mod append;
 pub mod tail;
 pub mod inspect;
 pub mod account_feed;
+pub mod account_consumer;
 pub mod rpc;
 pub mod notice;
 pub mod timeline;

@@ -22,6 +22,7 @@ pub mod rpc;
 pub mod caller;
 pub mod fact_signature;
 pub mod schema;
+pub mod asyncapi;
 pub mod failpoint;
 
 pub use clock::{Clock, SystemClock};

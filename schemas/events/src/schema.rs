@@ -1,6 +1,6 @@
-//! JSON Schemas of every event, an AsyncAPI document of the public families, and golden events.
+//! JSON Schemas of every event.
 //!
-//! All three are generated from the types and checked in under `schemas/events/{json,golden}`. A test regenerates them and fails on a
+//! They and golden events are generated from the types and checked in under `schemas/events/{json,golden}`. A test regenerates them and fails on a
 //! difference. To accept a change, run the test with `UPDATE_SCHEMAS=1`.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -96,32 +96,4 @@ fn event<P: Payload + JsonSchema>() -> EventSchema {
 #[must_use]
 pub fn is_public(kind: &str) -> bool {
     ["arouter.request.", "arouter.usage.", "arouter.key."].iter().any(|family| kind.starts_with(family))
-}
-
-/// Returns an AsyncAPI 3.0 document of the public families: request, usage and key lifecycle.
-#[must_use]
-pub fn asyncapi() -> Value {
-    let mut messages = serde_json::Map::new();
-    let mut channels = serde_json::Map::new();
-    for stream in [Stream::Requests, Stream::Usage, Stream::Control] {
-        let mut of_channel = serde_json::Map::new();
-        for schema in all().into_iter().filter(|schema| schema.stream == stream && is_public(schema.kind)) {
-            let name = schema.kind.replace('.', "_");
-            messages.insert(
-                name.clone(),
-                json!({"name": schema.kind, "contentType": "application/cloudevents+json", "payload": {"$ref": format!("json/{}", schema.file)}}),
-            );
-            of_channel.insert(name.clone(), json!({"$ref": format!("#/components/messages/{name}")}));
-        }
-        let description = format!("JetStream stream {} with the subject {}", stream.name(), stream.subjects()[0]);
-        let channel = json!({"address": stream.subjects()[0], "description": description, "messages": of_channel});
-        channels.insert(stream.name().to_lowercase(), channel);
-    }
-    json!({
-        "asyncapi": "3.0.0",
-        "info": {"title": "ARouter events", "version": "1", "license": {"name": "Apache-2.0"}},
-        "defaultContentType": "application/json",
-        "channels": channels,
-        "components": {"messages": messages},
-    })
 }

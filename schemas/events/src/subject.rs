@@ -36,6 +36,18 @@ pub fn subject<P: Payload>(account: &str, about: &str) -> String {
     }
 }
 
+/// Returns the filter that all events of one account in a stream match, and no others. Of `CONTROL` it takes only the public ones, about
+/// keys.
+#[must_use]
+pub fn account_filter(stream: Stream, account: &str) -> String {
+    match stream {
+        Stream::Requests => format!("arouter.v1.request.{}.{account}.*", partition(account)),
+        Stream::Usage => format!("arouter.v1.usage.{}.{account}", partition(account)),
+        Stream::Control => format!("arouter.v1.key.{account}.>"),
+        Stream::Ledger => format!("arouter.v1.ledger.{}.{account}.*", partition(account)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

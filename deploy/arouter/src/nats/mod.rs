@@ -1,5 +1,8 @@
 //! The nats-server that `up` starts: finding the program, writing its configuration, supervising and ending it.
 
+pub mod conf;
+pub mod consumers;
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::NatsConfig;
 use crate::data_dir::{DataFolder, write_secret};
 use crate::environment::program_folders;
+use crate::nats::conf::Conf;
 
 /// The time within which the server must start or end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +38,14 @@ const SETTLE: Duration = Duration::from_secs(10);
 const ROOM_MIN: u64 = 32 * 1024 * 1024;
 /// The NATS account that owns the streams. Earlier versions used the server's default account, `$G`.
 const ACCOUNT: &str = "AROUTER";
+/// Files in the server's folder.
+const CONF: &str = "nats.conf";
+const PORT: &str = "port";
+const OWN_PASSWORD: &str = "own.password";
+const PID: &str = "nats.pid";
+const LOG: &str = "nats.log";
+/// The file in the data folder that has the subscribers' password.
+const READER_PASSWORD: &str = "nats-reader.password";
 
 /// A supervised nats-server.
 pub struct NatsServer {
@@ -65,15 +77,15 @@ impl NatsServer {
             }
         };
         let password = || ids.secret(KeyKind::Regular).replace("lr_live_", "p");
-        let (own, readers) = (password(), data.secret("nats-reader.password", password)?);
-        write_secret(&folder.join("nats.conf"), &conf(port, &folder, &own, &readers))?;
+        let (own, readers) = (password(), data.secret(READER_PASSWORD, password)?);
+        // Until the server runs, nobody changes the consumers.
+        let _lock = consumers::lock(&data.path)?;
+        let consumers = consumers::read(&data.path)?;
+        write_secret(&folder.join(OWN_PASSWORD), &own)?;
+        let conf = Conf { port, folder: &folder, own: &own, readers: &readers, consumers: &consumers };
+        write_secret(&folder.join(CONF), &conf::conf(&conf))?;
         let child = spawn(&binary, &folder)?;
-        let access = |user: &str, password| Access {
-            servers: vec![format!("nats://127.0.0.1:{port}")],
-            credentials: Credentials::Password(user.to_owned(), password),
-            ..Access::default()
-        };
-        let (access, reader) = (access("arouter", own), access("reader", readers));
+        let (access, reader) = (access(port, "arouter", own), access(port, "reader", readers));
         let server = Self { access, reader, restart: Arc::default(), binary, folder, child };
         server.wait_until_up(port).await?;
         Ok(server)
@@ -83,7 +95,7 @@ impl NatsServer {
         let since = Instant::now();
         while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
             if since.elapsed() > PATIENCE {
-                bail!("nats-server does not start: see {}", self.folder.join("nats.log").display());
+                bail!("nats-server does not start: see {}", self.folder.join(LOG).display());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -149,9 +161,18 @@ pub async fn watch(log: Log, restart: Arc<Notify>, folder: PathBuf, stop: Cancel
     }
 }
 
+/// Returns the access of a user to our own server.
+fn access(port: u16, user: &str, password: String) -> Access {
+    Access {
+        servers: vec![format!("nats://127.0.0.1:{port}")],
+        credentials: Credentials::Password(user.to_owned(), password),
+        ..Access::default()
+    }
+}
+
 /// Returns the port of the last start if it is free, so that subscribers keep their address. Otherwise returns a free port.
 fn kept_port(folder: &Path) -> Result<u16> {
-    let file = folder.join("port");
+    let file = folder.join(PORT);
     let last = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, last)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     let port = bound.local_addr()?.port();
@@ -172,95 +193,10 @@ fn end(pid: Pid) {
     }
 }
 
-/// Calls that subscribers may make; `true` marks calls that may have several responses (`response_type: stream`). `deploy/nats/nats.conf`
-/// says why each kind of user has an account of its own.
-const READER_CALLS: [(&str, bool); 22] = [
-    ("$JS.API.STREAM.NAMES", false),
-    ("$JS.API.STREAM.INFO.REQUESTS", false),
-    ("$JS.API.STREAM.INFO.USAGE", false),
-    ("$JS.API.CONSUMER.CREATE.REQUESTS", false),
-    ("$JS.API.CONSUMER.CREATE.REQUESTS.>", false),
-    ("$JS.API.CONSUMER.DURABLE.CREATE.REQUESTS.*", false),
-    ("$JS.API.CONSUMER.CREATE.USAGE", false),
-    ("$JS.API.CONSUMER.CREATE.USAGE.>", false),
-    ("$JS.API.CONSUMER.DURABLE.CREATE.USAGE.*", false),
-    ("$JS.API.CONSUMER.CREATE.CONTROL.*.arouter.v1.key.>", false),
-    ("$JS.API.CONSUMER.INFO.REQUESTS.*", false),
-    ("$JS.API.CONSUMER.INFO.USAGE.*", false),
-    ("$JS.API.CONSUMER.INFO.CONTROL.*", false),
-    ("$JS.API.CONSUMER.MSG.NEXT.REQUESTS.*", true),
-    ("$JS.API.CONSUMER.MSG.NEXT.USAGE.*", true),
-    ("$JS.API.CONSUMER.MSG.NEXT.CONTROL.*", true),
-    ("$JS.ACK.REQUESTS.>", true),
-    ("$JS.ACK.USAGE.>", true),
-    ("$JS.ACK.CONTROL.>", true),
-    ("$JS.FC.REQUESTS.>", true),
-    ("$JS.FC.USAGE.>", true),
-    ("$JS.FC.CONTROL.>", true),
-];
-
-fn conf(port: u16, folder: &Path, own: &str, readers: &str) -> String {
-    let folder = folder.display();
-    let lines = |line: &dyn Fn(&(&str, bool)) -> String| READER_CALLS.iter().map(line).collect::<Vec<_>>().join("\n      ");
-    let exports = lines(&|(subject, many)| {
-        let kind = if *many { ", response_type: stream" } else { "" };
-        format!("{{ service: \"{subject}\"{kind}, accounts: [READERS] }}")
-    });
-    let publish = lines(&|(subject, _)| format!("\"{subject}\""));
-    let imports = lines(&|(subject, _)| format!("{{ service: {{ account: {ACCOUNT}, subject: \"{subject}\" }} }}"));
-    format!(
-        r#"# Written at every start.
-host: 127.0.0.1
-port: {port}
-server_name: arouter
-pid_file: "{folder}/nats.pid"
-log_file: "{folder}/nats.log"
-logfile_size_limit: 10MB
-max_payload: 1MB
-jetstream {{
-  store_dir: "{folder}"
-  max_file_store: 1TB
-}}
-accounts {{
-  {ACCOUNT} {{
-    jetstream: enabled
-    users: [{{
-      user: arouter, password: "{own}"
-      permissions: {{ publish: {{ allow: [">"] }}, subscribe: {{ allow: [">"], deny: ["_INBOX.>"] }} }}
-    }}]
-    exports: [
-      {exports}
-      {{ service: "nobody.>", accounts: [READERS] }}
-      {{ stream: "_INBOX.>", accounts: [READERS] }}
-    ]
-  }}
-  READERS {{
-    users: [{{
-      user: reader, password: "{readers}"
-      permissions: {{
-        publish: {{ allow: [
-      {publish}
-        ] }}
-        subscribe: {{ allow: ["_INBOX.>"] }}
-      }}
-    }}]
-    # Of two services that match a call, the closer one answers: the last one keeps the server's own JetStream of this account, of which it
-    # has none, out of the way.
-    imports: [
-      {imports}
-      {{ service: {{ account: {ACCOUNT}, subject: "nobody.>" }}, to: "$JS.API.>" }}
-      {{ stream: {{ account: {ACCOUNT}, subject: "_INBOX.>" }} }}
-    ]
-  }}
-}}
-"#
-    )
-}
-
 fn spawn(binary: &Path, folder: &Path) -> Result<Child> {
     Command::new(binary)
         .arg("--config")
-        .arg(folder.join("nats.conf"))
+        .arg(folder.join(CONF))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -274,14 +210,8 @@ fn spawn(binary: &Path, folder: &Path) -> Result<Child> {
 
 /// Ends a server that an earlier, killed process left behind, because that server still has the store open.
 async fn end_orphan(folder: &Path) -> Result<()> {
-    let Ok(text) = std::fs::read_to_string(folder.join("nats.pid")) else { return Ok(()) };
-    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
-    let ours = || {
-        let command = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-        String::from_utf8_lossy(&command).contains(&*folder.join("nats.conf").to_string_lossy())
-    };
     let since = Instant::now();
-    while ours() {
+    while let Some(pid) = running(folder) {
         end(pid);
         if since.elapsed() > PATIENCE {
             bail!("nats-server {} of an earlier start does not end: end it by hand", pid.as_raw_nonzero());
@@ -289,6 +219,13 @@ async fn end_orphan(folder: &Path) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Returns the process id of the server that runs on a folder.
+fn running(folder: &Path) -> Option<Pid> {
+    let pid = std::fs::read_to_string(folder.join(PID)).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
+    let command = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    String::from_utf8_lossy(&command).contains(&*folder.join(CONF).to_string_lossy()).then_some(pid)
 }
 
 /// Returns the configured program. Without one, returns the first program on PATH or in `.tools` that is new enough.

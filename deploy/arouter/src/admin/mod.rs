@@ -1,4 +1,7 @@
-//! `arouter admin`: commands for accounts, keys, credit and quarantined events. Each of them calls the gateway's HTTP API.
+//! `arouter admin`: commands for accounts, keys, credit and quarantined events. Each of them calls the gateway's HTTP API, except
+//! those for consumers, which change the configuration of nats-server.
+
+mod consumer;
 
 use std::path::PathBuf;
 
@@ -7,6 +10,7 @@ use clap::{Args, Subcommand};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use self::consumer::ConsumerCommand;
 use crate::data_dir;
 
 /// The address and the credentials of a gateway.
@@ -46,6 +50,9 @@ enum AdminCommand {
     /// Events that the ledger could not apply. An account that may owe money for such an event gets no new leases.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// NATS users that read the events of one account and nothing else.
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
 }
 
 #[derive(Subcommand)]
@@ -207,6 +214,7 @@ impl CreditCommand {
 pub async fn run(args: AdminArgs) -> Result<()> {
     let operator = || args.connection.operator();
     let (method, path, credential, body) = match &args.command {
+        AdminCommand::Consumer(command) => return consumer::run(command, &args.connection.data).await,
         AdminCommand::Account(AccountCommand::Create { name }) => {
             (Method::POST, "/api/v1/admin/accounts".to_owned(), operator()?, json!({"name": name}))
         }
@@ -263,14 +271,7 @@ impl Connection {
 
     /// Calls the gateway. Returns the body of a success; fails with the message of any other answer.
     pub async fn call(&self, method: Method, path: &str, credential: &str, body: &Value) -> Result<Value> {
-        let base = match &self.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                data_dir::running(&self.data).map(|running| running.base_url.trim_end_matches("/v1").to_owned()).with_context(|| {
-                    format!("no gateway has run on {}: name its folder with --data, or its address with --url", self.data.display())
-                })?
-            }
-        };
+        let base = data_dir::gateway_url(self.url.as_deref(), &self.data)?;
         let mut request = Client::builder()
             .no_proxy()
             .build()?
