@@ -23,6 +23,7 @@ use crate::admin::{Admin, webhook};
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::purchases::Purchases;
+use crate::admission::share_renewer::ShareRenewer;
 use crate::attempt::upstream::{Upstream, UpstreamError};
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
@@ -149,7 +150,7 @@ impl Gateway {
         let (spool, old) = spools(&config, &*clock, &*ids)?;
         let directory = Arc::new(Directory::load(&config.data).map_err(data(&config))?);
         let server = Arc::new(config.server.clone());
-        let quotas = Quotas::new(config.limits.clone());
+        let quotas = Quotas::new(config.limits.clone(), !peers.ledger.is_local());
         let keepers = Tasks::default();
         let admission = Arc::new(Admission {
             spool: Arc::clone(&spool),
@@ -282,6 +283,8 @@ impl Gateway {
         self.keepers.running.spawn(follow::follow(Arc::clone(directory), peers.log.clone(), self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
         self.keepers.running.spawn_on(webhook::disable::follow(self.admin.clone(), self.keepers.stop.clone()), &peers.background);
+        let renewer = ShareRenewer::new(&self.quotas.rate_limits, peers.ledger.clone(), spool.source.0.clone());
+        self.keepers.running.spawn(renewer.run(self.keepers.stop.clone()));
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 

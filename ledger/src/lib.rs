@@ -9,6 +9,7 @@ pub mod posting;
 pub mod grant;
 pub mod credit;
 pub mod idempotency;
+pub mod rate;
 pub mod transaction;
 pub mod statement;
 pub mod readers;
@@ -36,6 +37,7 @@ pub const MIGRATIONS: &[Migration] = &[
     (6, "names", include_str!("../migrations/0006_names.sql")),
     (20, "purchases", include_str!("../migrations/0020_purchases.sql")),
     (21, "idempotency", include_str!("../migrations/0021_idempotency.sql")),
+    (22, "rate_shares", include_str!("../migrations/0022_rate_shares.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 
