@@ -128,9 +128,8 @@ impl Stages {
         body: Body,
         rate: &Arc<RateHeaders>,
     ) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
-        let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
         let let_in = async {
-            let caller = caller?;
+            let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us())?;
             let mut slot = self.quotas.request(&caller.key.account)?;
             slot.count_request(&caller.key, rate).await.inspect_err(|error| self.refused(id, &caller, None, error))?;
             Ok((slot, caller))

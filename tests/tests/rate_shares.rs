@@ -91,7 +91,9 @@ impl Simulation {
                 self.fault();
             }
             let due: Vec<Message> = self.messages.extract_if(.., |(at_ms, _)| *at_ms <= self.now_ms).map(|(_, message)| message).collect();
-            due.into_iter().for_each(|message| self.deliver(message));
+            for message in due {
+                self.deliver(message);
+            }
             for number in 0..GATEWAYS {
                 if self.nodes[number].down_until_ms <= self.now_ms {
                     self.arrivals(number);
@@ -245,7 +247,9 @@ fn the_whole_limit_passes_however_the_demand_is_spread_and_wherever_it_moves() {
     {
         let mut simulation = Simulation::new(seed as u64, 1, false);
         let set = |simulation: &mut Simulation, turn: usize| {
-            simulation.nodes.iter_mut().enumerate().for_each(|(number, node)| node.per_second = spread[(number + turn) % GATEWAYS]);
+            for (number, node) in simulation.nodes.iter_mut().enumerate() {
+                node.per_second = spread[(number + turn) % GATEWAYS];
+            }
         };
         for turn in 0..3 {
             set(&mut simulation, turn);
@@ -262,7 +266,9 @@ fn the_whole_limit_passes_however_the_demand_is_spread_and_wherever_it_moves() {
 #[test]
 fn requests_as_large_as_the_limit_pass_one_after_the_other_on_every_gateway() {
     let mut simulation = Simulation::new(1, LIMIT, false);
-    simulation.nodes.iter_mut().for_each(|node| node.per_second = 0.5);
+    for node in &mut simulation.nodes {
+        node.per_second = 0.5;
+    }
     simulation.run(1_200_000);
     let passed: u64 = simulation.passed.iter().map(|(_, amount)| amount).sum();
     println!("{passed} in 20 minutes");

@@ -1,6 +1,7 @@
 //! Admission: a request proceeds only with money held for it and with room in the spool.
 
 pub mod rate_window;
+pub mod limit;
 pub mod local_share;
 pub mod share_renewer;
 pub mod rate_limits;

@@ -12,8 +12,9 @@ use eventlog::rpc;
 use events::rpc::{RenewShares, SHARES_LAST_MS, SharesRenewed};
 use tokio_util::sync::CancellationToken;
 
+use super::limit::{Exceeded, Place};
 use super::local_share::SharedWindow;
-use super::rate_limits::{Exceeded, Place, RateLimits, Sharing};
+use super::rate_limits::{RateLimits, Sharing};
 
 /// The longest wait for a reply of the ledger.
 const RPC_TIMEOUT: Duration = Duration::from_secs(3);
@@ -151,7 +152,9 @@ impl ShareRenewer {
             }
             Ok(_) | Err(_) => {
                 // The shares that the call lowered stay low; the next call repeats it.
-                places.iter().for_each(|place| self.queue(sharing, place));
+                for place in &places {
+                    self.queue(sharing, place);
+                }
                 tokio::time::sleep(CONTENDED_EVERY).await;
                 true
             }
