@@ -26,6 +26,7 @@ use crate::admission::Admission;
 use crate::admission::allowance::Allowances;
 use crate::admission::in_flight_quota::Quotas;
 use crate::admission::purchases::Purchases;
+use crate::admission::share_renewer::ShareRenewer;
 use crate::attempt::upstream::{Upstream, UpstreamError};
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
@@ -157,7 +158,7 @@ impl Gateway {
         let directory = Arc::new(Directory::load(&config.data).map_err(data(&config))?);
         directory.catalogs.newest().into_iter().for_each(|catalog| routes.apply(&catalog));
         let server = Arc::new(config.server.clone());
-        let quotas = Quotas::new(config.limits.clone());
+        let quotas = Quotas::new(config.limits.clone(), !peers.ledger.is_local());
         let keepers = Tasks::default();
         let (reports, told) = Reports::new(&spool.source.0);
         let admission = admission(&config, &peers, &spool, &keepers, (&clock, &ids, reports))?;
@@ -289,6 +290,8 @@ impl Gateway {
         self.keepers.running.spawn(routes.follow(move || catalogs.catalogs.newest(), changes, self.keepers.stop.clone()));
         self.keepers.running.spawn(follow::save(Arc::clone(directory), self.keepers.stop.clone()));
         self.keepers.running.spawn_on(webhook::disable::follow(self.admin.clone(), self.keepers.stop.clone()), &peers.background);
+        let renewer = ShareRenewer::new(&self.quotas.rate_limits, peers.ledger.clone(), spool.source.0.clone());
+        self.keepers.running.spawn(renewer.run(self.keepers.stop.clone()));
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 

@@ -128,13 +128,13 @@ impl Stages {
         body: Body,
         rate: &Arc<RateHeaders>,
     ) -> Result<(Arc<KeyEntry>, Slot, Bytes), GatewayError> {
-        let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us());
-        let let_in = caller.and_then(|caller| {
+        let let_in = async {
+            let caller = self.auth.identify_inference(&parts.headers, parts.uri.query(), self.clock.now_us())?;
             let mut slot = self.quotas.request(&caller.key.account)?;
-            slot.count_request(&caller.key, rate).inspect_err(|error| self.refused(id, &caller, None, error))?;
+            slot.count_request(&caller.key, rate).await.inspect_err(|error| self.refused(id, &caller, None, error))?;
             Ok((slot, caller))
-        });
-        let (mut slot, caller) = match let_in {
+        };
+        let (mut slot, caller) = match let_in.await {
             Ok(let_in) => let_in,
             Err(error) => {
                 edge::discard(body, &self.server).await;

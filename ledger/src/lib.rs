@@ -10,6 +10,7 @@ pub mod grant;
 pub mod byok;
 pub mod credit;
 pub mod idempotency;
+pub mod rate;
 pub mod transaction;
 pub mod statement;
 pub mod readers;
@@ -39,6 +40,7 @@ pub const MIGRATIONS: &[Migration] = &[
     (21, "idempotency", include_str!("../migrations/0021_idempotency.sql")),
     (24, "revisions", include_str!("../migrations/0024_revisions.sql")),
     (30, "byok", include_str!("../migrations/0030_byok.sql")),
+    (31, "rate_shares", include_str!("../migrations/0031_rate_shares.sql")),
     (2_001, "readers", include_str!("../migrations/2001_readers.sql")),
 ];
 

@@ -23,7 +23,7 @@ use crate::lease::Terms;
 use crate::posting::PostUsage;
 use crate::rpc::RpcHandler;
 use crate::signing_keys::{self, SigningKeyError};
-use crate::{MIGRATIONS, grant, idempotency, lease, outbox, readers, router};
+use crate::{MIGRATIONS, grant, idempotency, lease, outbox, rate, readers, router};
 
 /// The interval between sweeps of leases and grants.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -190,6 +190,11 @@ async fn sweep(ledger: &Ledger, log: &Log, is_first: watch::Receiver<bool>, stop
                 && let (_, Some(unsaid)) = troubles.failed()
             {
                 tracing::warn!(%error, unsaid, "old idempotency keys were not deleted: {error}");
+            }
+            if let Err(error) = rate::sweep(ledger).await
+                && let (_, Some(unsaid)) = troubles.failed()
+            {
+                tracing::warn!(%error, unsaid, "old shares of rate limits were not deleted: {error}");
             }
             if let Err(error) = grant::expire::sweep(ledger).await
                 && let (_, Some(unsaid)) = troubles.failed()

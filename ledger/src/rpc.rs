@@ -8,12 +8,12 @@ use eventlog::rpc::{Handler, HandlerFuture, handle};
 use eventlog::store::from_db;
 use events::rpc::{
     ClaimIdempotencyKey, ClaimRevision, CloseSource, CountAccounts, DecideQuarantine, GetKeySpend, GetPurchased, GetWatermarks,
-    LeaseRequest, ListQuarantine, PostCredit, ProbeWrite, ReleaseIdempotencyKey, Request,
+    LeaseRequest, ListQuarantine, PostCredit, ProbeWrite, ReleaseIdempotencyKey, RenewShares, Request,
 };
 use sqlx::{Any, Row};
 
 use crate::process::Ledger;
-use crate::{credit, grant, idempotency, key, lease, quarantine, readers};
+use crate::{credit, grant, idempotency, key, lease, quarantine, rate, readers};
 
 /// The most attempts of a transaction that conflicts with others.
 const TRIES: u32 = 5;
@@ -82,6 +82,9 @@ impl Handler for RpcHandler {
                         retry_on_conflict(|| idempotency::release(ledger, &request)).await
                     })
                     .await
+                }
+                RenewShares::NAME => {
+                    handle(request, async |request: RenewShares| retry_on_conflict(|| rate::renew(ledger, &request)).await).await
                 }
                 ProbeWrite::NAME => handle(request, async |_: ProbeWrite| database_error(probe(ledger).await)).await,
                 CountAccounts::NAME => handle(request, async |_: CountAccounts| database_error(count_accounts(ledger).await)).await,

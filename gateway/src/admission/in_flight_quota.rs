@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rate_headers::RateHeaders;
 use super::rate_limits::{RateLimits, RateShare};
+use super::share_renewer;
 use crate::config::LimitsConfig;
 use crate::error::{GatewayError, Quota};
 
@@ -74,11 +75,11 @@ fn take(counter: &AtomicUsize, amount: usize, most: usize) -> bool {
 }
 
 impl Quotas {
-    /// Creates the quotas with nothing in flight.
+    /// Creates the quotas with nothing in flight. `is_shared` tells whether other gateways may serve the same accounts.
     #[must_use]
-    pub fn new(limits: LimitsConfig) -> Arc<Self> {
+    pub fn new(limits: LimitsConfig, is_shared: bool) -> Arc<Self> {
         let counts = Arc::new(Semaphore::new(limits.token_counts_max.max(1)));
-        let rate_limits = RateLimits::new(&limits);
+        let rate_limits = RateLimits::new(&limits, is_shared);
         Arc::new(Self { limits, rate_limits, all: Share::default(), accounts: Mutex::default(), counts, rates: Mutex::default() })
     }
 
@@ -190,9 +191,10 @@ impl Slot {
     /// Counts the request against the rate limits of its key and account.
     ///
     /// # Errors
-    /// Returns 429 if a limit is reached; nothing is counted then.
-    pub fn count_request(&mut self, key: &Key, headers: &Arc<RateHeaders>) -> Result<(), GatewayError> {
-        let counted = self.quotas.rate_limits.request(key, Instant::now());
+    /// Returns 429 if a limit is reached, 503 if the ledger does not renew this gateway's shares of it; nothing is counted then.
+    pub async fn count_request(&mut self, key: &Key, headers: &Arc<RateHeaders>) -> Result<(), GatewayError> {
+        let limits = Arc::clone(&self.quotas.rate_limits);
+        let counted = share_renewer::with_share(&limits, || limits.request(key, Instant::now())).await;
         let (share, standing) = counted.map_err(|exceeded| exceeded.into_error(headers))?;
         headers.note(standing);
         self.rate = Some((share, Arc::clone(headers)));
@@ -202,11 +204,15 @@ impl Slot {
     /// Counts the request for a free model. An account that has bought credit has a higher limit.
     ///
     /// # Errors
-    /// Returns 429 if a limit is reached; the request is then counted nowhere.
-    pub fn take_free(&mut self, has_bought: bool) -> Result<(), GatewayError> {
-        let per_day = self.quotas.free_per_day(has_bought);
+    /// Fails as [`Self::count_request`] does; the request is then counted nowhere.
+    pub async fn take_free(&mut self, has_bought: bool) -> Result<(), GatewayError> {
+        let (limits, per_day) = (Arc::clone(&self.quotas.rate_limits), self.quotas.free_per_day(has_bought));
         let Some((share, headers)) = &mut self.rate else { return Ok(()) };
-        let standing = share.take_free(per_day, Instant::now()).map_err(|exceeded| exceeded.into_error(headers))?;
+        let taken = share_renewer::with_share(&limits, || share.take_free(per_day, Instant::now())).await;
+        let standing = taken.map_err(|exceeded| {
+            share.give_back();
+            exceeded.into_error(headers)
+        })?;
         headers.note(standing);
         Ok(())
     }
@@ -214,10 +220,15 @@ impl Slot {
     /// Reserves the most tokens that the request can use, in place of an earlier reservation.
     ///
     /// # Errors
-    /// Returns 429 if the key's limit is reached; the request is then counted nowhere.
-    pub fn take_tokens(&mut self, tokens: u64) -> Result<(), GatewayError> {
+    /// Fails as [`Self::count_request`] does; the request is then counted nowhere.
+    pub async fn take_tokens(&mut self, tokens: u64) -> Result<(), GatewayError> {
+        let limits = Arc::clone(&self.quotas.rate_limits);
         let Some((share, headers)) = &mut self.rate else { return Ok(()) };
-        share.take_tokens(tokens, Instant::now()).map_err(|exceeded| exceeded.into_error(headers))
+        let taken = share_renewer::with_share(&limits, || share.take_tokens(tokens, Instant::now())).await;
+        taken.map_err(|exceeded| {
+            share.give_back();
+            exceeded.into_error(headers)
+        })
     }
 
     /// Replaces the reserved tokens by those that the request has used.
@@ -295,7 +306,7 @@ mod tests {
     fn quotas(change: impl FnOnce(&mut LimitsConfig)) -> Arc<Quotas> {
         let mut limits = LimitsConfig::default();
         change(&mut limits);
-        Quotas::new(limits)
+        Quotas::new(limits, false)
     }
 
     fn is_own(error: &GatewayError) -> bool {

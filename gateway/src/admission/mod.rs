@@ -1,6 +1,9 @@
 //! Admission: a request proceeds only with money held for it and with room in the spool.
 
 pub mod rate_window;
+pub mod limit;
+pub mod local_share;
+pub mod share_renewer;
 pub mod rate_limits;
 pub mod rate_headers;
 pub mod purchases;
@@ -159,9 +162,9 @@ impl Admission {
     async fn limit(&self, intent: &Intent<'_>, slot: &mut Slot) -> Result<(), GatewayError> {
         if intent.plan.is_free() {
             let has_bought = self.has_bought(&intent.key.account, slot.limits()).await;
-            slot.take_free(has_bought)?;
+            slot.take_free(has_bought).await?;
         }
-        slot.take_tokens(intent.plan.tokens_max())
+        slot.take_tokens(intent.plan.tokens_max()).await
     }
 
     /// Returns whether an account has bought enough credit for the higher limit of free models.

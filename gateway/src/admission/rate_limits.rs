@@ -4,78 +4,66 @@
 //! are reserved for the largest answer and corrected at the end, at the time of admission: no sliding minute has more of them than the
 //! limit, except for one request whose own bound is larger. Such a request is admitted if nothing else is in its minute.
 //!
-//! Windows are in memory: a restart empties them. Each of several gateways passes an equal share of every limit (`limits.gateways`), at
-//! least one request, so together they never pass more than a limit that is at least their number.
+//! Windows are in memory. Several gateways have shares of each limit, which the ledger moves between them ([`super::share_renewer`]).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use events::control::Key;
 use events::{AccountId, KeyHash};
+use tokio::sync::Notify;
 
-use super::rate_headers::RateHeaders;
+use super::limit::{Exceeded, Limit, Place, Standing};
+use super::local_share::{Room, SharedWindow, Validity};
 use super::rate_window::{Taken, Window};
 use crate::config::LimitsConfig;
-use crate::error::GatewayError;
 
 /// The number of locks that the accounts share.
 const SHARDS: usize = 64;
+/// The time after which to retry if other gateways use what is missing here, in milliseconds.
+const RETRY_MS: u64 = 1_000;
 
 /// The limits with the usage of all accounts.
 pub struct RateLimits {
     requests_per_minute: Option<u64>,
     free_per_minute: Option<u64>,
-    gateways: u64,
     hasher: RandomState,
     shards: Box<[Mutex<HashMap<AccountId, Account>>]>,
     /// The time at which the windows' clock shows 0.
     since: Instant,
+    /// The shares of this gateway; `None` if it is the only one.
+    pub(super) sharing: Option<Sharing>,
+}
+
+/// The state of the shares of all limits.
+#[derive(Default)]
+pub(super) struct Sharing {
+    /// The end of the shares on the windows' clock.
+    pub valid_until_ms: AtomicU64,
+    /// The limits that the next call to the ledger is about.
+    pub queue: Mutex<Vec<Place>>,
+    /// Wakes the renewer.
+    pub wake: Notify,
+    /// Wakes requests that wait for a reply.
+    pub answered: Notify,
 }
 
 /// The usage of an account.
 struct Account {
-    minute: Window,
-    free_minute: Window,
-    free_day: Window,
+    minute: SharedWindow,
+    free_minute: SharedWindow,
+    free_day: SharedWindow,
     keys: HashMap<KeyHash, KeyUsage>,
 }
 
 /// The usage of a key. A window stays empty while the key has no such limit.
 struct KeyUsage {
-    minute: Window,
-    day: Window,
-    tokens: Window,
-}
-
-/// A limit, as messages name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    AccountPerMinute,
-    KeyPerMinute,
-    KeyPerDay,
-    KeyTokens,
-    FreePerMinute,
-    FreePerDay,
-}
-
-/// The state of the limit on requests that is nearest to its end, for the headers of the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    pub limit: u64,
-    pub remaining: u64,
-    /// The milliseconds after which the oldest counted request leaves the window.
-    pub resets_in_ms: u64,
-}
-
-/// A limit that a request would exceed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exceeded {
-    pub limit: Limit,
-    pub standing: Standing,
-    /// The milliseconds after which the request passes if no other one does.
-    pub passes_in_ms: u64,
+    minute: SharedWindow,
+    day: SharedWindow,
+    tokens: SharedWindow,
 }
 
 /// The part of the limits that one request has taken.
@@ -84,77 +72,53 @@ pub struct RateShare {
     account: AccountId,
     key: KeyHash,
     tokens_per_minute: Option<u64>,
-    minute: Option<Taken>,
-    key_minute: Option<Taken>,
-    key_day: Option<Taken>,
-    free: Option<(Taken, Taken)>,
+    requests: Vec<(Limit, Taken)>,
+    is_free: bool,
     tokens: Option<Taken>,
 }
 
-impl Limit {
-    /// Returns what is limited, as messages say it.
-    #[must_use]
-    pub const fn what(self) -> &'static str {
-        match self {
-            Self::AccountPerMinute => "requests a minute of this account",
-            Self::KeyPerMinute => "requests a minute of this API key",
-            Self::KeyPerDay => "requests a day of this API key",
-            Self::KeyTokens => "tokens a minute of this API key",
-            Self::FreePerMinute => "requests a minute for free models",
-            Self::FreePerDay => "requests a day for free models",
-        }
-    }
-}
-
 impl Account {
-    const fn new(keys: HashMap<KeyHash, KeyUsage>) -> Self {
-        Self { minute: Window::minute(), free_minute: Window::minute(), free_day: Window::day(), keys }
+    fn new() -> Self {
+        let [minute, free_minute] = [Window::minute(), Window::minute()].map(SharedWindow::new);
+        Self { minute, free_minute, free_day: SharedWindow::new(Window::day()), keys: HashMap::new() }
     }
 
     fn is_idle(&mut self, now_ms: u64) -> bool {
-        self.keys.retain(|_, key| key.minute.used(now_ms) + key.day.used(now_ms) + key.tokens.used(now_ms) > 0);
-        self.keys.is_empty() && self.minute.used(now_ms) + self.free_minute.used(now_ms) + self.free_day.used(now_ms) == 0
+        self.keys.retain(|_, key| [&mut key.minute, &mut key.day, &mut key.tokens].into_iter().any(|window| !window.is_empty(now_ms)));
+        let mut own = [&mut self.minute, &mut self.free_minute, &mut self.free_day].into_iter();
+        self.keys.is_empty() && own.all(|window| window.is_empty(now_ms))
     }
 
     fn key(&mut self, hash: &KeyHash) -> &mut KeyUsage {
-        let new = || KeyUsage { minute: Window::minute(), day: Window::day(), tokens: Window::minute() };
-        self.keys.entry(hash.clone()).or_insert_with(new)
+        self.keys.entry(hash.clone()).or_insert_with(|| {
+            let [minute, tokens] = [Window::minute(), Window::minute()].map(SharedWindow::new);
+            KeyUsage { minute, day: SharedWindow::new(Window::day()), tokens }
+        })
     }
-}
 
-/// Checks one more request against a limit.
-fn check(window: &mut Window, limit: Limit, most: u64, now_ms: u64) -> Result<Standing, Exceeded> {
-    let used = window.used(now_ms);
-    let standing = |remaining| Standing { limit: most, remaining, resets_in_ms: window.oldest_leaves_at_ms(now_ms).saturating_sub(now_ms) };
-    if let Some(remaining) = most.checked_sub(used + 1) {
-        return Ok(standing(remaining));
-    }
-    let passes_in_ms = window.fits_at_ms(1, most).unwrap_or(u64::MAX).saturating_sub(now_ms);
-    Err(Exceeded { limit, standing: standing(0), passes_in_ms })
-}
-
-impl Standing {
-    /// Returns the standing with fewer requests left.
-    #[must_use]
-    pub fn tighter(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(one), Some(other)) => Some(if one.remaining <= other.remaining { one } else { other }),
-            (one, other) => one.or(other),
+    fn window(&mut self, limit: Limit, key: &KeyHash) -> &mut SharedWindow {
+        match limit {
+            Limit::AccountPerMinute => &mut self.minute,
+            Limit::FreePerMinute => &mut self.free_minute,
+            Limit::FreePerDay => &mut self.free_day,
+            Limit::KeyPerMinute => &mut self.key(key).minute,
+            Limit::KeyPerDay => &mut self.key(key).day,
+            Limit::KeyTokens => &mut self.key(key).tokens,
         }
     }
 }
 
 impl RateLimits {
-    /// Creates the limits with nothing used.
+    /// Creates the limits with nothing used. `is_shared` tells whether other gateways may serve the same accounts.
     #[must_use]
-    pub fn new(config: &LimitsConfig) -> Arc<Self> {
+    pub fn new(config: &LimitsConfig, is_shared: bool) -> Arc<Self> {
         Arc::new(Self {
             requests_per_minute: config.requests_per_minute.0,
             free_per_minute: config.free_requests_per_minute.0,
-            gateways: u64::from(config.gateways.max(1)),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             since: Instant::now(),
+            sharing: is_shared.then(Sharing::default),
         })
     }
 
@@ -165,42 +129,71 @@ impl RateLimits {
     pub fn request(self: &Arc<Self>, key: &Key, now: Instant) -> Result<(RateShare, Option<Standing>), Exceeded> {
         let now_ms = self.now_ms(now);
         let mut accounts = self.lock(&key.account);
-        let account = accounts.entry(key.account.clone()).or_insert_with(|| Account::new(HashMap::new()));
+        let account = accounts.entry(key.account.clone()).or_insert_with(Account::new);
         let bounds = key.rate_limit;
-        let mut standing = None;
-        if let Some(most) = self.share(self.requests_per_minute) {
-            standing = Standing::tighter(standing, Some(check(&mut account.minute, Limit::AccountPerMinute, most, now_ms)?));
-        }
-        if let Some(most) = self.share(bounds.requests_per_minute) {
-            standing = Standing::tighter(standing, Some(check(&mut account.key(&key.hash).minute, Limit::KeyPerMinute, most, now_ms)?));
-        }
-        if let Some(most) = self.share(bounds.requests_per_day) {
-            standing = Standing::tighter(standing, Some(check(&mut account.key(&key.hash).day, Limit::KeyPerDay, most, now_ms)?));
-        }
-        let share = RateShare {
+        let limits = [
+            (Limit::AccountPerMinute, self.requests_per_minute),
+            (Limit::KeyPerMinute, bounds.requests_per_minute),
+            (Limit::KeyPerDay, bounds.requests_per_day),
+        ];
+        let mut share = RateShare {
             limits: Arc::clone(self),
             account: key.account.clone(),
             key: key.hash.clone(),
-            tokens_per_minute: self.share(bounds.tokens_per_minute),
-            minute: self.requests_per_minute.map(|_| account.minute.take(1, now_ms)),
-            key_minute: bounds.requests_per_minute.map(|_| account.key(&key.hash).minute.take(1, now_ms)),
-            key_day: bounds.requests_per_day.map(|_| account.key(&key.hash).day.take(1, now_ms)),
-            free: None,
+            tokens_per_minute: bounds.tokens_per_minute,
+            requests: Vec::new(),
+            is_free: false,
             tokens: None,
         };
+        let standing = share.take_requests(account, &limits, now_ms)?;
         Ok((share, standing))
     }
 
-    /// Returns the part of a limit that this gateway may pass.
-    fn share(&self, limit: Option<u64>) -> Option<u64> {
-        limit.map(|limit| (limit / self.gateways).max(1))
+    /// Checks an amount against a limit, and asks the ledger for more if little is left.
+    fn check(
+        &self,
+        account: &mut Account,
+        (owner, key): (&AccountId, &KeyHash),
+        (limit, most, amount): (Limit, u64, u64),
+        now_ms: u64,
+    ) -> Result<Standing, Exceeded> {
+        let window = account.window(limit, key);
+        let validity = self.validity(now_ms);
+        let room = window.room(amount, most, validity, now_ms);
+        if let Some(sharing) = &self.sharing
+            && window.is_low(now_ms)
+            && window.queue()
+        {
+            sharing.lock().push(Place { account: owner.clone(), key: key.clone(), limit });
+            if !window.is_contended() {
+                sharing.wake.notify_one();
+            }
+        }
+        let resets_in_ms = window.window.oldest_leaves_at_ms(now_ms).saturating_sub(now_ms);
+        let left = window.left(now_ms);
+        let standing = |remaining| Standing { limit: most, remaining, resets_in_ms };
+        if room == Room::Free {
+            return Ok(standing(left.saturating_sub(amount)));
+        }
+        let bound = if self.sharing.is_some() { window.bound() } else { most };
+        let passes_in_ms = window.window.fits_at_ms(amount, bound).map_or(RETRY_MS, |at_ms| at_ms.saturating_sub(now_ms).max(1));
+        let is_lapsed = validity == Validity::Lapsed && room == Room::Later;
+        Err(Exceeded { limit, standing: standing(0), passes_in_ms, is_open: room == Room::Later, is_lapsed })
+    }
+
+    fn validity(&self, now_ms: u64) -> Validity {
+        match &self.sharing {
+            None => Validity::Alone,
+            Some(sharing) if now_ms < sharing.valid_until_ms.load(Ordering::Acquire) => Validity::Valid,
+            Some(_) => Validity::Lapsed,
+        }
     }
 
     /// Returns the number of an account's requests for free models in the last 24 hours.
     #[must_use]
     pub fn free_used(&self, account: &AccountId, now: Instant) -> u64 {
         let now_ms = self.now_ms(now);
-        self.lock(account).get_mut(account).map_or(0, |account| account.free_day.used(now_ms))
+        self.lock(account).get_mut(account).map_or(0, |account| account.free_day.window.used(now_ms))
     }
 
     /// Forgets accounts and keys whose windows are empty.
@@ -211,7 +204,13 @@ impl RateLimits {
         }
     }
 
-    fn now_ms(&self, now: Instant) -> u64 {
+    /// Applies a function to a window.
+    pub(super) fn at<T>(&self, place: &Place, apply: impl FnOnce(&mut SharedWindow) -> T) -> T {
+        let mut accounts = self.lock(&place.account);
+        apply(accounts.entry(place.account.clone()).or_insert_with(Account::new).window(place.limit, &place.key))
+    }
+
+    pub(super) fn now_ms(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -221,31 +220,44 @@ impl RateLimits {
     }
 }
 
+impl Sharing {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl RateShare {
+    /// Checks the request against all these limits, then counts it in all of them, or in none.
+    fn take_requests(&mut self, account: &mut Account, limits: &[(Limit, Option<u64>)], now_ms: u64) -> Result<Option<Standing>, Exceeded> {
+        let mut standing = None;
+        for (limit, most) in limits {
+            let Some(most) = *most else { continue };
+            let checked = self.limits.check(account, (&self.account, &self.key), (*limit, most, 1), now_ms)?;
+            standing = Standing::tighter(standing, Some(checked));
+        }
+        for (limit, _) in limits.iter().filter(|(_, most)| most.is_some()) {
+            self.requests.push((*limit, account.window(*limit, &self.key).window.take(1, now_ms)));
+        }
+        Ok(standing)
+    }
+
     /// Counts the request for a free model, once. `per_day` is the account's limit for a day.
     ///
     /// # Errors
-    /// Fails if a limit is reached; the request is then counted nowhere.
+    /// Fails if a limit is reached; the request is then counted nowhere, unless the ledger may have a larger share.
     pub fn take_free(&mut self, per_day: Option<u64>, now: Instant) -> Result<Option<Standing>, Exceeded> {
-        if self.free.is_some() {
+        if self.is_free {
             return Ok(None);
         }
         let (limits, now_ms) = (Arc::clone(&self.limits), self.limits.now_ms(now));
         let mut accounts = limits.lock(&self.account);
-        let account = accounts.entry(self.account.clone()).or_insert_with(|| Account::new(HashMap::new()));
-        let checked = (|| {
-            let mut standing = None;
-            if let Some(most) = limits.share(limits.free_per_minute) {
-                standing = Standing::tighter(standing, Some(check(&mut account.free_minute, Limit::FreePerMinute, most, now_ms)?));
-            }
-            if let Some(most) = limits.share(per_day) {
-                standing = Standing::tighter(standing, Some(check(&mut account.free_day, Limit::FreePerDay, most, now_ms)?));
-            }
-            Ok(standing)
-        })();
-        match checked {
-            Ok(_) => self.free = Some((account.free_minute.take(1, now_ms), account.free_day.take(1, now_ms))),
-            Err(_) => self.give_back(account),
+        let account = accounts.entry(self.account.clone()).or_insert_with(Account::new);
+        let bounds = [(Limit::FreePerMinute, limits.free_per_minute), (Limit::FreePerDay, per_day)];
+        let checked = self.take_requests(account, &bounds, now_ms);
+        match &checked {
+            Ok(_) => self.is_free = true,
+            Err(exceeded) if exceeded.is_open => {}
+            Err(_) => self.return_from(account),
         }
         checked
     }
@@ -253,30 +265,26 @@ impl RateShare {
     /// Reserves tokens for the request, in place of an earlier reservation.
     ///
     /// # Errors
-    /// Fails if the limit is reached; the request is then counted nowhere.
+    /// Fails if the limit is reached; the request is then counted nowhere, unless the ledger may have a larger share.
     pub fn take_tokens(&mut self, tokens: u64, now: Instant) -> Result<(), Exceeded> {
         let Some(most) = self.tokens_per_minute else { return Ok(()) };
         let (limits, now_ms) = (Arc::clone(&self.limits), self.limits.now_ms(now));
         let mut accounts = limits.lock(&self.account);
-        let account = accounts.entry(self.account.clone()).or_insert_with(|| Account::new(HashMap::new()));
-        let window = &mut account.key(&self.key).tokens;
+        let account = accounts.entry(self.account.clone()).or_insert_with(Account::new);
+        let window = &mut account.window(Limit::KeyTokens, &self.key).window;
         if let Some(mut before) = self.tokens.take() {
             window.correct(&mut before, 0);
         }
         let used = window.used(now_ms);
-        let needed = tokens.min(most);
-        if used.saturating_add(needed) <= most {
-            self.tokens = Some(window.take(tokens, now_ms));
+        let checked = limits.check(account, (&self.account, &self.key), (Limit::KeyTokens, most, tokens.min(most)), now_ms);
+        let Err(exceeded) = checked else {
+            self.tokens = Some(account.window(Limit::KeyTokens, &self.key).window.take(tokens, now_ms));
             return Ok(());
-        }
-        let standing = Standing {
-            limit: most,
-            remaining: most.saturating_sub(used),
-            resets_in_ms: window.oldest_leaves_at_ms(now_ms).saturating_sub(now_ms),
         };
-        let passes_in_ms = window.fits_at_ms(needed, most).unwrap_or(u64::MAX).saturating_sub(now_ms);
-        self.give_back(account);
-        Err(Exceeded { limit: Limit::KeyTokens, standing, passes_in_ms })
+        if !exceeded.is_open {
+            self.return_from(account);
+        }
+        Err(Exceeded { standing: Standing { remaining: most.saturating_sub(used), ..exceeded.standing }, ..exceeded })
     }
 
     /// Replaces the reserved tokens by those that the request has used.
@@ -284,28 +292,24 @@ impl RateShare {
         let Some(mut taken) = self.tokens.take() else { return };
         let mut accounts = self.limits.lock(&self.account);
         if let Some(account) = accounts.get_mut(&self.account) {
-            account.key(&self.key).tokens.correct(&mut taken, tokens);
+            account.window(Limit::KeyTokens, &self.key).window.correct(&mut taken, tokens);
         }
     }
 
     /// Takes the request out of all windows.
-    fn give_back(&mut self, account: &mut Account) {
-        let none = |window: &mut Window, taken: Option<Taken>| {
-            if let Some(mut taken) = taken {
-                window.correct(&mut taken, 0);
-            }
-        };
-        none(&mut account.minute, self.minute.take());
-        let (minute, day) = self.free.take().unzip();
-        none(&mut account.free_minute, minute);
-        none(&mut account.free_day, day);
-        let (minute, day, tokens) = (self.key_minute.take(), self.key_day.take(), self.tokens.take());
-        if minute.is_some() || day.is_some() || tokens.is_some() {
-            let key = account.key(&self.key);
-            none(&mut key.minute, minute);
-            none(&mut key.day, day);
-            none(&mut key.tokens, tokens);
+    pub fn give_back(&mut self) {
+        let limits = Arc::clone(&self.limits);
+        if let Some(account) = limits.lock(&self.account).get_mut(&self.account) {
+            self.return_from(account);
         }
+    }
+
+    fn return_from(&mut self, account: &mut Account) {
+        let tokens = self.tokens.take().map(|taken| (Limit::KeyTokens, taken));
+        for (limit, mut taken) in self.requests.drain(..).chain(tokens) {
+            account.window(limit, &self.key).window.correct(&mut taken, 0);
+        }
+        self.is_free = false;
     }
 }
 
@@ -313,15 +317,6 @@ impl Drop for RateShare {
     /// Returns the tokens of a request that was never sent.
     fn drop(&mut self) {
         self.settle(0);
-    }
-}
-
-impl Exceeded {
-    /// Returns the error for the client, whose headers tell of this limit.
-    #[must_use]
-    pub fn into_error(self, headers: &RateHeaders) -> GatewayError {
-        headers.exceeded(self.standing);
-        GatewayError::RateLimited { what: self.limit.what(), most: self.standing.limit, passes_in_ms: self.passes_in_ms }
     }
 }
 
@@ -362,7 +357,7 @@ mod tests {
     fn limits(change: impl FnOnce(&mut LimitsConfig)) -> Arc<RateLimits> {
         let mut config = LimitsConfig::default();
         change(&mut config);
-        RateLimits::new(&config)
+        RateLimits::new(&config, false)
     }
 
     #[test]
@@ -390,7 +385,7 @@ mod tests {
         one.take_tokens(1_000, now).unwrap();
         let mut other = limits.request(&key, now).ok().unwrap().0;
         assert_eq!(other.take_tokens(1, now).unwrap_err().limit, Limit::KeyTokens, "a larger one has the minute for itself");
-        assert_eq!(limits.lock(&key.account).get_mut(&key.account).unwrap().minute.used(0), 1, "the refused one is counted nowhere");
+        assert_eq!(limits.lock(&key.account).get_mut(&key.account).unwrap().minute.window.used(0), 1, "the refused one is counted nowhere");
         one.settle(40);
         let mut next = limits.request(&key, now).ok().unwrap().0;
         next.take_tokens(60, now).unwrap();
@@ -398,13 +393,5 @@ mod tests {
         assert!(other.take_tokens(31, now).is_err());
         drop(next);
         other.take_tokens(60, now).unwrap();
-    }
-
-    #[test]
-    fn several_gateways_pass_the_limit_together() {
-        let key = key("k", RateLimit { requests_per_minute: Some(600), ..RateLimit::default() });
-        let gateways: Vec<_> = (0..4).map(|_| limits(|limits| limits.gateways = 4)).collect();
-        let passed = gateways.iter().map(|limits| (0..600).filter(|_| limits.request(&key, limits.since).is_ok()).count()).sum::<usize>();
-        assert_eq!(passed, 600);
     }
 }

@@ -44,6 +44,11 @@ impl Window {
         Self { length_ms: 24 * 3_600_000, slot_ms: 600_000, slots: VecDeque::new(), used: 0 }
     }
 
+    #[must_use]
+    pub const fn length_ms(&self) -> u64 {
+        self.length_ms
+    }
+
     /// Returns the sum within the window that ends now.
     pub fn used(&mut self, now_ms: u64) -> u64 {
         while let Some((slot, amount)) = self.slots.front().copied()

@@ -91,8 +91,6 @@ pub struct LimitsConfig {
     pub free_requests_per_day_after_purchase: Bound,
     /// The amount in whole USD.
     pub purchase_usd_min: u32,
-    /// The number of gateways that serve the same accounts. Each passes an equal share of every rate limit.
-    pub gateways: u32,
 }
 
 impl Default for LimitsConfig {
@@ -115,7 +113,6 @@ impl Default for LimitsConfig {
             free_requests_per_day: Bound(Some(50)),
             free_requests_per_day_after_purchase: Bound(Some(1_000)),
             purchase_usd_min: 5,
-            gateways: 1,
         }
     }
 }

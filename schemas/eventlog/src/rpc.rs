@@ -128,6 +128,12 @@ impl Client {
         Self { to, way: Way::Remote(Box::new((log.clone(), signer))) }
     }
 
+    /// Returns whether the peer runs in this process, which is then the only one of its kind.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.way, Way::Local(_))
+    }
+
     /// Returns the peer that this client calls.
     #[must_use]
     pub const fn who(&self) -> Peer {

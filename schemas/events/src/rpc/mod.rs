@@ -2,6 +2,7 @@
 
 pub mod key;
 pub mod idempotency;
+pub mod rate;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::money::Nanos;
 use crate::subject::Stream;
 pub use idempotency::{ClaimIdempotencyKey, IdempotencyClaim, ReleaseIdempotencyKey};
 pub use key::{CLAIM_LASTS, ClaimRevision, GetKeySpend, KeySpend, PeriodSums, RevisionClaim};
+pub use rate::{RenewShares, SHARES_LAST_MS, ShareAsk, SharedLimit, SharesRenewed};
 
 /// A request with its name and the type of its reply.
 pub trait Request: Serialize + DeserializeOwned + Send {
