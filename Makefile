@@ -23,7 +23,8 @@ bench-tools: tools ## what the benchmark needs besides: nginx
 
 test: test-tools ## the whole test suite
 	cargo build --locked --workspace --bins --tests
-	cargo test --locked --workspace
+	cargo test --locked --workspace --lib --bins --test contract --test exact --test house_rules
+	./tests/suite.sh
 	./tests/sdk/run.sh
 	./tests/sdk/matrix.sh
 
@@ -54,16 +55,16 @@ bench: bench-tools ## requests a second, latency, CPU and memory, beside nginx i
 	./target/release/bench
 
 bench-posting: test-tools ## usage events a second that the ledger alone posts, on SQLite and on PostgreSQL
-	cargo build --release --locked -p tests --bin posting
-	./target/release/posting
+	cargo build --release --locked -p tests --bin bench
+	./target/release/bench posting
 
 bench-activity: ## events a second that the projector folds, and the latency of activity over a generated year
-	cargo build --release --locked -p tests --bin activity
-	./target/release/activity
+	cargo build --release --locked -p tests --bin bench
+	./target/release/bench activity
 
 bench-chaos: tools ## what clients see while five of six providers fail for CHAOS_SECONDS, 300 when not set
-	cargo build --release --locked -p arouter -p tests --bin arouter --bin chaos
-	./target/release/chaos
+	cargo build --release --locked -p arouter -p tests --bin arouter --bin bench
+	./target/release/bench chaos
 
 bench-admission: ## nanoseconds that a request waits for before it may be sent
 	cargo bench --locked -p tests --bench admission
@@ -82,4 +83,4 @@ fmt:
 
 schemas: ## accepts a change of the public contract
 	UPDATE_SCHEMAS=1 cargo test --locked -p events --test contract
-	UPDATE_SCHEMAS=1 cargo test --locked -p tests --test openapi the_document_in_git
+	UPDATE_SCHEMAS=1 cargo test --locked -p tests --test suite openapi::the_document_in_git

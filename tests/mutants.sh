@@ -12,7 +12,7 @@ green=0
 declare -A whole
 # Tests through the front door start it, and it starts NATS.
 ln -s "$PWD/.tools" "$copy/.tools"
-(cd "$copy" && cargo build --quiet --locked -p arouter)
+(cd "$copy" && cargo build --quiet --locked --workspace --bin arouter --test suite)
 
 # mutant NAME FILE OLD NEW TEST...: OLD must stand in FILE once.
 mutant() {
@@ -21,7 +21,7 @@ mutant() {
     [[ $name == *"${ONLY:-}"* ]] || return 0
     # A test that is red anyway, for want of a program say, shows nothing.
     if [[ -z ${whole[$*]:-} ]]; then
-        (cd "$copy" && cargo build --quiet --locked -p arouter && cargo test --quiet --locked "$@") >/dev/null 2>&1 || {
+        (cd "$copy" && cargo build --quiet --locked --workspace --bin arouter --test suite && cargo test --quiet --locked "$@") >/dev/null 2>&1 || {
             echo "BROKEN cargo test $*: red before anything was taken away"
             exit 1
         }
@@ -36,7 +36,7 @@ open(path, "w").write(text.replace(old, new))
 P
     local said
     # Tests through the front door start the program, which their own build does not make.
-    if said=$(cd "$copy" && cargo build --quiet --locked -p arouter 2>&1 && RUST_BACKTRACE=0 cargo test --quiet --locked "$@" 2>&1); then
+    if said=$(cd "$copy" && cargo build --quiet --locked --workspace --bin arouter --test suite 2>&1 && RUST_BACKTRACE=0 cargo test --quiet --locked "$@" 2>&1); then
         echo "GREEN  without $name: nobody noticed"
         green=1
     elif grep -q 'could not compile' <<<"$said"; then
@@ -61,30 +61,30 @@ mutant "the checkpoint's compare-and-set" schemas/eventlog/src/checkpoint.rs \
     'WHERE reader = $4 AND $5 IS NOT NULL AND $6 IS NOT NULL AND $7 IS NOT NULL' -p eventlog
 mutant "the freeze of a vanished gateway's lease" ledger/src/lease/settle.rs \
     '                    lease.state = State::Frozen;' '                    let back = lease.settle();
-                    self.move_to_lease(&lease, Nanos(-back.0), now_us);' -p tests --test simulation
+                    self.move_to_lease(&lease, Nanos(-back.0), now_us);' --workspace --test suite simulation::
 mutant "the checksum of spool records" gateway/src/spool/record.rs \
     'if crc32fast::hash(body) != checksum {' 'if false && crc32fast::hash(body) != checksum {' -p gateway --lib
 mutant "the hold on n > 1" gateway/src/route/plan.rs \
     '.saturating_mul(head.choices))' ')' -p gateway --lib
 mutant "the burning of grants" ledger/src/posting/charge.rs \
-    '        self.burn(&charge.account, charged);' '        self.burn(&charge.account, Nanos::ZERO);' -p tests --test simulation
+    '        self.burn(&charge.account, charged);' '        self.burn(&charge.account, Nanos::ZERO);' --workspace --test suite simulation::
 mutant "the window that the money was lent in" ledger/src/posting/charge.rs \
-    '|(key, of, _)| *of == period && key.as_str()' '|(key, of, _)| *of == period && key.is_empty() && key.as_str()' -p tests --test simulation
+    '|(key, of, _)| *of == period && key.as_str()' '|(key, of, _)| *of == period && key.is_empty() && key.as_str()' --workspace --test suite simulation::
 mutant "the word to the log of what leases gave back" ledger/src/decide/mod.rs \
-    '(lease.state, lease.granted, lease.returned)' '(lease.state, lease.granted)' -p tests --test simulation
+    '(lease.state, lease.granted, lease.returned)' '(lease.state, lease.granted)' --workspace --test suite simulation::
 mutant "the chain that tells one history of the log from another" schemas/eventlog/src/share/frontier.rs \
     '.chain_update(self.0)' '.chain_update([0; 16])' -p eventlog
 mutant "the look at those who are further" schemas/eventlog/src/share/frontier.rs \
     'if !positions.iter().all(|position| self.saw(position)) {' \
     'if !positions.iter().filter(|position| position.sequence <= self.position().sequence).all(|position| self.saw(position)) {' \
-    -p tests --test simulation
+    --workspace --test suite simulation::
 mutant "the sync of what a killed process left" gateway/src/spool/writer.rs \
     '            segment.file.sync()?;
-            segment.lasts' '            segment.lasts' -p tests --test spooling
+            segment.lasts' '            segment.lasts' --workspace --test suite spooling::
 mutant "the starts that are kept until their ends are synced" gateway/src/spool/reservation.rs \
     'queue.ended.extend(self.open.map(|open| (open, position)));' \
     'self.open.iter().for_each(|open| drop(queue.open.remove(open)));' \
-    -p tests --test spooling
+    --workspace --test suite spooling::
 mutant "the numbers that a file's header says were given out before it" gateway/src/spool/recover.rs \
     '*last = before.max(*last);' '*last = before.min(*last).max(*last);' -p gateway --lib
 mutant "the look at what is behind a torn write" gateway/src/spool/segment.rs \
@@ -92,22 +92,22 @@ mutant "the look at what is behind a torn write" gateway/src/spool/segment.rs \
 mutant "the timeline of the database" schemas/eventlog/src/timeline.rs \
     'if *first != now {' 'if *first != now && now.is_empty() {' -p eventlog
 mutant "the number that a fact of the ledger must get" schemas/eventlog/src/append.rs \
-    '.expected_last_sequence(behind)' '' -p tests --test recovery row_of_facts
+    '.expected_last_sequence(behind)' '' --workspace --test suite recovery::row_of_facts
 mutant "the fact that one must come behind" schemas/eventlog/src/append.rs \
-    'message = message.expected_last_message_id(before);' 'drop(before);' -p tests --test recovery row_of_facts
+    'message = message.expected_last_message_id(before);' 'drop(before);' --workspace --test suite recovery::row_of_facts
 mutant "the signature of the ledger's facts" ledger/src/outbox.rs \
     'keys.accepts(&record.payload, sequence).then_some(envelope)' 'Some(envelope).filter(|_| sequence > 0)' \
-    -p tests --test log_access what_the_ledger_did_not_write
+    --workspace --test suite log_access::what_the_ledger_did_not_write
 mutant "the nonce that a request is good for once" schemas/eventlog/src/rpc.rs \
     'seen.insert(nonce.to_owned(), Instant::now()).is_none()' 'seen.insert(nonce.to_owned(), Instant::now()).is_none_or(|_| true)' \
-    -p tests --test log_access a_question_that_is
+    --workspace --test suite log_access::a_question_that_is
 mutant "the records of a request that runs long" gateway/src/spool/carry.rs \
     'let Some(oldest) = self.oldest_kept_open(taken_over) else' \
     'let Some(oldest) = self.oldest_kept_open(taken_over).filter(|_| taken_over.is_empty()) else' \
-    -p tests --test tenants an_open_stream_pins
+    --workspace --test suite tenants::an_open_stream_pins
 mutant "the revision that the first change has claimed" ledger/src/key/claim.rs \
     '(is_newest || is_abandoned || wins)' '(is_newest || is_abandoned || wins || known >= applied)' -p ledger --lib
 mutant "an account's own share of a budget" gateway/src/admission/in_flight_quota.rs \
     'limits.body_bytes_in_flight_per_account_max);' 'limits.body_bytes_in_flight_max);' \
-    -p tests --test tenants bytes_of_bodies_are_bounded_for_each_account
+    --workspace --test suite tenants::bytes_of_bodies_are_bounded_for_each_account
 exit $green

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use eventlog::account_feed::PUBLIC;
 use events::subject::Stream;
 
 use super::ACCOUNT;
@@ -58,6 +59,7 @@ pub fn conf(conf: &Conf<'_>) -> String {
         format!("{{ service: \"{subject}\"{kind}, accounts: [READERS] }}")
     });
     let publish = lines(&|(subject, _)| format!("\"{subject}\""));
+    let deny = consumers.iter().flat_map(taken_by).map(|subject| format!("\"{subject}\"")).collect::<Vec<_>>().join("\n      ");
     let imports = lines(&|(subject, _)| format!("{{ service: {{ account: {ACCOUNT}, subject: \"{subject}\" }} }}"));
     format!(
         r#"# Written at every start.
@@ -92,6 +94,9 @@ accounts {{
       permissions: {{
         publish: {{ allow: [
       {publish}
+        ]
+        deny: [
+      {deny}
         ] }}
         subscribe: {{ allow: ["_INBOX.>"] }}
       }}
@@ -120,7 +125,24 @@ fn calls_of(consumer: &str) -> Vec<(String, bool)> {
             (format!("$JS.ACK.{stream}.{consumer}.>"), true),
         ]
     };
-    [Stream::Requests, Stream::Usage, Stream::Control].into_iter().flat_map(of_stream).collect()
+    PUBLIC.into_iter().flat_map(of_stream).collect()
+}
+
+/// Returns the calls by which the subscriber of all accounts would take events from a subscriber of one, or change its place. A wildcard
+/// matches whole parts of a subject only, so each name is denied.
+fn taken_by(consumer: &Consumer) -> Vec<String> {
+    let name = consumer.user();
+    let of_stream = |stream: Stream| {
+        let stream = stream.name();
+        [
+            format!("$JS.API.CONSUMER.CREATE.{stream}.{name}"),
+            format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.>"),
+            format!("$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{name}"),
+            format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"),
+            format!("$JS.ACK.{stream}.{name}.>"),
+        ]
+    };
+    PUBLIC.into_iter().flat_map(of_stream).collect()
 }
 
 /// Returns what the account of the streams exports to a subscriber of one account.

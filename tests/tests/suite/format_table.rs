@@ -135,5 +135,5 @@ fn the_table_in_the_documents_is_that_of_the_code() {
     if std::env::var("UPDATE_SCHEMAS").is_ok() {
         std::fs::write(&path, &table).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), table, "UPDATE_SCHEMAS=1 cargo test -p tests --test format_table");
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), table, "UPDATE_SCHEMAS=1 cargo test -p tests --test suite format_table");
 }

@@ -24,8 +24,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-const USAGE: &str = include_str!("../../schemas/events/golden/usage.recorded.v1.json");
-const CREATED: &str = include_str!("../../schemas/events/golden/key.created.v1.json");
+const USAGE: &str = include_str!("../../../schemas/events/golden/usage.recorded.v1.json");
+const CREATED: &str = include_str!("../../../schemas/events/golden/key.created.v1.json");
 /// The number of requests that fill a spool of [`SMALL_SPOOL`] four times.
 const FILLING: usize = 8_000;
 const SMALL_SPOOL: &str = "[spool]\nsegment_bytes = 262144\nbytes_max = 6291456\n";

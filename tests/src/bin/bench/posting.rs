@@ -24,13 +24,10 @@ use ledger::lease::Terms;
 use ledger::{Ledger, LedgerConfig, MIGRATIONS};
 use sqlx::{Any, Row};
 use tests::postgres::Postgres;
-use tikv_jemallocator::Jemalloc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The same allocator as in the arouter binary.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+use crate::number;
 
 /// The number of events; `BENCH_EVENTS` overrides it.
 const EVENTS: u64 = 200_000;
@@ -50,14 +47,7 @@ impl Drop for Nats {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
-    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(default)
-}
-
-#[tokio::main]
-async fn main() {
+pub async fn run() {
     let folder = tempfile::Builder::new().prefix("arouter-posting").tempdir().expect("a folder");
     let postgres = Postgres::start();
     let sqlite = |name: &str| format!("sqlite://{}", folder.path().join(name).display());

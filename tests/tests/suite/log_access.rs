@@ -387,7 +387,7 @@ async fn what_the_ledger_did_not_write_is_skipped_wherever_it_is_met() {
     let subject = format!("arouter.v1.ledger.{}.{account}.credit_posted", partition(&account));
     assert_eq!(genuine.subject, subject);
 
-    let golden = include_str!("../../schemas/events/golden/ledger.credit_posted.v1.json");
+    let golden = include_str!("../../../schemas/events/golden/ledger.credit_posted.v1.json");
     let mut unsigned: Value = serde_json::from_str(golden).unwrap();
     (unsigned["account"], unsigned["data"]["account"]) = (json!(account), json!(account));
     (unsigned["data"]["amount_nanos"], unsigned["id"]) = (json!(5_000_000_000_u64), json!("01920000-0000-7000-8000-00000000f001"));

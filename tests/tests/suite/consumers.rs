@@ -122,7 +122,7 @@ async fn a_consumer_reads_every_event_of_its_account_once_over_restarts_of_both_
     }
     chat(&arouter, &own).await;
     until("the server", || async { PlainNats::connect(&now(&arouter, &address)).await.ok() }).await;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !recorded(&arouter, &own.account).await.iter().eq(seen.keys()) {
         assert!(Instant::now() < deadline, "{} events were read", seen.len());
         if let Ok(mut nats) = PlainNats::connect(&now(&arouter, &address)).await {
@@ -137,23 +137,12 @@ async fn a_consumer_reads_every_event_of_its_account_once_over_restarts_of_both_
     }
 }
 
-#[tokio::test]
-async fn a_consumer_reads_nothing_of_others_and_publishes_nothing() {
-    let provider = Provider::start().await;
-    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
-    let (own, other) = (arouter.tenant(5).await, arouter.tenant(5).await);
-    chat(&arouter, &own).await;
-    chat(&arouter, &other).await;
-    arouter.settled().await;
-    let address = create(&arouter, "a", &own.account);
-    let others = create(&arouter, "b", &other.account);
-    let mut nats = PlainNats::connect(&address).await.expect("a consumer gets in after another was made");
-    let victim = partition(&other.account);
-    let (victims_usage, account) = (format!("arouter.v1.usage.{victim}.{}", other.account), &other.account);
-    let mut table: Vec<(String, Outcome)> = Vec::new();
+/// Publishes what a consumer may not publish, and returns the outcomes.
+async fn publishing(nats: &mut PlainNats, victims_usage: &str) -> Vec<(String, Outcome)> {
+    let mut table = Vec::new();
     for subject in [
         "arouter.v1.usage.0.forged",
-        &victims_usage,
+        victims_usage,
         "arouter.v1.request.0.forged.started",
         "arouter.v1.key.forged.forged.created",
         "arouter.v1.account.forged.forged.created",
@@ -168,6 +157,12 @@ async fn a_consumer_reads_nothing_of_others_and_publishes_nothing() {
     ] {
         table.push((format!("publish {subject}"), nats.ask(subject, b"{}").await));
     }
+    table
+}
+
+/// Calls JetStream's API as a consumer may not, and returns the outcomes.
+async fn calling(nats: &mut PlainNats, victims_usage: &str, account: &str) -> Vec<(String, Outcome)> {
+    let mut table = Vec::new();
     for stream in ["REQUESTS", "USAGE", "CONTROL", "LEDGER"] {
         for operation in [
             format!("STREAM.INFO.{stream}"),
@@ -199,6 +194,23 @@ async fn a_consumer_reads_nothing_of_others_and_publishes_nothing() {
             table.push((operation.clone(), nats.ask(&format!("$JS.API.{operation}"), config.to_string().as_bytes()).await));
         }
     }
+    table
+}
+
+#[tokio::test]
+async fn a_consumer_reads_nothing_of_others_and_publishes_nothing() {
+    let provider = Provider::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let (own, other) = (arouter.tenant(5).await, arouter.tenant(5).await);
+    chat(&arouter, &own).await;
+    chat(&arouter, &other).await;
+    arouter.settled().await;
+    let address = create(&arouter, "a", &own.account);
+    let others = create(&arouter, "b", &other.account);
+    let mut nats = PlainNats::connect(&address).await.expect("a consumer gets in after another was made");
+    let victims_usage = format!("arouter.v1.usage.{}.{}", partition(&other.account), other.account);
+    let mut table = publishing(&mut nats, &victims_usage).await;
+    table.extend(calling(&mut nats, &victims_usage, &own.account).await);
     for subject in [">", "*.>", "arouter.>", &victims_usage, "$JS.>", "$SYS.>", "_R_.>", "_ARBOX.>", "nobody.>", "_INBOX_.>"] {
         let outcome = nats.subscribe(subject).await.err().map_or(Outcome::Silence, Outcome::Refused);
         table.push((format!("subscribe {subject}"), outcome));
@@ -259,4 +271,47 @@ async fn a_revoked_consumer_is_cut_off_at_once_and_others_stay() {
     let mut nats = PlainNats::connect(&again).await.unwrap();
     let usage = pull(&mut nats, "USAGE", "feed-a").await.unwrap();
     assert_eq!(usage.iter().map(|message| message.json()["account"].clone()).collect::<Vec<_>>(), [json!(other.account)]);
+}
+
+/// Returns the address of the subscriber that reads all accounts.
+fn reader(arouter: &Arouter) -> Address {
+    let first: Value = serde_json::from_slice(&std::fs::read(arouter.data().join("first-run.json")).unwrap()).unwrap();
+    now(arouter, &Address::parse(first["nats_url"].as_str().unwrap()))
+}
+
+#[tokio::test]
+async fn the_subscriber_of_all_accounts_cannot_take_events_from_a_consumer() {
+    let provider = Provider::start().await;
+    let arouter = Arouter::start(Storage::Sqlite, &provider.config()).await;
+    let (own, other) = (arouter.tenant(5).await, arouter.tenant(5).await);
+    chat(&arouter, &own).await;
+    arouter.settled().await;
+    let address = create(&arouter, "books", &own.account);
+    let mut nats = PlainNats::connect(&reader(&arouter)).await.expect("the reader gets in");
+    let filter = format!("arouter.v1.usage.{}.{}", partition(&other.account), other.account);
+    let mut table = Vec::new();
+    for stream in ["REQUESTS", "USAGE", "CONTROL"] {
+        for operation in [
+            format!("CONSUMER.CREATE.{stream}"),
+            format!("CONSUMER.CREATE.{stream}.feed-books"),
+            format!("CONSUMER.CREATE.{stream}.feed-books.{filter}"),
+            format!("CONSUMER.DURABLE.CREATE.{stream}.feed-books"),
+            format!("CONSUMER.MSG.NEXT.{stream}.feed-books"),
+            format!("CONSUMER.DELETE.{stream}.feed-books"),
+        ] {
+            let config = json!({"name": "feed-books", "durable_name": "feed-books", "ack_policy": "explicit", "filter_subject": filter});
+            let payload = json!({"stream_name": stream, "batch": 1, "config": config}).to_string();
+            table.push((operation.clone(), nats.ask(&format!("$JS.API.{operation}"), payload.as_bytes()).await));
+            let named = json!({"name": "feed-books", "ack_policy": "explicit", "filter_subject": filter});
+            let payload = json!({"stream_name": stream, "batch": 1, "config": named}).to_string();
+            table.push((format!("{operation} by name"), nats.ask(&format!("$JS.API.{operation}"), payload.as_bytes()).await));
+        }
+        let acknowledgement = format!("$JS.ACK.{stream}.feed-books.1.1.1.1.1");
+        table.push((acknowledgement.clone(), nats.ask(&acknowledgement, b"+ACK").await));
+    }
+    let passed: Vec<_> = table.iter().filter(|(_, outcome)| !outcome.is_refused()).map(|(what, outcome)| (what, outcome.line())).collect();
+    assert!(passed.is_empty(), "not refused:\n{passed:#?}");
+    let mut consumer = PlainNats::connect(&address).await.unwrap();
+    let usage = pull(&mut consumer, "USAGE", "feed-books").await.unwrap();
+    assert_eq!(usage.iter().map(|message| message.json()["account"].clone()).collect::<Vec<_>>(), [json!(own.account)]);
 }

@@ -8,7 +8,7 @@ use tests::arouter::nanos;
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage};
 
-const GOLDEN: &str = include_str!("../../schemas/events/golden/usage.recorded.v1.json");
+const GOLDEN: &str = include_str!("../../../schemas/events/golden/usage.recorded.v1.json");
 
 /// Returns the golden usage event, changed and for this account.
 fn event(account: &str, id: &str, change: impl FnOnce(&mut Value)) -> String {

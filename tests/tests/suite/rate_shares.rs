@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::StatusCode;
 use serde_json::json;
 use tests::Provider;
+use tests::seeds::histories;
 use tests::standalone::Standalone;
 use tokio::task::JoinSet;
 
@@ -229,16 +230,15 @@ fn most_within(passed: &[(u64, u64)], window_ms: u64, after_ms: u64) -> u64 {
 
 #[test]
 fn no_history_passes_more_than_the_limit_in_a_minute() {
-    let seeds = std::env::var("AROUTER_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(200_u64).min(2_000);
-    let mut all = 0;
-    for seed in 0..seeds {
+    let passed = histories(200, |seed| {
         let mut simulation = Simulation::new(seed, if seed % 3 == 0 { 120 } else { 1 }, true);
         simulation.run(300_000);
         let most = simulation.most_in_a_minute(0);
         assert!(most <= LIMIT, "seed {seed}: {most} in a minute");
-        all += simulation.passed.iter().map(|(_, amount)| amount).sum::<u64>();
-    }
-    assert!(all / seeds > LIMIT, "little passes at all: {all} in {seeds} histories");
+        simulation.passed.iter().map(|(_, amount)| amount).sum::<u64>()
+    });
+    let (all, histories) = (passed.iter().sum::<u64>(), passed.len() as u64);
+    assert!(all / histories > LIMIT, "little passes at all: {all} in {histories} histories");
 }
 
 #[test]

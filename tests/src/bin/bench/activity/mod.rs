@@ -17,14 +17,10 @@ use events::sealed::MasterKeys;
 use events::{Clock, SystemClock};
 use projector::{Projector, ProjectorConfig, projections};
 use tests::postgres::Postgres;
-use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 
-use year::Year;
-
-/// The same allocator as in the arouter binary.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+use self::year::Year;
+use crate::number;
 
 const EVENTS: u64 = 1_000_000;
 /// The number of times that each query is repeated.
@@ -55,12 +51,6 @@ const QUERIES: [&str; 22] = [
     "period=1d&group_by=user,model",
 ];
 
-fn number(name: &str, default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration file")]
-    let set = std::env::var(name).ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(default)
-}
-
 /// Returns a figure of this process's memory in MB.
 fn memory_mb(figure: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -68,8 +58,7 @@ fn memory_mb(figure: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() / 1_024
 }
 
-#[tokio::main]
-async fn main() {
+pub async fn run() {
     let folder = tempfile::Builder::new().prefix("arouter-activity").tempdir().expect("a folder");
     let postgres = (number("BENCH_POSTGRES", 0) == 1).then(Postgres::start);
     let sqlite = format!("sqlite://{}", folder.path().join("projector.db").display());

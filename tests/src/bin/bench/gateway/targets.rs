@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::load::LoadTarget;
+use super::load::LoadTarget;
 
 /// Clock ticks per second in `/proc`; Linux has had 100 on every platform for decades.
 const TICKS_PER_SECOND: f64 = 100.0;
