@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi check audit bench bench-posting bench-activity bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi check audit bench bench-posting bench-activity bench-keys bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -44,7 +44,7 @@ check: ## formatting, lints, documentation, unused dependencies and the other ru
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
-	cargo test --locked --quiet -p tests --test house_rules
+	cargo test --locked --quiet --workspace --test house_rules
 
 audit: ## licences, sources and known weaknesses of what this is built from
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
@@ -61,6 +61,10 @@ bench-posting: test-tools ## usage events a second that the ledger alone posts, 
 bench-activity: ## events a second that the projector folds, and the latency of activity over a generated year
 	cargo build --release --locked -p tests --bin bench
 	./target/release/bench activity
+
+bench-keys: test-tools ## start, memory and lookup with 100,000 keys, and the delay of changes of keys in two gateways
+	cargo build --release --locked -p arouter -p tests --bin arouter --bin bench
+	./target/release/bench keys
 
 bench-chaos: tools ## what clients see while five of six providers fail for CHAOS_SECONDS, 300 when not set
 	cargo build --release --locked -p arouter -p tests --bin arouter --bin bench
@@ -82,5 +86,5 @@ fmt:
 	cargo fmt --all
 
 schemas: ## accepts a change of the public contract
-	UPDATE_SCHEMAS=1 cargo test --locked -p events --test contract
-	UPDATE_SCHEMAS=1 cargo test --locked -p tests --test suite openapi::the_document_in_git
+	UPDATE_SCHEMAS=1 cargo test --locked --workspace --test contract
+	UPDATE_SCHEMAS=1 cargo test --locked --workspace --test suite openapi::the_document_in_git

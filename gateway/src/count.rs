@@ -1,7 +1,6 @@
 //! Counting the tokens of a prompt: by the provider if it speaks the client's format, else by a known tokenizer or an estimate.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::Json;
 use axum::extract::Request;
@@ -68,7 +67,7 @@ impl Stages {
         let address = provider.count_address(operation.format, &endpoint.upstream_model).ok_or(GatewayError::Internal)?;
         let credential = provider.one_credential(self.clock.now_us(), self.seed());
         let headers = provider.request_headers(Some(headers), credential);
-        let answer = self.attempts.fetch((Method::POST, &address), headers, body.into(), &AtomicBool::new(false)).await;
+        let answer = self.attempts.fetch(provider.egress, (Method::POST, &address), headers, body.into()).await;
         let answer = answer.map_err(|error| fault(&error))?;
         Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
     }

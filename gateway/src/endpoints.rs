@@ -11,25 +11,31 @@ use events::control::Key;
 use routing::HealthView;
 use routing::health::{BreakerState, Percentiles};
 use serde_json::{Value, json};
+use wire::call::Format;
 
 use crate::error::GatewayError;
-use crate::models::{inputs, openai, parameters};
+use crate::models::{inputs, openai, parameters, renamed};
 use crate::openapi::refusals::Read;
 use crate::openapi::{Data, EndpointBody, ModelCount, ProviderBody};
 use crate::request::Stages;
-use crate::route::choice::check_allowed;
+use crate::route::choice::{check_allowed, check_allowed_by};
+use crate::route::split::Split;
 use crate::route::{Endpoint, Model};
 
-/// Returns `{data: {id, name, …, endpoints: [endpoint]}}` of a model, with the endpoints that the key may use.
+/// Returns `{data: {id, name, …, endpoints: [endpoint]}}` of a model or of all variants of a split, with the endpoints that the key may use.
 ///
 /// # Errors
 /// Fails with 404 for a model without such an endpoint.
-pub fn of_model(stages: &Stages, key: &Key, model: Option<&Arc<Model>>, id: &str) -> Result<Response, GatewayError> {
-    let endpoints: Vec<&Arc<Endpoint>> = model.into_iter().flat_map(|model| usable(key, model)).collect();
+pub fn of_model(stages: &Stages, key: &Key, (split, models): (Option<&Split>, &[&Arc<Model>]), id: &str) -> Result<Response, GatewayError> {
+    let all = models.iter().flat_map(|model| &model.endpoints);
+    let endpoints: Vec<&Arc<Endpoint>> = all.filter(|endpoint| check_allowed_by(key, split, endpoint).is_ok()).collect();
     let first = endpoints.first().ok_or_else(|| {
         GatewayError::NotFound(format!("The model '{id}' has no endpoint for this key; GET /v1/models lists the models that have."))
     })?;
     let mut body = openai(first);
+    if let Some(split) = split {
+        body = renamed(Format::Chat, body, &split.name.id);
+    }
     if let Some(body) = body.as_object_mut() {
         let now_us = stages.clock.now_us();
         body.insert("endpoints".to_owned(), endpoints.iter().map(|endpoint| object(endpoint, now_us)).collect());

@@ -54,55 +54,65 @@ pub struct Forward {
 ///
 /// # Errors
 /// Returns 401 for the wrong credential, 503 if the process is unavailable.
-pub async fn forward(State(forward): State<Forward>, mut request: Request) -> Result<Response, GatewayError> {
-    let now_us = forward.clock.now_us();
-    let caller = forward.directory.identify(request.headers(), request.uri().query(), now_us)?;
-    let signed = Caller { account: caller.key.account.clone(), key: caller.key.hash.clone(), kind: caller.key.kind };
-    let target = target(request.uri());
-    let signature = forward.secret.sign(signed, request.method().as_str(), &target, now_us);
-    let signature = HeaderValue::from_str(&signature).map_err(|_| GatewayError::Internal)?;
-    let away = |_| {
-        tracing::warn!(who = forward.who.as_str(), "the {} has not answered a read in time", forward.who);
-        GatewayError::unavailable(forward.who)
-    };
-    match &forward.reads {
-        Reads::Local(router) => {
-            *request.uri_mut() = target.parse().map_err(|_| GatewayError::Internal)?;
-            request.headers_mut().insert(CALLER_HEADER, signature);
-            // They have the path parameters of this router, which the other one would take for its own.
-            request.extensions_mut().clear();
-            let answered = tokio::time::timeout(PATIENCE, router.clone().oneshot(request)).await.map_err(away)?;
-            answered.map(|response| until_stop(response, &forward.stop)).map_err(|never| match never {})
-        }
-        Reads::Remote(base, client) => {
-            let url = base.join(&target).map_err(|_| GatewayError::Internal)?;
-            let mut asking = client.request(request.method().clone(), url).header(CALLER_HEADER, signature);
-            if let Some(place) = request.headers().get(LAST_EVENT_ID) {
-                asking = asking.header(LAST_EVENT_ID, place);
+pub async fn forward(State(forward): State<Forward>, request: Request) -> Result<Response, GatewayError> {
+    let entry = forward.directory.identify(request.headers(), request.uri().query(), forward.clock.now_us())?;
+    let caller = Caller { account: entry.key.account.clone(), key: entry.key.hash.clone(), kind: entry.key.kind };
+    forward.send(caller, request).await
+}
+
+impl Forward {
+    /// Forwards the read of a caller under its canonical path.
+    ///
+    /// # Errors
+    /// Returns 503 if the process is unavailable.
+    pub async fn send(&self, caller: Caller, mut request: Request) -> Result<Response, GatewayError> {
+        let target = target(request.uri());
+        let signature = self.secret.sign(caller, request.method().as_str(), &target, self.clock.now_us());
+        let signature = HeaderValue::from_str(&signature).map_err(|_| GatewayError::Internal)?;
+        match &self.reads {
+            Reads::Local(router) => {
+                *request.uri_mut() = target.parse().map_err(|_| GatewayError::Internal)?;
+                request.headers_mut().insert(CALLER_HEADER, signature);
+                // They have the path parameters of this router, which the other one would take for its own.
+                request.extensions_mut().clear();
+                let answered = tokio::time::timeout(PATIENCE, router.clone().oneshot(request)).await.map_err(|_| self.late())?;
+                answered.map(|response| until_stop(response, &self.stop)).map_err(|never| match never {})
             }
-            let answer = tokio::time::timeout(PATIENCE, asking.send()).await.map_err(away)?.map_err(|error| {
-                let error = error.without_url();
-                tracing::warn!(%error, "a read was not answered: {error}");
-                GatewayError::unavailable(forward.who)
-            })?;
-            if answer.status() == StatusCode::UNAUTHORIZED {
-                // The caller is already authenticated here, so this is not the caller's fault.
-                tracing::error!(
-                    who = forward.who.as_str(),
-                    "the {} does not trust this gateway: internal.secret differs there",
-                    forward.who
-                );
-                return Err(GatewayError::unavailable(forward.who));
-            }
-            let mut response = Response::builder().status(answer.status());
-            for name in ["content-type", "content-disposition", "x-as-of", "x-next-cursor"] {
-                if let Some(value) = answer.headers().get(name) {
-                    response = response.header(name, value);
+            Reads::Remote(base, client) => {
+                let url = base.join(&target).map_err(|_| GatewayError::Internal)?;
+                let mut asking = client.request(request.method().clone(), url).header(CALLER_HEADER, signature);
+                if let Some(place) = request.headers().get(LAST_EVENT_ID) {
+                    asking = asking.header(LAST_EVENT_ID, place);
                 }
+                self.remote(asking).await
             }
-            let response = response.body(Body::from_stream(answer.bytes_stream())).map_err(|_| GatewayError::Internal)?;
-            Ok(until_stop(response, &forward.stop))
         }
+    }
+
+    async fn remote(&self, asking: reqwest::RequestBuilder) -> Result<Response, GatewayError> {
+        let answer = tokio::time::timeout(PATIENCE, asking.send()).await.map_err(|_| self.late())?.map_err(|error| {
+            let error = error.without_url();
+            tracing::warn!(%error, "a read was not answered: {error}");
+            GatewayError::unavailable(self.who)
+        })?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            // The caller is already authenticated here, so this is not the caller's fault.
+            tracing::error!(who = self.who.as_str(), "the {} does not trust this gateway: internal.secret differs there", self.who);
+            return Err(GatewayError::unavailable(self.who));
+        }
+        let mut response = Response::builder().status(answer.status());
+        for name in ["content-type", "content-disposition", "x-as-of", "x-next-cursor"] {
+            if let Some(value) = answer.headers().get(name) {
+                response = response.header(name, value);
+            }
+        }
+        let response = response.body(Body::from_stream(answer.bytes_stream())).map_err(|_| GatewayError::Internal)?;
+        Ok(until_stop(response, &self.stop))
+    }
+
+    fn late(&self) -> GatewayError {
+        tracing::warn!(who = self.who.as_str(), "the {} has not answered a read in time", self.who);
+        GatewayError::unavailable(self.who)
     }
 }
 

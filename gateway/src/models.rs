@@ -121,7 +121,12 @@ fn retrieved(stages: &Stages, format: Format, id: &str, request: &Request) -> Re
     let caller = stages.auth.identify(request.headers(), request.uri().query(), stages.clock.now_us())?;
     let routes = stages.routes.now();
     if let Some(id) = id.strip_suffix("/endpoints") {
-        return endpoints::of_model(stages, &caller.key, routes.find_for(format, id), id);
+        let split = routes.split_for(format, id).map(|split| &**split);
+        let models: Vec<_> = match split {
+            Some(split) => split.variants.iter().filter_map(|variant| routes.find(&variant.model)).collect(),
+            None => routes.find_for(format, id).into_iter().collect(),
+        };
+        return endpoints::of_model(stages, &caller.key, (split, &models), id);
     }
     if let Some(split) = routes.split_for(format, id) {
         let mut endpoints = split.variants.iter().filter_map(|variant| routes.find(&variant.model)).flat_map(|model| &model.endpoints);
@@ -146,7 +151,7 @@ fn outputs_wanted(query: &ModelsQuery) -> Result<Vec<&str>, GatewayError> {
 }
 
 /// Returns the object of a model under the name of a split.
-fn renamed(format: Format, mut object: Value, id: &str) -> Value {
+pub fn renamed(format: Format, mut object: Value, id: &str) -> Value {
     let names: &[&str] = match format {
         Format::Chat | Format::Responses | Format::Embeddings(_) => &["id", "canonical_slug", "name"],
         Format::Messages => &["id", "display_name"],
@@ -192,7 +197,11 @@ fn object(format: Format, endpoint: &Endpoint) -> Value {
             "description": "",
             "inputTokenLimit": endpoint.context_length,
             "outputTokenLimit": endpoint.max_output_tokens,
-            "supportedGenerationMethods": ["generateContent", "countTokens"],
+            "supportedGenerationMethods": if outputs(endpoint) == ["embeddings"] {
+                ["embedContent", "countTokens"]
+            } else {
+                ["generateContent", "countTokens"]
+            },
         }),
     }
 }

@@ -115,6 +115,9 @@ pub struct Gateway {
     pub health: Arc<Health>,
     metrics: Arc<Metrics>,
     first_model: Option<String>,
+    /// The targets of reads that ledger and projector answer, and the secret that signs them.
+    reads: [Reads; 2],
+    secret: InternalSecret,
     config: GatewayConfig,
     quotas: Arc<Quotas>,
     syncers: Vec<Syncer>,
@@ -178,7 +181,7 @@ impl Gateway {
             master_keys: Arc::clone(&config.master_keys),
             own_keys: Arc::new(own_keys),
             routes: Arc::clone(&routes),
-            probes: Arc::new(Upstream::try_new(config.upstream.clone())?),
+            probes: Arc::new(Upstream::try_new(config.upstream.clone(), &config.providers)?),
             byok: config.byok.clone(),
             changing: (0..KEY_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
         };
@@ -195,6 +198,8 @@ impl Gateway {
         let gateway = Self {
             address,
             metrics,
+            reads: [peers.ledger_reads.clone(), peers.projector_reads.clone()],
+            secret: peers.secret.clone(),
             first_model: routes.now().all().next().map(|model| model.name.id.clone()),
             admin: admin.clone(),
             health: Arc::clone(&health),
@@ -218,14 +223,6 @@ impl Gateway {
     /// Accepts connections, with one worker thread per core.
     fn serve(&self, listener: TcpListener, routes: &Arc<CurrentRoutes>, open: &Arc<Open>, peers: &Peers) -> Result<(), StartError> {
         let server = &self.admin.server;
-        let forward = |who: Peer, reads: &Reads| Forward {
-            who,
-            directory: Arc::clone(&self.admin.directory),
-            reads: reads.clone(),
-            secret: peers.secret.clone(),
-            clock: Arc::clone(&self.admin.clock),
-            stop: self.serving.stop.clone(),
-        };
         let certificate = Certificate::load(server.tls_cert.as_ref(), server.tls_key.as_ref())?;
         if let Some(certificate) = &certificate {
             self.keepers.running.spawn(Arc::clone(certificate).follow(self.keepers.stop.clone()));
@@ -240,8 +237,8 @@ impl Gateway {
             let state = AppState {
                 stages,
                 admin: self.admin.clone(),
-                ledger: forward(Peer::Ledger, &peers.ledger_reads),
-                projector: forward(Peer::Projector, &peers.projector_reads),
+                ledger: self.forward(Peer::Ledger),
+                projector: self.forward(Peer::Projector),
                 health: Arc::clone(&self.health),
                 document: document.clone(),
             };
@@ -252,6 +249,23 @@ impl Gateway {
         let workers = Workers::start(workers).map_err(data(&self.config))?;
         self.serving.running.spawn(workers.accept(listener, Arc::clone(open), self.serving.stop.clone()));
         Ok(())
+    }
+
+    /// Returns the forwarding of reads to one process.
+    #[must_use]
+    pub fn forward(&self, who: Peer) -> Forward {
+        let reads = match who {
+            Peer::Ledger => &self.reads[0],
+            Peer::Projector => &self.reads[1],
+        };
+        Forward {
+            who,
+            directory: Arc::clone(&self.admin.directory),
+            reads: reads.clone(),
+            secret: self.secret.clone(),
+            clock: Arc::clone(&self.admin.clock),
+            stop: self.serving.stop.clone(),
+        }
     }
 
     /// Waits until the disk has lost written events. The gateway must then end, and start again from the remaining data.
@@ -316,7 +330,7 @@ impl Gateway {
             own_keys: Arc::clone(&self.admin.own_keys),
             quotas: Arc::clone(&self.quotas),
             admission: Arc::clone(&self.admin.admission),
-            attempts: Arc::new(Upstream::try_new(self.config.upstream.clone())?),
+            attempts: Arc::new(Upstream::try_new(self.config.upstream.clone(), &self.config.providers)?),
             server: Arc::clone(&self.admin.server),
             clock: Arc::clone(&self.admin.clock),
             ids: Arc::clone(&self.admin.ids),

@@ -128,6 +128,11 @@ impl Arouter {
         command
     }
 
+    /// Adds to the configuration of later starts.
+    pub fn configure(&mut self, more: &str) {
+        self.config.push_str(more);
+    }
+
     fn spawn(&mut self, command: &mut Command) {
         assert!(self.child.is_none(), "it runs");
         let _gone = std::fs::remove_file(self.data().join("running.json"));

@@ -10,6 +10,7 @@ pub mod scripted;
 pub mod vendor;
 pub mod receiver;
 pub mod coding;
+pub mod certificate;
 pub mod answer;
 pub mod plain_nats;
 pub mod endless;

@@ -153,6 +153,12 @@ impl Standalone {
         self.children.get_mut(part).is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    /// Returns the data folder of a part.
+    #[must_use]
+    pub fn folder_of(&self, part: &str) -> PathBuf {
+        self.folder.path().join(part)
+    }
+
     /// Returns the log output of a part.
     #[must_use]
     pub fn log_of(&self, part: &str) -> String {

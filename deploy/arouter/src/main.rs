@@ -14,6 +14,7 @@ mod archive;
 mod admin;
 mod progress;
 mod export;
+mod scheduled;
 mod verify;
 mod doctor;
 mod replay;

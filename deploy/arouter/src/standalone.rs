@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::data_dir::{DataFolder, Running};
+use crate::scheduled::Exporter;
 use crate::up::{Streams, connect, gateway_config, origin, projector_config};
 use crate::{Settings, archive, metrics, shutdown};
 
@@ -167,6 +168,8 @@ pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
     let gateway = Gateway::start(config, peers, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
     let signals = shutdown::Signals::listen()?;
     let metrics_url = metrics::serve(standalone.config.metrics.listen, gateway.metrics(), &standalone.tasks, &standalone.stop).await?;
+    let exporter = Exporter::try_new(&standalone.config.exports, &gateway, &standalone.clock)?;
+    standalone.tasks.spawn(exporter.run(standalone.stop.clone()));
     let origin = origin(&standalone.config, &gateway);
     folder.announce(&Running { base_url: format!("{origin}/v1"), nats_url: standalone.access.to_url(), metrics_url })?;
     gateway.health.open();

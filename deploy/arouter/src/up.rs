@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::data_dir::{DataFolder, Running};
 use crate::first_run::{self, FirstRun};
 use crate::nats::{self, NatsServer};
+use crate::scheduled::Exporter;
 use crate::{Settings, archive, metrics, shutdown, simulated};
 
 /// The time within which NATS must respond at the start.
@@ -121,6 +122,8 @@ pub async fn up(settings: &Settings, background_runtime: Handle) -> Result<()> {
     let metrics_url = metrics::serve(config.metrics.listen, gateway.metrics(), &background.tasks, &background.stop_readers).await?;
     let base_url = format!("{}/v1", origin(&config, &gateway));
     folder.announce(&Running { base_url: base_url.clone(), nats_url: background.access.to_url(), metrics_url })?;
+    let exporter = Exporter::try_new(&config.exports, &gateway, &clock)?;
+    background.tasks.spawn(exporter.run(background.stop_readers.clone()));
     let reader = background.reader.as_ref().map(Access::to_url);
     let first = first_run::bootstrap(&gateway.admin, &config.bootstrap, &folder.path, &base_url, reader).await?;
     gateway.health.open();

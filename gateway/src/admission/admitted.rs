@@ -371,6 +371,7 @@ impl Admitted {
             latency_us: charge.latency_us,
             ttft_us: charge.ttft_us,
             attempts: self.attempts.clone(),
+            skipped: self.skipped.clone(),
         }
     }
 

@@ -8,8 +8,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +19,8 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tower::ServiceExt;
 
+use super::egress::{Connector, Stream};
 use crate::route::address::Address;
 
 /// The maximum number of idle connections kept for one origin.
@@ -35,42 +28,11 @@ const IDLE_MAX: usize = 1_024;
 /// The maximum time that a connection stays idle: less than the 60 s after which common servers close theirs.
 const IDLE_KEPT: Duration = Duration::from_secs(50);
 
-/// The interval of keep-alive probes on a silent connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The number of unanswered probes after which a connection is closed.
-const KEEP_ALIVE_TRIES: u32 = 4;
-
 /// The connections of one thread.
 pub struct Connections {
-    connector: HttpsConnector<HttpConnector<Resolver>>,
-    is_public_only: bool,
+    connector: Connector,
     connect_timeout: Duration,
     idle: Mutex<HashMap<String, Vec<PooledConnection>>>,
-}
-
-/// The resolution of names, of which private addresses may be left out.
-#[derive(Clone, Copy)]
-struct Resolver {
-    is_public_only: bool,
-}
-
-impl tower::Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let is_public_only = self.is_public_only;
-        Box::pin(async move {
-            let all = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let usable: Vec<SocketAddr> = all.filter(|address| !is_public_only || outbound::is_public(address.ip())).collect();
-            Ok(usable.into_iter())
-        })
-    }
 }
 
 /// One connection, with the time of its last use.
@@ -81,7 +43,7 @@ struct PooledConnection {
 }
 
 /// The future that moves the connection's bytes; `None` once the connection has ended.
-type Driver = Option<Pin<Box<Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>>>>;
+type Driver = Option<Pin<Box<Connection<Stream, Full<Bytes>>>>>;
 
 /// A response whose body is being read. Dropping it before the end of the body closes its connection.
 pub struct UpstreamResponse {
@@ -106,21 +68,10 @@ pub enum SendError {
 }
 
 impl Connections {
-    /// Creates an empty pool. `is_public_only` keeps it from connecting to private addresses.
-    ///
-    /// # Errors
-    /// Fails if the system's certificates cannot be used.
-    pub fn try_new(connect_timeout: Duration, is_public_only: bool) -> Result<Arc<Self>, rustls::Error> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { is_public_only });
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        // The probes detect a provider that disappeared silently while a model thinks.
-        tcp.set_keepalive(Some(KEEP_ALIVE));
-        tcp.set_keepalive_interval(Some(KEEP_ALIVE));
-        tcp.set_keepalive_retries(Some(KEEP_ALIVE_TRIES));
-        let tls = HttpsConnectorBuilder::new().try_with_platform_verifier()?;
-        let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Arc::new(Self { connector, is_public_only, connect_timeout, idle: Mutex::default() }))
+    /// Creates an empty pool.
+    #[must_use]
+    pub fn new(connector: Connector, connect_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { connector, connect_timeout, idle: Mutex::default() })
     }
 
     /// Sends a request and waits for the head of its response. Sets `sent` once bytes of the request may be on their way.
@@ -197,10 +148,10 @@ impl Connections {
 
     async fn connect(&self, to: &Address) -> Result<PooledConnection, SendError> {
         // An address without a name is not resolved.
-        if self.is_public_only && !to.uri.host().is_some_and(outbound::is_public_name) {
+        if self.connector.is_public_only && !to.uri.host().is_some_and(outbound::is_public_name) {
             return Err(SendError::Connect);
         }
-        let connecting = self.connector.clone().oneshot(to.uri.clone());
+        let connecting = self.connector.connect(&to.uri);
         let stream = match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -276,7 +227,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::parse(&format!("http://{}/v1", listener.local_addr().unwrap())).unwrap();
         let (close, closed) = tokio::sync::oneshot::channel();
-        let pool = Connections::try_new(Duration::from_secs(5), false).unwrap();
+        let pool = Connections::new(Connector::direct(false).unwrap(), Duration::from_secs(5));
         let kept = || pool.idle.lock().unwrap().values().map(Vec::len).sum::<usize>();
         let exchange = async {
             let sent = AtomicBool::new(false);

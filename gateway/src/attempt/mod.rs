@@ -1,6 +1,7 @@
 //! Attempts: candidates are tried in order until one responds. This module decides which response counts, and which failure moves on to the
 //! next candidate.
 
+pub mod egress;
 pub mod connections;
 pub mod error;
 pub mod upstream;
@@ -27,7 +28,7 @@ use crate::error::GatewayError;
 use crate::meter;
 use crate::route::address::Address;
 use crate::route::provider::refuses_tools_in_chat;
-use crate::route::{Candidate, Plan, Provider};
+use crate::route::{Candidate, Egress, Plan, Provider};
 use credentials::{Credentials, Turn, seed};
 use error::AttemptError;
 use rounds::{Chance, Rounds};
@@ -121,10 +122,10 @@ impl Upstream {
             let served = Served { endpoint: Arc::clone(endpoint), tier: plan.tier, own: turn.own.clone() };
             admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), access);
             let since = Instant::now();
-            let (own_address, is_public_only) = own_address(&turn, format, target.model, call.head.stream);
+            let (own_address, egress) = own_address(&turn, provider, target.model, (format, call.head.stream));
             let headers = provider.request_headers(client_headers, turn.header(provider));
             let address = own_address.as_ref().unwrap_or(&address);
-            let upstream_call = UpstreamCall { headers, format, address, is_public_only, body: body.clone(), prompt_tokens, sent: &sent };
+            let upstream_call = UpstreamCall { headers, format, address, egress, body: body.clone(), prompt_tokens, sent: &sent };
             let result = self.answered(upstream_call, call.head.stream, has_next).await.map_err(|failure| turn.cleaned(failure));
             let failure = result.as_ref().err();
             let next = credentials.judge(&turn, failure, admitted);
@@ -192,10 +193,18 @@ enum Stop {
     Request(GatewayError),
 }
 
-/// Returns the address of an operation at an own key's address, if it has one, and whether only public addresses are connected to.
-fn own_address<'a>(turn: &'a Turn, format: Format, model: &str, stream: bool) -> (Option<Cow<'a, Address>>, bool) {
+/// Returns the address of an operation at an own key's address, if it has one, and the way there.
+fn own_address<'a>(
+    turn: &'a Turn,
+    provider: &Provider,
+    model: &str,
+    (format, stream): (Format, bool),
+) -> (Option<Cow<'a, Address>>, Egress) {
     let elsewhere = turn.own.as_ref().and_then(|own| own.provider.as_ref());
-    (elsewhere.and_then(|provider| provider.address(format, model, stream)), elsewhere.is_some_and(|provider| provider.is_public_only))
+    (
+        elsewhere.and_then(|provider| provider.address(format, model, stream)),
+        elsewhere.map_or(provider.egress, |elsewhere| elsewhere.egress),
+    )
 }
 
 /// Adds the attempts to an error, if there were several.

@@ -14,14 +14,15 @@ use wire::sse::Parser;
 
 use super::blame;
 use super::connections::{Connections, UpstreamResponse};
+use super::egress::{Connector, EgressError};
 use super::error::AttemptError;
 use super::media::MediaClient;
-use crate::config::UpstreamConfig;
+use crate::config::{ProviderConfig, UpstreamConfig};
 use crate::content_encoding::Decoder;
 use crate::meter::Meter;
-use crate::route::Provider;
 use crate::route::address::Address;
 use crate::route::own_keys::OwnKey;
+use crate::route::{Egress, Provider};
 
 /// The maximum number of bytes kept of a provider's error.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +34,8 @@ pub struct Upstream {
     connections: Arc<Connections>,
     /// The connections to addresses that accounts have chosen.
     public_connections: Arc<Connections>,
+    /// By place in the configuration: the connections to providers with a proxy or certificates of their own.
+    own_connections: Vec<Option<Arc<Connections>>>,
     media: MediaClient,
     config: UpstreamConfig,
 }
@@ -40,8 +43,8 @@ pub struct Upstream {
 /// A client that cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    #[error("TLS to providers: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Egress(#[from] EgressError),
     #[error("the client that fetches files: {0}")]
     Media(#[from] reqwest::Error),
 }
@@ -52,8 +55,7 @@ pub struct UpstreamCall<'a> {
     /// The format of the request and its answer.
     pub format: Format,
     pub address: &'a Address,
-    /// Whether only public addresses are connected to.
-    pub is_public_only: bool,
+    pub egress: Egress,
     pub body: Bytes,
     /// The estimated number of prompt tokens.
     pub prompt_tokens: u64,
@@ -94,15 +96,32 @@ pub struct UpstreamStream {
 }
 
 impl Upstream {
-    /// Creates a client that keeps connections and connects to providers directly.
+    /// Creates a client that keeps connections.
     ///
     /// # Errors
-    /// Fails if TLS cannot be set up.
-    pub fn try_new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
+    /// Fails if TLS, or the proxy or the certificates of a provider, cannot be set up.
+    pub fn try_new(config: UpstreamConfig, providers: &[ProviderConfig]) -> Result<Self, UpstreamError> {
         let connect_timeout = Duration::from_millis(config.connect_timeout_ms);
-        let connections = Connections::try_new(connect_timeout, false)?;
-        let public_connections = Connections::try_new(connect_timeout, true)?;
-        Ok(Self { connections, public_connections, media: MediaClient::try_new(config.media_from_private_addresses)?, config })
+        let direct = |is_public_only| {
+            let connector = Connector::direct(is_public_only).map_err(EgressError::from)?;
+            Ok::<_, EgressError>(Connections::new(connector, connect_timeout))
+        };
+        let own = |provider| Ok(Connector::of_provider(provider)?.map(|connector| Connections::new(connector, connect_timeout)));
+        Ok(Self {
+            connections: direct(false)?,
+            public_connections: direct(true)?,
+            own_connections: providers.iter().map(own).collect::<Result<_, EgressError>>()?,
+            media: MediaClient::try_new(config.media_from_private_addresses)?,
+            config,
+        })
+    }
+
+    fn connections(&self, egress: Egress) -> &Arc<Connections> {
+        match egress {
+            Egress::Direct => &self.connections,
+            Egress::Public => &self.public_connections,
+            Egress::Own(place) => self.own_connections.get(place).and_then(Option::as_ref).unwrap_or(&self.connections),
+        }
     }
 
     /// Returns the client that fetches files by their address.
@@ -133,6 +152,7 @@ impl Upstream {
     pub fn reap(&self) {
         self.connections.reap();
         self.public_connections.reap();
+        self.own_connections.iter().flatten().for_each(|connections| connections.reap());
     }
 
     /// Returns the maximum time without a byte from a provider.
@@ -149,14 +169,14 @@ impl Upstream {
     }
 
     async fn post(&self, call: UpstreamCall<'_>) -> Result<UpstreamResponse, AttemptError> {
-        let connections = if call.is_public_only { &self.public_connections } else { &self.connections };
-        let response = self.pass_over(connections, (Method::POST, call.address), call.headers, call.body, call.sent).await?;
+        let response = self.pass(call.egress, (Method::POST, call.address), call.headers, call.body, call.sent).await?;
         self.accepted(response).await
     }
 
     /// Sends a request and returns the body of its answer, which must have status 200.
-    pub async fn fetch(&self, to: (Method, &Address), headers: HeaderMap, body: Bytes, sent: &AtomicBool) -> Result<Bytes, AttemptError> {
-        let response = self.accepted(self.pass(to, headers, body, sent).await?).await?;
+    pub async fn fetch(&self, egress: Egress, to: (Method, &Address), headers: HeaderMap, body: Bytes) -> Result<Bytes, AttemptError> {
+        let sent = AtomicBool::new(false);
+        let response = self.accepted(self.pass(egress, to, headers, body, &sent).await?).await?;
         self.read(response, self.config.body_bytes_max).await
     }
 
@@ -167,12 +187,9 @@ impl Upstream {
     pub async fn probe(&self, own: &OwnKey, provider: &Provider) -> Result<Bytes, AttemptError> {
         let provider = own.provider.as_ref().unwrap_or(provider);
         let address = provider.models_address().ok_or(AttemptError::Connect)?;
-        let connections = if provider.is_public_only { &self.public_connections } else { &self.connections };
         let headers = provider.request_headers(None, Some(&own.credential));
-        let sent = AtomicBool::new(false);
-        let sending = self.pass_over(connections, (Method::GET, &address), headers, Bytes::new(), &sent);
-        let answered = async { self.read(self.accepted(sending.await?).await?, self.config.body_bytes_max).await };
-        answered.await.map_err(|failure| failure.without(own.secret()))
+        let answered = self.fetch(provider.egress, (Method::GET, &address), headers, Bytes::new()).await;
+        answered.map_err(|failure| failure.without(own.secret()))
     }
 
     /// Returns a response of status 200; any other one becomes an error.
@@ -186,27 +203,17 @@ impl Upstream {
         Err(blame::of_status(status, Reported::read(&body), retry_after))
     }
 
-    /// Sends a request of a client's own making, and returns the response with whatever status it has.
+    /// Sends a request, and returns the response with whatever status it has.
     pub async fn pass(
         &self,
-        (method, address): (Method, &Address),
-        headers: HeaderMap,
-        body: Bytes,
-        sent: &AtomicBool,
-    ) -> Result<UpstreamResponse, AttemptError> {
-        self.pass_over(&self.connections, (method, address), headers, body, sent).await
-    }
-
-    async fn pass_over(
-        &self,
-        connections: &Arc<Connections>,
+        egress: Egress,
         to: (Method, &Address),
         headers: HeaderMap,
         body: Bytes,
         sent: &AtomicBool,
     ) -> Result<UpstreamResponse, AttemptError> {
         let wait = Duration::from_millis(self.config.first_byte_timeout_ms);
-        let sending = connections.send(to, headers, body, sent);
+        let sending = self.connections(egress).send(to, headers, body, sent);
         tokio::time::timeout(wait, sending).await.map_err(|_| AttemptError::Timeout)?.map_err(AttemptError::from)
     }
 

@@ -1,5 +1,7 @@
 //! The configuration of providers and of the models that they serve.
 
+use std::path::PathBuf;
+
 use pricing::known_providers::ProviderFormat;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +71,12 @@ pub struct ProviderConfig {
     pub collects_data: Option<bool>,
     /// The region where requests are processed, such as `eu`.
     pub region: Option<String>,
+    /// The HTTP proxy through which the provider is reached, `http://HOST:PORT`; credentials may stand before the host.
+    pub proxy_url: Option<String>,
+    /// The environment variable that holds `proxy_url`.
+    pub proxy_url_env: Option<String>,
+    /// A file with certificates (PEM) that are trusted for the provider, in addition to the system's.
+    pub ca_file: Option<PathBuf>,
     /// The request field that limits completion tokens; default: the known field of the provider, or `max_tokens`.
     pub max_tokens_field: Option<String>,
     /// Whether callers may use operations of the provider that the gateway cannot meter, at `/{provider}/{path}`.
@@ -113,6 +121,9 @@ impl ProviderConfig {
             zdr: false,
             collects_data: None,
             region: None,
+            proxy_url: None,
+            proxy_url_env: None,
+            ca_file: None,
             max_tokens_field: None,
             proxy_unmetered: Unmetered::default(),
             on_disconnect: OnDisconnect::default(),

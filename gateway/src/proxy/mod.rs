@@ -138,7 +138,7 @@ impl Stages {
         admitted.start_attempt(served.clone(), prompt_tokens, Arc::clone(&sent), Access::Proxied);
         let headers = upstream_headers(&parts.headers, provider.one_credential(self.clock.now_us(), self.seed()));
         let since = Instant::now();
-        let result = self.attempts.pass((parts.method, &address), headers, passed.body, &sent).await;
+        let result = self.attempts.pass(provider.egress, (parts.method, &address), headers, passed.body, &sent).await;
         let status = result.as_ref().map(|response| response.status.as_u16());
         admitted.tried(attempt(&passed.endpoint, status, since), None);
         match result {

@@ -12,7 +12,7 @@ use routing::sticky::Sticky;
 use super::document::Document;
 use super::facts;
 use super::names;
-use super::provider::Provider;
+use super::provider::{Egress, Provider};
 use super::split::Split;
 use super::table::{Endpoint, Model, ModelName, Origin, RouteError, Routes};
 use crate::config::{Decimal, ModelConfig, ProviderConfig};
@@ -42,8 +42,12 @@ impl Sources {
     /// Fails if a provider is misconfigured.
     pub fn try_new(built_in: Catalog, providers: &[ProviderConfig], models: Vec<ModelConfig>) -> Result<Self, RouteError> {
         let mut by_slug = BTreeMap::new();
-        for config in providers {
-            let provider = Arc::new(Provider::try_new(config)?);
+        for (place, config) in providers.iter().enumerate() {
+            let mut provider = Provider::try_new(config)?;
+            if config.proxy_url.is_some() || config.ca_file.is_some() {
+                provider.egress = Egress::Own(place);
+            }
+            let provider = Arc::new(provider);
             if by_slug.insert(provider.slug.clone(), Arc::clone(&provider)).is_some() {
                 return Err(RouteError::Twice(provider.slug.clone()));
             }

@@ -22,5 +22,5 @@ pub mod tokens;
 pub use current::CurrentRoutes;
 pub use operation::Operation;
 pub use plan::{Candidate, Plan};
-pub use provider::Provider;
+pub use provider::{Egress, Provider};
 pub use table::{Endpoint, Model, Origin, RouteError, Routes};

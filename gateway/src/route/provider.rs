@@ -76,14 +76,24 @@ pub struct Provider {
     pub is_original: bool,
     /// Whether accounts without a provider key of their own can use it.
     pub has_platform: bool,
-    /// Whether only public addresses are connected to, because an account has chosen the address.
-    pub is_public_only: bool,
+    /// The way to its addresses.
+    pub egress: Egress,
     /// Its deviations from the format.
     pub dialect: Dialect,
     /// The treatment of a call after its client has disconnected.
     pub on_disconnect: OnDisconnect,
     /// The maximum time for which such a call is read further.
     pub drain_timeout: Duration,
+}
+
+/// The way of connections to a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Egress {
+    Direct,
+    /// To public addresses only, because an account has chosen the address.
+    Public,
+    /// Through the proxy and with the certificates of the provider at this place in the configuration.
+    Own(usize),
 }
 
 #[derive(Debug)]
@@ -126,7 +136,7 @@ impl Provider {
             is_unmetered_allowed: config.proxy_unmetered == Unmetered::Allow,
             headers: headers(),
             has_platform: !config.byok_only && (!credentials.is_empty() || !is_original || known.is_none()),
-            is_public_only: false,
+            egress: Egress::Direct,
             credentials,
             pool: Pool::new(&weights),
             name: config.name.clone().or_else(|| Some(known?.name.to_owned())).unwrap_or_else(|| slug.clone()),
@@ -163,7 +173,7 @@ impl Provider {
             pool: Pool::new(&[]),
             is_original: false,
             has_platform: false,
-            is_public_only,
+            egress: if is_public_only { Egress::Public } else { Egress::Direct },
             dialect: self.dialect.clone(),
             on_disconnect: self.on_disconnect,
             drain_timeout: self.drain_timeout,

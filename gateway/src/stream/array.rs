@@ -51,6 +51,10 @@ impl Elements {
                 return None;
             }
             if let Some(Ok(bytes)) = self.body.next().await {
+                if bytes.iter().all(u8::is_ascii_whitespace) {
+                    // A heartbeat: blanks may stand between elements.
+                    return Some(bytes);
+                }
                 self.parser.push(&bytes);
             } else {
                 self.ended = true;

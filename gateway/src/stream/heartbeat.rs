@@ -39,7 +39,7 @@ pub async fn in_time(
         if let Poll::Ready(done) = running.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
-        if heartbeat(format).is_empty() || !is_stream.load(Ordering::Relaxed) {
+        if !is_stream.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
         alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(every))).as_mut().poll(context).map(|()| None)

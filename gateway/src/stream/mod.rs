@@ -156,10 +156,7 @@ impl Relay {
         while self.admitted.is_some() {
             let frames = match self.next().await {
                 Ok(Next::Frames(frames)) => frames,
-                Ok(Next::Silence) => match heartbeat(self.terms.form.format) {
-                    [] => continue,
-                    beat => return Some(Bytes::from_static(beat)),
-                },
+                Ok(Next::Silence) => return Some(Bytes::from_static(heartbeat(self.terms.form.format))),
                 Err(stopped) => return self.end(&stopped, Vec::with_capacity(512)).await,
             };
             let mut pieces = Vec::with_capacity(frames.iter().map(Bytes::len).sum::<usize>() + 128);

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::clock::rfc3339;
-use events::request::Attempt;
+use events::request::{Attempt, SkippedEndpoint};
 use events::{Nanos, Tokens, UnitPrices};
 use read_api::{AsOf, Http, Query, ReadError, RefusalsOfOne, Signed, Usd};
 use serde::Deserialize;
@@ -42,6 +42,8 @@ struct Generation {
     usage: GenerationUsage,
     /// The attempts at providers, in order; the last one answered, if any did.
     attempts: Vec<GenerationAttempt>,
+    /// The endpoints that did not fit the request, or that were left alone because they had failed.
+    skipped: Vec<GenerationSkipped>,
     /// The same attempts, as OpenRouter shows them.
     provider_responses: Vec<ProviderResponse>,
     /// The prices, in pico-USD per token.
@@ -65,6 +67,16 @@ struct GenerationAttempt {
     why: Option<String>,
     /// The round of tries over all candidates; absent in the first one.
     round: Option<u32>,
+}
+
+/// An endpoint that was left out, for OpenAPI.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape for OpenAPI")]
+struct GenerationSkipped {
+    provider: String,
+    model: String,
+    /// The reason as one word, such as `not_zdr`, `max_price` or `broken`.
+    reason: String,
 }
 
 /// An attempt in OpenRouter's shape, for OpenAPI.
@@ -120,12 +132,13 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
     let as_of = http.as_of();
     let sql =
         "SELECT request, key_hash, model, provider, end_user, app, outcome, finish_reason, streamed, admitted_at_us, latency_us, ttft_us,
-               tokens, unit_prices, provenance, cost_status, cost_nanos, byok_nanos, attempts FROM generations WHERE request = $1 AND account = $2";
+               tokens, unit_prices, provenance, cost_status, cost_nanos, byok_nanos, attempts, skipped FROM generations WHERE request = $1 AND account = $2";
     let row = sqlx::query::<Any>(sql).bind(query.0.id).bind(caller.account.to_string()).fetch_optional(&http.store.reads).await?;
     let row = row.ok_or(ReadError::NotFound("No request of this account has that id, or it has not ended yet."))?;
     let tokens: Tokens = serde_json::from_str(row.try_get("tokens")?).unwrap_or_default();
     let prices: UnitPrices = serde_json::from_str(row.try_get("unit_prices")?).unwrap_or_default();
     let attempts: Vec<Attempt> = serde_json::from_str(row.try_get("attempts")?).unwrap_or_default();
+    let skipped: Vec<SkippedEndpoint> = serde_json::from_str(row.try_get("skipped")?).unwrap_or_default();
     let cost = Nanos(row.try_get("cost_nanos")?);
     let cost_status: String = row.try_get("cost_status")?;
     let byok = row.try_get::<Option<i64>, _>("byok_nanos")?.map(Nanos);
@@ -158,6 +171,7 @@ pub async fn generation(State(http): State<Http>, Signed(caller): Signed, query:
             "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
         },
         "attempts": attempts,
+        "skipped": skipped,
         "provider_responses": attempts.iter().map(provider_response).collect::<Vec<_>>(),
         "unit_prices_pico_usd": prices,
         "as_of": as_of,

@@ -17,7 +17,7 @@ use super::usage::width::DAY_US;
 use super::{Projection, keys};
 use crate::webhook::deliveries::WithDeliveries;
 
-pub const COLUMNS: [&str; 25] = [
+pub const COLUMNS: [&str; 26] = [
     "request",
     "account",
     "key_hash",
@@ -42,6 +42,7 @@ pub const COLUMNS: [&str; 25] = [
     "reasoning_tokens",
     "cached_tokens",
     "attempts",
+    "skipped",
     "byok_nanos",
 ];
 
@@ -143,6 +144,7 @@ async fn write(connection: &mut AnyConnection, rows: &[(String, (&str, UsageReco
             .bind(number(tokens.reasoning))
             .bind(number(tokens.cache_read))
             .bind(serde_json::to_string(&usage.attempts).unwrap_or_default())
+            .bind(serde_json::to_string(&usage.skipped).unwrap_or_default())
             .bind(usage.byok.as_ref().map(|byok| byok.list_cost_nanos.0));
     }
     query.execute(connection).await?;

@@ -93,6 +93,7 @@ fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
         latency_us: 1,
         ttft_us: None,
         attempts: Vec::new(),
+        skipped: Vec::new(),
     }
 }
 

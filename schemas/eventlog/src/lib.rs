@@ -27,7 +27,7 @@ pub mod digest;
 
 pub use access::{Access, Credentials};
 pub use append::Outgoing;
-pub use archive::Archive;
+pub use archive::{Archive, Folder};
 pub use connect::{Log, LogError};
 pub use consume::{Pace, Progress, Reader, ReaderContext};
 pub use fold::{Applied, Event, Fold, Rejected};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyHash, LeaseId, RequestId};
 use crate::money::Nanos;
 use crate::payload::payload;
-use crate::request::{Attempt, Experiment, Format, Outcome, RequestFinished, RequestProgress, RequestStarted};
+use crate::request::{Attempt, Experiment, Format, Outcome, RequestFinished, RequestProgress, RequestStarted, SkippedEndpoint};
 use crate::usage::{Byok, CostStatus, Provenance, Tokens, UnitPrices};
 
 /// The usage of a request, the applied prices and the cost. There is one for each request that was sent to a provider.
@@ -74,6 +74,9 @@ pub struct UsageRecorded {
     /// The attempts in order, at most 20. Absent if the gateway ended before the request did.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub attempts: Vec<Attempt>,
+    /// The endpoints that did not fit the request, or that were left alone because they had failed (`broken`), at most 20.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub skipped: Vec<SkippedEndpoint>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -113,6 +116,7 @@ impl UsageRecorded {
             latency_us,
             ttft_us: None,
             attempts: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 

@@ -194,6 +194,7 @@ fn golden_usage_still_reads() {
             why: None,
             round: None,
         }],
+        skipped: vec![SkippedEndpoint { provider: "deepseek".into(), model: "openai/gpt-5.4".into(), reason: "not_zdr".into() }],
     });
 }
 

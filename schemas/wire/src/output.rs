@@ -193,12 +193,12 @@ impl Output {
     }
 }
 
-/// Returns the bytes that keep a silent stream open through proxies; empty if the format's clients would stumble over any.
+/// Returns the bytes that keep a silent stream open through proxies. Google's clients take a comment for data, but skip a blank line.
 #[must_use]
 pub const fn heartbeat(format: Format) -> &'static [u8] {
     match format {
         Format::Chat | Format::Responses | Format::Embeddings(_) => b": AROUTER PROCESSING\n\n",
         Format::Messages => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-        Format::Generate => b"",
+        Format::Generate => b"\n",
     }
 }

@@ -151,6 +151,7 @@ impl Spool {
             latency_us: 0,
             ttft_us: None,
             attempts: Vec::new(),
+            skipped: Vec::new(),
         };
         let charge = Charge {
             event_id: format!("{}#{sequence}", self.source),

@@ -373,6 +373,9 @@ async fn a_split_spreads_requests_by_weight_and_keeps_each_user_and_session() {
     let (_, listed) = arouter.call(Method::GET, "/v1/models", key, None).await;
     let ids: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
     assert_eq!(ids, ["acme/chat"], "{listed}");
+    let (status, details) = arouter.call(Method::GET, listed["data"][0]["links"]["details"].as_str().unwrap(), key, None).await;
+    let behind: Vec<&Value> = details["data"]["endpoints"].as_array().unwrap().iter().map(|endpoint| &endpoint["model"]).collect();
+    assert!(status == StatusCode::OK && details["data"]["id"] == "acme/chat" && behind == ["fake/m", "alt/m"], "{details}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

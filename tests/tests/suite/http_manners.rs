@@ -1,7 +1,6 @@
 //! Basic HTTP behaviour: preflights, compressed bodies, headers of streams, connections, credentials, addresses, TLS, and the first
 //! start.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::arouter::{JsonValue, Keys, nanos, program, repository};
+use tests::certificate;
 use tests::coding::{brotli, gzip, zstd};
 use tests::scripted::{say, sse, stop, tail, usage};
 use tests::wait::until;
@@ -447,25 +447,6 @@ async fn every_refusal_is_an_error_object() {
     }
 }
 
-/// Writes a self-signed certificate for 127.0.0.1 over the previous files, and returns it.
-fn make_certificate(folder: &Path) -> Vec<u8> {
-    let elsewhere = tempfile::tempdir_in(folder).unwrap();
-    let at = |name: &str| elsewhere.path().join(name);
-    let config = "[req]\ndistinguished_name = name\nx509_extensions = own\nprompt = no\n[name]\nCN = localhost\n\
-                  [own]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical,CA:FALSE\n";
-    std::fs::write(at("openssl.cnf"), config).unwrap();
-    let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    command.arg("-config").arg(at("openssl.cnf")).arg("-keyout").arg(at("key.pem")).arg("-out").arg(at("cert.pem"));
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-    let certificate = std::fs::read(at("cert.pem")).unwrap();
-    for name in ["key.pem", "cert.pem"] {
-        std::fs::rename(at(name), folder.join(name)).unwrap();
-    }
-    certificate
-}
-
 /// Returns a client that trusts only this certificate.
 fn trusting(certificate: &[u8]) -> Client {
     let certificate = reqwest::Certificate::from_pem(certificate).unwrap();
@@ -476,7 +457,7 @@ fn trusting(certificate: &[u8]) -> Client {
 async fn the_listener_speaks_tls_and_follows_its_files() {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let files = tempfile::tempdir().unwrap();
-    let first = make_certificate(files.path());
+    let first = certificate::make(files.path());
     let path = |name: &str| files.path().join(name).display().to_string();
     let provider = Scripted::start().await;
     let tls = format!("[server]\ntls_cert = \"{}\"\ntls_key = \"{}\"\n", path("cert.pem"), path("key.pem"));
@@ -498,7 +479,7 @@ async fn the_listener_speaks_tls_and_follows_its_files() {
     let plain = Client::builder().no_proxy().build().unwrap().get(format!("http://{address}/healthz")).send().await;
     assert!(plain.is_err() || plain.is_ok_and(|answer| !answer.status().is_success()), "the port takes no plain HTTP");
 
-    let second = make_certificate(files.path());
+    let second = certificate::make(files.path());
     until("the new certificate", || ready(trusting(&second))).await;
     assert!(ready(trusting(&first)).await.is_none(), "the old certificate is gone");
     assert!(ready(old.clone()).await.is_some(), "a connection that stands goes on");
@@ -511,7 +492,7 @@ async fn the_listener_speaks_tls_and_follows_its_files() {
 #[tokio::test]
 async fn a_certificate_without_its_key_is_refused_at_the_start() {
     let files = tempfile::tempdir().unwrap();
-    make_certificate(files.path());
+    let _made = certificate::make(files.path());
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
     for (config, names) in [
         (format!("[server]\ntls_cert = \"{}\"\n", cert.display()), "tls_key"),

@@ -10,6 +10,7 @@ mod chaos;
 mod consumers;
 mod crash;
 mod credit;
+mod egress;
 mod export;
 mod failover;
 mod failpoints;

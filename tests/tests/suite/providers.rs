@@ -450,6 +450,36 @@ async fn a_long_thought_is_heard_as_comments_and_ends_as_an_answer() {
     arouter.settle_and_verify().await;
 }
 
+/// Google's clients would take a comment for data.
+#[tokio::test]
+async fn a_silent_stream_of_googles_format_has_blank_lines() {
+    let (provider, mut arouter) = start(IMPATIENT).await;
+    for (query, begins) in [("?alt=sse", "\ndata: {"), ("", "\n[{")] {
+        let gate = CancellationToken::new();
+        provider.answer(
+            Script::default().until(&gate).then("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n").all([
+                say("late"),
+                stop(),
+                tail(&usage()),
+            ]),
+        );
+        let url = format!("{}/v1beta/models/fake/m:streamGenerateContent{query}", arouter.base);
+        let body = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]});
+        let mut answer = arouter.http.post(url).bearer_auth(&arouter.keys.live_key).body(body.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let mut text = String::from_utf8(answer.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        assert_eq!(text, "\n", "{query:?}");
+        gate.cancel();
+        while let Some(piece) = answer.chunk().await.unwrap() {
+            text += std::str::from_utf8(&piece).unwrap();
+        }
+        let text = format!("\n{}", text.trim_start());
+        assert!(text.starts_with(begins) && text.contains("late") && text.contains("finishReason"), "{query:?}: {text}");
+    }
+    arouter.usage(2).await;
+    arouter.settle_and_verify().await;
+}
+
 /// Failures after the head was sent.
 #[tokio::test]
 async fn a_failure_behind_a_heartbeat_is_an_error_frame_unless_the_next_candidate_answers() {

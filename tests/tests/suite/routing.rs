@@ -178,8 +178,10 @@ async fn candidates_are_tried_in_order_and_the_last_error_shows_all_attempts() {
     let (order, answer) = setting.order(&json!({"provider": {"order": ["b", "c"]}})).await;
     assert_eq!(order, ["b", "c", "a", "b", "c", "a"], "two rounds: {}", answer.text);
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    let (order, _) = setting.order(&json!({"provider": {"order": ["c", "a"], "allow_fallbacks": false}})).await;
+    let (order, answer) = setting.order(&json!({"provider": {"order": ["c", "a"], "allow_fallbacks": false}})).await;
     assert_eq!(order, ["c", "a", "c", "a"]);
+    let skipped = json!([{"provider": "b", "model": "x/m", "reason": "not_in_order"}]);
+    assert_eq!(generation(&setting.arouter, &answer).await["skipped"], skipped);
     let finished = until("the end", || async {
         let events = setting.arouter.recorded(Stream::Requests).await;
         let ends: Vec<Value> = events.into_iter().filter(|event| event["data"]["attempts"].is_array()).collect();
@@ -188,7 +190,7 @@ async fn candidates_are_tried_in_order_and_the_last_error_shows_all_attempts() {
     .await;
     let attempts = &finished[0]["data"]["attempts"];
     assert_eq!((&attempts[0]["why"], &attempts[0]["round"], &attempts[3]["round"]), (&json!("order"), &Value::Null, &json!(2)));
-    assert_eq!(finished[1]["data"]["skipped"], json!([{"provider": "b", "model": "x/m", "reason": "not_in_order"}]), "{finished:#?}");
+    assert_eq!(finished[1]["data"]["skipped"], skipped, "{finished:#?}");
 }
 
 /// Returns the report of a request once it has ended.

@@ -246,3 +246,62 @@ async fn private_addresses_are_refused_and_the_sdk_gets_its_shapes() {
     assert_eq!(manage(&arouter, Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(manage(&arouter, Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
 }
+
+/// Starts again with a clock that is ahead.
+async fn launch_later(arouter: &mut Arouter, seconds: i64) {
+    arouter.stop();
+    let mut command = arouter.command("up");
+    command.env(events::clock::SHIFT_VARIABLE, seconds.to_string());
+    arouter.launch_as(command).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_down_for_three_days_is_disabled_and_a_replay_brings_everything() {
+    let (provider, receiver) = (Provider::start().await, Receiver::start(503).await);
+    let mut arouter = start(&provider).await;
+    let (id, secret) = create(&arouter, &arouter.keys, &receiver, json!({"event_types": ["usage"]})).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    for _ in 0..3 {
+        chat(&arouter, &arouter.keys).await;
+    }
+    let attempts = async |arouter: &Arouter, count: i64| {
+        until("the attempts", || async {
+            let rows = deliveries(arouter, &id).await;
+            (rows.len() == 3 && rows.iter().all(|row| row["attempts"] == json!(count))).then_some(())
+        })
+        .await;
+    };
+    attempts(&arouter, 2).await;
+    // The longest delay before each attempt, with what is added at random, one after the other.
+    let mut ahead = 0;
+    for (count, delay) in (3..).zip([330, 1_980, 7_920, 19_800, 39_600, 55_440, 79_200, 95_040]) {
+        let (_, shown) = manage(&arouter, Method::GET, &path, None).await;
+        assert_eq!(shown["data"]["disabled"], json!(false), "after {} attempts", count - 1);
+        ahead += delay + 30;
+        launch_later(&mut arouter, ahead).await;
+        attempts(&arouter, count).await;
+    }
+    assert!((3 * 86_400..4 * 86_400).contains(&ahead), "{ahead}");
+    until("its end", || async {
+        let (_, shown) = manage(&arouter, Method::GET, &path, None).await;
+        (shown["data"]["disabled"] == json!(true) && shown["data"]["disabled_reason"].is_string()).then_some(())
+    })
+    .await;
+    chat(&arouter, &arouter.keys).await;
+    assert_eq!(receiver.got().len(), 30, "three events, ten times each");
+
+    receiver.answer(200);
+    let (status, shown) = manage(&arouter, Method::PATCH, &path, Some(json!({"disabled": false}))).await;
+    assert_eq!(status, StatusCode::OK, "{shown}");
+    let events: BTreeSet<String> =
+        arouter.recorded(Stream::Usage).await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    let since = deliveries(&arouter, &id).await.last().unwrap()["event_time"].clone();
+    let (status, body) = manage(&arouter, Method::POST, &format!("{path}/replay"), Some(json!({"since": since}))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{body}");
+    let got = until("every event", || async {
+        let got = receiver.got().split_off(30);
+        (ids(&got).len() == events.len()).then_some(got)
+    })
+    .await;
+    assert!(events.len() == 4 && ids(&got) == events && got.iter().all(|delivery| delivery.is_signed_with(&secret)));
+}

@@ -7,8 +7,10 @@
 //! The chain follows the log as readers do. After a rollback it begins again at the start of the stream, and ids show which events it
 //! contains twice.
 
+pub mod file;
 pub mod segment;
 pub mod storage;
 
+pub use file::{FileWriter, Folder};
 pub use segment::Manifest;
 pub use storage::{Archive, ArchiveError};

@@ -1,16 +1,15 @@
 //! Storage of segments: written once, read whole, checked against their hashes.
 
 use std::collections::VecDeque;
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use events::subject::Stream;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, parse_url_opts};
-use url::Url;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
+use super::file;
 use super::segment::{self, Manifest, hash};
 use crate::record::{Checkpoint, Record};
 
@@ -47,15 +46,8 @@ impl Archive {
     /// # Errors
     /// Fails if the address is malformed.
     pub fn open<K: AsRef<str>>(url: &str, options: impl IntoIterator<Item = (K, String)>) -> Result<Self, ArchiveError> {
-        let wrong = |cause: String| ArchiveError::Address { url: url.to_owned(), cause };
-        let address = if url.contains("://") {
-            Url::parse(url).map_err(|error| wrong(error.to_string()))?
-        } else {
-            let folder = std::path::absolute(FilePath::new(url)).map_err(|error| wrong(error.to_string()))?;
-            Url::from_directory_path(folder).map_err(|()| wrong("not a path".to_owned()))?
-        };
-        let (store, root) = parse_url_opts(&address, options).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { store: store.into(), root })
+        let (store, root) = file::open(url, options).map_err(|cause| ArchiveError::Address { url: url.to_owned(), cause })?;
+        Ok(Self { store, root })
     }
 
     fn place(&self, stream: &str, file: &str) -> Path {

@@ -1,8 +1,9 @@
-//! `bench [gateway | posting | activity | chaos]`: the measurements behind `make bench` and `make bench-…`, as one program.
+//! `bench [gateway | posting | activity | keys | chaos]`: the measurements behind `make bench` and `make bench-…`, as one program.
 
 mod gateway;
 mod posting;
 mod activity;
+mod keys;
 mod chaos;
 
 use tikv_jemallocator::Jemalloc;
@@ -27,9 +28,10 @@ fn main() {
         "gateway" => gateway::run(),
         "posting" => runtime().block_on(posting::run()),
         "activity" => runtime().block_on(activity::run()),
+        "keys" => runtime().block_on(keys::run()),
         "chaos" => runtime().block_on(chaos::run()),
         other => {
-            eprintln!("bench: {other} is not measured; name gateway, posting, activity or chaos");
+            eprintln!("bench: {other} is not measured; name gateway, posting, activity, keys or chaos");
             std::process::exit(2);
         }
     }

@@ -162,6 +162,7 @@ fn usage(event: u64, of: u64, now_us: i64) -> UsageRecorded {
         latency_us: 120_000,
         ttft_us: Some(40_000),
         attempts: Vec::new(),
+        skipped: Vec::new(),
     }
 }
 

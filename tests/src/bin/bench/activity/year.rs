@@ -66,6 +66,7 @@ impl Year {
             latency_us: 120_000,
             ttft_us: Some(40_000),
             attempts: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Configuration from a TOML file. Texts, numbers and truth values can also be set by environment variables `AROUTER_{SECTION}__{KEY}`.
 
+mod exports;
+mod nats;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use eventlog::Archive;
 use eventlog::archiver::ArchiveTerms;
-use eventlog::{Access, Archive, Credentials};
 use events::{clock, failpoint};
 use gateway::config::{ByokConfig, Decimal, LimitsConfig, ModelConfig, ProviderConfig, ServerConfig, SpoolConfig, UpstreamConfig};
 use ledger::credit::billing::Billing;
@@ -18,6 +21,8 @@ use toml::{Table, Value};
 use crate::Settings;
 use crate::environment::{check_names, named_variables, names_variable, put, store_variables, variable, variables};
 use crate::simulated::SimulatedConfig;
+pub use exports::{Every, ExportConfig, ExportReport};
+pub use nats::NatsConfig;
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,6 +39,8 @@ pub struct Config {
     pub projector: ReaderConfig,
     /// The archive, which keeps events after they have left their streams.
     pub archive: ArchiveConfig,
+    /// Reports that are written by themselves.
+    pub exports: Vec<ExportConfig>,
     /// The terms on which credit is lent to gateways.
     pub leases: Terms,
     pub spool: SpoolConfig,
@@ -88,110 +95,6 @@ impl Default for BootstrapConfig {
 pub struct MetricsConfig {
     /// The address that serves the metrics, which is not that of requests. `None` means that no metrics are served.
     pub listen: Option<SocketAddr>,
-}
-
-/// One server address or several.
-#[derive(Clone, Deserialize)]
-#[serde(untagged, expecting = "an address, or a list of addresses")]
-pub enum Addresses {
-    /// One address, or several separated by commas.
-    One(String),
-    /// The seed servers of a cluster.
-    Several(Vec<String>),
-}
-
-/// Settings of the event log.
-#[derive(Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NatsConfig {
-    /// The addresses of running servers. `None` means that `up` starts its own. Credentials in the addresses are used.
-    pub url: Option<Addresses>,
-    /// The user name at the servers.
-    pub user: Option<String>,
-    /// The name of the environment variable that has the user's password.
-    pub password_env: Option<String>,
-    /// The name of the environment variable that has a token.
-    pub token_env: Option<String>,
-    /// A file that contains the seed of an nkey.
-    pub nkey_seed_file: Option<PathBuf>,
-    /// A credentials file with a JWT and a seed.
-    pub creds_file: Option<PathBuf>,
-    /// A file with the CA certificates (PEM) that the servers' certificates are checked against.
-    pub tls_ca: Option<PathBuf>,
-    /// The client certificate (PEM), for servers that require one.
-    pub tls_cert: Option<PathBuf>,
-    /// The private key (PEM) of `tls_cert`.
-    pub tls_key: Option<PathBuf>,
-    /// Whether a server that requires no credentials is accepted. Anybody who can reach such a server can write to the log.
-    pub allow_unauthenticated: bool,
-    /// The nats-server program that `up` starts; default: from PATH or `.tools`.
-    pub binary: Option<PathBuf>,
-    /// The port of the server that `up` starts; 0 selects a free one.
-    pub port: u16,
-    /// The number of replicas of each stream.
-    pub replicas: usize,
-}
-
-impl Default for NatsConfig {
-    fn default() -> Self {
-        Self {
-            url: None,
-            user: None,
-            password_env: None,
-            token_env: None,
-            nkey_seed_file: None,
-            creds_file: None,
-            tls_ca: None,
-            tls_cert: None,
-            tls_key: None,
-            allow_unauthenticated: false,
-            binary: None,
-            port: 0,
-            replicas: 1,
-        }
-    }
-}
-
-impl NatsConfig {
-    /// Returns the addresses and credentials of the configured servers; `None` if none is configured.
-    pub fn access(&self) -> Result<Option<Access>> {
-        let url = match &self.url {
-            None => return Ok(None),
-            Some(Addresses::One(url)) => url.clone(),
-            Some(Addresses::Several(urls)) => urls.join(","),
-        };
-        let mut access: Access = url.parse().context("nats.url")?;
-        let from = |name: &String| variable(name).with_context(|| format!("nats: the environment variable {name} is not set"));
-        let mut given = Vec::new();
-        match (&self.user, &self.password_env) {
-            (Some(user), Some(name)) => given.push(Credentials::Password(user.clone(), from(name)?)),
-            (None, None) => {}
-            (Some(_), None) => bail!("nats.user: set nats.password_env too, the environment variable with its password"),
-            (None, Some(_)) => bail!("nats.password_env: set nats.user too"),
-        }
-        if let Some(name) = &self.token_env {
-            given.push(Credentials::Token(from(name)?));
-        }
-        if let Some(path) = &self.nkey_seed_file {
-            let seed = std::fs::read_to_string(path).with_context(|| format!("cannot read nats.nkey_seed_file {}", path.display()))?;
-            given.push(Credentials::Nkey(seed.trim().to_owned()));
-        }
-        given.extend(self.creds_file.clone().map(Credentials::File));
-        if given.len() > 1 {
-            bail!("nats: give one kind of credentials: user and password_env, token_env, nkey_seed_file or creds_file");
-        }
-        if let Some(credentials) = given.pop() {
-            access.credentials = credentials;
-        }
-        access.tls_ca.clone_from(&self.tls_ca);
-        access.tls_identity = match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => bail!("nats: set both tls_cert and tls_key, or neither"),
-        };
-        access.allow_unauthenticated = self.allow_unauthenticated;
-        Ok(Some(access))
-    }
 }
 
 /// Settings of the ledger or the projector.
@@ -311,6 +214,11 @@ impl Config {
                     variable(name).with_context(|| format!("provider {}: the environment variable {name} is not set", provider.slug))?;
                 provider.api_key = Some(key);
             }
+            if let Some(name) = &provider.proxy_url_env {
+                let url =
+                    variable(name).with_context(|| format!("provider {}: the environment variable {name} is not set", provider.slug))?;
+                provider.proxy_url = Some(url);
+            }
             for key in &mut provider.keys {
                 if let Some(name) = &key.api_key_env {
                     let value = variable(name)
@@ -325,6 +233,7 @@ impl Config {
         if config.archive.keep_days.is_some_and(|days| !(days.is_finite() && days >= 0.0)) {
             bail!("configuration: archive.keep_days must be a number of days, 0 or more; leave it out to keep all events in the streams");
         }
+        config.exports.iter().try_for_each(ExportConfig::check)?;
         if config.internal.secret.as_ref().is_some_and(|secret| secret.0.len() < 32) {
             bail!("configuration: internal.secret must have at least 32 characters");
         }
@@ -393,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_example_file_reads() {
-        let table: Table = include_str!("../../arouter.example.toml").parse().unwrap();
+        let table: Table = include_str!("../../../arouter.example.toml").parse().unwrap();
         let config: Config = table.try_into().unwrap();
         assert_eq!(config.providers.len(), 2);
     }
