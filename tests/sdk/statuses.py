@@ -97,7 +97,7 @@ def check_openai(case: Case, refusal: Refusal, body: dict) -> str:
 def check_anthropic(case: Case, refusal: Refusal, body: dict) -> str:
     _, kind, word, _ = STATUSES[case.status]
     message = body["error"].pop("message")
-    # It must be the X-Generation-Id, as in the frames of a stream; the gateway says null.
+    # The value is left out: it must be the generation's id, as in the frames of a stream, and the gateway sends null.
     body.pop("request_id")
     equal("the body", body, {"type": "error", "error": {"type": word}})
     equal("the SDK's class", type(refusal.error), kind)
@@ -214,8 +214,9 @@ class Cases:
             Case("unknown model", 400, "invalid_request_error", "model_not_found", self.changed(), model="test/nothing"),
             Case("malformed JSON, OpenRouter's route", 400, invalid[0], 400, self.changed(lambda _: b"{", path="/api/v1/chat/completions"), formats=("chat",)),
             Case("no provider fits", 404, "not_found_error", "no_matching_provider", Change(nowhere), metadata=skipped),
-            # Below /v1/messages and /v1beta the body must be Anthropic's and Google's; the gateway's is OpenAI's.
+            # Two formats are left out: below /v1/messages and /v1beta the body must be Anthropic's and Google's, and the gateway sends OpenAI's.
             Case("unknown route", 404, "not_found_error", "not_found", self.changed(path="/v1/nothing/here"), limit=None, formats=OPENAI),
+            Case("unknown operation", 404, "not_found_error", "not_found", self.changed(path="/v1beta/models/test/ok:nothing"), limit=None, has_generation=False, formats=("generate",)),
             Case("slow body", 408, "invalid_request_error", "request_timeout", self.changed(slow)),
             Case("large body", 413, "invalid_request_error", "request_too_large", self.changed(lambda _: b" " * (BODY_BYTES_MAX + 1))),
             Case("unknown coding", 415, "invalid_request_error", "unsupported_content_encoding", self.changed(headers={"content-encoding": "compress"})),
