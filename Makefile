@@ -27,6 +27,7 @@ test: test-tools ## the whole test suite
 	./tests/suite.sh
 	./tests/sdk/run.sh
 	./tests/sdk/matrix.sh
+	./tests/sdk/statuses.sh
 
 test-openapi: tools ## every operation of the OpenAPI document, called with valid and invalid parameters
 	cargo build --locked -p arouter

@@ -6,15 +6,8 @@ cd "$(dirname "$0")/../.."
 
 program=${1:-${CARGO_TARGET_DIR:-target}/debug/arouter}
 shift || true
-venv=.tools/sdk
-python="$venv/bin/python"
-packages=('openai>=3.50,<4' 'anthropic>=2.14,<3' 'google-genai>=3.6,<4')
-if [ ! -x "$python" ] || ! "$python" -c 'import anthropic, openai; from google import genai; assert int(openai.__version__.split(".")[0]) >= 3' 2>/dev/null; then
-    # Debian keeps the module that makes environments in a package of its own.
-    python3 -m venv "$venv" || { . deploy/tools/debian.sh; install_packages python3-venv; python3 -m venv "$venv"; }
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"
-fi
-"$venv/bin/pip" list --disable-pip-version-check 2>/dev/null | grep -E '^(openai|anthropic|google-genai) '
+. tests/sdk/python.sh
+"$python" -m pip list --disable-pip-version-check 2>/dev/null | grep -E '^(openai|anthropic|google-genai) '
 
 data=$(mktemp -d)
 pids=()
