@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use wire::call::Format;
 
 use crate::admission::in_flight_quota::Slot;
 use crate::config::ServerConfig;
@@ -20,6 +21,8 @@ use crate::error::{ErrorForm, GatewayError};
 const APP_CHARS_MAX: usize = 256;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header from which Anthropic's SDKs read the id.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// The longest time for which an unwanted body is read.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
@@ -134,6 +137,7 @@ pub async fn enter(
         (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
     });
     let id = given.cloned().or_else(|| HeaderValue::from_str(&ids.uuid(&*clock).to_string()).ok());
+    let is_anthropic = ErrorForm::of_path(request.uri().path()).format == Format::Messages;
     let mut response = match unclean(request.uri()) {
         None => cors::open(request, next).await,
         Some(place) => {
@@ -144,6 +148,9 @@ pub async fn enter(
         }
     };
     if let Some(id) = id {
+        if is_anthropic {
+            response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response

@@ -9,13 +9,12 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
-use wire::call::Format;
 
 use crate::admin::Admin;
 use crate::admin::{account, catalog, credit, endpoint, key, provider_key, quarantine, user, webhook};
 use crate::edge;
 use crate::endpoints;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::forward::{Forward, forward};
 use crate::health::{Health, ready};
 use crate::inference::{chat, count_messages, count_responses, embeddings, generate, messages, responses};
@@ -149,7 +148,7 @@ pub fn router(state: AppState) -> Router {
         .merge(pages.with_state(state.document))
         .merge(health.with_state(state.health))
         .fallback(nowhere)
-        .method_not_allowed_fallback(async || GatewayError::MethodNotAllowed)
+        .method_not_allowed_fallback(method_not_allowed)
         // One layer serves all routes, because each layer costs every request a few allocations.
         .layer(middleware::from_fn(move |request, next| edge::enter(Arc::clone(&ids), Arc::clone(&clock), request, next)))
 }
@@ -166,6 +165,9 @@ async fn upgrade() -> Response {
 async fn nowhere(uri: http::Uri) -> Response {
     let error = GatewayError::NotFound(format!("There is nothing at {}.", uri.path()));
     debug_assert_eq!(error.status(), StatusCode::NOT_FOUND);
-    let format = if uri.path().starts_with("/v1beta/") { Format::Generate } else { Format::Chat };
-    error.into_response_of(format, None)
+    error.into_response_of(ErrorForm::of_path(uri.path()), None)
+}
+
+async fn method_not_allowed(uri: http::Uri) -> Response {
+    GatewayError::MethodNotAllowed.into_response_of(ErrorForm::of_path(uri.path()), None)
 }

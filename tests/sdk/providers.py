@@ -47,7 +47,7 @@ def failing_model(provider: str, sdk: str) -> str:
 
 
 def configuration(addresses: dict) -> str:
-    blocks = ['[server]\nlisten = "127.0.0.1:0"\n\n[bootstrap]\ncredit_usd = 1000\n\n[upstream]\nmedia_from_private_addresses = true\n']
+    blocks = ['[server]\nlisten = "127.0.0.1:0"\n\n[bootstrap]\ncredit_usd = 1000\n\n[upstream]\nmedia_from_private_addresses = true\nretry_rounds_max = 1\n']
     for provider, (vendor, settings) in PROVIDERS.items():
         blocks += entry(f"v{provider}", addresses[vendor], vendor, settings, MODELS[provider])
         first = dict([next(iter(MODELS[provider].items()))])

@@ -97,11 +97,10 @@ def check_openai(case: Case, refusal: Refusal, body: dict) -> str:
 def check_anthropic(case: Case, refusal: Refusal, body: dict) -> str:
     _, kind, word, _ = STATUSES[case.status]
     message = body["error"].pop("message")
-    # The value is left out: it must be the generation's id, as in the frames of a stream, and the gateway sends null.
-    body.pop("request_id")
+    equal("the presence of a request_id", bool(GENERATION.fullmatch(body.pop("request_id") or "")), case.has_generation)
     equal("the body", body, {"type": "error", "error": {"type": word}})
     equal("the SDK's class", type(refusal.error), kind)
-    equal("the SDK's fields", (refusal.error.type, refusal.error.api_message), (word, message))
+    equal("the SDK's fields", (refusal.error.type, refusal.error.api_message, refusal.error.request_id), (word, message, REQUEST_ID))
     return message
 
 
@@ -214,8 +213,9 @@ class Cases:
             Case("unknown model", 400, "invalid_request_error", "model_not_found", self.changed(), model="test/nothing"),
             Case("malformed JSON, OpenRouter's route", 400, invalid[0], 400, self.changed(lambda _: b"{", path="/api/v1/chat/completions"), formats=("chat",)),
             Case("no provider fits", 404, "not_found_error", "no_matching_provider", Change(nowhere), metadata=skipped),
-            # Two formats are left out: below /v1/messages and /v1beta the body must be Anthropic's and Google's, and the gateway sends OpenAI's.
             Case("unknown route", 404, "not_found_error", "not_found", self.changed(path="/v1/nothing/here"), limit=None, formats=OPENAI),
+            Case("unknown route", 404, "not_found_error", "not_found", self.changed(path="/v1/messages/nothing"), limit=None, formats=("messages",)),
+            Case("unknown route", 404, "not_found_error", "not_found", self.changed(path="/v1beta/nothing"), limit=None, formats=("generate",)),
             Case("unknown operation", 404, "not_found_error", "not_found", self.changed(path="/v1beta/models/test/ok:nothing"), limit=None, has_generation=False, formats=("generate",)),
             Case("slow body", 408, "invalid_request_error", "request_timeout", self.changed(slow)),
             Case("large body", 413, "invalid_request_error", "request_too_large", self.changed(lambda _: b" " * (BODY_BYTES_MAX + 1))),

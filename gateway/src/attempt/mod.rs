@@ -290,7 +290,7 @@ impl GatewayError {
                 provider: provider.to_owned(),
                 retry_after: retry_after.clone(),
             },
-            AttemptError::Connect => {
+            AttemptError::Connect | AttemptError::Cut => {
                 Self::UpstreamOverloaded { is_rate: false, error: Box::default(), provider: provider.to_owned(), retry_after: None }
             }
             AttemptError::Timeout => Self::UpstreamTimeout,
@@ -298,9 +298,7 @@ impl GatewayError {
             AttemptError::Operator { .. } => {
                 Self::Upstream(format!("{provider} does not take the gateway's requests; its operator is told"))
             }
-            AttemptError::Cut | AttemptError::Malformed | AttemptError::Coding(_) | AttemptError::TooLarge => {
-                Self::Upstream(failure.to_string())
-            }
+            AttemptError::Malformed | AttemptError::Coding(_) | AttemptError::TooLarge => Self::Upstream(failure.to_string()),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::admission::{Access, Admitted, End, Intent, Served};
 use crate::attempt::connections::UpstreamResponse;
 use crate::attempt::error::AttemptError;
 use crate::edge;
-use crate::error::GatewayError;
+use crate::error::{ErrorForm, GatewayError};
 use crate::idempotency::Claim;
 use crate::meter::{self, Measured};
 use crate::passed_headers::{HOP_BY_HOP, upstream_headers};
@@ -46,11 +46,11 @@ struct Passed {
 /// Handles any method at `/{provider}/{path}`.
 pub async fn proxy(State(stages): State<Arc<Stages>>, Path((slug, path)): Path<(String, String)>, request: Request) -> Response {
     let id = stages.ids.request(&*stages.clock);
-    let rate = Arc::default();
+    let (form, rate) = (ErrorForm::of_path(request.uri().path()), Arc::default());
     let answer = stages.pass(&id, (&slug, &path), request, &rate).await;
     let mut response = answer.unwrap_or_else(|error| {
         stages.admission.counts.refused(error.code());
-        error.into_response_of(Format::Chat, Some(&id))
+        error.into_response_of(form, Some(&id))
     });
     rate.write(response.headers_mut(), stages.clock.now_us());
     response

@@ -46,7 +46,7 @@ pub async fn in_time(
     })
     .await;
     match (early, alarm) {
-        (Some(done), _) => done.unwrap_or_else(|error| error.into_response_of(form, None)),
+        (Some(done), _) => done.unwrap_or_else(|error| error.into_response_of(form, Some(&id))),
         (None, alarm) => {
             let alarm = alarm.unwrap_or_else(|| Box::pin(tokio::time::sleep(every)));
             let late = Late { form, state: State::Waiting(running), alarm, every, id, now_s };

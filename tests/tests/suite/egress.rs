@@ -7,8 +7,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
-use tests::arouter::program;
-use tests::wait::until;
+use tests::arouter::{program, repository};
 use tests::{Arouter, Provider, Storage, certificate};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,10 +88,10 @@ async fn a_provider_is_reached_through_its_proxy_and_no_other_way() {
 
     // A proxy that refuses is no answer of the provider.
     let wrong = format!("proxy_url = \"http://team:wrong@{}\"", proxy.address);
-    let arouter = Arouter::start(Storage::Sqlite, &config(base_url, &wrong)).await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &config(base_url, &wrong)).await;
     let (status, answer) = arouter.chat(ask()).await;
     assert!(status.is_server_error(), "{status} {answer}");
-    assert_eq!(arouter.balance().await["held"], json!(0), "nothing stays held");
+    arouter.settle_and_verify().await;
 }
 
 #[tokio::test]
@@ -124,14 +123,14 @@ async fn certificates_of_a_provider_are_trusted_for_it_alone() {
     let trusted = format!("ca_file = \"{}\"", at("cert.pem").display());
     // Another provider at the same address does not get the first one's certificates.
     let other = config(&base_url, "").replace("inside", "outside");
-    let arouter = Arouter::start(Storage::Sqlite, &format!("{}{other}", config(&base_url, &trusted))).await;
+    let mut arouter = Arouter::start(Storage::Sqlite, &format!("{}{other}", config(&base_url, &trusted))).await;
     let (status, answer) = arouter.chat(ask()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let mut elsewhere = ask();
     elsewhere["model"] = json!("outside/ok");
     let (status, answer) = arouter.chat(elsewhere).await;
     assert!(status.is_server_error(), "{status} {answer}");
-    until("the end of holds", || async { (arouter.balance().await["held"] == json!(0)).then_some(()) }).await;
+    arouter.settle_and_verify().await;
 }
 
 #[tokio::test]
@@ -151,7 +150,7 @@ async fn a_way_that_cannot_be_is_refused_at_the_start() {
         let file = arouter.data().join("bad.toml");
         std::fs::write(&file, config("http://127.0.0.1:1/v1", &more)).unwrap();
         let mut command = std::process::Command::new(program());
-        command.env("AROUTER_SERVER__LISTEN", "127.0.0.1:0");
+        command.env("AROUTER_SERVER__LISTEN", "127.0.0.1:0").current_dir(repository());
         let output = command.arg("up").arg("--config").arg(file).arg("--data").arg(arouter.data()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(words), "{error}");
