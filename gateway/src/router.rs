@@ -98,6 +98,7 @@ pub fn routes() -> Routes {
             .route(&at("/statements/{month}"), get(forward))
             .route(&at("/billing/transactions"), get(forward));
         projector = projector.route(&at("/generation"), get(forward)).route(&at("/activity"), get(forward));
+        projector = projector.route(&at("/activity/latency"), get(forward));
         projector = projector.route(&at("/webhooks/{id}/deliveries"), get(forward)).route(&at("/events"), get(forward));
     }
     projector = projector.route("/api/usage/summary", get(forward)).route("/api/usage/timeseries", get(forward));

@@ -21,4 +21,5 @@ pub const MIGRATIONS: &[Migration] = &[
     (2_003, "webhooks", include_str!("../migrations/2003_webhooks.sql")),
     (2_040, "attempts", include_str!("../migrations/2040_attempts.sql")),
     (2_041, "skipped", include_str!("../migrations/2041_skipped.sql")),
+    (2_042, "latencies", include_str!("../migrations/2042_latencies.sql")),
 ];

@@ -10,7 +10,15 @@ use crate::exports::{activity, deliveries, feed, generation, usage};
 
 /// The OpenAPI document of the read routes.
 #[derive(OpenApi)]
-#[openapi(paths(generation::generation, activity::activity, usage::summary, usage::timeseries, deliveries::deliveries, feed::feed))]
+#[openapi(paths(
+    generation::generation,
+    activity::activity,
+    activity::latency::latency,
+    usage::summary,
+    usage::timeseries,
+    deliveries::deliveries,
+    feed::feed
+))]
 struct Document;
 
 /// Returns the OpenAPI document of the read routes.
@@ -27,6 +35,7 @@ pub fn reports(requests: Http, sums: Http) -> Router {
         .with_state(requests);
     let sums = Router::new()
         .route("/api/v1/activity", get(activity::activity))
+        .route("/api/v1/activity/latency", get(activity::latency::latency))
         .route("/api/usage/summary", get(usage::summary))
         .route("/api/usage/timeseries", get(usage::timeseries))
         .with_state(sums);

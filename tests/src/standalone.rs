@@ -280,6 +280,13 @@ impl Standalone {
         let verified = self.on("verify", "gateway-0", None).output().unwrap();
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     }
+
+    /// Rebuilds books and reports from the log in other databases; they must be those that the processes have made.
+    pub fn is_rebuilt_the_same(&self) {
+        let rebuilt = self.on("replay", "gateway-0", None).arg("--into").arg(self.folder.path().join("rebuilt")).output().unwrap();
+        let texts = [rebuilt.stdout, rebuilt.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(rebuilt.status.success(), "{}", texts.concat());
+    }
 }
 
 impl Drop for Standalone {

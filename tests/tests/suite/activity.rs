@@ -126,12 +126,41 @@ fn counts(body: &Value) -> BTreeMap<String, i64> {
     by_group(body).into_iter().map(|(group, (requests, _))| (group, requests)).collect()
 }
 
+/// Asserts that histograms have every request once, and plausible times.
+async fn assert_latencies(world: &World, period: &str) {
+    let key = &world.arouter.keys.management_key;
+    let of = async |query: &str| {
+        let path = format!("/api/v1/activity/latency?period={period}&{query}");
+        let (status, body) = world.arouter.call(Method::GET, &path, key, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        for row in body["data"].as_array().expect("rows") {
+            for kind in ["latency_ms", "ttft_ms"] {
+                let [p50, p90, p95, p99] = ["p50", "p90", "p95", "p99"].map(|name| row[kind][name].as_f64().expect("a time"));
+                assert!(0.0 < p50 && p50 <= p90 && p90 <= p95 && p95 <= p99 && p99 < 20_000.0, "{row}");
+            }
+        }
+        let shown = |row: &Value| {
+            (
+                row["groups"].as_object().expect("groups").values().map(|value| value.as_str().unwrap().to_owned()).collect(),
+                row["requests"].as_i64().unwrap(),
+            )
+        };
+        body["data"].as_array().expect("rows").iter().map(shown).collect::<BTreeMap<Vec<String>, i64>>()
+    };
+    let (ok, second, test) = ("test/ok".to_owned(), "test/second".to_owned(), "test".to_owned());
+    assert_eq!(of("").await, BTreeMap::from([(vec![ok.clone()], 5), (vec![second.clone()], 4)]), "{period}");
+    assert_eq!(of("group_by=provider").await, BTreeMap::from([(vec![test.clone()], 9)]), "{period}");
+    assert_eq!(of("group_by=model,provider&model=test/ok").await, BTreeMap::from([(vec![ok, test], 5)]), "{period}");
+    assert_eq!(of("provider=nobody").await, BTreeMap::new(), "{period}");
+}
+
 async fn every_grouping_and_filter_has_exactly_its_requests(storage: Storage) {
     let mut world = World::start(storage).await;
     let hash = world.hashes.clone();
     let ledger: i64 = world.arouter.usage(ASKED.len()).await.iter().map(|row| -nanos(&row["amount"])).sum();
     // Minutes, hours, days and months are summed apart.
     for period in ["1h", "1d", "1mo", "1y"] {
+        assert_latencies(&world, period).await;
         let of = async |query: &str| counts(&world.get(&format!("period={period}&{query}")).await);
         let all = world.get(&format!("period={period}")).await;
         let data = all["data"].as_array().expect("rows");

@@ -75,4 +75,7 @@ async fn dies_at_every_named_instruction() {
         Failpoint::ALL.len()
     );
     arouter.prove(&acknowledged, &provider).await;
+    let rebuilt = arouter.command("replay").arg("--into").arg(arouter.data().join("rebuilt")).output().unwrap();
+    let texts = [rebuilt.stdout, rebuilt.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(rebuilt.status.success(), "the rebuilt books or reports are others: {}", texts.concat());
 }

@@ -73,4 +73,5 @@ async fn a_storm_of_faults_loses_nothing_and_charges_nothing_twice() {
     assert!(acknowledged.answers() > 1_000, "{} answers are too few to prove anything", acknowledged.answers());
     acknowledged.prove(&standalone.postgres.url("ledger"), &standalone.postgres.url("projector"), &provider).await;
     standalone.verify();
+    standalone.is_rebuilt_the_same();
 }

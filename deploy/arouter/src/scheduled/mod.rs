@@ -87,9 +87,11 @@ impl Exporter {
         };
         let now = DateTime::from_timestamp_micros(self.clock.now_us()).unwrap_or_default();
         let created = DateTime::from_timestamp_micros(account.created_at_us).unwrap_or_default();
-        let count = match export.every {
-            Every::Day => DAYS_BACK,
-            Every::Month => MONTHS_BACK,
+        let count = match (export.report, export.every) {
+            (_, Every::Day) => DAYS_BACK,
+            // Requests are kept for 90 days, so of two past months the first may be gone.
+            (ExportReport::Requests, Every::Month) => 1,
+            (ExportReport::Activity | ExportReport::Statement, Every::Month) => MONTHS_BACK,
         };
         let awaited = now - TimeDelta::minutes(export.delay_minutes.into());
         for period in Period::ended(export.every, awaited, count).iter().take_while(|period| period.end() > created) {

@@ -9,6 +9,7 @@ pub mod table;
 pub mod detail;
 pub mod paper;
 pub mod by_date;
+pub mod latency;
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,5 @@
-//! Sums of usage by account and period: `usage_sums` by one dimension, `usage_mixes` and `usage_details` by several.
+//! Sums of usage by account and period: `usage_sums` by one dimension, `usage_mixes` and `usage_details` by several, and
+//! `usage_latencies` with histograms of times.
 //!
 //! Reports read rows that are summed already, so their time does not depend on the number of requests. With thousands of end users,
 //! a row for each combination of all dimensions is a row for nearly each request; reading a year of them takes seconds. So each single
@@ -8,6 +9,7 @@
 //! Sums cannot be inserted twice without harm. An event is counted if its reader has not committed its source and sequence before, and if
 //! `usage_counted` lacks its request, which a ledger may have charged already in the place of a lost gateway.
 
+pub mod latencies;
 pub mod sums;
 pub mod width;
 
@@ -26,6 +28,7 @@ use super::Projection;
 use super::erasures::Pseudonyms;
 use super::generations::usage;
 use super::retention::Retention;
+use latencies::HOURS_KEPT_US;
 use sums::{Cell, Sums, add};
 use width::{DAY_US, Width};
 
@@ -107,15 +110,18 @@ pub const PROJECTION: Projection = Projection {
             ],
         )
         .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_details WHERE width = 0) - 259140000000"),
+        Table::new("usage_latencies", &["account", "width", "start_us", "model", "provider", "kind", "bucket", "requests"])
+            .kept("width > 1 OR start_us >= (SELECT MAX(start_us) FROM usage_latencies WHERE width = 1) - 255600000000"),
     ],
     pace: PACE,
     behind: None,
 };
 
 const COUNTED: Retention = Retention { table: "usage_counted", column: "admitted_at_us", ages: "is_kept = 0", kept_us: COUNTED_KEPT_US };
-const MINUTES: [Retention; 2] = [
+const AGED: [Retention; 3] = [
     Retention { table: "usage_sums", column: "start_us", ages: "width = 0", kept_us: MINUTES_KEPT_US },
     Retention { table: "usage_details", column: "start_us", ages: "width = 0", kept_us: MINUTES_KEPT_US },
+    Retention { table: "usage_latencies", column: "start_us", ages: "width = 1", kept_us: HOURS_KEPT_US },
 ];
 
 /// A dimension by which usage is summed.
@@ -216,8 +222,8 @@ impl Fold for Usage {
             let charges: Vec<Charge<'_>> = charges.into_values().collect();
             write(connection, &charges, minutes_us).await?;
             COUNTED.trim(connection, horizon_us).await?;
-            for minutes in MINUTES {
-                minutes.trim(connection, minutes_us).await?;
+            for aged in AGED {
+                aged.trim(connection, horizon_us.saturating_add(COUNTED_KEPT_US - aged.kept_us)).await?;
             }
             Ok(rejected)
         })
@@ -247,7 +253,9 @@ async fn count(connection: &mut AnyConnection, charges: &BTreeMap<(i64, String),
 /// Adds charges to all sums; those of minutes only from a time on.
 async fn write(connection: &mut AnyConnection, charges: &[Charge<'_>], minutes_us: i64) -> Result<(), sqlx::Error> {
     let (mut sums, mut mixes, mut details) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut latencies = latencies::Added::default();
     for charge in charges {
+        latencies.count(charge.account, &charge.usage, minutes_us + MINUTES_KEPT_US - HOURS_KEPT_US);
         let added = Sums::of(&charge.usage);
         for width in Width::ALL {
             let start_us = width.floor_us(charge.usage.admitted_at_us);
@@ -274,6 +282,7 @@ async fn write(connection: &mut AnyConnection, charges: &[Charge<'_>], minutes_u
             }
         }
     }
+    latencies.write(connection).await?;
     let (sums, mixes, details) = (Vec::from_iter(sums), Vec::from_iter(mixes), Vec::from_iter(details));
     add(connection, "usage_sums", ["account", "width", "dimension", "start_us", "value"], &sums).await?;
     add(connection, "usage_mixes", ["account", "width", "start_us", "model", "provider", "key_hash", "app"], &mixes).await?;
@@ -291,5 +300,6 @@ mod tests {
         // A minute begins up to a minute before its newest request.
         let minutes_us = MINUTES_KEPT_US - 60_000_000;
         assert!(kept(1).ends_with(&format!("- {minutes_us}")) && kept(3).ends_with(&format!("- {minutes_us}")));
+        assert!(kept(4).ends_with(&format!("- {}", latencies::HOURS_COMPARED_US)));
     }
 }

@@ -64,7 +64,7 @@ fn key(number: u64, account: &AccountId, now_us: i64) -> Key {
 pub async fn run() {
     let keys = number("BENCH_KEYS", KEYS);
     lookup(keys);
-    let mut standalone = Standalone::start(2, "").await;
+    let mut standalone = Standalone::start(2, "[limits]\nkey_changes_per_second = 100000\n").await;
     let (account, management) = standalone.account(json!(1)).await;
     let empty_mb = memory_mb(&standalone);
     fill(&standalone, keys, &account.as_str().into()).await;

@@ -1,7 +1,8 @@
 //! `make bench-activity`: measures the projector with a generated year of one account: events folded a second, latency of activity by
 //! period and grouping, and rows a second and memory of the detailed table.
 //!
-//! `BENCH_EVENTS` sets the number of events (1,000,000); `BENCH_POSTGRES=1` measures PostgreSQL instead of SQLite.
+//! `BENCH_EVENTS` sets the number of events (1,000,000); `BENCH_POSTGRES=1` measures PostgreSQL instead of SQLite;
+//! `BENCH_KEEP` names a folder for the reports on paper.
 
 mod year;
 
@@ -20,7 +21,7 @@ use tests::postgres::Postgres;
 use tokio::task::JoinSet;
 
 use self::year::Year;
-use crate::number;
+use crate::{number, setting};
 
 const EVENTS: u64 = 1_000_000;
 /// The number of times that each query is repeated.
@@ -90,6 +91,15 @@ pub async fn run() {
         times.sort();
         println!("{query:<50} p50 {:>8.2?}  p99 {:>8.2?}  {bytes} bytes", times[RUNS / 2], times[RUNS - 1]);
     }
+    for limit in [500, 2_500, 5_000] {
+        let query = format!("period=1y&group_by=model,api_key&format=pdf&limit={limit}");
+        let since = Instant::now();
+        let report = client.whole(&query).await;
+        println!("{query:<50} {:.2?}  {} bytes", since.elapsed(), report.len());
+        if let Some(folder) = setting("BENCH_KEEP") {
+            std::fs::write(format!("{folder}/activity-{limit}.pdf"), report).expect("a file in BENCH_KEEP");
+        }
+    }
     let idle = memory_mb("VmRSS");
     // The high-water mark starts over here.
     let _not_allowed = std::fs::write("/proc/self/clear_refs", "5");
@@ -134,13 +144,22 @@ struct Client {
 }
 
 impl Client {
-    /// Reads a whole answer, and returns its bytes and its lines.
-    async fn read(&self, query: &str) -> (usize, usize) {
+    async fn ask(&self, query: &str) -> reqwest::Response {
         let target = format!("/api/v1/activity?{}", query.replace(',', "%2C"));
         let caller = Caller { account: year::ACCOUNT.into(), key: "k".into(), kind: KeyKind::Regular };
         let signed = self.secret.sign(caller, "GET", &target, SystemClock.now_us());
-        let mut answer = self.http.get(format!("{}{target}", self.base)).header(CALLER_HEADER, signed).send().await.expect("an answer");
+        let answer = self.http.get(format!("{}{target}", self.base)).header(CALLER_HEADER, signed).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{query}: {}", answer.status());
+        answer
+    }
+
+    async fn whole(&self, query: &str) -> Vec<u8> {
+        self.ask(query).await.bytes().await.expect("a whole answer").to_vec()
+    }
+
+    /// Reads a whole answer piece by piece, and returns its bytes and its lines.
+    async fn read(&self, query: &str) -> (usize, usize) {
+        let mut answer = self.ask(query).await;
         let (mut bytes, mut lines) = (0, 0);
         while let Some(chunk) = answer.chunk().await.expect("a whole answer") {
             bytes += chunk.len();

@@ -136,7 +136,7 @@ impl Ours {
             )
         };
         let config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\n[bootstrap]\ncredit_usd = 1000000\n[spool]\nbytes_max = 8589934592\n[[providers]]\nslug = \"bench\"\nbase_url = \"http://{upstream}/v1\"\n{}{}",
+            "[server]\nlisten = \"127.0.0.1:0\"\n[bootstrap]\ncredit_usd = 1000000\n[limits]\nrequests_per_minute = 1000000000\n[spool]\nbytes_max = 8589934592\n[[providers]]\nslug = \"bench\"\nbase_url = \"http://{upstream}/v1\"\n{}{}",
             model("static"),
             model("paced")
         );
