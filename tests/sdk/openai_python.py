@@ -37,7 +37,7 @@ REASONS = (
     Reason(r"test_responses\S+ test_\w+_cancel\[", "404 - There is nothing at /v1/responses/resp_", "The gateway runs nothing in the background."),
     Reason(
         r"test_responses\S+ test_\w+_compact(_with_all_params)?\[", "404 - There is nothing at /v1/responses/compact",
-        "Only OpenAI compacts, so no other model could stand behind it; /openai/responses/compact passes it, if the operator allows calls without a price.",
+        "Only OpenAI compacts, so no other model could stand behind it; /openai/v1/responses/compact passes it, if the operator allows calls that cannot be metered.",
     ),
     Reason(
         r"test_responses\S+ test_method_create_with_all_params_", "400 - Invalid 'store': the gateway stores nothing",
