@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests of the `openai` package itself, as its source archive has them, against a gateway with the simulated OpenAI behind it.
-# Usage: openai_python.sh [PROGRAM [OPTIONS OF pytest]]
+# Usage: openai_python.sh [PROGRAM]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 program=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/debug/arouter}")
-shift || true
 version=3.57.0
 tools=.tools/openai-python
 python=$PWD/$tools/venv/bin/python
@@ -79,7 +78,7 @@ tests=(chat/test_completions.py test_responses.py responses/test_input_tokens.py
     cd "$tools/openai-$version"
     # 1 says that tests have failed; more, that they could not run.
     TEST_API_BASE_URL=$(value gateway/running.json base_url) TEST_API_KEY=$(value gateway/first-run.json live_key) "$python" -m pytest \
-        -o addopts= -p no:cacheprovider --quiet --tb short --junit-xml "$data/report.xml" "${tests[@]/#/tests/api_resources/}" "$@" >"$data/pytest.log" || [ $? = 1 ]
+        -o addopts= -p no:cacheprovider --quiet --tb short --junit-xml "$data/report.xml" "${tests[@]/#/tests/api_resources/}" >"$data/pytest.log" || [ $? = 1 ]
 ) || { cat "$data/pytest.log"; exit 1; }
 cat "$data/vendors.log"
 python3 tests/sdk/openai_python.py "$data/report.xml"
