@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi check audit bench bench-posting bench-activity bench-keys bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi test-openai-python check audit bench bench-posting bench-activity bench-keys bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -40,6 +40,10 @@ test-node: test-tools ## the official SDKs for Node, 20 or newer, through the ga
 test-cli: tools ## Claude Code, Codex and Gemini CLI through the gateway, with a scripted model; needs npm
 	cargo build --locked -p arouter
 	./tests/sdk/cli.sh
+
+test-openai-python: tools ## the tests of the package openai itself, through the gateway
+	cargo build --locked -p arouter
+	./tests/sdk/openai_python.sh
 
 check: ## formatting, lints, documentation, unused dependencies and the other rules of the house
 	cargo fmt --all --check

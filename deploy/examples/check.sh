@@ -47,7 +47,7 @@ else
     echo "skipped: node (npm install in deploy/examples/node)"
 fi
 # With GO111MODULE=off, Go takes the client from GOPATH, such as Debian's package of it.
-if (cd "$here/go" && go build -o "$data/usage-go" usage.go) 2>"$data/go.log"; then add go "$data/usage-go"; else echo "skipped: go ($(tail -1 "$data/go.log"))"; fi
+if (cd "$here/go" && go build -o "$data/usage-go" usage.go) 2>"$data/go.log"; then add go "$data/usage-go"; else echo "skipped: go (go mod tidy in deploy/examples/go): $(head -1 "$data/go.log")"; fi
 [ ${#languages[@]} -gt 0 ] || exit 1
 
 sent=0

@@ -24,7 +24,7 @@ use crate::route::Operation;
     summary = "OpenAI Chat Completions",
     params(IdempotencyKey),
     request_body = ChatRequest,
-    responses((status = 200, description = "The answer as a whole, or with `stream` as events that end with `[DONE]`; the last chunk has the usage and the cost.", content((ChatAnswer = "application/json"), (String = "text/event-stream")), headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))), OpenAi)
+    responses((status = 200, description = "The answer as a whole, or with `stream` as events that end with `[DONE]`; the last chunk has the usage and the cost.", content((ChatAnswer = "application/json"), ("text/event-stream")), headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))), OpenAi)
 )]
 pub async fn chat(State(stages): State<Arc<Stages>>, request: Request) -> Response {
     answer(stages, Operation::of(Format::Chat), request).await
@@ -38,7 +38,7 @@ pub async fn chat(State(stages): State<Arc<Stages>>, request: Request) -> Respon
     summary = "OpenAI Responses",
     params(IdempotencyKey),
     request_body = ResponsesRequest,
-    responses((status = 200, description = "The answer as a whole, or with `stream` as events.", content((ResponsesAnswer = "application/json"), (String = "text/event-stream")), headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))), OpenAi)
+    responses((status = 200, description = "The answer as a whole, or with `stream` as events.", content((ResponsesAnswer = "application/json"), ("text/event-stream")), headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))), OpenAi)
 )]
 pub async fn responses(State(stages): State<Arc<Stages>>, request: Request) -> Response {
     answer(stages, Operation::of(Format::Responses), request).await
@@ -65,7 +65,7 @@ pub async fn count_responses(State(stages): State<Arc<Stages>>, request: Request
     summary = "Anthropic Messages",
     params(IdempotencyKey),
     request_body = MessagesRequest,
-    responses((status = 200, description = "The answer as a whole, or with `stream` as events.", content((MessagesAnswer = "application/json"), (String = "text/event-stream")), headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))), Anthropic)
+    responses((status = 200, description = "The answer as a whole, or with `stream` as events.", content((MessagesAnswer = "application/json"), ("text/event-stream")), headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))), Anthropic)
 )]
 pub async fn messages(State(stages): State<Arc<Stages>>, request: Request) -> Response {
     answer(stages, Operation::of(Format::Messages), request).await

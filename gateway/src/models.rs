@@ -17,7 +17,7 @@ use wire::call::Format;
 use crate::endpoints;
 use crate::error::{ErrorForm, GatewayError};
 use crate::openapi::refusals::Models;
-use crate::openapi::{ModelBody, ModelsBody};
+use crate::openapi::{AnyModelBody, ModelsBody};
 use crate::request::Stages;
 use crate::route::choice::{check_allowed, check_allowed_by};
 use crate::route::split::Split;
@@ -109,7 +109,7 @@ fn listed(stages: &Stages, format: Format, request: &Request) -> Result<Response
     tag = "Models",
     summary = "One model",
     params(("id" = String, Path, description = "The model's name, with slashes.", example = "openai/gpt-5.4")),
-    responses((status = 200, description = "The model, in the shape of the SDK that asks.", body = ModelBody), Models)
+    responses((status = 200, description = "The model, in the shape of the SDK that asks.", body = AnyModelBody), Models)
 )]
 pub async fn retrieve(State(stages): State<Arc<Stages>>, Path(id): Path<String>, request: Request) -> Response {
     let format = shape(&request);

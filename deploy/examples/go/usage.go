@@ -3,7 +3,7 @@
 // The server keeps the place of the consumer. An event is acknowledged after it is on the disk, so none is lost; one that comes again is
 // skipped by its id.
 //
-// Usage: go run usage.go NATS_URL FILE      needs: Go 1.19 or newer
+// Usage: go mod tidy, then go run usage.go NATS_URL FILE      needs: Go 1.19 or newer
 // `arouter admin consumer create NAME --account ID` prints the address. Its user has the name of the durable consumer.
 package main
 

@@ -284,6 +284,15 @@ pub struct ModelBody {
     pub supported_parameters: Option<Vec<String>>,
 }
 
+/// A model in the shape of the SDK that asks: Anthropic's and OpenAI's have `id`, Google's has `name`.
+#[derive(ToSchema)]
+#[schema(as = AnyModel)]
+#[serde(untagged)]
+pub enum AnyModelBody {
+    OpenAi(ModelBody),
+    Google(GoogleModel),
+}
+
 /// Models. `anthropic-version` asks for Anthropic's shape, a key in `X-Goog-Api-Key` or `key` for Google's.
 #[derive(ToSchema)]
 #[schema(as = Models)]

@@ -7,7 +7,7 @@ use super::bodies::{
     GoogleTokens, Liveness,
 };
 use super::management::{IdempotencyKey, ModelEndpoints};
-use super::refusals::{Google, GoogleStream, Models, NotFound, OpenAi};
+use super::refusals::{Google, GoogleStream, Models, Named, OpenAi};
 
 #[utoipa::path(
     post,
@@ -37,7 +37,7 @@ pub const fn generate_content() {}
     request_body = GenerateRequest,
     responses(
         (status = 200, description = "Events with `alt=sse`, otherwise an array of frames.",
-            content((Vec<GenerateAnswer> = "application/json"), (String = "text/event-stream")),
+            content((Vec<GenerateAnswer> = "application/json"), ("text/event-stream")),
             headers(("X-Generation-Id" = String, description = "The id for `GET /api/v1/generation`."))),
         GoogleStream
     )
@@ -216,7 +216,7 @@ pub const fn asyncapi_json() {}
     summary = "The JSON Schema of an event",
     security(()),
     params(("file" = String, Path, description = "The event's `dataschema`.", example = "usage.recorded.v1.json")),
-    responses((status = 200, description = "The schema.", content(("application/schema+json"))), NotFound)
+    responses((status = 200, description = "The schema.", content(("application/schema+json"))), Named)
 )]
 pub const fn event_schema() {}
 

@@ -29,8 +29,8 @@ pub struct Read;
 pub struct Management;
 /// The refusals of changes by management.
 pub struct Change;
-/// The refusal of a public page that does not exist.
-pub struct NotFound;
+/// The refusals of a public page by its name.
+pub struct Named;
 /// The refusals of the operator's calls.
 pub struct Operator;
 
@@ -70,9 +70,9 @@ impl IntoResponses for Models {
     }
 }
 
-impl IntoResponses for NotFound {
+impl IntoResponses for Named {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refused("Error", &["404"])
+        refused("Error", &["400", "404"])
     }
 }
 

@@ -95,7 +95,7 @@ impl Drop for Permit {
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last frame of an earlier feed: this one goes on behind it.")
     ),
     responses(
-        (status = 200, description = "A feed without an end. Each frame has the event as `data`.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "A feed without an end. Each frame has the event as `data`.", content(("text/event-stream"))),
         RefusalsOfFeed
     )
 )]

@@ -1,6 +1,7 @@
 //! `POST /api/v1/admin/accounts/{id}/{suspend|resume}`: rejects every key of an account, or accepts them again; for the operator.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::AccountId;
@@ -27,7 +28,7 @@ pub enum Standing {
 /// Returns `{data: {id, name, suspended, default_model}}`.
 ///
 /// # Errors
-/// Returns 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
+/// Returns 400 for another word, 401 without the operator's token, 404 for an unknown account, 503 if nothing can be recorded.
 #[utoipa::path(
     post,
     path = "/api/v1/admin/accounts/{id}/{standing}",
@@ -41,8 +42,9 @@ pub enum Standing {
 pub async fn suspend(
     State(admin): State<Admin>,
     _: Operator,
-    Path((id, standing)): Path<(String, Standing)>,
+    path: Result<Path<(String, Standing)>, PathRejection>,
 ) -> Result<Response, GatewayError> {
+    let Path((id, standing)) = path.map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let id = AccountId::from(id);
     let change = |before: &Account| Account { suspended: standing == Standing::Suspend, ..before.clone() };
     let account = admin.change_account(&id, true, change).await?;

@@ -1,6 +1,7 @@
 //! `POST /api/v1/admin/quarantine/{event_id}/{release|discard}`: applies a quarantined event again, or discards it.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use events::rpc::{DecideQuarantine, DecideReply, Decision};
@@ -15,7 +16,7 @@ use crate::openapi::{Data, DecidedQuarantine, refusals};
 /// on its own, and repeating the call is harmless.
 ///
 /// # Errors
-/// Returns 401 without the operator's token, 404 if no such event is in quarantine, 409 if a reader still cannot apply it. Returns 503 if
+/// Returns 400 for another decision, 401 without the operator's token, 404 if no such event is in quarantine, 409 if a reader still cannot apply it. Returns 503 if
 /// the ledger or the projector does not reply.
 #[utoipa::path(
     post,
@@ -30,8 +31,9 @@ use crate::openapi::{Data, DecidedQuarantine, refusals};
 pub async fn decide(
     State(admin): State<Admin>,
     _: Operator,
-    Path((event_id, decision)): Path<(String, Decision)>,
+    path: Result<Path<(String, Decision)>, PathRejection>,
 ) -> Result<Response, GatewayError> {
+    let Path((event_id, decision)) = path.map_err(|error| GatewayError::BadRequest { message: error.body_text(), param: None })?;
     let command = DecideQuarantine { event_id, decision };
     let (mut done, mut still) = (Vec::new(), Vec::new());
     for reader in admin.readers() {
