@@ -151,6 +151,7 @@ fn outputs_wanted(query: &ModelsQuery) -> Result<Vec<&str>, GatewayError> {
 }
 
 /// Returns the object of a model under the name of a split.
+#[must_use]
 pub fn renamed(format: Format, mut object: Value, id: &str) -> Value {
     let names: &[&str] = match format {
         Format::Chat | Format::Responses | Format::Embeddings(_) => &["id", "canonical_slug", "name"],

@@ -1,5 +1,6 @@
 //! The ways to providers: directly, to public addresses only, or through a provider's own proxy and with its own certificates.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ fn tunnel(proxy_url: &str) -> Option<Tunnel<HttpConnector<Resolver>>> {
     let proxy: Uri = format!("http://{}:{}", url.host_str()?, url.port_or_known_default()?).parse().ok()?;
     let tunnel = Tunnel::new(proxy, tcp(false));
     let Some(password) = url.password() else { return Some(tunnel) };
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned());
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned);
     let credentials = STANDARD.encode(format!("{}:{}", decoded(url.username())?, decoded(password)?));
     Some(tunnel.with_auth(HeaderValue::from_str(&format!("Basic {credentials}")).ok()?))
 }

@@ -47,7 +47,6 @@ pub type Credential = (HeaderName, HeaderValue);
 
 /// A provider that can be called.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a provider")]
 pub struct Provider {
     /// The provider's name in model ids.
     pub slug: String,

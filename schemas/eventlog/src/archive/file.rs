@@ -64,7 +64,7 @@ impl Folder {
     }
 
     fn place(&self, file: &str) -> Path {
-        file.split('/').fold(self.root.clone(), |folder, part| folder.join(part))
+        file.split('/').fold(self.root.clone(), Path::join)
     }
 
     /// # Errors
