@@ -32,7 +32,9 @@ pub mod openapi;
 pub mod router;
 pub mod serve;
 pub mod workers;
+pub mod peers;
 pub mod process;
 
 pub use config::GatewayConfig;
-pub use process::{Gateway, Peers};
+pub use peers::Peers;
+pub use process::Gateway;

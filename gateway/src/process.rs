@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eventlog::rpc::Signer;
-use eventlog::{Log, rpc};
 use events::Source;
 use events::caller::InternalSecret;
 use events::clock::Clock;
@@ -34,6 +33,7 @@ use crate::forward::{Forward, Reads};
 use crate::health::Health;
 use crate::metrics::{Counts, Metrics, Sources};
 use crate::openapi;
+use crate::peers::Peers;
 use crate::refusals;
 use crate::request::Stages;
 use crate::route::own_keys::KeyRing;
@@ -54,28 +54,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The number of locks for key changes, each shared by several accounts.
 const KEY_LOCKS: usize = 256;
-
-/// The other processes.
-#[derive(Clone)]
-pub struct Peers {
-    pub log: Log,
-    /// The client for calls to the ledger.
-    pub ledger: rpc::Client,
-    /// The client for calls to the projector.
-    pub projector: rpc::Client,
-    /// The target of reads that the ledger answers.
-    pub ledger_reads: Reads,
-    /// The target of reads that the projector answers.
-    pub projector_reads: Reads,
-    /// The OpenAPI documents of these reads.
-    pub documents: [utoipa::openapi::OpenApi; 2],
-    /// The secret with which the gateway signs the identity of callers.
-    pub secret: InternalSecret,
-    /// The secret from which the secrets of keys are derived whose creation may be repeated. It must be the same after a restart.
-    pub seed: InternalSecret,
-    /// The runtime for work that no request waits for.
-    pub background: Handle,
-}
 
 /// The reason the gateway does not start.
 #[derive(Debug, thiserror::Error)]
