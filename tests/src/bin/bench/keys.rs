@@ -118,7 +118,7 @@ async fn fill(standalone: &Standalone, keys: u64, account: &AccountId) {
     let address = standalone.nats_address("gateway");
     let credentials = Credentials::Password(address.user.expect("a user"), address.password.expect("a password"));
     let access = Access { servers: vec![format!("nats://{}", address.host)], credentials, ..Access::default() };
-    let log = Log::connect(&access, "bench").await.expect("NATS");
+    let log = Log::connect(&access, "gateway").await.expect("NATS");
     let (ids, clock, source) = (SystemIds, SystemClock, Source::gateway("bench", "boot"));
     let mut batch = Vec::new();
     for number in 0..keys {
