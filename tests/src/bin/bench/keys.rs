@@ -23,8 +23,10 @@ use crate::number;
 
 const KEYS: u64 = 100_000;
 const CHANGES_PER_SECOND: u64 = 1_000;
+/// The accounts that the keys belong to. Changes of one account are made one after the other.
+const ACCOUNTS: u64 = 64;
 /// The callers that change keys at the same time.
-const CALLERS: u64 = 32;
+const CALLERS: u64 = 64;
 /// One of so many changes is watched at both gateways.
 const WATCHED: u64 = 50;
 /// The longest wait for a change to take effect, before the measurement fails.
@@ -65,9 +67,12 @@ pub async fn run() {
     let keys = number("BENCH_KEYS", KEYS);
     lookup(keys);
     let mut standalone = Standalone::start(2, "[limits]\nkey_changes_per_second = 100000\n").await;
-    let (account, management) = standalone.account(json!(1)).await;
+    let mut accounts = Vec::new();
+    for _ in 0..ACCOUNTS {
+        accounts.push(standalone.account(json!(1)).await);
+    }
     let empty_mb = memory_mb(&standalone);
-    fill(&standalone, keys, &account.as_str().into()).await;
+    fill(&standalone, keys, &accounts).await;
     let last = secret(keys - 1);
     standalone.knows(&last).await;
     // The second gateway starts again on its folder, and then with an empty one.
@@ -87,7 +92,7 @@ pub async fn run() {
         let bytes = (memory_mb(&standalone) - empty_mb) * 1_048_576.0 / keys as f64;
         println!("memory of a key after it                 {bytes:>8.0} bytes      target <= 1024");
     }
-    changes(&standalone, keys, &management).await;
+    changes(&standalone, keys, &accounts).await;
 }
 
 /// Measures the lookup of a random key by its hash, and by its secret.
@@ -114,22 +119,22 @@ fn lookup(keys: u64) {
 }
 
 /// Puts the keys into the log, as a gateway would.
-async fn fill(standalone: &Standalone, keys: u64, account: &AccountId) {
+async fn fill(standalone: &Standalone, keys: u64, accounts: &[(String, String)]) {
     let address = standalone.nats_address("gateway");
     let credentials = Credentials::Password(address.user.expect("a user"), address.password.expect("a password"));
     let access = Access { servers: vec![format!("nats://{}", address.host)], credentials, ..Access::default() };
     let log = Log::connect(&access, "gateway").await.expect("NATS");
     let (ids, clock, source) = (SystemIds, SystemClock, Source::gateway("bench", "boot"));
     let mut batch = Vec::new();
-    for number in 0..keys {
-        let created = KeyCreated { key: key(number, account, clock.now_us()) };
+    for (number, (account, _)) in (0..keys).zip(accounts.iter().cycle()) {
+        let created = KeyCreated { key: key(number, &account.as_str().into(), clock.now_us()) };
         let (id, of) = (ids.uuid(&clock), created.key.hash.to_string());
-        let draft = Draft { id, time_us: clock.now_us(), account: account.as_str(), subject: &of, traceparent: None, payload: &created };
+        let draft = Draft { id, time_us: clock.now_us(), account, subject: &of, traceparent: None, payload: &created };
         let mut payload = Vec::new();
         draft.write(&source, number + 1, &mut payload).expect("an event");
         batch.push(Outgoing {
             stream: Stream::Control,
-            subject: subject::<KeyCreated>(account.as_str(), &of),
+            subject: subject::<KeyCreated>(account, &of),
             id: id.to_string(),
             payload: payload.into(),
         });
@@ -153,14 +158,14 @@ async fn is_accepted(http: &Client, gateway: &str, secret: &str) -> bool {
 }
 
 /// Disables keys at the first gateway, and measures the time from each answer to the key's refusal by both.
-async fn changes(standalone: &Standalone, keys: u64, management: &str) {
+async fn changes(standalone: &Standalone, keys: u64, accounts: &[(String, String)]) {
     let rate = number("BENCH_CHANGES", CHANGES_PER_SECOND);
     let changed = (rate * number("BENCH_SECONDS", 10)).min(keys);
     let gateways: Arc<[String]> = standalone.gateways.clone().into();
     let since = Instant::now();
     let mut callers = JoinSet::new();
-    for caller in 0..CALLERS {
-        let (http, gateways, management) = (standalone.http.clone(), Arc::clone(&gateways), management.to_owned());
+    for (caller, (_, management)) in (0..CALLERS).zip(accounts.iter().cycle()) {
+        let (http, gateways, management) = (standalone.http.clone(), Arc::clone(&gateways), management.clone());
         callers.spawn(async move {
             let mut watchers = JoinSet::new();
             for number in (caller..changed).step_by(usize::try_from(CALLERS).expect("few")) {

@@ -22,6 +22,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn main() {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     let measurement = std::env::args().nth(1).unwrap_or_else(|| "gateway".to_owned());
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     match measurement.as_str() {
