@@ -12,17 +12,7 @@ packages=('@anthropic-ai/claude-code' '@openai/codex' '@google/gemini-cli')
 mkdir -p "$tools"
 [ -x "$tools/node_modules/.bin/gemini" ] || (cd "$tools" && npm install --no-audit --no-fund --silent "${packages[@]}")
 
-data=$(mktemp -d)
-pids=()
-stop() {
-    # The gateway first: it may still talk with the model.
-    for ((index = ${#pids[@]} - 1; index >= 0; index--)); do
-        kill -TERM "${pids[index]}" 2>/dev/null || true
-        wait "${pids[index]}" 2>/dev/null || true
-    done
-    rm -rf "$data"
-}
-trap stop EXIT
+. tests/sdk/processes.sh
 
 mkdir -p "$data/work" "$data/home/.gemini"
 # What Gemini CLI's own dialogue writes after the choice of a key.

@@ -9,17 +9,7 @@ shift || true
 . tests/sdk/python.sh
 "$python" -m pip list --disable-pip-version-check 2>/dev/null | grep -E '^(openai|anthropic|google-genai) '
 
-data=$(mktemp -d)
-pids=()
-stop() {
-    # The gateway first: it may still talk with the vendors.
-    for ((index = ${#pids[@]} - 1; index >= 0; index--)); do
-        kill -TERM "${pids[index]}" 2>/dev/null || true
-        wait "${pids[index]}" 2>/dev/null || true
-    done
-    rm -rf "$data"
-}
-trap stop EXIT
+. tests/sdk/processes.sh
 
 PYTHONPATH=tests/sdk "$python" -m vendors.main "$data/vendors.json" 2>"$data/vendors.log" &
 pids+=($!)

@@ -23,17 +23,7 @@ if [ "$(cat "$tools/installed" 2>/dev/null)" != "$version" ]; then
     echo "$version" >"$tools/installed"
 fi
 
-data=$(mktemp -d)
-pids=()
-stop() {
-    # The gateway first: it may still talk with the vendors.
-    for ((index = ${#pids[@]} - 1; index >= 0; index--)); do
-        kill -TERM "${pids[index]}" 2>/dev/null || true
-        wait "${pids[index]}" 2>/dev/null || true
-    done
-    rm -rf "$data"
-}
-trap stop EXIT
+. tests/sdk/processes.sh
 
 PYTHONPATH=tests/sdk python3 -m vendors.main "$data/vendors.json" 2>"$data/vendors.log" &
 pids+=($!)
