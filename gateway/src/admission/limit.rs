@@ -32,9 +32,9 @@ pub struct Exceeded {
     pub standing: Standing,
     /// The milliseconds after which the request passes if no other one does.
     pub passes_in_ms: u64,
-    /// Whether the ledger may have a larger share of the limit for this gateway.
+    /// True if the ledger may have a larger share of the limit for this gateway.
     pub is_open: bool,
-    /// Whether the ledger has not renewed the shares of this gateway.
+    /// True if the ledger has not renewed the shares of this gateway.
     pub is_lapsed: bool,
 }
 

@@ -24,7 +24,7 @@ const FILE: &str = "nats-consumers.json";
 const NAME_BYTES_MAX: usize = 40;
 /// The cost of the hash. The password has 256 random bits, so nobody finds it by trying; the server computes the hash at each connection.
 const HASH_COST: u32 = 4;
-/// What the server logs after it has read its configuration again.
+/// The line in the server's log after it has read its configuration again.
 const RELOADED: &str = "Reloaded server configuration";
 
 /// A subscriber of one account. Its password is not kept.

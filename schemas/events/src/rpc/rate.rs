@@ -40,7 +40,7 @@ pub struct ShareAsk {
 /// The reply to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharesRenewed {
-    /// Whether the call was applied; an ignored one changes nothing.
+    /// True if the call was applied; an ignored one changes nothing.
     pub is_applied: bool,
     /// The changed shares, in the order of the asks.
     pub shares: Vec<SharedLimit>,
