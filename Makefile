@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 DATA ?= ./data
 
-.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi test-openai-python check audit bench bench-posting bench-activity bench-keys bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
+.PHONY: up build tools test-tools bench-tools test test-node test-cli test-openapi test-openai-python check audit bench bench-posting bench-activity bench-visible bench-keys bench-chaos bench-admission bench-formats mutants fuzz fmt schemas
 
 up: tools ## builds and starts everything on this machine
 	cargo build --profile up --locked -p arouter --no-default-features
@@ -66,6 +66,10 @@ bench-posting: test-tools ## usage events a second that the ledger alone posts, 
 bench-activity: ## events a second that the projector folds, and the latency of activity over a generated year
 	cargo build --release --locked -p tests --bin bench
 	./target/release/bench activity
+
+bench-visible: test-tools ## the time until activity shows a request, while 500 requests a second are answered
+	cargo build --release --locked -p arouter -p tests --bin arouter --bin bench
+	./target/release/bench visible
 
 bench-keys: test-tools ## start, memory and lookup with 100,000 keys, and the delay of changes of keys in two gateways
 	cargo build --release --locked -p arouter -p tests --bin arouter --bin bench

@@ -1,6 +1,7 @@
 //! The ledger: the only place in which money moves. It holds accounts, leases, postings and transactions, their tables and read routes.
 
 pub mod journal;
+pub mod batches;
 pub mod decide;
 pub mod account;
 pub mod key;

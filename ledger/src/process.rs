@@ -9,6 +9,7 @@ use eventlog::share::members::Member;
 use eventlog::{Fold, Log, Pace, Progress, Reader, ReaderContext, SharedReader, Store, StoreError, Throttle};
 use events::caller::InternalSecret;
 use events::ids::Ids;
+use events::rpc::{ClaimRevision, RevisionClaim};
 use events::{Clock, SigningKeys};
 use read_api::Http;
 use sqlx::Any;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::batches::Batches;
 use crate::control_reader::NoteControl;
 use crate::credit::billing::Billing;
 use crate::decide;
@@ -64,6 +66,7 @@ pub struct Ledger {
     pub keys: SigningKeys,
     /// The path of the key file if this start created it.
     pub new_key: Option<PathBuf>,
+    pub(crate) claims: Batches<ClaimRevision, RevisionClaim>,
     node: String,
     posted: watch::Sender<Progress>,
     first: watch::Sender<bool>,
@@ -95,6 +98,7 @@ impl Ledger {
             billing: config.billing,
             keys,
             new_key: is_new.then(|| config.signing_key.clone()),
+            claims: Batches::default(),
             node: config.node.clone(),
             posted: watch::Sender::new(Progress::default()),
             first,

@@ -22,4 +22,5 @@ pub const MIGRATIONS: &[Migration] = &[
     (2_040, "attempts", include_str!("../migrations/2040_attempts.sql")),
     (2_041, "skipped", include_str!("../migrations/2041_skipped.sql")),
     (2_042, "latencies", include_str!("../migrations/2042_latencies.sql")),
+    (2_043, "clustered", include_str!("../migrations/2043_clustered.sql")),
 ];

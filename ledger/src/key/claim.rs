@@ -1,48 +1,99 @@
 //! Claims of revisions: they serialize changes that several gateways make to one key, one account or the catalogue of models.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventlog::store::{from_db, to_db};
+use eventlog::store::{from_db, placeholders, portions, to_db};
 use events::rpc::{CLAIM_LASTS, ClaimRevision, RevisionClaim};
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use crate::process::Ledger;
 
 /// The age from which an unused claim counts as abandoned: twice the time for which its owner may use it.
 const ABANDONED: Duration = CLAIM_LASTS.saturating_mul(2);
 
-/// Grants the next revision of a thing to a change that is based on the newest one.
+/// Grants the next revision of a thing to a change that is based on the newest one. Claims that arrive together share a transaction.
 pub async fn claim(ledger: &Ledger, claim: &ClaimRevision) -> Result<RevisionClaim, sqlx::Error> {
+    ledger.claims.run(claim.clone(), |claims| decide(ledger, claims)).await
+}
+
+async fn decide(ledger: &Ledger, claims: Vec<ClaimRevision>) -> Result<Vec<RevisionClaim>, sqlx::Error> {
     let now_us = ledger.clock.now_us();
     let mut transaction = ledger.store.begin_exclusive().await?;
-    let key = claim.key.to_string();
-    let applied = sqlx::query::<Any>(
-        "SELECT revision FROM keys WHERE hash = $1 UNION ALL SELECT revision FROM accounts WHERE id = $1
-         UNION ALL SELECT revision FROM revisions WHERE name = $1",
-    )
-    .bind(key.clone())
-    .fetch_optional(&mut *transaction)
-    .await?;
-    let applied: i64 = applied.map_or(Ok(0), |row| row.try_get("revision"))?;
-    let claimed = sqlx::query::<Any>("SELECT revision, claimed_at_us FROM key_claims WHERE hash = $1")
-        .bind(key.clone())
-        .fetch_optional(&mut *transaction)
-        .await?;
-    let (claimed, at_us): (i64, i64) =
-        claimed.map_or(Ok((0, 0)), |row| Ok::<_, sqlx::Error>((row.try_get("revision")?, row.try_get("claimed_at_us")?)))?;
-    let known = to_db(claim.known)?;
-    let Some(next) = next(known, claim.wins, applied, claimed, age(now_us, at_us)) else { return Ok(RevisionClaim::Behind) };
-    sqlx::query::<Any>(
-        "INSERT INTO key_claims (hash, revision, claimed_at_us) VALUES ($1, $2, $3)
-         ON CONFLICT (hash) DO UPDATE SET revision = excluded.revision, claimed_at_us = excluded.claimed_at_us",
-    )
-    .bind(key)
-    .bind(next)
-    .bind(now_us)
-    .execute(&mut *transaction)
-    .await?;
+    let mut states = states(&mut transaction, &claims).await?;
+    let mut replies = Vec::with_capacity(claims.len());
+    for claim in &claims {
+        let state = states.entry(claim.key.as_str()).or_default();
+        let next = next(to_db(claim.known)?, claim.wins, state.applied, state.claimed, age(now_us, state.claimed_at_us));
+        if let Some(next) = next {
+            (state.claimed, state.claimed_at_us, state.is_new) = (next, now_us, true);
+        }
+        replies.push(match next {
+            Some(next) => RevisionClaim::Granted { revision: from_db(next)? },
+            None => RevisionClaim::Behind,
+        });
+    }
+    let granted: Vec<_> = states.into_iter().filter(|(_, state)| state.is_new).collect();
+    for portion in portions(&granted) {
+        let sql = format!(
+            "INSERT INTO key_claims (hash, revision, claimed_at_us) VALUES {}
+             ON CONFLICT (hash) DO UPDATE SET revision = excluded.revision, claimed_at_us = excluded.claimed_at_us",
+            placeholders(&transaction, portion.len(), 3),
+        );
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for (key, state) in portion {
+            query = query.bind((*key).to_owned()).bind(state.claimed).bind(state.claimed_at_us);
+        }
+        query.execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
-    Ok(RevisionClaim::Granted { revision: from_db(next)? })
+    Ok(replies)
+}
+
+/// The revisions of a thing.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// The newest revision that was read from the log.
+    applied: i64,
+    /// The revision that was claimed last.
+    claimed: i64,
+    claimed_at_us: i64,
+    /// Whether the transaction has claimed it.
+    is_new: bool,
+}
+
+/// Reads the revisions of the things that are claimed; one that is nowhere is absent.
+async fn states<'a>(connection: &mut AnyConnection, claims: &'a [ClaimRevision]) -> Result<BTreeMap<&'a str, State>, sqlx::Error> {
+    const APPLIED: [&str; 3] = [
+        "SELECT hash, revision FROM keys WHERE hash",
+        "SELECT id, revision FROM accounts WHERE id",
+        "SELECT name, revision FROM revisions WHERE name",
+    ];
+    const CLAIMED: &str = "SELECT hash, revision, claimed_at_us FROM key_claims WHERE hash";
+    let mut states: BTreeMap<&str, State> = claims.iter().map(|claim| (claim.key.as_str(), State::default())).collect();
+    let names: Vec<String> = states.keys().map(|name| (*name).to_owned()).collect();
+    for portion in portions(&names) {
+        let list = placeholders(connection, 1, portion.len());
+        for sql in APPLIED {
+            for row in rows(connection, format!("{sql} IN {list}"), portion).await? {
+                if let Some(state) = states.get_mut(row.try_get::<&str, _>(0)?) {
+                    state.applied = state.applied.max(row.try_get(1)?);
+                }
+            }
+        }
+        for row in rows(connection, format!("{CLAIMED} IN {list}"), portion).await? {
+            if let Some(state) = states.get_mut(row.try_get::<&str, _>(0)?) {
+                (state.claimed, state.claimed_at_us) = (row.try_get(1)?, row.try_get(2)?);
+            }
+        }
+    }
+    Ok(states)
+}
+
+async fn rows(connection: &mut AnyConnection, sql: String, names: &[String]) -> Result<Vec<AnyRow>, sqlx::Error> {
+    let query = names.iter().fold(sqlx::query::<Any>(AssertSqlSafe(sql)), |query, name| query.bind(name.clone()));
+    query.fetch_all(connection).await
 }
 
 /// Notes an applied revision of a thing that has no table of its own.

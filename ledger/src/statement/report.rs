@@ -1,7 +1,8 @@
 //! A statement on paper.
 
+use events::Nanos;
 use events::clock::parse_rfc3339;
-use pdf::{Align, Column, Document, Fonts, Paper, PdfError, Section, Table, Total};
+use pdf::{Align, Column, Document, Fonts, Paper, PdfError, Section, Table, Total, grouped};
 
 use super::body::Statement;
 
@@ -28,8 +29,8 @@ pub fn report(statement: &Statement, paper: Paper) -> Result<Vec<u8>, PdfError> 
         created_us: end.and_then(parse_rfc3339).unwrap_or_default(),
         sections: vec![
             Section::Totals(vec![
-                total("Opening balance", statement.opening_balance.to_decimals()),
-                total("Closing balance", statement.closing_balance.to_decimals()),
+                total("Opening balance", shown(statement.opening_balance)),
+                total("Closing balance", shown(statement.closing_balance)),
             ]),
             Section::Table(movements(statement)),
             Section::Text(
@@ -45,12 +46,16 @@ pub fn report(statement: &Statement, paper: Paper) -> Result<Vec<u8>, PdfError> 
 fn movements(statement: &Statement) -> Table {
     let column = |title: &str, align| Column { title: title.to_owned(), align, weight: 1 };
     let row = |name: &str, count: String, amount: String| vec![name.to_owned(), count, amount];
-    let mut rows = vec![row("Opening balance", String::new(), statement.opening_balance.to_decimals())];
-    rows.extend(statement.movements.iter().map(|of| row(&of.kind, of.count.to_string(), of.amount.to_decimals())));
+    let mut rows = vec![row("Opening balance", String::new(), shown(statement.opening_balance))];
+    rows.extend(statement.movements.iter().map(|of| row(&of.kind, grouped(&of.count.to_string()), shown(of.amount))));
     Table {
         title: "Movements".to_owned(),
         columns: vec![column("Type", Align::Left), column("Transactions", Align::Right), column("Amount", Align::Right)],
         rows,
-        total: Some(row("Closing balance", statement.transactions.to_string(), statement.closing_balance.to_decimals())),
+        total: Some(row("Closing balance", grouped(&statement.transactions.to_string()), shown(statement.closing_balance))),
     }
+}
+
+fn shown(amount: Nanos) -> String {
+    grouped(&amount.to_decimals())
 }

@@ -21,7 +21,10 @@ use events::subject::Stream;
 use futures_util::stream;
 use read_api::{Http, Query, ReadError, RefusalsOfFeed, Signed};
 use serde::Deserialize;
+use sqlx::AnyPool;
 use utoipa::IntoParams;
+
+use crate::projections::erasures::{renamed, token_of};
 
 /// The time after which a silent feed gets a comment.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -123,30 +126,56 @@ pub async fn feed(
     })?;
     // The first frame has an id but no data: a client that is cut off before its first event returns to this place.
     let first = format!("retry: {RETRY_MS}\nid: {}\n\n", feed.place());
-    let frames = stream::unfold(Some((feed, permit, Some(first))), next);
+    let frames = stream::unfold(Some(Open { feed, permit, reads: http.store.reads.clone(), first: Some(first) }), next);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(frames)).into_response())
 }
 
-type Open = Option<(Feed, Permit, Option<String>)>;
+/// A feed that is being sent.
+struct Open {
+    feed: Feed,
+    permit: Permit,
+    reads: AnyPool,
+    first: Option<String>,
+}
 
-async fn next(open: Open) -> Option<(Result<String, Infallible>, Open)> {
+async fn next(open: Option<Open>) -> Option<(Result<String, Infallible>, Option<Open>)> {
     static TROUBLES: Throttle = Throttle::new();
-    let (mut feed, permit, first) = open?;
-    if let Some(first) = first {
-        return Some((Ok(first), Some((feed, permit, None))));
+    let mut open = open?;
+    if let Some(first) = open.first.take() {
+        return Some((Ok(first), Some(open)));
     }
-    let frame = match tokio::time::timeout(HEARTBEAT, feed.next()).await {
-        Err(_) => ": heartbeat\n\n".to_owned(),
-        Ok(Ok(event)) => format!("id: {}\ndata: {}\n\n", event.place, String::from_utf8_lossy(&event.payload)),
-        Ok(Err(error)) => {
+    let frame = match tokio::time::timeout(HEARTBEAT, open.feed.next()).await {
+        Err(_) => Ok(": heartbeat\n\n".to_owned()),
+        Ok(Ok(event)) => shown(&open.reads, &open.permit.account, &String::from_utf8_lossy(&event.payload))
+            .await
+            .map(|data| format!("id: {}\ndata: {data}\n\n", event.place))
+            .map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+    };
+    match frame {
+        Ok(frame) => Some((Ok(frame), Some(open))),
+        Err(error) => {
             if let (_, Some(unsaid)) = TROUBLES.failed() {
                 tracing::warn!(%error, unsaid, "a feed of events ends, and its client will return: {error}");
             }
-            return None;
+            None
         }
+    }
+}
+
+/// Returns an event with the token of its end user, if that one is erased.
+async fn shown(reads: &AnyPool, account: &str, event: &str) -> Result<String, sqlx::Error> {
+    let mut name = None;
+    let _unchanged = renamed(event, |user| {
+        name = Some(user.to_owned());
+        None
+    });
+    let token = match name {
+        Some(name) => token_of(reads, account, &name).await?,
+        None => None,
     };
-    Some((Ok(frame), Some((feed, permit, None))))
+    Ok(renamed(event, |_| token).unwrap_or_else(|| event.to_owned()))
 }
 
 /// Reads `usage,requests,keys`; absent = all.

@@ -8,7 +8,8 @@ use eventlog::digest::Table;
 use eventlog::{Applied, Event, Fold, Pace, ReaderId, Rejected};
 use events::control::{ControlEvent, UserErased};
 use events::subject::Stream;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
+use serde_json::Value;
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::Projection;
 use super::usage::Dimension;
@@ -23,6 +24,8 @@ pub const PROJECTION: Projection = Projection {
     behind: None,
 };
 
+/// The place of the end user in an event.
+const USER: &str = "/data/user";
 /// The columns that identify a row of `usage_sums`, but for the name.
 const SUMS_KEY: &str = "account, width, dimension, start_us";
 /// The columns that identify a row of `usage_details`, but for the name.
@@ -71,7 +74,7 @@ async fn erase(connection: &mut AnyConnection, erased: &UserErased) -> Result<()
             rename(connection, account, &name, &erased.token).await?;
         }
     }
-    Ok(())
+    rename_deliveries(connection, erased).await
 }
 
 /// Returns the names of an account's end users.
@@ -88,6 +91,42 @@ async fn names(connection: &mut AnyConnection, account: &str) -> Result<BTreeSet
         }
     }
     Ok(names)
+}
+
+/// Returns an event with the name of its end user replaced; `None` if it stays as it is.
+#[must_use]
+pub fn renamed(event: &str, token: impl FnOnce(&str) -> Option<String>) -> Option<String> {
+    let mut event: Value = serde_json::from_str(event).ok()?;
+    let user = event.pointer_mut(USER)?;
+    *user = token(user.as_str()?)?.into();
+    Some(event.to_string())
+}
+
+/// Returns the token of an erased user; `None` for a name that is not erased.
+pub async fn token_of(reads: &AnyPool, account: &str, name: &str) -> Result<Option<String>, sqlx::Error> {
+    let query = sqlx::query::<Any>("SELECT token FROM erased_users WHERE account = $1 AND user_hash = $2");
+    let row = query.bind(account.to_owned()).bind(UserErased::hash(account, name)).fetch_optional(reads).await?;
+    row.map(|row| row.try_get("token")).transpose()
+}
+
+/// Replaces the name in the deliveries of an account, sent or not: they may be listed and replayed.
+async fn rename_deliveries(connection: &mut AnyConnection, erased: &UserErased) -> Result<(), sqlx::Error> {
+    let account = erased.account.as_str();
+    let of_account = "SELECT id, body FROM deliveries WHERE webhook IN (SELECT id FROM webhooks WHERE account = $1) AND id > $2
+        ORDER BY id LIMIT 500";
+    let mut after = String::new();
+    loop {
+        let rows = sqlx::query::<Any>(of_account).bind(account.to_owned()).bind(after).fetch_all(&mut *connection).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = last.try_get("id")?;
+        for row in rows {
+            let is_erased = |name: &str| (UserErased::hash(account, name) == erased.user_hash).then(|| erased.token.clone());
+            if let Some(body) = renamed(row.try_get("body")?, is_erased) {
+                let update = sqlx::query::<Any>("UPDATE deliveries SET body = $2 WHERE id = $1");
+                update.bind(row.try_get::<String, _>("id")?).bind(body).execute(&mut *connection).await?;
+            }
+        }
+    }
 }
 
 /// Replaces a name in all rows of an account. Rows that exist with the token already are added up.
@@ -132,11 +171,22 @@ impl Pseudonyms {
 
     /// Replaces the name of an erased user by its token.
     pub fn replace(&self, account: &str, user: &mut Option<String>) {
-        let Some(tokens) = self.0.get(account) else { return };
         if let Some(name) = user
-            && let Some(token) = tokens.get(&UserErased::hash(account, name))
+            && let Some(token) = self.token(account, name)
         {
             name.clone_from(token);
         }
+    }
+
+    /// Returns the token of an erased user.
+    #[must_use]
+    pub fn token(&self, account: &str, name: &str) -> Option<&String> {
+        self.0.get(account)?.get(&UserErased::hash(account, name))
+    }
+
+    /// Returns whether an account has erased users.
+    #[must_use]
+    pub fn has(&self, account: &str) -> bool {
+        self.0.contains_key(account)
     }
 }

@@ -6,14 +6,19 @@ use events::control::UserErased;
 use events::envelope::RawEnvelope;
 use events::request::{Format, Outcome};
 use events::usage_recorded::UsageRecorded;
+use events::webhook::Webhook;
 use events::{Clock, CostStatus, Draft, Nanos, Payload, Provenance, Source, SystemClock, Tokens, UnitPrices};
+use serde_json::json;
 use sqlx::{Any, Row};
 
+use super::arrivals::Arrivals;
 use super::erasures::Erasures;
 use super::generations::{Generations, KEPT_US};
 use super::usage::Usage;
 use super::usage::width::{DAY_US, HOUR_US};
 use super::{ALL, Projection};
+use crate::webhook::deliveries::WithDeliveries;
+use crate::webhook::endpoints;
 
 const ACCOUNT: &str = "acc_1";
 
@@ -57,8 +62,12 @@ fn parse(record: &Record) -> RawEnvelope<'_> {
 }
 
 fn record<P: Payload>(source: &str, sequence: u64, payload: &P) -> Record {
+    of_account(ACCOUNT, sequence, payload, source)
+}
+
+fn of_account<P: Payload>(account: &str, sequence: u64, payload: &P, source: &str) -> Record {
     let id = uuid::Uuid::from_u128(u128::from(sequence));
-    let draft = Draft { id, time_us: 0, account: ACCOUNT, subject: "s", traceparent: None, payload };
+    let draft = Draft { id, time_us: 0, account, subject: "s", traceparent: None, payload };
     let mut bytes = Vec::new();
     draft.write(&Source(source.to_owned()), sequence, &mut bytes).unwrap();
     Record { sequence, id: id.to_string(), payload: bytes.into() }
@@ -135,6 +144,37 @@ async fn batches_order_and_erasures_change_no_row() {
     let requests = one.number("SELECT COUNT(*) FROM generations").await;
     assert!((kept - 10..=kept + 1).contains(&requests), "{requests} requests of {kept} half days");
     assert!((5..=7).contains(&one.number("SELECT COUNT(*) FROM usage_details WHERE width = 0").await));
+}
+
+#[tokio::test]
+async fn an_erased_user_is_a_token_in_the_deliveries_of_its_account() {
+    let (place, now_us) = (Place::new().await, SystemClock.now_us());
+    for (webhook, account) in [("wh_1", ACCOUNT), ("wh_2", "acc_2")] {
+        let content = json!({
+            "id": webhook, "account": account, "name": "n", "url": "https://example.com/", "method": "POST", "sealed_secret": "s",
+            "privacy_mode": false, "sampling_ppm": 1_000_000, "created_at_us": 0, "revision": 1,
+        });
+        let webhook: Webhook = serde_json::from_value(content).unwrap();
+        let mut transaction = place.store.begin_exclusive().await.unwrap();
+        endpoints::put(&mut transaction, &webhook, false).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    let fold = WithDeliveries(&Arrivals);
+    let of = |number, account| of_account(account, number, &usage(2, now_us), "/gateway/n/b");
+    let bodies = async |webhook: &str| -> Vec<String> {
+        let sql = "SELECT body FROM deliveries WHERE webhook = $1 ORDER BY body";
+        let rows = sqlx::query::<Any>(sql).bind(webhook.to_owned()).fetch_all(&place.store.reads).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    place.apply(&fold, &[of(1, ACCOUNT), of(2, "acc_2")], false).await;
+    assert!(bodies("wh_1").await.iter().chain(&bodies("wh_2").await).all(|body| body.contains("user-2")));
+    let erased = UserErased::new(ACCOUNT.into(), "user-2");
+    place.apply(&Erasures, &[record("/gateway/n/b", 3, &erased)], false).await;
+    place.apply(&fold, &[of(4, ACCOUNT), of(5, "acc_2")], false).await;
+    let (own, foreign) = (bodies("wh_1").await, bodies("wh_2").await);
+    assert_eq!((own.len(), foreign.len()), (2, 2));
+    assert!(own.iter().all(|body| body.contains(&erased.token) && !body.contains("user-2")), "{own:?}");
+    assert!(foreign.iter().all(|body| body.contains("user-2")), "{foreign:?}");
 }
 
 #[tokio::test]

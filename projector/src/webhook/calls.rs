@@ -59,7 +59,7 @@ impl Calls {
             event_id: &test.event_id,
             event_type: TEST_TYPE,
             event_time_us: self.clock.now_us(),
-            body: &body,
+            body: body.into(),
         };
         let id = delivery.id();
         let mut transaction = self.store.begin_exclusive().await?;

@@ -1,5 +1,6 @@
 //! The fold that makes a delivery for each matching endpoint and event. It runs behind the fold of a projection, in its transaction.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use eventlog::store::{placeholders, portions};
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::endpoints;
+use crate::projections::erasures::{Pseudonyms, renamed};
 
 const COLUMNS: [&str; 9] = ["id", "webhook", "event_id", "event_type", "event_time_us", "body", "state", "attempts", "next_at_us"];
 
@@ -36,7 +38,7 @@ pub struct NewDelivery<'a> {
     pub event_type: &'a str,
     pub event_time_us: i64,
     /// The event.
-    pub body: &'a str,
+    pub body: Cow<'a, str>,
 }
 
 impl NewDelivery<'_> {
@@ -78,10 +80,18 @@ async fn make(connection: &mut AnyConnection, events: &[Event<'_>]) -> Result<()
         return Ok(());
     }
     let since_us = floor(connection).await?;
+    let pseudonyms = Pseudonyms::load(connection).await?;
     let mut made = Vec::new();
     for event in events {
-        let Some(webhooks) = webhooks.get(event.envelope.account) else { continue };
-        made.extend(matching(event, webhooks, since_us));
+        let account = event.envelope.account;
+        let Some(webhooks) = webhooks.get(account) else { continue };
+        let deliveries = matching(event, webhooks, since_us);
+        let body = deliveries.first().filter(|_| pseudonyms.has(account));
+        let renamed = body.and_then(|of| renamed(&of.body, |name| pseudonyms.token(account, name).cloned()));
+        made.extend(deliveries.into_iter().map(|delivery| match &renamed {
+            Some(body) => NewDelivery { body: Cow::Owned(body.clone()), ..delivery },
+            None => delivery,
+        }));
     }
     insert(connection, &made).await
 }
@@ -94,8 +104,13 @@ fn matching<'a>(event: &'a Event<'a>, webhooks: &'a [Webhook], since_us: i64) ->
     let about: Option<About<'_>> = serde_json::from_str(envelope.data.get()).ok();
     let key = about.and_then(|about| about.key());
     let wanting = webhooks.iter().filter(|webhook| webhook.wants(envelope.id, envelope.kind, event_time_us, key));
-    let delivery =
-        |webhook: &'a Webhook| NewDelivery { webhook: &webhook.id, event_id: envelope.id, event_type: envelope.kind, event_time_us, body };
+    let delivery = |webhook: &'a Webhook| NewDelivery {
+        webhook: &webhook.id,
+        event_id: envelope.id,
+        event_type: envelope.kind,
+        event_time_us,
+        body: body.into(),
+    };
     wanting.map(delivery).collect()
 }
 
@@ -135,7 +150,7 @@ pub async fn insert(connection: &mut AnyConnection, made: &[NewDelivery<'_>]) ->
                 .bind(delivery.event_id.to_owned())
                 .bind(delivery.event_type.to_owned())
                 .bind(delivery.event_time_us)
-                .bind(delivery.body.to_owned())
+                .bind(delivery.body.clone().into_owned())
                 .bind("pending")
                 .bind(0_i64)
                 // It is due at once, and in the order of events.

@@ -155,7 +155,8 @@ impl Store {
         if self.is_sqlite() { 1 } else { BESIDE }
     }
 
-    fn is_sqlite(&self) -> bool {
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
         self.begin == SQLITE_BEGIN
     }
 
@@ -188,17 +189,20 @@ fn is_spoiled(error: &sqlx::Error) -> bool {
 
 /// Brings the tables of a database up to date.
 ///
-/// `COLLATE BYTES` in a migration orders a text column by its bytes. Each database has another name for it.
+/// `COLLATE BYTES` in a migration orders a text column by its bytes. Each database has another name for it. A migration that begins with
+/// `-- SQLite only` does nothing on PostgreSQL.
 async fn migrate_to(writes: &AnyPool, own: &[Migration], more: &[Migration]) -> Result<(), migrate::MigrateError> {
     const BYTEWISE: &str = "COLLATE BYTES";
+    const SQLITE_ONLY: &str = "-- SQLite only";
     let is_sqlite = writes.connect_options().database_url.scheme() == "sqlite";
-    let migrations = own
-        .iter()
-        .chain(more)
-        .map(|(number, name, sql)| (number, name, sql.replace(BYTEWISE, if is_sqlite { "COLLATE BINARY" } else { "COLLATE \"C\"" })))
-        .map(|(number, name, sql)| {
-            migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
-        });
+    let of_database = |sql: &str| match (is_sqlite, sql.starts_with(SQLITE_ONLY)) {
+        (true, _) => sql.replace(BYTEWISE, "COLLATE BINARY"),
+        (false, true) => "SELECT 1".to_owned(),
+        (false, false) => sql.replace(BYTEWISE, "COLLATE \"C\""),
+    };
+    let migrations = own.iter().chain(more).map(|(number, name, sql)| (number, name, of_database(sql))).map(|(number, name, sql)| {
+        migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
+    });
     Migrator::with_migrations(migrations.collect()).run(writes).await
 }
 

@@ -1,6 +1,7 @@
 //! Stacked bars over time: round ticks, no more labels than fit, and a description in words.
 
 use crate::document::Chart;
+use crate::figure::grouped;
 use crate::sheet::{Drawing, Kind, Node, Sheets, line_to, lines};
 use crate::template::{Colour, Length, Template};
 use crate::text::Typesetter;
@@ -45,18 +46,11 @@ impl Axis {
 #[must_use]
 pub fn number(value: i128, decimals: u32) -> String {
     let one = 10_i128.pow(decimals.min(18));
-    let (whole, part) = ((value / one).unsigned_abs().to_string(), (value % one).unsigned_abs());
-    let mut grouped = String::new();
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
+    let (whole, part) = (grouped(&(value / one).unsigned_abs().to_string()), (value % one).unsigned_abs());
     let fraction = format!("{part:0width$}", width = decimals.min(18) as usize);
     let fraction = fraction.trim_end_matches('0');
     let sign = if value < 0 { "−" } else { "" };
-    if part == 0 { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{fraction}") }
+    if part == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
 }
 
 /// Adds a chart with its heading; both stand on one page.

@@ -13,6 +13,7 @@ use crate::text::{Shaped, Typesetter};
 
 const TITLE_LINES_MAX: usize = 3;
 const FACT_LINES_MAX: usize = 3;
+const NOTE_LINES_MAX: usize = 2;
 const PARAGRAPH_LINES_MAX: usize = 200;
 
 /// Lays a report out on pages.
@@ -118,8 +119,9 @@ fn totals_row(sheets: &mut Sheets, type_: &mut Typesetter<'_>, look: &Template, 
     let most = (1..=wanted).rev().find(|per_row| widest + inner <= width(*per_row)).unwrap_or(1);
     // Rows are filled evenly: two and two rather than three and one.
     let per_row = totals.len().div_ceil(totals.len().div_ceil(most).max(1)).max(1);
-    let has_notes = totals.iter().any(|total| !total.note.is_empty());
-    let tall = look.text.label.line + value.line + if has_notes { look.text.label.line } else { 0 } + inner;
+    let inside = width(per_row) - inner;
+    let notes = totals.iter().map(|total| note(type_, look, total, inside).len()).max().unwrap_or_default();
+    let tall = look.text.label.line + value.line + height(notes, &look.text.label) + inner;
     for row in totals.chunks(per_row) {
         sheets.need(tall);
         let mut x = sheets.left;
@@ -144,14 +146,23 @@ fn total_box(
     ]);
     let (inside, mut y) = (width - look.totals.padding * 2, y + look.totals.padding);
     let mut nodes = Vec::new();
-    for (text, style) in [(&total.label, &look.text.label), (&total.value, &look.text.value), (&total.note, &look.text.label)] {
+    for (text, style) in [(&total.label, &look.text.label), (&total.value, &look.text.value)] {
         if !text.is_empty() {
             let shaped = type_.cut(text, style, inside);
             nodes.push(sheets.content(lines(&[shaped], style, x + look.totals.padding, y)));
         }
         y += style.line;
     }
+    let note = note(type_, look, total, inside);
+    if !note.is_empty() {
+        nodes.push(sheets.content(lines(&note, &look.text.label, x + look.totals.padding, y)));
+    }
     sheets.nodes.push(Node::Group(Kind::Paragraph, nodes));
+}
+
+/// Returns the lines below a figure.
+fn note(type_: &mut Typesetter<'_>, look: &Template, total: &Total, inside: Length) -> Vec<Rc<Shaped>> {
+    if total.note.is_empty() { Vec::new() } else { type_.wrap(&total.note, &look.text.label, inside, NOTE_LINES_MAX) }
 }
 
 fn footers(sheets: &mut Sheets, type_: &mut Typesetter<'_>, look: &Template, document: &Document) {

@@ -4,6 +4,7 @@
 //! [`flow`], [`table`] and [`chart`]; then [`mod@print`] writes it.
 
 pub mod document;
+pub mod figure;
 pub mod template;
 pub mod fonts;
 pub mod text;
@@ -14,6 +15,7 @@ pub mod flow;
 pub mod print;
 
 pub use document::{Align, Chart, Column, Document, Paper, Section, Series, Table, Total};
+pub use figure::grouped;
 pub use fonts::Fonts;
 
 /// The reasons for which no report is made.

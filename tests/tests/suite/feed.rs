@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use tests::wait::until;
 use tests::{Arouter, Keys, Provider, Storage};
 
 async fn open(arouter: &Arouter, key: &str, types: &str, after: Option<&str>) -> Response {
@@ -35,7 +36,7 @@ async fn read(feed: &mut Response, count: usize) -> (String, Vec<Value>) {
 }
 
 async fn chat(arouter: &Arouter, keys: &Keys) {
-    let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "hi"}]});
+    let ask = json!({"model": "test/ok", "user": "alice", "messages": [{"role": "user", "content": "hi"}]});
     let (status, answer) = arouter.call(Method::POST, "/v1/chat/completions", &keys.live_key, Some(ask)).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
@@ -72,6 +73,13 @@ async fn a_feed_goes_on_where_its_client_left_it_over_kills() {
     assert!(later.len() == 2 && all_are_of(&later, &keys, kind) && !first.contains(&later[0]), "{later:?}");
     let mut whole = open(&arouter, &keys.management_key, "usage", Some(&start)).await;
     assert_eq!(read(&mut whole, 5).await.1, [first, later].concat(), "all again from the start");
+    let (_, erased) = arouter.call(Method::DELETE, "/api/v1/users/alice", &keys.management_key, None).await;
+    until("the erasure", async || {
+        let mut whole = open(&arouter, &keys.management_key, "usage", Some(&start)).await;
+        let (_, events) = read(&mut whole, 5).await;
+        events.iter().all(|event| event["data"]["user"] == erased["data"]["token"]).then_some(())
+    })
+    .await;
     let mut requests = open(&arouter, &tenant.management_key, "requests,keys", Some(&start)).await;
     let (_, events) = read(&mut requests, 6).await;
     assert!(events.iter().all(|event| event["account"] == json!(tenant.account) && event["type"] != json!(kind)));

@@ -1,4 +1,9 @@
 //! The detail of activity as CSV: one row a request, made while it is sent.
+//!
+//! The database returns a part of the table as one JSON array. A row for each request, with fourteen columns each, would cost more than
+//! to read the requests and to write the table together.
+
+use std::borrow::Cow;
 
 use axum::response::Response;
 use events::Nanos;
@@ -6,7 +11,7 @@ use events::clock::rfc3339;
 use futures_util::stream::try_unfold;
 use read_api::csv::{self, Table, safe};
 use read_api::{Http, ReadError};
-use sqlx::any::AnyRow;
+use serde::Deserialize;
 use sqlx::{Any, AssertSqlSafe, Row};
 
 use super::query::{Asked, Group, SEPARATOR};
@@ -20,16 +25,52 @@ const MORE_COLUMNS: [&str; 10] =
 /// The number of requests in one part of the body.
 const PART_ROWS: usize = 4_000;
 
+/// The columns of a [`Request`], in its order.
+const READ: &str =
+    "request, admitted_at_us, cost_nanos, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, model, provider,
+    key_hash, end_user, app, status, finish_reason";
+
+/// A request as the database returns it.
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    request: Cow<'a, str>,
+    admitted_at_us: i64,
+    cost_nanos: i64,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    reasoning_tokens: i64,
+    cached_tokens: i64,
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(borrow)]
+    provider: Cow<'a, str>,
+    #[serde(borrow)]
+    key_hash: Cow<'a, str>,
+    #[serde(borrow)]
+    end_user: Cow<'a, str>,
+    #[serde(borrow)]
+    app: Cow<'a, str>,
+    status: Option<i64>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
 /// A table that is being sent.
 struct Sent {
     http: Http,
     asked: Asked,
     keys: KeyNames,
     sql: String,
-    /// The time and the id of the last request of the part before.
-    after: (i64, String),
-    is_first: bool,
-    is_complete: bool,
+    next: Next,
+}
+
+/// The next part of the table.
+enum Next {
+    First,
+    /// The requests of the part, as JSON.
+    Read(String),
+    End,
 }
 
 /// Returns all requests of the period in the order of their admission.
@@ -43,45 +84,71 @@ pub async fn respond(http: Http, asked: Asked) -> Result<Response, ReadError> {
     }
     let as_of = http.as_of();
     let keys = key_names(&http.store.reads, &asked.selection.account).await?;
-    let filters = asked.selection.filters.keys().zip(5..).map(|(of, number)| format!(" AND {} = ${number}", of.column()));
-    let filters = filters.collect::<Vec<_>>().concat();
-    let sql = format!(
-        "SELECT request, admitted_at_us, cost_nanos, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, model, provider,
-         key_hash, end_user, app, status, finish_reason FROM generations
-         WHERE account = $1 AND admitted_at_us >= $2 AND admitted_at_us < $3 AND (admitted_at_us > $2 OR request > $4){filters}
-         ORDER BY admitted_at_us, request LIMIT {PART_ROWS}"
-    );
-    let sent = Sent { http, asked, keys, sql, after: (from_us, String::new()), is_first: true, is_complete: false };
+    let sent = Sent { sql: sql(&asked, http.store.is_sqlite()), http, asked, keys, next: Next::First };
     Ok(csv::stream(try_unfold(sent, part), &as_of))
 }
 
+/// Returns the query of a part: an array with an array for each request.
+fn sql(asked: &Asked, is_sqlite: bool) -> String {
+    let (of_rows, of_row) = if is_sqlite { ("json_group_array", "json_array") } else { ("json_agg", "json_build_array") };
+    let filters = asked.selection.filters.keys().zip(5..).map(|(of, number)| format!(" AND {} = ${number}", of.column()));
+    let filters = filters.collect::<Vec<_>>().concat();
+    format!(
+        "SELECT CAST(COALESCE({of_rows}({of_row}({READ}) ORDER BY admitted_at_us, request), '[]') AS TEXT) FROM (SELECT {READ} FROM generations
+         WHERE account = $1 AND admitted_at_us >= $2 AND admitted_at_us < $3 AND (admitted_at_us > $2 OR request > $4){filters}
+         ORDER BY admitted_at_us, request LIMIT {PART_ROWS}) AS part"
+    )
+}
+
+impl Sent {
+    /// Reads the requests after a time and an id.
+    async fn read(&self, (time_us, request): (i64, &str)) -> Result<String, sqlx::Error> {
+        let selection = &self.asked.selection;
+        let query = sqlx::query::<Any>(AssertSqlSafe(self.sql.clone()))
+            .bind(selection.account.clone())
+            .bind(time_us)
+            .bind(self.asked.period.bounds().1)
+            .bind(request.to_owned());
+        let query = selection.filters.values().fold(query, |query, value| query.bind(value.clone()));
+        query.fetch_one(&self.http.store.reads).await?.try_get(0)
+    }
+
+    fn write(&self, requests: &[Request<'_>], is_first: bool) -> Result<Vec<u8>, ReadError> {
+        let mut table = Table::new();
+        if is_first {
+            table.row(COLUMNS.iter().chain(&MORE_COLUMNS))?;
+        }
+        let mut bucket = Bucket::default();
+        for request in requests {
+            bucket.move_to(request.admitted_at_us, &self.asked);
+            write(&mut table, request, &bucket, self)?;
+        }
+        table.into_bytes()
+    }
+}
+
+/// Writes a part while the database reads the next one.
 async fn part(mut sent: Sent) -> Result<Option<(Vec<u8>, Sent)>, ReadError> {
-    if sent.is_complete {
-        return Ok(None);
-    }
-    let mut table = Table::new();
-    if sent.is_first {
-        table.row(COLUMNS.iter().chain(&MORE_COLUMNS))?;
-    }
-    let selection = &sent.asked.selection;
-    let query = sqlx::query::<Any>(AssertSqlSafe(sent.sql.clone()))
-        .bind(selection.account.clone())
-        .bind(sent.after.0)
-        .bind(sent.asked.period.bounds().1)
-        .bind(sent.after.1.clone());
-    let query = selection.filters.values().fold(query, |query, value| query.bind(value.clone()));
-    let rows = query.fetch_all(&sent.http.store.reads).await?;
-    let mut bucket = Bucket::default();
-    for row in &rows {
-        bucket.move_to(row.try_get(1)?, &sent.asked);
-        write(&mut table, row, &bucket, &sent)?;
-    }
-    if let Some(last) = rows.last() {
-        sent.after = (last.try_get(1)?, last.try_get(0)?);
-    }
-    sent.is_complete = rows.len() < PART_ROWS;
-    sent.is_first = false;
-    Ok(Some((table.into_bytes()?, sent)))
+    let (text, is_first) = match std::mem::replace(&mut sent.next, Next::End) {
+        Next::First => (sent.read((sent.asked.period.bounds().0, "")).await?, true),
+        Next::Read(text) => (text, false),
+        Next::End => return Ok(None),
+    };
+    let requests: Vec<Request<'_>> = serde_json::from_str(&text).map_err(|error| {
+        tracing::error!(%error, "the database returned requests that cannot be read: {error}");
+        ReadError::Internal
+    })?;
+    let last = requests.last().filter(|_| requests.len() == PART_ROWS);
+    let next = async {
+        match last {
+            Some(last) => sent.read((last.admitted_at_us, &last.request)).await.map(Next::Read),
+            None => Ok(Next::End),
+        }
+    };
+    let (next, written) = tokio::join!(next, async { sent.write(&requests, is_first) });
+    drop(requests);
+    sent.next = next?;
+    Ok(Some((written?, sent)))
 }
 
 /// The texts of the bucket that contains a request; the next request is usually in the same one.
@@ -104,28 +171,27 @@ impl Bucket {
     }
 }
 
-fn write(table: &mut Table, row: &AnyRow, bucket: &Bucket, sent: &Sent) -> Result<(), ReadError> {
-    let text = |column: usize| row.try_get::<&str, _>(column);
-    let number = |column: usize| row.try_get::<i64, _>(column);
-    let (model, provider, key, user, app) = (text(7)?, text(8)?, text(9)?, text(10)?, text(11)?);
+fn write(table: &mut Table, request: &Request<'_>, bucket: &Bucket, sent: &Sent) -> Result<(), ReadError> {
     let account = sent.asked.selection.account.as_str();
+    let Request { model, provider, key_hash, end_user, app, .. } = request;
     let of_group = |group: &Group| match group {
         Group::Model => model,
-        Group::ApiKey => key,
+        Group::ApiKey => key_hash,
         Group::Creator => account,
-        Group::User => user,
+        Group::User => end_user,
         Group::Provider => provider,
         Group::App => app,
     };
-    let group = sent.asked.groups.iter().map(of_group).collect::<Vec<_>>().join(SEPARATOR);
-    let (prompt, completion) = (number(3)?, number(4)?);
-    let counts = [prompt, completion, number(5)?, number(6)?, prompt.saturating_add(completion)].map(|count| count.to_string());
-    let (spend, time) = (Nanos(number(2)?).to_decimals(), rfc3339(number(1)?));
-    let status = row.try_get::<Option<i64>, _>(12)?.map(|status| status.to_string()).unwrap_or_default();
-    let finish = row.try_get::<Option<&str>, _>(13)?.unwrap_or_default();
-    let label = sent.keys.get(key).map_or("", |key| key.label.as_str());
+    let group = sent.asked.groups.iter().map(of_group).collect::<Vec<&str>>().join(SEPARATOR);
+    let (prompt, completion) = (request.prompt_tokens, request.completion_tokens);
+    let counts = [prompt, completion, request.reasoning_tokens, request.cached_tokens, prompt.saturating_add(completion)];
+    let counts = counts.map(|count| count.to_string());
+    let (spend, time) = (Nanos(request.cost_nanos).to_decimals(), rfc3339(request.admitted_at_us));
+    let status = request.status.map(|status| status.to_string()).unwrap_or_default();
+    let finish = request.finish_reason.as_deref().unwrap_or_default();
+    let label = sent.keys.get(key_hash.as_ref()).map_or("", |key| key.label.as_str());
     let group = safe(&group);
-    let texts = [model, provider, label, account, user, app, text(0)?].map(safe);
+    let texts = [model, provider, label, account, end_user, app, &request.request].map(safe);
     let head = [bucket.start.as_str(), bucket.end.as_str(), &group, &spend, "0.000000000", "1"];
     let cells = head.into_iter().chain(counts.iter().map(String::as_str)).chain(texts.iter().map(AsRef::as_ref));
     table.row(cells.chain([time.as_str(), status.as_str(), &safe(finish)]))

@@ -3,9 +3,8 @@
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use events::Nanos;
 use events::clock::{parse_rfc3339, rfc3339};
-use pdf::{Align, Chart, Column, Document, Fonts, Paper, Section, Series, Table, Total};
+use pdf::{Align, Chart, Column, Document, Fonts, Paper, Section, Series, Table, Total, grouped};
 use read_api::{Http, ReadError};
 
 use super::query::{Asked, Group, SEPARATOR};
@@ -57,13 +56,14 @@ fn document(report: &ActivityReport, asked: &Asked, paper: Paper) -> Document {
     };
     let groups: Vec<&str> = asked.groups.iter().map(|group| group.name()).collect();
     let totals = &report.totals;
-    let total = |label: &str, value: String, note: String| Total { label: label.to_owned(), value, note };
-    let tokens = format!("{} prompt, {} completion", totals.prompt_tokens, totals.completion_tokens);
+    let total = |label: &str, value: String, note: String| Total { label: label.to_owned(), value: grouped(&value), note };
+    let count = |count: i64| grouped(&count.to_string());
+    let tokens = format!("{} prompt, {} completion", count(totals.prompt_tokens), count(totals.completion_tokens));
     let mut sections = vec![
         Section::Totals(vec![
             total("Spend", totals.spend.to_decimals(), "USD".to_owned()),
             total("Tokens", totals.total_tokens().to_string(), tokens),
-            total("Requests", totals.requests.to_string(), format!("{} failed", totals.errors)),
+            total("Requests", totals.requests.to_string(), format!("{} failed", count(totals.errors))),
         ]),
         Section::Chart(chart(report, asked.period.width, ("Spend", "USD", 9), |sums| sums.spend.0)),
         Section::Chart(chart(report, asked.period.width, ("Tokens", "tokens", 0), Sums::total_tokens)),
@@ -129,13 +129,13 @@ fn table(report: &ActivityReport, asked: &Asked) -> Table {
 }
 
 fn cells(sums: &Sums) -> [String; 5] {
-    let spend: Nanos = sums.spend;
+    let count = |count: i64| grouped(&count.to_string());
     [
-        spend.to_decimals(),
-        sums.requests.to_string(),
-        sums.prompt_tokens.to_string(),
-        sums.completion_tokens.to_string(),
-        sums.total_tokens().to_string(),
+        grouped(&sums.spend.to_decimals()),
+        count(sums.requests),
+        count(sums.prompt_tokens),
+        count(sums.completion_tokens),
+        count(sums.total_tokens()),
     ]
 }
 

@@ -69,7 +69,7 @@ async fn bench(status: u16) -> Bench {
         revision: 1,
     };
     webhook.sealed_secret = master_keys.seal(&webhook.secret_place(), "whsec_AAAA", &SystemIds).unwrap();
-    let delivery = NewDelivery { webhook: "wh_1", event_id: "e1", event_type: "t", event_time_us: clock.now_us(), body: "{}" };
+    let delivery = NewDelivery { webhook: "wh_1", event_id: "e1", event_type: "t", event_time_us: clock.now_us(), body: "{}".into() };
     let mut transaction = store.begin_exclusive().await.unwrap();
     endpoints::put(&mut transaction, &webhook, false).await.unwrap();
     insert(&mut transaction, &[delivery]).await.unwrap();
@@ -118,7 +118,7 @@ async fn after_three_days_of_failures_an_endpoint_is_given_up_until_it_changes()
     let changed = Webhook { revision: 2, ..bench.webhook.clone() };
     let mut transaction = bench.sender.store.begin_exclusive().await.unwrap();
     endpoints::put(&mut transaction, &changed, false).await.unwrap();
-    let next = NewDelivery { webhook: "wh_1", event_id: "e2", event_type: "t", event_time_us: 1, body: "{}" };
+    let next = NewDelivery { webhook: "wh_1", event_id: "e2", event_type: "t", event_time_us: 1, body: "{}".into() };
     insert(&mut transaction, &[next]).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!((bench.due().await, endpoints::failed(&bench.sender.store.reads).await.unwrap().len()), (1, 0));

@@ -1,8 +1,9 @@
-//! `bench [gateway | posting | activity | keys | chaos]`: the measurements behind `make bench` and `make bench-…`, as one program.
+//! `bench [gateway | posting | activity | visible | keys | chaos]`: the measurements behind `make bench` and `make bench-…`, as one program.
 
 mod gateway;
 mod posting;
 mod activity;
+mod visible;
 mod keys;
 mod chaos;
 
@@ -29,10 +30,11 @@ fn main() {
         "gateway" => gateway::run(),
         "posting" => runtime().block_on(posting::run()),
         "activity" => runtime().block_on(activity::run()),
+        "visible" => runtime().block_on(visible::run()),
         "keys" => runtime().block_on(keys::run()),
         "chaos" => runtime().block_on(chaos::run()),
         other => {
-            eprintln!("bench: {other} is not measured; name gateway, posting, activity, keys or chaos");
+            eprintln!("bench: {other} is not measured; name gateway, posting, activity, visible, keys or chaos");
             std::process::exit(2);
         }
     }

@@ -1,4 +1,5 @@
-//! A generated year of usage: 40 models, 200 keys, 5,000 users and 20 applications of one account. The same numbers give the same events.
+//! A generated year of usage: 40 models, 200 keys, 5,000 users and 20 applications of one account. An application has keys of its own.
+//! The same numbers give the same events.
 
 use eventlog::Record;
 use events::request::{Format, Outcome};
@@ -37,16 +38,18 @@ impl Year {
     fn usage(&self, number: u64) -> UsageRecorded {
         let random = scrambled(number);
         let pick = |shift: u32, of: u64| (random >> shift) % of;
-        let model = pick(0, 40);
+        let (model, key) = (pick(0, 40), pick(8, 200));
+        // Most are near the shortest time, and a few take a hundred times as long.
+        let latency_us = 80_000 + 8_000_000 / (1 + pick(40, 97));
         let since_us = YEAR_US as f64 * (number as f64 / self.events as f64);
         UsageRecorded {
             request: format!("gen-1767225600-{random:024x}").as_str().into(),
-            key: format!("{:064x}", pick(8, 200)).as_str().into(),
+            key: format!("{key:064x}").as_str().into(),
             lease: "01920000-0000-7000-8000-000000000002".into(),
             model: format!("author/model-{model}"),
             provider: format!("provider-{}", model % 8),
             user: Some(format!("user-{}", pick(20, 5_000))),
-            app: Some(format!("app-{}", pick(36, 20))),
+            app: Some(format!("app-{}", key % 20)),
             experiment: None,
             format: Format::Chat,
             streamed: true,
@@ -63,8 +66,8 @@ impl Year {
             is_byok: false,
             byok: None,
             admitted_at_us: self.now_us - YEAR_US + since_us as i64,
-            latency_us: 120_000,
-            ttft_us: Some(40_000),
+            latency_us,
+            ttft_us: Some(latency_us / 3),
             attempts: Vec::new(),
             skipped: Vec::new(),
         }
