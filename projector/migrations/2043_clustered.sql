@@ -30,7 +30,6 @@ CREATE TABLE usage_sums (
 ) WITHOUT ROWID;
 INSERT INTO usage_sums SELECT * FROM usage_sums_before;
 DROP TABLE usage_sums_before;
-CREATE INDEX usage_sums_minutes ON usage_sums (start_us) WHERE width = 0;
 
 ALTER TABLE usage_mixes RENAME TO usage_mixes_before;
 CREATE TABLE usage_mixes (
@@ -78,8 +77,6 @@ CREATE TABLE usage_details (
 ) WITHOUT ROWID;
 INSERT INTO usage_details SELECT * FROM usage_details_before;
 DROP TABLE usage_details_before;
-CREATE INDEX usage_details_of_user ON usage_details (account, end_user, width, start_us);
-CREATE INDEX usage_details_minutes ON usage_details (start_us) WHERE width = 0;
 
 ALTER TABLE usage_latencies RENAME TO usage_latencies_before;
 CREATE TABLE usage_latencies (
@@ -95,4 +92,3 @@ CREATE TABLE usage_latencies (
 ) WITHOUT ROWID;
 INSERT INTO usage_latencies SELECT * FROM usage_latencies_before;
 DROP TABLE usage_latencies_before;
-CREATE INDEX usage_latencies_hours ON usage_latencies (start_us) WHERE width = 1;

@@ -1,5 +1,7 @@
 //! The period that a report covers and the buckets into which it is divided, in UTC.
 
+use std::iter;
+
 use chrono::{Duration, Months};
 use events::clock::{at, parse_rfc3339};
 use read_api::ReadError;
@@ -8,6 +10,8 @@ use crate::projections::usage::width::Width;
 
 /// The most buckets in one report.
 const BUCKETS_MAX: usize = 2_000;
+/// The most starts in a statement: ten years of days.
+const STARTS_MAX: usize = 3_660;
 
 /// The period that a report covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,17 @@ pub struct Segment {
     pub width: Width,
     pub from_us: i64,
     pub to_us: i64,
+}
+
+impl Segment {
+    /// Returns the starts of the rows as a list for SQL; `None` if there are too many for a statement.
+    #[must_use]
+    pub fn starts(&self) -> Option<String> {
+        let next = |start_us: &i64| Some(self.width.end_us(*start_us));
+        let starts = iter::successors(Some(self.from_us), next).take_while(|start_us| *start_us < self.to_us);
+        let starts: Vec<String> = starts.take(STARTS_MAX + 1).map(|start_us| start_us.to_string()).collect();
+        (starts.len() <= STARTS_MAX).then(|| starts.join(", "))
+    }
 }
 
 impl Period {
@@ -192,6 +207,14 @@ mod tests {
             segments(from_us, from_us + 3_600_000_000, Width::Month),
             [Segment { width: Width::Hour, from_us, to_us: from_us + 3_600_000_000 }]
         );
+    }
+
+    #[test]
+    fn starts_are_listed_unless_they_are_too_many() {
+        let day = |day: i64| day * 86_400_000_000;
+        assert_eq!(Segment { width: Width::Day, from_us: 0, to_us: day(2) }.starts(), Some("0, 86400000000".to_owned()));
+        assert!(Segment { width: Width::Day, from_us: 0, to_us: day(3_660) }.starts().is_some());
+        assert_eq!(Segment { width: Width::Day, from_us: 0, to_us: day(3_661) }.starts(), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 use super::Projection;
 use super::usage::Dimension;
 use super::usage::sums::{COLUMNS, adding};
+use super::usage::width::Width;
 
 /// The projection of erased users.
 pub const PROJECTION: Projection = Projection {
@@ -133,19 +134,25 @@ async fn rename_deliveries(connection: &mut AnyConnection, erased: &UserErased) 
 async fn rename(connection: &mut AnyConnection, account: &str, name: &str, token: &str) -> Result<(), sqlx::Error> {
     let columns = COLUMNS.join(", ");
     let is_user = format!("dimension = {}", Dimension::User.code());
-    let moved = |table: &str, key: &str, column: &str, which: &str| {
+    // The tables have no index by user; each start is in the sums over all users.
+    let moved = |table: &str, key: &str, column: &str, which: &str, width: Width| {
+        let (width, all) = (width.code(), Dimension::All.code());
+        let found = format!(
+            "account = $1 AND width = {width} AND {which} AND {column} = $2 AND start_us IN (SELECT start_us FROM usage_sums
+             WHERE account = $1 AND width = {width} AND dimension = {all})"
+        );
         [
             format!(
-                "INSERT INTO {table} ({key}, {column}, {columns}) SELECT {key}, $3, {columns} FROM {table}
-                 WHERE account = $1 AND {column} = $2 AND {which} ON CONFLICT ({key}, {column}) DO UPDATE SET {}",
+                "INSERT INTO {table} ({key}, {column}, {columns}) SELECT {key}, $3, {columns} FROM {table} WHERE {found}
+                 ON CONFLICT ({key}, {column}) DO UPDATE SET {}",
                 adding(table)
             ),
-            format!("DELETE FROM {table} WHERE account = $1 AND {column} = $2 AND {which}"),
+            format!("DELETE FROM {table} WHERE {found}"),
         ]
     };
     let update = "UPDATE generations SET end_user = $3 WHERE account = $1 AND end_user = $2".to_owned();
-    let sums = moved("usage_sums", SUMS_KEY, "value", &is_user);
-    let details = moved("usage_details", DETAILS_KEY, "end_user", "1 = 1");
+    let sums = Width::ALL.into_iter().flat_map(|width| moved("usage_sums", SUMS_KEY, "value", &is_user, width));
+    let details = Width::ALL.into_iter().flat_map(|width| moved("usage_details", DETAILS_KEY, "end_user", "1 = 1", width));
     for sql in [update].into_iter().chain(sums).chain(details) {
         let has_token = sql.contains("$3");
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(account.to_owned()).bind(name.to_owned());

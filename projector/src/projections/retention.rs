@@ -1,10 +1,13 @@
 //! The deletion of old rows, by the time of their events, so that a rebuild from the log deletes the same.
 
+use std::ops::Range;
+
+use eventlog::store::{placeholders, portions};
 use events::Clock;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 /// The most rows that one transaction deletes from a table; a little more if many have the same time. It is more than a batch inserts.
-const ROWS_MAX: usize = 6_000;
+const ROWS_MAX: usize = 12_000;
 
 /// The times of a table that keeps rows only for a while.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +38,40 @@ impl Retention {
              WHERE {ages} AND {column} < $1 ORDER BY {column} LIMIT 1 OFFSET {ROWS_MAX}), $1)"
         );
         sqlx::query::<Any>(AssertSqlSafe(sql)).bind(horizon_us).execute(connection).await?;
+        Ok(())
+    }
+}
+
+/// The times of sums that are kept only for a while. An account's old rows are deleted with its next event, by their primary key: an
+/// index by time would have to be written and deleted with each row.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountRetention {
+    pub table: &'static str,
+    /// The columns of the primary key.
+    pub key: &'static str,
+    /// The SQL condition of the rows that age; it has all columns of the key between the account and the start.
+    pub ages: &'static str,
+    /// The time for which a row is kept, in microseconds.
+    pub kept_us: i64,
+}
+
+impl AccountRetention {
+    /// Deletes rows of some accounts: all in a span of time, and some of those before it, which a pause of the account has left.
+    pub async fn trim(&self, connection: &mut AnyConnection, accounts: &[&str], span_us: Range<i64>) -> Result<(), sqlx::Error> {
+        let Self { table, key, ages, .. } = self;
+        let Range { start, end } = span_us;
+        for portion in portions(accounts) {
+            let of_accounts = format!("account IN {} AND {ages}", placeholders(connection, 1, portion.len()));
+            let in_span = format!("DELETE FROM {table} WHERE {of_accounts} AND start_us >= {start} AND start_us < {end}");
+            let before = format!(
+                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {of_accounts} AND start_us < {start} LIMIT {ROWS_MAX})"
+            );
+            for sql in [in_span, before] {
+                let query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(false);
+                let query = portion.iter().fold(query, |query, account| query.bind((*account).to_owned()));
+                query.execute(&mut *connection).await?;
+            }
+        }
         Ok(())
     }
 }

@@ -144,6 +144,15 @@ async fn batches_order_and_erasures_change_no_row() {
     let requests = one.number("SELECT COUNT(*) FROM generations").await;
     assert!((kept - 10..=kept + 1).contains(&requests), "{requests} requests of {kept} half days");
     assert!((5..=7).contains(&one.number("SELECT COUNT(*) FROM usage_details WHERE width = 0").await));
+    // Tables from before the days of users get them from the hours.
+    let before = one.digests().await;
+    let days = one.number("SELECT COUNT(*) FROM usage_details WHERE width = 2").await;
+    let mut transaction = one.store.begin_exclusive().await.unwrap();
+    let deleted = sqlx::query::<Any>("DELETE FROM usage_details WHERE width = 2").execute(&mut *transaction).await.unwrap();
+    assert_eq!((deleted.rows_affected().cast_signed(), days > 200), (days, true));
+    sqlx::raw_sql(include_str!("../../migrations/2044_user_days.sql")).execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(one.digests().await, before);
 }
 
 #[tokio::test]

@@ -124,6 +124,14 @@ mod tests {
     }
 
     #[test]
+    fn a_line_end_of_two_bytes_may_be_cut() {
+        let stream = b"data: a\r\ndata: b\r\r\ndata: c\r\n\r\n";
+        for cut in 0..stream.len() {
+            assert_eq!(frames(&[&stream[..cut], &stream[cut..]]), ["a\nb", "c"], "{cut}");
+        }
+    }
+
+    #[test]
     fn a_byte_order_mark_is_passed_over_at_the_start_only() {
         let stream = b"\xef\xbb\xbfdata: \xef\xbb\xbfone\n\ndata: two\n\n";
         for cut in 0..stream.len() {

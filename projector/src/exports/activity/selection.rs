@@ -57,8 +57,11 @@ impl Selection {
     /// Returns the widest rows that are summed for this selection.
     #[must_use]
     pub fn widest(&self) -> Width {
-        let of_user = self.groups.contains(&Dimension::User) || self.filters.contains_key(&Dimension::User);
-        if of_user && !self.is_single() { Width::Hour } else { Width::Month }
+        if self.is_of_users() && !self.is_single() { Width::Day } else { Width::Month }
+    }
+
+    fn is_of_users(&self) -> bool {
+        self.groups.contains(&Dimension::User) || self.filters.contains_key(&Dimension::User)
     }
 
     /// Returns all groups of a segment.
@@ -92,8 +95,14 @@ impl Selection {
         let single = self.single();
         let (table, only) = match (single, segment.width) {
             (Some(dimension), _) => ("usage_sums", format!(" AND dimension = {}", dimension.code())),
-            (None, Width::Day | Width::Month) => ("usage_mixes", String::new()),
-            (None, Width::Minute | Width::Hour) => ("usage_details", String::new()),
+            (None, Width::Day | Width::Month) if !self.is_of_users() => ("usage_mixes", String::new()),
+            (None, Width::Minute | Width::Hour | Width::Day | Width::Month) => ("usage_details", String::new()),
+        };
+        // The rows of a user are found by each start. A range of starts would be read with all users.
+        let starts = segment.starts().filter(|_| table == "usage_details" && self.filters.contains_key(&Dimension::User));
+        let (within, bounds) = match &starts {
+            Some(starts) => (format!("start_us IN ({starts})"), Vec::new()),
+            None => ("start_us >= $2 AND start_us < $3".to_owned(), vec![segment.from_us, segment.to_us]),
         };
         let column = |dimension: Dimension| match single {
             Some(one) if one == dimension && one != Dimension::All => "value",
@@ -107,14 +116,15 @@ impl Selection {
         let sums = COLUMNS.map(|name| if is_summed { format!("CAST(COALESCE(SUM({name}), 0) AS BIGINT)") } else { name.to_owned() });
         let selected: Vec<String> = keys.iter().map(|key| (*key).to_owned()).chain(sums).collect();
         let mut parts = vec![format!(
-            "SELECT {} FROM {table} WHERE account = $1 AND width = {}{only} AND start_us >= $2 AND start_us < $3",
+            "SELECT {} FROM {table} WHERE account = $1 AND width = {}{only} AND {within}",
             selected.join(", "),
             segment.width.code()
         )];
         let mut texts: Vec<String> = Vec::new();
+        let before = 1 + bounds.len();
         for (dimension, value) in &self.filters {
             texts.push(value.clone());
-            parts.push(format!("AND {} = ${}", column(*dimension), texts.len() + 3));
+            parts.push(format!("AND {} = ${}", column(*dimension), texts.len() + before));
         }
         // A constant is no key to SQL.
         let ordered: Vec<&str> = keys.iter().copied().filter(|key| *key != "''").collect();
@@ -124,7 +134,7 @@ impl Selection {
             let mut compared = vec![place.start_us.to_string()];
             for (_, value) in values {
                 texts.push(value.clone());
-                compared.push(format!("${}", texts.len() + 3));
+                compared.push(format!("${}", texts.len() + before));
             }
             parts.push(format!("AND ({}) > ({})", ordered.join(", "), compared.join(", ")));
         }
@@ -137,7 +147,8 @@ impl Selection {
         if let Some(limit) = reading.limit {
             parts.push(format!("LIMIT {limit}"));
         }
-        let query = sqlx::query::<Any>(AssertSqlSafe(parts.join(" "))).bind(self.account.clone()).bind(segment.from_us).bind(segment.to_us);
+        let query = sqlx::query::<Any>(AssertSqlSafe(parts.join(" "))).bind(self.account.clone());
+        let query = bounds.into_iter().fold(query, sqlx::query::Query::bind);
         texts.into_iter().fold(query, sqlx::query::Query::bind).fetch_all(reads).await
     }
 }

@@ -4,7 +4,8 @@
 //! Reports read rows that are summed already, so their time does not depend on the number of requests. With thousands of end users,
 //! a row for each combination of all dimensions is a row for nearly each request; reading a year of them takes seconds. So each single
 //! dimension has rows of its own for minutes, hours, days and months. Combinations without the user are few: they have days and months.
-//! Combinations with the user are found by the user or by a short time: they have minutes and hours.
+//! Combinations with the user are found by a short time, or by the user and each of the days or hours: they have minutes, hours and days.
+//! An index by user would be written in as many places as there are users.
 //!
 //! Sums cannot be inserted twice without harm. An event is counted if its reader has not committed its source and sequence before, and if
 //! `usage_counted` lacks its request, which a ledger may have charged already in the place of a lost gateway.
@@ -13,7 +14,7 @@ pub mod latencies;
 pub mod sums;
 pub mod width;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use eventlog::digest::Table;
@@ -27,7 +28,7 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use super::Projection;
 use super::erasures::Pseudonyms;
 use super::generations::usage;
-use super::retention::Retention;
+use super::retention::{AccountRetention, Retention};
 use latencies::HOURS_KEPT_US;
 use sums::{Cell, Sums, add};
 use width::{DAY_US, Width};
@@ -37,7 +38,7 @@ pub const MINUTES_KEPT_US: i64 = 3 * DAY_US;
 /// The time for which requests are remembered, so that a second charge of the same request is recognised.
 const COUNTED_KEPT_US: i64 = 7 * DAY_US;
 /// Large batches of old events are cheaper, because they share rows; new events are still summed promptly.
-const PACE: Pace = Pace { batch_max: 5_000, linger: Duration::from_millis(15) };
+const PACE: Pace = Pace { batch_max: 10_000, linger: Duration::from_millis(15) };
 
 /// The projection of usage by period.
 pub const PROJECTION: Projection = Projection {
@@ -118,11 +119,28 @@ pub const PROJECTION: Projection = Projection {
 };
 
 const COUNTED: Retention = Retention { table: "usage_counted", column: "admitted_at_us", ages: "is_kept = 0", kept_us: COUNTED_KEPT_US };
-const AGED: [Retention; 3] = [
-    Retention { table: "usage_sums", column: "start_us", ages: "width = 0", kept_us: MINUTES_KEPT_US },
-    Retention { table: "usage_details", column: "start_us", ages: "width = 0", kept_us: MINUTES_KEPT_US },
-    Retention { table: "usage_latencies", column: "start_us", ages: "width = 1", kept_us: HOURS_KEPT_US },
+const AGED: [AccountRetention; 3] = [
+    AccountRetention {
+        table: "usage_sums",
+        key: "account, width, dimension, start_us, value",
+        ages: "width = 0 AND dimension IN (0, 1, 2, 3, 4, 5)",
+        kept_us: MINUTES_KEPT_US,
+    },
+    AccountRetention {
+        table: "usage_details",
+        key: "account, width, start_us, end_user, model, provider, key_hash, app",
+        ages: "width = 0",
+        kept_us: MINUTES_KEPT_US,
+    },
+    AccountRetention {
+        table: "usage_latencies",
+        key: "account, width, start_us, model, provider, kind, bucket",
+        ages: "width = 1",
+        kept_us: HOURS_KEPT_US,
+    },
 ];
+/// The least time whose rows a batch deletes.
+const TRIMMED_US: i64 = DAY_US / 4;
 
 /// A dimension by which usage is summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,8 +240,14 @@ impl Fold for Usage {
             let charges: Vec<Charge<'_>> = charges.into_values().collect();
             write(connection, &charges, minutes_us).await?;
             COUNTED.trim(connection, horizon_us).await?;
+            let accounts: Vec<&str> = charges.iter().map(|charge| charge.account).collect::<BTreeSet<_>>().into_iter().collect();
+            // Old events come in batches that cover more time than their rows are deleted with.
+            let covered_us =
+                charges.first().zip(charges.last()).map_or(0, |(first, last)| last.usage.admitted_at_us - first.usage.admitted_at_us);
             for aged in AGED {
-                aged.trim(connection, horizon_us.saturating_add(COUNTED_KEPT_US - aged.kept_us)).await?;
+                let end_us = horizon_us.saturating_add(COUNTED_KEPT_US - aged.kept_us);
+                let trimmed_us = TRIMMED_US.max(covered_us.saturating_mul(2));
+                aged.trim(connection, &accounts, end_us.saturating_sub(trimmed_us)..end_us).await?;
             }
             Ok(rejected)
         })
@@ -270,15 +294,13 @@ async fn write(connection: &mut AnyConnection, charges: &[Charge<'_>], minutes_u
                 sums.entry(key).or_insert_with(Sums::default).add(&added);
             }
             let [model, provider, key, app] = [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::App].map(text);
-            match width {
-                Width::Minute | Width::Hour => {
-                    let key = [account, code, start, text(Dimension::User), model, provider, key, app];
-                    details.entry(key).or_insert_with(Sums::default).add(&added);
-                }
-                Width::Day | Width::Month => {
-                    let key = [account, code, start, model, provider, key, app];
-                    mixes.entry(key).or_insert_with(Sums::default).add(&added);
-                }
+            let without_user = [account, code, start, model, provider, key, app];
+            let with_user = [account, code, start, text(Dimension::User), model, provider, key, app];
+            if matches!(width, Width::Day | Width::Month) {
+                mixes.entry(without_user).or_insert_with(Sums::default).add(&added);
+            }
+            if matches!(width, Width::Minute | Width::Hour | Width::Day) {
+                details.entry(with_user).or_insert_with(Sums::default).add(&added);
             }
         }
     }

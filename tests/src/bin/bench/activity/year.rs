@@ -42,8 +42,9 @@ impl Year {
         // Most are near the shortest time, and a few take a hundred times as long.
         let latency_us = 80_000 + 8_000_000 / (1 + pick(40, 97));
         let since_us = YEAR_US as f64 * (number as f64 / self.events as f64);
+        let admitted_at_us = self.now_us - YEAR_US + since_us as i64;
         UsageRecorded {
-            request: format!("gen-1767225600-{random:024x}").as_str().into(),
+            request: format!("gen-{}-{random:024x}", admitted_at_us / 1_000_000).as_str().into(),
             key: format!("{key:064x}").as_str().into(),
             lease: "01920000-0000-7000-8000-000000000002".into(),
             model: format!("author/model-{model}"),
@@ -65,7 +66,7 @@ impl Year {
             beyond_hold_nanos: Nanos::ZERO,
             is_byok: false,
             byok: None,
-            admitted_at_us: self.now_us - YEAR_US + since_us as i64,
+            admitted_at_us,
             latency_us,
             ttft_us: Some(latency_us / 3),
             attempts: Vec::new(),
