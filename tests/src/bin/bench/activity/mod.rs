@@ -2,7 +2,8 @@
 //! period and grouping, and rows a second and memory of the detailed table.
 //!
 //! `BENCH_EVENTS` sets the number of events (1,000,000); `BENCH_POSTGRES=1` measures PostgreSQL instead of SQLite;
-//! `BENCH_KEEP` names a folder for the reports on paper.
+//! `BENCH_DATABASE` names a database that lasts; with `BENCH_EVENTS=0` only its queries are measured. `BENCH_KEEP` names a folder for the
+//! reports on paper.
 
 mod year;
 
@@ -63,15 +64,16 @@ fn memory_mb(figure: &str) -> u64 {
 
 pub async fn run() {
     let folder = tempfile::Builder::new().prefix("arouter-activity").tempdir().expect("a folder");
-    let postgres = (number("BENCH_POSTGRES", 0) == 1).then(Postgres::start);
+    let lasting = setting("BENCH_DATABASE");
+    let postgres = (number("BENCH_POSTGRES", 0) == 1 && lasting.is_none()).then(Postgres::start);
     let sqlite = format!("sqlite://{}", folder.path().join("projector.db").display());
-    let database_url = postgres.as_ref().map_or(sqlite, |postgres| postgres.url("projector"));
+    let database_url = lasting.unwrap_or_else(|| postgres.as_ref().map_or(sqlite, |postgres| postgres.url("projector")));
     let events = number("BENCH_EVENTS", EVENTS);
     let master_keys = Arc::new(MasterKeys::parse(&"k".repeat(64)).expect("a key"));
     let config = ProjectorConfig { database_url, master_keys, webhooks_to_private_addresses: false };
     let projector = Projector::open(&config, Arc::new(SystemClock), Arc::new(SystemIds)).await.expect("a database");
     let now_us = SystemClock.now_us();
-    println!("{events} events of a year on {}", if postgres.is_some() { "PostgreSQL" } else { "SQLite" });
+    println!("{events} events of a year on {}", if projector.store.is_sqlite() { "SQLite" } else { "PostgreSQL" });
     for projection in [projections::usage::PROJECTION, projections::generations::PROJECTION] {
         let took = fold(&projector, &projection, &Year { events, now_us }).await;
         println!("fold {:<12} {:>9.0} events/s", projection.reader.name, events as f64 / took.as_secs_f64());
