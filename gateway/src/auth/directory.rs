@@ -126,19 +126,27 @@ impl Directory {
         Ok(())
     }
 
-    /// Returns the whole directory as lines.
+    /// Returns the whole directory as lines. Requests look keys up while they are written.
     fn lines(&self) -> Vec<u8> {
         let state = self.read();
-        let mut lines = Vec::new();
-        state.accounts.values().for_each(|account| Line::Account(account.clone()).write(&mut lines));
-        state.keys.values().for_each(|entry| Line::Key(Box::new((**entry).clone())).write(&mut lines));
-        self.catalogs.all().into_iter().for_each(|catalog| Line::Catalog(Box::new((*catalog).clone())).write(&mut lines));
-        state.webhooks.values().for_each(|entry| Line::Webhook(Box::new((**entry).clone())).write(&mut lines));
-        state.provider_keys.all().for_each(|key| Line::ProviderKey(Box::new((**key).clone())).write(&mut lines));
-        if let Some(Checkpoint { identity, sequence, event_id }) = state.checkpoint.clone() {
-            Line::Checkpoint(identity, sequence, event_id).write(&mut lines);
+        let (keys, webhooks): (Vec<_>, Vec<_>) = (state.keys.values().cloned().collect(), state.webhooks.values().cloned().collect());
+        let provider_keys: Vec<_> = state.provider_keys.all().cloned().collect();
+        let accounts: Vec<Account> = state.accounts.values().cloned().collect();
+        let checkpoint = state.checkpoint.clone();
+        drop(state);
+        let lines = accounts
+            .into_iter()
+            .map(Line::Account)
+            .chain(keys.iter().map(|entry| Line::Key(Box::new((**entry).clone()))))
+            .chain(self.catalogs.all().into_iter().map(|catalog| Line::Catalog(Box::new((*catalog).clone()))))
+            .chain(webhooks.iter().map(|entry| Line::Webhook(Box::new((**entry).clone()))))
+            .chain(provider_keys.iter().map(|key| Line::ProviderKey(Box::new((**key).clone()))))
+            .chain(checkpoint.map(|Checkpoint { identity, sequence, event_id }| Line::Checkpoint(identity, sequence, event_id)));
+        let mut text = Vec::new();
+        for line in lines {
+            line.write(&mut text);
         }
-        lines
+        text
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {

@@ -13,6 +13,8 @@ use events::ids::Ids;
 use events::rpc::{CloseSource, GetWatermarks};
 use events::subject::Stream;
 use events::{Failpoint, failpoint};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +59,9 @@ impl Publisher {
         let mut taken = Sequences::default();
         let mut asked = Instant::now();
         let mut moved = Instant::now();
+        // Publishing does not wait for the answer of the readers: their databases may be busy.
+        let mut asking: Fuse<BoxFuture<'_, Option<Sequences>>> = Fuse::terminated();
+        let mut answer = None;
         let troubles = Throttle::new();
         loop {
             if connects.has_changed().unwrap_or(false) {
@@ -68,9 +73,15 @@ impl Publisher {
                 sent = self.send(&mut cursor, &taken) => sent,
             };
             let every = if self.spool.is_half_full() { WATERMARKS_OFTEN } else { WATERMARKS_EVERY };
-            if asked.elapsed() >= every {
+            if asking.is_terminated() && answer.is_none() && asked.elapsed() >= every {
                 asked = Instant::now();
-                let now = self.watermarks().await.unwrap_or(taken);
+                asking = self.watermarks().boxed().fuse();
+            }
+            if !asking.is_terminated() {
+                answer = (&mut asking).now_or_never();
+            }
+            if let Some(now) = answer.take() {
+                let now = now.unwrap_or(taken);
                 if now != taken {
                     moved = Instant::now();
                 }
@@ -101,6 +112,7 @@ impl Publisher {
                 () = stop.cancelled() => {}
                 // A short delay puts events that arrive together into one batch.
                 _ = syncs.changed() => tokio::time::sleep(GATHER).await,
+                now = &mut asking, if !asking.is_terminated() => answer = Some(now),
                 () = tokio::time::sleep(RETRY) => {}
             }
         }

@@ -66,10 +66,14 @@ impl AccountRetention {
             let before = format!(
                 "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {of_accounts} AND start_us < {start} LIMIT {ROWS_MAX})"
             );
-            for sql in [in_span, before] {
+            let has_before = format!("SELECT start_us FROM {table} WHERE {of_accounts} AND start_us < {start} LIMIT 1");
+            let query = |sql: String| {
                 let query = sqlx::query::<Any>(AssertSqlSafe(sql)).persistent(false);
-                let query = portion.iter().fold(query, |query, account| query.bind((*account).to_owned()));
-                query.execute(&mut *connection).await?;
+                portion.iter().fold(query, |query, account| query.bind((*account).to_owned()))
+            };
+            query(in_span).execute(&mut *connection).await?;
+            if query(has_before).fetch_optional(&mut *connection).await?.is_some() {
+                query(before).execute(&mut *connection).await?;
             }
         }
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::rc::Rc;
 
 use crate::chart::{Axis, number};
 use crate::flow::lay_out;
 use crate::sheet::{Drawing, Mark, Role, Sheets};
 use crate::table::share;
 use crate::template::template;
-use crate::text::Typesetter;
+use crate::text::{Shaped, Typesetter};
 use crate::*;
 
 fn column(title: &str, align: Align) -> Column {
@@ -153,6 +154,12 @@ fn lines_are_no_wider_than_their_room() {
             let kept: String = lines.iter().map(|line| line.text.replace(' ', "")).collect();
             assert_eq!(kept, text.replace(' ', ""));
         }
+    }
+    let texts = |lines: Vec<Rc<Shaped>>| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
+    let number = "10,495,432,037 prompt, 2,000,000,000 completion";
+    for width in (3_500..12_000).step_by(100) {
+        let lines = texts(type_.wrap(number, &style, width, 9));
+        assert!(lines.iter().any(|line| line.contains("2,000,000,000")), "{width}: {lines:?}");
     }
     let cut = type_.wrap("one two three four five six seven", &style, 2_500, 2);
     assert_eq!(cut.len(), 2);

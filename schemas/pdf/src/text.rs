@@ -170,7 +170,14 @@ fn break_after(shaped: &Shaped, start: usize, size: Length, width: Length) -> us
         return fits.max(start + first);
     }
     let part = shaped.text.get(start..fits).unwrap_or_default();
-    let opportunity = |(at, c): (usize, char)| (c == ' ' || "/-_,;:.@".contains(c) || is_ideograph(c)).then_some(start + at + c.len_utf8());
+    let is_in_number = |at: usize| {
+        let (before, behind) = (part.get(..at).unwrap_or_default(), rest.get(at + 1..).unwrap_or_default());
+        before.ends_with(|c: char| c.is_ascii_digit()) && behind.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let opportunity = |(at, c): (usize, char)| {
+        let is_sign = "/-_,;:.@".contains(c) && !(matches!(c, ',' | '.') && is_in_number(at));
+        (c == ' ' || is_sign || is_ideograph(c)).then_some(start + at + c.len_utf8())
+    };
     let third = part.len() / 3;
     let found = part.char_indices().rev().find_map(opportunity).filter(|end| *end > start + third || rest.starts_with(' '));
     found.unwrap_or(fits).max(start + first)

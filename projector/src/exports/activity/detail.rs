@@ -88,13 +88,14 @@ pub async fn respond(http: Http, asked: Asked) -> Result<Response, ReadError> {
     Ok(csv::stream(try_unfold(sent, part), &as_of))
 }
 
-/// Returns the query of a part: an array with an array for each request.
+/// Returns the query of a part: an array with an array for each request. Both databases aggregate an ordered subquery in its order; to
+/// sort again took a fifth of the time.
 fn sql(asked: &Asked, is_sqlite: bool) -> String {
     let (of_rows, of_row) = if is_sqlite { ("json_group_array", "json_array") } else { ("json_agg", "json_build_array") };
     let filters = asked.selection.filters.keys().zip(5..).map(|(of, number)| format!(" AND {} = ${number}", of.column()));
     let filters = filters.collect::<Vec<_>>().concat();
     format!(
-        "SELECT CAST(COALESCE({of_rows}({of_row}({READ}) ORDER BY admitted_at_us, request), '[]') AS TEXT) FROM (SELECT {READ} FROM generations
+        "SELECT CAST(COALESCE({of_rows}({of_row}({READ})), '[]') AS TEXT) FROM (SELECT {READ} FROM generations
          WHERE account = $1 AND admitted_at_us >= $2 AND admitted_at_us < $3 AND (admitted_at_us > $2 OR request > $4){filters}
          ORDER BY admitted_at_us, request LIMIT {PART_ROWS}) AS part"
     )
@@ -138,6 +139,10 @@ async fn part(mut sent: Sent) -> Result<Option<(Vec<u8>, Sent)>, ReadError> {
         tracing::error!(%error, "the database returned requests that cannot be read: {error}");
         ReadError::Internal
     })?;
+    if !requests.is_sorted_by_key(|request| request.admitted_at_us) {
+        tracing::error!("the database returned requests in another order than asked for; the table ends");
+        return Err(ReadError::Internal);
+    }
     let last = requests.last().filter(|_| requests.len() == PART_ROWS);
     let next = async {
         match last {

@@ -71,7 +71,10 @@ fn document(report: &ActivityReport, asked: &Asked, paper: Paper) -> Document {
         Section::Table(table(report, asked)),
     ];
     if report.next_cursor.is_some() {
-        sections.push(Section::Text(format!("The table shows the first {} rows; format=csv has all of them.", report.rows.len())));
+        sections.push(Section::Text(format!(
+            "The table shows the first {} rows; format=csv has all of them.",
+            grouped(&report.rows.len().to_string())
+        )));
     }
     Document {
         title: "Activity".to_owned(),
