@@ -26,7 +26,7 @@ fn chat() -> Vec<u8> {
         let parameters = json!({"type": "object", "properties": properties, "required": ["field_0"]});
         json!({"type": "function", "function": {"name": format!("tool_{number}"), "description": "t".repeat(200), "parameters": parameters}})
     };
-    let text = "Some words of a long conversation. ".repeat(50);
+    let text = "Some words of a long conversation. ".repeat(68);
     let mut messages = vec![json!({"role": "system", "content": text})];
     for number in 0..10 {
         let call =

@@ -13,6 +13,7 @@ use read_api::csv::{self, Table, safe};
 use read_api::{Http, ReadError};
 use serde::Deserialize;
 use sqlx::{Any, AssertSqlSafe, Row};
+use tokio::task::JoinSet;
 
 use super::query::{Asked, Group, SEPARATOR};
 use super::report::{KeyNames, key_names};
@@ -68,8 +69,8 @@ struct Sent {
 /// The next part of the table.
 enum Next {
     First,
-    /// The requests of the part, as JSON.
-    Read(String),
+    /// The task that reads the requests of the part, as JSON. It ends with the table.
+    Reading(JoinSet<Result<String, sqlx::Error>>),
     End,
 }
 
@@ -102,16 +103,17 @@ fn sql(asked: &Asked, is_sqlite: bool) -> String {
 }
 
 impl Sent {
-    /// Reads the requests after a time and an id.
-    async fn read(&self, (time_us, request): (i64, &str)) -> Result<String, sqlx::Error> {
-        let selection = &self.asked.selection;
-        let query = sqlx::query::<Any>(AssertSqlSafe(self.sql.clone()))
-            .bind(selection.account.clone())
-            .bind(time_us)
-            .bind(self.asked.period.bounds().1)
-            .bind(request.to_owned());
-        let query = selection.filters.values().fold(query, |query, value| query.bind(value.clone()));
-        query.fetch_one(&self.http.store.reads).await?.try_get(0)
+    /// Starts to read the requests after a time and an id.
+    fn read(&self, (time_us, request): (i64, &str)) -> Next {
+        let (reads, sql, request) = (self.http.store.reads.clone(), self.sql.clone(), request.to_owned());
+        let (selection, end_us) = (self.asked.selection.clone(), self.asked.period.bounds().1);
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(selection.account).bind(time_us).bind(end_us).bind(request);
+            let query = selection.filters.into_values().fold(query, sqlx::query::Query::bind);
+            query.fetch_one(&reads).await?.try_get(0)
+        });
+        Next::Reading(reading)
     }
 
     fn write(&self, requests: &[Request<'_>], is_first: bool) -> Result<Vec<u8>, ReadError> {
@@ -130,11 +132,11 @@ impl Sent {
 
 /// Writes a part while the database reads the next one.
 async fn part(mut sent: Sent) -> Result<Option<(Vec<u8>, Sent)>, ReadError> {
-    let (text, is_first) = match std::mem::replace(&mut sent.next, Next::End) {
-        Next::First => (sent.read((sent.asked.period.bounds().0, "")).await?, true),
-        Next::Read(text) => (text, false),
-        Next::End => return Ok(None),
-    };
+    let is_first = matches!(sent.next, Next::First);
+    let next = if is_first { sent.read((sent.asked.period.bounds().0, "")) } else { std::mem::replace(&mut sent.next, Next::End) };
+    let Next::Reading(mut reading) = next else { return Ok(None) };
+    let Some(read) = reading.join_next().await else { return Ok(None) };
+    let text = read.map_err(|_| ReadError::Internal)??;
     let requests: Vec<Request<'_>> = serde_json::from_str(&text).map_err(|error| {
         tracing::error!(%error, "the database returned requests that cannot be read: {error}");
         ReadError::Internal
@@ -144,16 +146,8 @@ async fn part(mut sent: Sent) -> Result<Option<(Vec<u8>, Sent)>, ReadError> {
         return Err(ReadError::Internal);
     }
     let last = requests.last().filter(|_| requests.len() == PART_ROWS);
-    let next = async {
-        match last {
-            Some(last) => sent.read((last.admitted_at_us, &last.request)).await.map(Next::Read),
-            None => Ok(Next::End),
-        }
-    };
-    let (next, written) = tokio::join!(next, async { sent.write(&requests, is_first) });
-    drop(requests);
-    sent.next = next?;
-    Ok(Some((written?, sent)))
+    sent.next = last.map_or(Next::End, |last| sent.read((last.admitted_at_us, &last.request)));
+    Ok(Some((sent.write(&requests, is_first)?, sent)))
 }
 
 /// The texts of the bucket that contains a request; the next request is usually in the same one.
