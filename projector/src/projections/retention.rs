@@ -79,3 +79,36 @@ impl AccountRetention {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use eventlog::Store;
+
+    use super::*;
+
+    const TRIMMED: AccountRetention = AccountRetention {
+        table: "usage_latencies",
+        key: "account, width, start_us, model, provider, kind, bucket",
+        ages: "width = 1",
+        kept_us: 0,
+    };
+
+    #[tokio::test]
+    async fn old_rows_of_the_accounts_go_whether_in_the_span_or_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("x.db").display()), crate::MIGRATIONS).await.unwrap();
+        let mut transaction = store.begin_exclusive().await.unwrap();
+        for (account, width, start_us) in
+            [("a", 1, 5), ("a", 1, 10), ("a", 1, 19), ("a", 1, 20), ("a", 2, 5), ("b", 1, 10), ("c", 1, 5), ("c", 1, 15)]
+        {
+            let sql = "INSERT INTO usage_latencies VALUES ($1, $2, $3, 'm', 'p', 0, 0, 1)";
+            let query = sqlx::query::<Any>(sql).bind(account).bind(width).bind(start_us);
+            query.execute(&mut *transaction).await.unwrap();
+        }
+        TRIMMED.trim(&mut transaction, &["a", "c"], 10..20).await.unwrap();
+        let rows = sqlx::query::<Any>("SELECT account, width, start_us FROM usage_latencies ORDER BY 1, 2, 3");
+        let kept: Vec<(String, i64, i64)> =
+            rows.fetch_all(&mut *transaction).await.unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+        assert_eq!(kept, [("a".to_owned(), 1, 20), ("a".to_owned(), 2, 5), ("b".to_owned(), 1, 10)]);
+    }
+}
