@@ -59,7 +59,7 @@ struct State {
     /// The revision that was claimed last.
     claimed: i64,
     claimed_at_us: i64,
-    /// Whether the transaction has claimed it.
+    /// The transaction has claimed a revision of it.
     is_new: bool,
 }
 

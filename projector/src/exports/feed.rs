@@ -175,7 +175,7 @@ async fn shown(reads: &AnyPool, account: &str, event: &str) -> Result<String, sq
         Some(name) => token_of(reads, account, &name).await?,
         None => None,
     };
-    Ok(renamed(event, |_| token).unwrap_or_else(|| event.to_owned()))
+    Ok(token.and_then(|token| renamed(event, |_| Some(token))).unwrap_or_else(|| event.to_owned()))
 }
 
 /// Reads `usage,requests,keys`; absent = all.
