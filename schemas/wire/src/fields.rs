@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The number of members that are read without a second allocation.
@@ -17,21 +18,80 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Fields<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a JSON object")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut members = Vec::with_capacity(USUAL_MEMBERS);
-                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    members.push((name, value));
-                }
-                Ok(members)
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                members(map)
             }
         }
-        deserializer.deserialize_map(Members).map(Self)
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn members<'de, M: MapAccess<'de>>(mut map: M) -> Result<Fields<'de>, M::Error> {
+    let mut members = Vec::with_capacity(USUAL_MEMBERS);
+    while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+        members.push((name, value));
+    }
+    Ok(Fields(members))
+}
+
+/// An element of an array of objects.
+#[derive(Debug, Clone)]
+pub enum Element<'a> {
+    Object(Fields<'a>),
+    /// A value of another type.
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Element<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON value")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                members(map).map(Element::Object)
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<Self::Value, S::Error> {
+                while elements.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Element::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+        }
+        deserializer.deserialize_any(Any)
     }
 }
 
@@ -146,20 +206,21 @@ pub fn quote(text: &str, into: &mut Vec<u8>) {
     }
 }
 
-/// Passes each element of an array to `see`, one after the other, so that many small ones take no memory.
+/// Passes each element of an array to `see`, one after the other, so that many small ones take no memory. A caller that needs no raw
+/// elements reads them as [`Fields`] or [`Element`], since a raw value is scanned once more by whoever reads it.
 ///
 /// # Errors
-/// Fails if the value is no array.
-pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Result<(), serde_json::Error> {
-    struct Each<F>(F);
-    impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Each<F> {
+/// Fails if the value is no array, or if an element is no `T`.
+pub fn each<'a, T: Deserialize<'a>>(raw: &'a RawValue, see: impl FnMut(T)) -> Result<(), serde_json::Error> {
+    struct Each<F, T>(F, PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Each<F, T> {
         type Value = ();
 
         fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
             deserializer.deserialize_seq(self)
         }
     }
-    impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
+    impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Each<F, T> {
         type Value = ();
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,13 +228,13 @@ pub fn each<'a>(raw: &'a RawValue, see: impl FnMut(&'a RawValue)) -> Result<(), 
         }
 
         fn visit_seq<S: SeqAccess<'de>>(mut self, mut elements: S) -> Result<(), S::Error> {
-            while let Some(element) = elements.next_element::<&'de RawValue>()? {
+            while let Some(element) = elements.next_element::<T>()? {
                 self.0(element);
             }
             Ok(())
         }
     }
-    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+    Each(see, PhantomData).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
 /// Reads a string. The value is known to be JSON, so a string without escapes is not scanned for its end again.
@@ -223,6 +284,21 @@ mod tests {
         assert_eq!(of(r#""""#), Some((true, String::new())));
         assert_eq!(of(r#""a\"\u00e9\\""#), Some((false, "a\"é\\".to_owned())));
         assert_eq!((of(r#""\ud800""#), of("7"), of("null"), of("[\"\"]")), (None, None, None, None));
+    }
+
+    #[test]
+    fn elements_are_objects_or_something_else() {
+        let raw = RawValue::from_string(r#"[{"a":[1]},7,-7,1.5,1e5,"x","\u00e9",null,true,[[{}],"]"],{}]"#.to_owned()).unwrap();
+        let mut members = Vec::new();
+        each(&raw, |element| match element {
+            Element::Object(fields) => members.push(Some(fields.0.len())),
+            Element::Other => members.push(None),
+        })
+        .unwrap();
+        assert_eq!(members, [Some(1), None, None, None, None, None, None, None, None, None, Some(0)]);
+        let mut ids = Vec::new();
+        assert!(each(&raw, |fields: Fields<'_>| ids.push(fields.get("a").map(RawValue::get))).is_err(), "the second is no object");
+        assert_eq!(ids, [Some("[1]")]);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! The messages of a chat request as a prompt: the text, the images, and everything that has no bound.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::request::{is_plain, wrong};
 use crate::call::RequestError;
-use crate::fields::{self, Fields};
+use crate::fields::{self, Fields, each};
 
 /// Tokens that a template puts around a message. OpenAI's takes 3, and 1 for a name; the bytes of the role are counted separately.
 pub const MESSAGE_TOKENS: u64 = 8;
@@ -68,10 +66,10 @@ enum Kind {
 pub fn read(fields: &Fields<'_>) -> Result<Messages, RequestError> {
     let raw = fields.get("messages").ok_or_else(|| wrong("messages", "it is required"))?;
     let mut all = Messages { has_roles: true, ..Messages::default() };
-    let read = each_message(raw, |message| {
+    let read = each(raw, |message: Fields<'_>| {
         all.count += 1;
         all.has_roles &= message.get("role").is_some_and(|role| role.get().starts_with('"'));
-        all.content.add(message);
+        all.content.add(&message);
     });
     read.map_err(|_| wrong("messages", "it must be an array of objects, each with a 'role'"))?;
     match all {
@@ -86,40 +84,13 @@ pub fn read(fields: &Fields<'_>) -> Result<Messages, RequestError> {
 pub fn tokens_counted(raw: &RawValue, by_bytes: u64, count: impl Fn(&str) -> u64) -> Option<u64> {
     let mut counted = 0_u64;
     let mut content = Content::default();
-    each_message(raw, |message| {
-        counted = counted.saturating_add(message_tokens(message, &count));
-        content.add(message);
+    each(raw, |message| {
+        counted = counted.saturating_add(message_tokens(&message, &count));
+        content.add(&message);
     })
     .ok()?;
     let bytes = length(raw).saturating_sub(content.image_bytes);
     Some(by_bytes.saturating_sub(bytes).saturating_add(counted).min(by_bytes))
-}
-
-/// Passes each message to `see`, one after the other, so that many small messages take no more memory than one.
-fn each_message<'a>(raw: &'a RawValue, see: impl FnMut(&Fields<'a>)) -> Result<(), serde_json::Error> {
-    struct Each<F>(F);
-    impl<'de, F: FnMut(&Fields<'de>)> DeserializeSeed<'de> for Each<F> {
-        type Value = ();
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_seq(self)
-        }
-    }
-    impl<'de, F: FnMut(&Fields<'de>)> Visitor<'de> for Each<F> {
-        type Value = ();
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an array of messages")
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(mut self, mut messages: S) -> Result<(), S::Error> {
-            while let Some(message) = messages.next_element::<Fields<'de>>()? {
-                self.0(&message);
-            }
-            Ok(())
-        }
-    }
-    Each(see).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
 impl Content {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use events::usage::Tokens;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -99,7 +100,7 @@ fn bytes(raw: &RawValue) -> Option<u64> {
         b'0'..=b'9' => Some(TOKEN_BYTES),
         b'[' => {
             let mut tokens = 0_u64;
-            each(raw, |_| tokens = tokens.saturating_add(1)).ok()?;
+            each(raw, |_: IgnoredAny| tokens = tokens.saturating_add(1)).ok()?;
             Some(tokens.saturating_mul(TOKEN_BYTES))
         }
         _ => None,

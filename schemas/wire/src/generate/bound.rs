@@ -3,10 +3,10 @@
 use serde_json::value::RawValue;
 
 use super::request::{CONFIG, wrong};
-use super::spelling::{canonical, each, length, object, text};
+use super::spelling::{each, length, named, object, text};
 use crate::call::RequestError;
 use crate::chat::request::OWN_FIELDS;
-use crate::fields::Fields;
+use crate::fields::{Element, Fields};
 
 /// Tokens that a model's template adds to the prompt.
 const TEMPLATE_TOKENS: u64 = 64;
@@ -58,8 +58,6 @@ struct Seen {
     image_bytes: u64,
     /// The bytes of content that is neither text nor an image.
     other_bytes: u64,
-    /// Whether a turn is no object.
-    is_broken: bool,
     /// Whether there is content without a bound.
     is_open: bool,
 }
@@ -71,18 +69,20 @@ struct Seen {
 pub fn prompt(fields: &Fields<'_>, config: &Fields<'_>) -> Result<Prompt, RequestError> {
     let contents = fields.get("contents").ok_or_else(|| wrong("contents", "it is required"))?;
     let mut seen = Seen::default();
-    let read = each(contents, |content| seen.content(content));
-    if read.is_err() || seen.is_broken {
+    if each(contents, |content| seen.content(content)).is_err() {
         return Err(wrong("contents", "it must be an array of objects, each with 'parts'"));
     }
     if seen.turns == 0 {
         return Err(wrong("contents", "it must have at least one content"));
     }
     if let Some(system) = fields.get("systemInstruction") {
-        seen.content(system);
+        match serde_json::from_str(system.get()) {
+            Ok(content) => seen.content(content),
+            Err(_) => seen.other(length(system)),
+        }
     }
     let mut bytes = 0_u64;
-    let mut is_closed = !seen.is_open && !seen.is_broken;
+    let mut is_closed = !seen.is_open;
     for (name, raw) in &fields.0 {
         match name.as_ref() {
             "model" => {}
@@ -130,41 +130,46 @@ fn settings(config: &Fields<'_>, has_images: bool) -> (u64, bool) {
 /// Returns whether all tools are functions that the caller runs.
 fn are_functions(tools: &RawValue) -> bool {
     let mut are_all = true;
-    let is_function = |tool: &RawValue| object(tool).is_some_and(|tool| tool.0.iter().all(|(name, _)| name == "functionDeclarations"));
+    let is_function = |tool: Fields<'_>| named(tool).is_some_and(|tool| tool.0.iter().all(|(name, _)| name == "functionDeclarations"));
     each(tools, |tool| are_all &= is_function(tool)).is_ok() && are_all
 }
 
 impl Seen {
-    fn content(&mut self, raw: &RawValue) {
+    fn content(&mut self, content: Fields<'_>) {
         self.turns += 1;
-        if !raw.get().starts_with('{') {
-            self.is_broken = true;
-            return;
-        }
-        let Some(content) = object(raw) else { return self.other(raw) };
+        let bytes = object_bytes(&content);
+        let Some(content) = named(content) else { return self.other(bytes) };
         for (name, raw) in &content.0 {
             match name.as_ref() {
                 "role" => {}
                 "parts" if each(raw, |part| self.part(part)).is_ok() => {}
-                _ => self.other(raw),
+                _ => self.other(length(raw)),
             }
         }
     }
 
-    fn part(&mut self, raw: &RawValue) {
-        let Some(part) = object(raw) else { return self.other(raw) };
+    fn part(&mut self, part: Element<'_>) {
+        let Element::Object(part) = part else { return self.other(0) };
+        let bytes = object_bytes(&part);
+        let Some(part) = named(part) else { return self.other(bytes) };
         if is_image(&part) {
             self.images += 1;
-            self.image_bytes = self.image_bytes.saturating_add(length(raw));
+            self.image_bytes = self.image_bytes.saturating_add(bytes);
         } else if !is_text(&part) {
-            self.other(raw);
+            self.other(bytes);
         }
     }
 
-    fn other(&mut self, raw: &RawValue) {
+    fn other(&mut self, bytes: u64) {
         self.is_open = true;
-        self.other_bytes = self.other_bytes.saturating_add(length(raw));
+        self.other_bytes = self.other_bytes.saturating_add(bytes);
     }
+}
+
+/// Returns the bytes of an object without white space and escapes in names: never more than the caller sent.
+fn object_bytes(object: &Fields<'_>) -> u64 {
+    let members: usize = object.0.iter().map(|(name, raw)| name.len() + raw.get().len() + r#""":,"#.len()).sum();
+    u64::try_from(members.saturating_sub(1) + "{}".len()).unwrap_or(u64::MAX)
 }
 
 /// Returns whether a part has exactly the shape of an image.
@@ -202,20 +207,21 @@ fn is_text(part: &Fields<'_>) -> bool {
 /// Returns the bound with the plain texts of turns counted by `count`.
 pub fn counted(fields: &Fields<'_>, by_bytes: u64, count: impl Fn(&str) -> u64) -> u64 {
     let mut tokens = by_bytes;
-    let mut part = |raw: &RawValue| {
-        let Ok(part) = serde_json::from_str(raw.get()).map(canonical) else { return };
+    let mut part = |part: Element<'_>| {
+        let Element::Object(part) = part else { return };
         let [(name, raw)] = part.0.as_slice() else { return };
         if let Some(text) = text(raw).filter(|_| name == "text") {
             tokens = tokens.saturating_sub(length(raw)).saturating_add(count(&text));
         }
     };
-    let mut content = |raw: &RawValue| {
-        if let Some(parts) = object(raw).and_then(|content| content.get("parts")) {
+    let mut content = |content: Fields<'_>| {
+        if let Some(parts) = named(content).and_then(|content| content.get("parts")) {
             drop(each(parts, &mut part));
         }
     };
     for name in ["contents", "systemInstruction"] {
         if let Some(raw) = fields.get(name) {
+            // Bytes count for what cannot be read.
             drop(each(raw, &mut content));
         }
     }

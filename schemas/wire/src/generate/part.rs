@@ -1,13 +1,15 @@
 //! Parts of contents, read into the neutral form.
 
+use std::cell::OnceCell;
+
 use serde_json::value::RawValue;
 
 use super::base64;
 use super::calls::Calls;
 use super::signature::{self, Signed};
-use super::spelling::{each, object, text, text_of};
+use super::spelling::{each, list, named, object, text, text_of};
 use crate::call::Format;
-use crate::fields::Fields;
+use crate::fields::{Element, Fields};
 use crate::neutral::{Json, Media, MediaKind, Part, Reasoning, Source, Text, ToolCall, ToolResult};
 
 /// The addresses of files that are stored at Google.
@@ -26,12 +28,34 @@ pub enum Place {
 
 /// Reads a part; one of an unknown shape stays opaque.
 pub fn read<'a>(raw: &'a RawValue, place: Place, calls: &mut Calls) -> Part<'a> {
-    typed(raw, place, calls).unwrap_or_else(|| Part::Opaque { format: Format::Generate, raw: Json::from(raw) })
+    object(raw).and_then(|part| typed(&part, place, calls)).unwrap_or_else(|| opaque(raw))
 }
 
-fn typed<'a>(raw: &'a RawValue, place: Place, calls: &mut Calls) -> Option<Part<'a>> {
-    let part = object(raw)?;
-    let signed = text_of(&part, "thoughtSignature").map(signature::read);
+/// Reads the parts of a request, each in turn, and passes them to `see`. `None` if they are no array.
+pub fn all<'a>(parts: &'a RawValue, calls: &mut Calls, mut see: impl FnMut(Part<'a>)) -> Option<()> {
+    let raw = OnceCell::new();
+    let mut at = 0_usize;
+    each(parts, |element| {
+        let part = match element {
+            Element::Object(part) => named(part).and_then(|part| typed(&part, Place::Request, calls)),
+            Element::Other => None,
+        };
+        // The text is split again, once, for parts that nobody knows.
+        let unknown = || raw.get_or_init(|| list(parts)).get(at).map(|raw| opaque(raw));
+        if let Some(part) = part.or_else(unknown) {
+            see(part);
+        }
+        at += 1;
+    })
+    .ok()
+}
+
+fn opaque(raw: &RawValue) -> Part<'_> {
+    Part::Opaque { format: Format::Generate, raw: Json::from(raw) }
+}
+
+fn typed<'a>(part: &Fields<'a>, place: Place, calls: &mut Calls) -> Option<Part<'a>> {
+    let signed = text_of(part, "thoughtSignature").map(signature::read);
     let is_thought = part.get("thought").is_some_and(|raw| raw.get() == "true");
     let is_content = |name: &str| match place {
         Place::Request => !matches!(name, "thought" | "thoughtSignature"),

@@ -3,9 +3,9 @@
 use serde_json::value::RawValue;
 
 use super::calls::Calls;
-use super::part::{self, Place};
+use super::part;
 use super::request::{CONFIG, service_tier, wrong};
-use super::spelling::{each, object, text};
+use super::spelling::{each, named, text};
 use super::{settings, tools};
 use crate::call::{Format, RequestError};
 use crate::chat::request::OWN_FIELDS;
@@ -55,8 +55,8 @@ fn system(raw: &RawValue) -> Result<Turn<'_>, RequestError> {
     if let Some(text) = text(raw) {
         return Ok(Turn { role: Role::System, parts: vec![Part::text(text)], name: None });
     }
-    let (_, parts) =
-        content(raw, false, &mut Calls::default()).ok_or_else(|| wrong("systemInstruction", "it must be an object with 'parts'"))?;
+    let read = serde_json::from_str(raw.get()).ok().and_then(|fields| content(fields, false, &mut Calls::default()));
+    let (_, parts) = read.ok_or_else(|| wrong("systemInstruction", "it must be an object with 'parts'"))?;
     Ok(Turn { role: Role::System, parts, name: None })
 }
 
@@ -64,9 +64,9 @@ fn contents<'a>(raw: &'a RawValue, turns: &mut Vec<Turn<'a>>) -> Result<(), Requ
     let fault = || wrong("contents", "it must be an array of objects, each with 'parts' and the role 'user' or 'model'");
     let mut calls = Calls::default();
     let mut are_valid = true;
-    let read = each(raw, |raw| {
+    let read = each(raw, |fields| {
         let before = turns.last_mut().filter(|turn| turn.role == Role::Assistant);
-        match (content(raw, before.is_some(), &mut calls), before) {
+        match (content(fields, before.is_some(), &mut calls), before) {
             (Some((Some(Role::Assistant), parts)), Some(before)) => join(parts, &mut before.parts),
             (Some((Some(role), parts)), _) => turns.push(Turn { role, parts, name: None }),
             (Some((None, _)) | None, _) => are_valid = false,
@@ -76,8 +76,8 @@ fn contents<'a>(raw: &'a RawValue, turns: &mut Vec<Turn<'a>>) -> Result<(), Requ
 }
 
 /// Reads a content; the role is `None` if it is unknown. `is_continued` says that the model's turn has begun before.
-fn content<'a>(raw: &'a RawValue, is_continued: bool, calls: &mut Calls) -> Option<(Option<Role>, Vec<Part<'a>>)> {
-    let content = object(raw)?;
+fn content<'a>(fields: Fields<'a>, is_continued: bool, calls: &mut Calls) -> Option<(Option<Role>, Vec<Part<'a>>)> {
+    let content = named(fields)?;
     let role = match content.get("role").map(text) {
         None => Some(Role::User),
         Some(role) => match role?.to_ascii_lowercase().as_str() {
@@ -91,7 +91,7 @@ fn content<'a>(raw: &'a RawValue, is_continued: bool, calls: &mut Calls) -> Opti
     }
     let mut parts = Vec::new();
     if let Some(raw) = content.get("parts") {
-        each(raw, |part| add(part::read(part, Place::Request, calls), &mut parts)).ok()?;
+        part::all(raw, calls, |part| add(part, &mut parts))?;
     }
     Some((role, parts))
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
@@ -46,7 +47,12 @@ pub fn present(mut fields: Fields<'_>) -> Fields<'_> {
 
 /// Reads an object: names in camelCase, no nulls. `None` if it is none, or if a member is given twice.
 pub fn object(raw: &RawValue) -> Option<Fields<'_>> {
-    let fields = canonical(serde_json::from_str(raw.get()).ok()?);
+    named(serde_json::from_str(raw.get()).ok()?)
+}
+
+/// Returns members under their names in camelCase, without nulls. `None` if one is given twice.
+pub fn named(fields: Fields<'_>) -> Option<Fields<'_>> {
+    let fields = canonical(fields);
     if fields.repeated().is_some() { None } else { Some(present(fields)) }
 }
 
@@ -86,13 +92,30 @@ pub fn count_of(fields: &Fields<'_>, name: &str) -> Option<u64> {
 /// Passes each element of an array to `see`. A single object counts as an array of one, as Google reads it.
 ///
 /// # Errors
-/// Fails if the value is neither.
-pub fn each<'a>(raw: &'a RawValue, mut see: impl FnMut(&'a RawValue)) -> Result<(), serde_json::Error> {
+/// Fails if the value is neither, or if an element is no `T`.
+pub fn each<'a, T: Deserialize<'a>>(raw: &'a RawValue, mut see: impl FnMut(T)) -> Result<(), serde_json::Error> {
     if raw.get().starts_with('{') {
-        see(raw);
+        see(serde_json::from_str(raw.get())?);
         return Ok(());
     }
     fields::each(raw, see)
+}
+
+/// Passes each element of an array to `see` like [`each`], until it fails. The inner result is its first error.
+///
+/// # Errors
+/// Fails like [`each`].
+pub fn try_each<'a, T: Deserialize<'a>, E>(
+    raw: &'a RawValue,
+    mut see: impl FnMut(T) -> Result<(), E>,
+) -> serde_json::Result<Result<(), E>> {
+    let mut result = Ok(());
+    each(raw, |element| {
+        if result.is_ok() {
+            result = see(element);
+        }
+    })?;
+    Ok(result)
 }
 
 /// Returns the elements of an array; none if the value is no array.

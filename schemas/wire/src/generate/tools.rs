@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 use super::read::extra;
 use super::request::wrong;
 use super::schema;
-use super::spelling::{each, list, object, text, text_of};
+use super::spelling::{list, named, object, text, text_of, try_each};
 use crate::call::{Format, RequestError};
-use crate::fields::quoted;
+use crate::fields::{Fields, quoted};
 use crate::neutral::{Json, Request, Text, Tool, ToolChoice};
 
 const CALLING: &str = "toolConfig.functionCallingConfig";
@@ -17,30 +17,23 @@ const CALLING: &str = "toolConfig.functionCallingConfig";
 /// # Errors
 /// Fails if a tool is no object or a function is not valid.
 pub fn read<'a>(raw: &'a RawValue, request: &mut Request<'a>) -> Result<(), RequestError> {
-    let mut result = Ok(());
     let mut is_kept = false;
-    let fault = || wrong("tools", "it must be an array of objects");
-    each(raw, |tool| {
-        if result.is_ok() {
-            result = one(tool, request).map(|keeps| is_kept |= keeps);
-        }
-    })
-    .map_err(|_| fault())?;
+    try_each(raw, |tool| one(tool, request).map(|keeps| is_kept |= keeps))
+        .unwrap_or_else(|_| Err(wrong("tools", "it must be an array of objects")))?;
     if is_kept {
         extra("", &"tools".into(), raw, request)?;
     }
-    result
+    Ok(())
 }
 
 /// Reads a tool. Returns whether its declarations say more than the neutral form.
-fn one<'a>(raw: &'a RawValue, request: &mut Request<'a>) -> Result<bool, RequestError> {
-    let tool = object(raw).ok_or_else(|| wrong("tools", "it must be an array of objects"))?;
+fn one<'a>(tool: Fields<'a>, request: &mut Request<'a>) -> Result<bool, RequestError> {
+    let tool = named(tool).ok_or_else(|| wrong("tools", "no member may be given twice"))?;
     let mut is_kept = false;
     for (name, raw) in &tool.0 {
         if name == "functionDeclarations" {
-            for declaration in list(raw) {
-                is_kept |= function(declaration, request)?;
-            }
+            try_each(raw, |declaration| function(declaration, request).map(|keeps| is_kept |= keeps))
+                .unwrap_or_else(|_| Err(wrong("tools", "'functionDeclarations' must be an array of objects")))?;
             continue;
         }
         let own = Json::parse(&format!("{{{}:{}}}", quoted(name), raw.get()));
@@ -49,9 +42,9 @@ fn one<'a>(raw: &'a RawValue, request: &mut Request<'a>) -> Result<bool, Request
     Ok(is_kept)
 }
 
-fn function<'a>(raw: &'a RawValue, request: &mut Request<'a>) -> Result<bool, RequestError> {
+fn function<'a>(function: Fields<'a>, request: &mut Request<'a>) -> Result<bool, RequestError> {
     let fault = |message: &str| wrong("tools", message);
-    let function = object(raw).ok_or_else(|| fault("each function declaration must be an object"))?;
+    let function = named(function).ok_or_else(|| fault("no member of a function declaration may be given twice"))?;
     let name = text_of(&function, "name").ok_or_else(|| fault("each function declaration must have a 'name'"))?;
     let mut parameters = None;
     let mut is_kept = false;
