@@ -48,12 +48,14 @@ impl Stages {
         let asking = Asking { id, caller, parts, operation, body, call };
         let mut slot = Some(slot);
         match self.admit_plan(&asking, &plan, &mut slot).await {
+            Ok((counted, admitted)) => Ok((counted.unwrap_or(plan), admitted)),
             // The credit does not cover the operator's credentials, but the account's own keys may need none.
-            Err(error @ GatewayError::PaymentRequired { .. }) => match plan.own_only() {
-                Some(own) => self.admit_plan(&asking, &own, &mut slot).await,
-                None => Err(error),
-            },
-            admitted => admitted,
+            Err(error @ GatewayError::PaymentRequired { .. }) => {
+                let own = plan.own_only().ok_or(error)?;
+                let (counted, admitted) = self.admit_plan(&asking, &own, &mut slot).await?;
+                Ok((counted.unwrap_or(own), admitted))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -85,7 +87,13 @@ impl Stages {
         }
     }
 
-    async fn admit_plan(&self, asking: &Asking<'_>, plan: &Plan, slot: &mut Option<Slot>) -> Result<(Plan, Admitted), GatewayError> {
+    /// Holds the credit for a plan. The plan in the result is the one with its prompt counted, if that was of use.
+    async fn admit_plan(
+        &self,
+        asking: &Asking<'_>,
+        plan: &Plan,
+        slot: &mut Option<Slot>,
+    ) -> Result<(Option<Plan>, Admitted), GatewayError> {
         let admit = async |plan: &Plan, slot: &mut Option<Slot>| {
             let intent = Intent {
                 request: asking.id.clone(),
@@ -99,17 +107,17 @@ impl Stages {
             self.admission.admit(intent, slot).await
         };
         match admit(plan, slot).await {
-            Ok(admitted) if admitted.hold() >= plan.max_cost(admitted.is_free_with_own()) => Ok((plan.clone(), admitted)),
+            Ok(admitted) if admitted.hold() >= plan.max_cost(admitted.is_free_with_own()) => Ok((None, admitted)),
             // The hold does not cover the whole answer. A tighter bound of the prompt leaves more of the hold for the answer.
             Ok(admitted) => {
                 let counted = self.counted(plan, asking, admitted.slot()).await.ok().flatten();
-                Ok((counted.unwrap_or_else(|| plan.clone()), admitted))
+                Ok((counted, admitted))
             }
             Err(GatewayError::PaymentRequired { denial, needed }) if denial.has_money() => {
                 let counted = self.counted(plan, asking, slot.as_ref()).await?.filter(|counted| counted.min_cost(false) < needed);
                 let Some(counted) = counted else { return Err(GatewayError::PaymentRequired { denial, needed }) };
                 let admitted = admit(&counted, slot).await?;
-                Ok((counted, admitted))
+                Ok((Some(counted), admitted))
             }
             Err(error) => Err(error),
         }

@@ -142,7 +142,10 @@ impl Relay {
 
     /// Converts the relay into the body of the response.
     pub fn into_body(self) -> Body {
-        Body::from_stream(stream::unfold(self, async |mut relay| relay.piece().await.map(|piece| (Ok::<_, Infallible>(piece), relay))))
+        // Each piece moves the state, so only a pointer to it.
+        Body::from_stream(stream::unfold(Box::new(self), async |mut relay| {
+            relay.piece().await.map(|piece| (Ok::<_, Infallible>(piece), relay))
+        }))
     }
 
     /// Returns the next bytes for the client; `None` after the last ones.

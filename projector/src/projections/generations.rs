@@ -51,7 +51,7 @@ pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "generations", stream: Stream::Usage },
     fold: &WithDeliveries(&Generations { clock: &SystemClock }),
     tables: &[Table::new("generations", &COLUMNS).kept("admitted_at_us >= (SELECT MAX(admitted_at_us) FROM generations) - 7776000000000")],
-    pace: Pace::PROMPT,
+    pace: Pace::VISIBLE,
     behind: Some(keys::READER),
 };
 

@@ -34,6 +34,8 @@ pub struct Pace {
 impl Pace {
     /// The pace for results that somebody waits for.
     pub const PROMPT: Self = Self { batch_max: 500, linger: Duration::from_millis(15) };
+    /// The pace for results that somebody looks at: fewer and larger transactions leave processor time to requests.
+    pub const VISIBLE: Self = Self { batch_max: 2_000, linger: Duration::from_millis(50) };
     /// The pace for results that nobody waits for.
     pub const RELAXED: Self = Self { batch_max: 5_000, linger: Duration::from_millis(250) };
 }

@@ -3,7 +3,7 @@
 //!
 //! A bucket is a sixteenth of a power of two wide, so that a quantile is at most 1/32 off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use eventlog::store::{placeholders, portions};
 use events::usage_recorded::UsageRecorded;
@@ -20,7 +20,7 @@ const DIGITS: u32 = 4;
 const COLUMNS: [&str; 8] = ["account", "width", "start_us", "model", "provider", "kind", "bucket", "requests"];
 
 /// A time of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// From admission to the end.
     Whole,
@@ -56,11 +56,11 @@ pub fn middle_us(bucket: i64) -> u64 {
     (digits << shift) + ((1 << shift) >> 1)
 }
 
-/// The counts that a batch adds, by row.
+/// The counts that a batch adds, by row of an hour.
 #[derive(Default)]
-pub struct Added<'a>(BTreeMap<Row<'a>, i64>);
+pub struct Added<'a>(HashMap<Row<'a>, i64>);
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Row<'a> {
     account: &'a str,
     width: Width,
@@ -72,25 +72,27 @@ struct Row<'a> {
 }
 
 impl<'a> Added<'a> {
-    /// Counts the times of a request; in an hour only if it begins at `hours_us` or later.
-    pub fn count(&mut self, account: &'a str, usage: &'a UsageRecorded, hours_us: i64) {
-        let times = [(Kind::Whole, Some(usage.latency_us)), (Kind::FirstPiece, usage.ttft_us)];
-        for (kind, time_us) in times {
+    /// Counts the times of a request.
+    pub fn count(&mut self, account: &'a str, usage: &'a UsageRecorded) {
+        let (width, start_us) = (Width::Hour, Width::Hour.floor_us(usage.admitted_at_us));
+        for (kind, time_us) in [(Kind::Whole, Some(usage.latency_us)), (Kind::FirstPiece, usage.ttft_us)] {
             let Some(time_us) = time_us else { continue };
-            for width in WIDTHS {
-                let start_us = width.floor_us(usage.admitted_at_us);
-                if width != Width::Hour || start_us >= hours_us {
-                    let (model, provider) = (usage.model.as_str(), usage.provider.as_str());
-                    let row = Row { account, width, start_us, model, provider, kind, bucket: bucket(time_us) };
-                    *self.0.entry(row).or_default() += 1;
-                }
-            }
+            let (model, provider) = (usage.model.as_str(), usage.provider.as_str());
+            *self.0.entry(Row { account, width, start_us, model, provider, kind, bucket: bucket(time_us) }).or_default() += 1;
         }
     }
 
-    /// Adds the counts to the rows of the table.
-    pub async fn write(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let (keys, rows) = (COLUMNS[..COLUMNS.len() - 1].join(", "), Vec::from_iter(self.0));
+    /// Adds the counts to the rows of the table; to those of hours only from `hours_us` on.
+    pub async fn write(self, connection: &mut AnyConnection, hours_us: i64) -> Result<(), sqlx::Error> {
+        let mut rows: BTreeMap<Row<'_>, i64> = BTreeMap::new();
+        for (hour, requests) in self.0 {
+            for width in WIDTHS {
+                if width != Width::Hour || hour.start_us >= hours_us {
+                    *rows.entry(Row { width, start_us: width.floor_us(hour.start_us), ..hour }).or_default() += requests;
+                }
+            }
+        }
+        let (keys, rows) = (COLUMNS[..COLUMNS.len() - 1].join(", "), Vec::from_iter(rows));
         for portion in portions(&rows) {
             let sql = format!(
                 "INSERT INTO usage_latencies ({}) VALUES {} ON CONFLICT ({keys}) DO UPDATE SET requests = usage_latencies.requests + excluded.requests",

@@ -14,8 +14,7 @@ pub mod latencies;
 pub mod sums;
 pub mod width;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use eventlog::digest::Table;
 use eventlog::store::{placeholders, portions};
@@ -37,8 +36,8 @@ use width::{DAY_US, Width};
 pub const MINUTES_KEPT_US: i64 = 3 * DAY_US;
 /// The time for which requests are remembered, so that a second charge of the same request is recognised.
 const COUNTED_KEPT_US: i64 = 7 * DAY_US;
-/// Large batches of old events are cheaper, because they share rows; new events are still summed promptly.
-const PACE: Pace = Pace { batch_max: 10_000, linger: Duration::from_millis(15) };
+/// Large batches of old events are cheaper, because they share rows.
+const PACE: Pace = Pace { batch_max: 10_000, ..Pace::VISIBLE };
 
 /// The projection of usage by period.
 pub const PROJECTION: Projection = Projection {
@@ -274,37 +273,53 @@ async fn count(connection: &mut AnyConnection, charges: &BTreeMap<(i64, String),
     Ok(counted)
 }
 
+/// What charges must have in common to be in the same rows.
+#[derive(PartialEq, Eq, Hash)]
+struct Place<'a> {
+    account: &'a str,
+    minute_us: i64,
+    /// The values in the order of [`Dimension::ALL`].
+    values: [&'a str; 6],
+}
+
+impl<'a> Place<'a> {
+    fn of(charge: &'a Charge<'_>) -> Self {
+        let minute_us = Width::Minute.floor_us(charge.usage.admitted_at_us);
+        Self { account: charge.account, minute_us, values: Dimension::ALL.map(|dimension| charge.value(dimension)) }
+    }
+}
+
 /// Adds charges to all sums; those of minutes only from a time on.
 async fn write(connection: &mut AnyConnection, charges: &[Charge<'_>], minutes_us: i64) -> Result<(), sqlx::Error> {
-    let (mut sums, mut mixes, mut details) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut latencies = latencies::Added::default();
+    // A place has dozens of rows, so charges are summed by place first.
+    let mut places: HashMap<Place<'_>, Sums> = HashMap::new();
     for charge in charges {
-        latencies.count(charge.account, &charge.usage, minutes_us + MINUTES_KEPT_US - HOURS_KEPT_US);
-        let added = Sums::of(&charge.usage);
+        latencies.count(charge.account, &charge.usage);
+        places.entry(Place::of(charge)).or_default().add(&Sums::of(&charge.usage));
+    }
+    let (mut sums, mut mixes, mut details) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (Place { account, minute_us, values }, added) in &places {
+        let [_, model, provider, key, user, app] = values.map(Cell::Text);
+        let account = Cell::Text(account);
         for width in Width::ALL {
-            let start_us = width.floor_us(charge.usage.admitted_at_us);
-            if width == Width::Minute && start_us < minutes_us {
+            if width == Width::Minute && *minute_us < minutes_us {
                 continue;
             }
-            let (account, code) = (Cell::Text(charge.account), Cell::Number(width.code()));
-            let start = Cell::Number(start_us);
-            let text = |dimension| Cell::Text(charge.value(dimension));
-            for dimension in Dimension::ALL {
-                let key = [account, code, Cell::Number(dimension.code()), start, text(dimension)];
-                sums.entry(key).or_insert_with(Sums::default).add(&added);
+            let (code, start) = (Cell::Number(width.code()), Cell::Number(width.floor_us(*minute_us)));
+            for (dimension, value) in Dimension::ALL.into_iter().zip(values) {
+                let key = [account, code, Cell::Number(dimension.code()), start, Cell::Text(value)];
+                sums.entry(key).or_insert_with(Sums::default).add(added);
             }
-            let [model, provider, key, app] = [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::App].map(text);
-            let without_user = [account, code, start, model, provider, key, app];
-            let with_user = [account, code, start, text(Dimension::User), model, provider, key, app];
             if matches!(width, Width::Day | Width::Month) {
-                mixes.entry(without_user).or_insert_with(Sums::default).add(&added);
+                mixes.entry([account, code, start, model, provider, key, app]).or_insert_with(Sums::default).add(added);
             }
             if matches!(width, Width::Minute | Width::Hour | Width::Day) {
-                details.entry(with_user).or_insert_with(Sums::default).add(&added);
+                details.entry([account, code, start, user, model, provider, key, app]).or_insert_with(Sums::default).add(added);
             }
         }
     }
-    latencies.write(connection).await?;
+    latencies.write(connection, minutes_us + MINUTES_KEPT_US - HOURS_KEPT_US).await?;
     let (sums, mixes, details) = (Vec::from_iter(sums), Vec::from_iter(mixes), Vec::from_iter(details));
     add(connection, "usage_sums", ["account", "width", "dimension", "start_us", "value"], &sums).await?;
     add(connection, "usage_mixes", ["account", "width", "start_us", "model", "provider", "key_hash", "app"], &mixes).await?;

@@ -1,6 +1,5 @@
 //! A provider's answer, whole or in frames: the parts that the gateway reads, and the parts that it replaces.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use serde_json::value::RawValue;
 use super::error;
 use super::usage::{self, UsageBody};
 use crate::answer::{Answer, AnswerError, Billed, Chunk, Delta, End, Frame, Names, Passing, Piece};
-use crate::fields::{Edit, Fields, Name};
+use crate::fields::{self, Edit, Fields, Name};
 use crate::reported::Reported;
 use crate::usage::Usage;
 
@@ -33,7 +32,7 @@ fn text_bytes(raw: &RawValue) -> u64 {
 
 /// Returns a finish reason as it is recorded: short and without control characters.
 fn reason(raw: &RawValue) -> Option<String> {
-    let text: Cow<'_, str> = serde_json::from_str(raw.get()).ok()?;
+    let text = fields::text(raw)?;
     Some(text.chars().filter(|letter| !letter.is_control()).take(REASON_CHARS_MAX).collect()).filter(|text: &String| !text.is_empty())
 }
 
