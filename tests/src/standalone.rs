@@ -121,8 +121,10 @@ impl Standalone {
         // Verify, replay and other tools of the operator run as user `tools`.
         let user = NATS_USERS.into_iter().find(|user| *user == kind).unwrap_or("tools");
         command.env("AROUTER_NATS__USER", user).env("AROUTER_NATS__PASSWORD_ENV", variable(user)).env(variable(user), password(user));
-        if kind == "ledger" && part != kind {
-            command.env("AROUTER_LEDGER__LISTEN", "127.0.0.1:0");
+        match kind {
+            "ledger" if part != kind => drop(command.env("AROUTER_LEDGER__LISTEN", "127.0.0.1:0")),
+            "projector" if part != kind => drop(command.env("AROUTER_PROJECTOR__LISTEN", "127.0.0.1:0")),
+            _ => {}
         }
         command.env("AROUTER_SERVER__LISTEN", listen.map_or("127.0.0.1:0", |url| url.trim_start_matches("http://")));
         command
@@ -134,7 +136,7 @@ impl Standalone {
         Address { user: Some(user.to_owned()), password: Some(password(user)), host: format!("127.0.0.1:{}", self.nats) }
     }
 
-    /// Starts a part: `nats`, `ledger`, another `ledger-N`, `projector`, `gateway-N`.
+    /// Starts a part: `nats`, `ledger`, another `ledger-N`, `projector`, another `projector-N`, `gateway-N`.
     pub fn run(&mut self, part: &str) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join(format!("{part}.log"))).unwrap();
         let child = self.command(part).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();

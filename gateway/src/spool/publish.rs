@@ -63,6 +63,7 @@ impl Publisher {
         let mut asking: Fuse<BoxFuture<'_, Option<Sequences>>> = Fuse::terminated();
         let mut answer = None;
         let troubles = Throttle::new();
+        let mut seen_control = 0;
         loop {
             if connects.has_changed().unwrap_or(false) {
                 connects.mark_unchanged();
@@ -110,8 +111,15 @@ impl Publisher {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                // A short delay puts events that arrive together into one batch.
-                _ = syncs.changed() => tokio::time::sleep(GATHER).await,
+                _ = syncs.changed() => {
+                    let control = self.spool.last()[Stream::Control.index()];
+                    // A short delay puts events that arrive together into one batch. A change of a key is in effect elsewhere only once
+                    // it is read there, so it does not wait.
+                    if control == seen_control {
+                        tokio::time::sleep(GATHER).await;
+                    }
+                    seen_control = control;
+                }
                 now = &mut asking, if !asking.is_terminated() => answer = Some(now),
                 () = tokio::time::sleep(RETRY) => {}
             }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::{Event, jetstream};
+use events::subject::Stream;
 use tokio::sync::watch;
 
 use crate::access::{Access, BadAddress};
 use crate::archive::{Archive, ArchiveError};
+use crate::recent::Recent;
 
 /// The longest time that a request to the server may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ pub struct Log {
     failing_since: Arc<Mutex<Option<Instant>>>,
     /// The archive of events that have left the streams.
     pub(crate) archive: Option<Archive>,
+    /// The events that were received last, by the index of their stream.
+    pub(crate) recent: Arc<[Arc<Recent>; Stream::ALL.len()]>,
 }
 
 /// The reason why the log cannot be used.
@@ -126,7 +130,7 @@ impl Log {
         }
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Ok(Self { client, jetstream, connects, failing_since: Arc::default(), archive: None })
+        Ok(Self { client, jetstream, connects, failing_since: Arc::default(), archive: None, recent: Arc::default() })
     }
 
     /// Returns the same log with an archive. A reader that starts at the beginning of a stream reads the archive first.

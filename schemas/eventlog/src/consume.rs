@@ -129,7 +129,7 @@ impl Reader {
     async fn read(&self, stop: &CancellationToken) -> Result<(), Stop> {
         let mut checkpoint = checkpoint(&self.context.store, self.id).await?;
         let mut sources = self.saved_sources().await?;
-        let mut tail = self.context.log.tail(self.id.stream, checkpoint.as_ref()).await?;
+        let mut tail = self.context.log.tail(self.id.stream, checkpoint.as_ref()).await?.shared();
         if tail.restarted {
             tracing::warn!(
                 stream = self.id.stream.name(),

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod streams;
 pub mod append;
 pub mod tail;
+mod recent;
 pub mod inspect;
 pub mod account_feed;
 pub mod account_consumer;

@@ -5,23 +5,28 @@
 //! reading starts again from the first event; ids make that harmless.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull};
 use async_nats::jetstream::stream::{Info, Stream as NatsStream};
 use events::subject::Stream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::archive::{Archive, Manifest};
 use crate::connect::{Log, LogError};
+use crate::recent::{BUSY_MAX, Feeding, Found, Place, Recent};
 use crate::record::{Checkpoint, Record};
 
 /// The time for which the server keeps the consumer of a reader that does not come back.
 const INACTIVE: Duration = Duration::from_mins(1);
 /// The interval of heartbeats from a quiet server.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The time for which a tail receives events itself before it may follow another one again.
+const ALONE: Duration = Duration::from_secs(10);
 
 /// The reason why reading stopped and the tail must be opened again.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,13 @@ pub struct Tail {
     connects: watch::Receiver<u64>,
     connection: u64,
     delivered: u64,
+    /// The events that another tail of the process has received.
+    recent: Arc<Recent>,
+    is_shared: bool,
+    /// The right to feed the other tails with those that this one receives.
+    feeding: Option<Feeding>,
+    /// The time until which this tail receives events itself, because the one that it followed was busy.
+    alone_until: Option<Instant>,
     archive: Option<Archive>,
     segments: VecDeque<Manifest>,
     /// Unread events of the current segment.
@@ -131,6 +143,10 @@ impl Log {
             connects,
             connection,
             delivered: 0,
+            recent: Arc::clone(&self.recent[stream.index()]),
+            is_shared: false,
+            feeding: None,
+            alone_until: None,
             archive: self.archive.clone(),
             segments: segments.into(),
             archived: VecDeque::new(),
@@ -158,6 +174,14 @@ pub(crate) async fn standing(handle: &NatsStream, info: &Info, checkpoint: &Chec
 }
 
 impl Tail {
+    /// Lets the server send each event once for all shared tails of the process. An event may come a few milliseconds later, because the
+    /// tail that receives it is not read while its reader writes.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.is_shared = true;
+        self
+    }
+
     /// Returns whether all events of the stream up to a sequence were read, and all archived ones before them.
     #[must_use]
     pub fn has_read(&self, sequence: u64) -> bool {
@@ -209,10 +233,79 @@ impl Tail {
     /// # Errors
     /// Fails if reading must start again from the checkpoint.
     pub async fn next_batch_within(&mut self, max: usize, linger: Duration, patience: Duration) -> Result<Vec<Record>, TailError> {
-        let mut batch = self.next_archived(max).await?;
+        let batch = self.next_archived(max).await?;
         if !batch.is_empty() {
             return Ok(batch);
         }
+        if self.may_follow() && self.recent.has_place(&self.place()) {
+            self.messages = None;
+        }
+        if self.is_shared && self.messages.is_none() {
+            self.feeding = None;
+            if let Some(batch) = self.follow(max, linger, patience).await? {
+                return Ok(batch);
+            }
+        }
+        self.set_busy(false);
+        let batch = self.receive(max, linger, patience).await;
+        self.set_busy(true);
+        batch
+    }
+
+    /// Waits for events that another tail receives. `None` if this one must receive events itself.
+    async fn follow(&mut self, max: usize, linger: Duration, patience: Duration) -> Result<Option<Vec<Record>>, TailError> {
+        let mut news = self.recent.changes();
+        let deadline = Instant::now() + patience;
+        let mut has_lingered = false;
+        loop {
+            news.mark_unchanged();
+            match self.recent.after(&self.place(), max) {
+                Found::Elsewhere => {
+                    self.feeding = self.recent.feed(&self.place());
+                    if self.feeding.is_none() {
+                        self.alone_until = Some(Instant::now() + ALONE);
+                    }
+                    return Ok(None);
+                }
+                Found::Records(records) if has_lingered || records.len() >= max => {
+                    self.read_to = records.last().map_or(self.read_to, |last| last.sequence);
+                    return if *self.connects.borrow() == self.connection { Ok(Some(records)) } else { Err(TailError::Reconnected) };
+                }
+                Found::Records(_) => {
+                    tokio::time::sleep(linger).await;
+                    has_lingered = true;
+                }
+                Found::Nothing if Instant::now() >= deadline => return Ok(Some(Vec::new())),
+                Found::Nothing => {
+                    tokio::select! {
+                        _ = news.changed() => {}
+                        () = tokio::time::sleep_until(deadline.min(Instant::now() + BUSY_MAX)) => {}
+                        changed = self.connects.changed() => {
+                            return Err(if changed.is_ok() { TailError::Reconnected } else { LogError::server("closed").into() });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_follow(&self) -> bool {
+        self.is_shared && self.feeding.is_none() && self.alone_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { identity: &self.live, connection: self.connection, read_to: self.read_to }
+    }
+
+    fn set_busy(&self, is_busy: bool) {
+        if let Some(feeding) = &self.feeding {
+            feeding.set_busy(is_busy);
+        }
+    }
+
+    /// Receives events from the server, as [`Self::next_batch_within`] returns them.
+    async fn receive(&mut self, max: usize, linger: Duration, patience: Duration) -> Result<Vec<Record>, TailError> {
+        let mut batch = Vec::new();
         let mut messages = match self.messages.take() {
             Some(messages) => messages,
             None => self.open().await?,
@@ -231,9 +324,9 @@ impl Tail {
         let deadline = Instant::now() + linger;
         while batch.len() < max {
             // Messages that have arrived already are taken even after the deadline.
-            let next = match timeout(Duration::ZERO, messages.next()).await {
-                Ok(message) => message,
-                Err(_) => match timeout_at(deadline, messages.next()).await {
+            let next = match messages.next().now_or_never() {
+                Some(message) => message,
+                None => match timeout_at(deadline, messages.next()).await {
                     Ok(message) => message,
                     Err(_) => break,
                 },
@@ -269,7 +362,11 @@ impl Tail {
         }
         (self.delivered, self.read_to) = (delivery, sequence);
         let id = message.headers.as_ref().map(message_id).unwrap_or_default();
-        Ok(Record { sequence, id, payload: message.message.payload })
+        let record = Record { sequence, id, payload: message.message.payload };
+        if let Some(feeding) = &self.feeding {
+            feeding.push(&record);
+        }
+        Ok(record)
     }
 }
 

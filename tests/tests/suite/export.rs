@@ -7,7 +7,7 @@ use events::clock::{SHIFT_VARIABLE, rfc3339};
 use events::{Clock, SystemClock};
 use reqwest::StatusCode;
 use serde_json::json;
-use tests::arouter::program;
+use tests::arouter::{JsonValue, program};
 use tests::wait::until;
 use tests::{Arouter, Provider, Storage};
 
@@ -25,6 +25,11 @@ async fn reports_are_those_of_the_api_and_refusals_say_what_to_do() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     arouter.usage(1).await;
     let key = arouter.keys.management_key.clone();
+    until("the request in the report", || async {
+        let report = arouter.http.get(format!("{}/api/v1/activity?period=1d", arouter.base)).bearer_auth(&key).send().await.ok()?;
+        (report.json_value().await?["totals"]["requests"] == json!(1)).then_some(())
+    })
+    .await;
     // Whole years in the past and the future, so that the answer does not change between the two.
     let (from, to) = ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
     let now = rfc3339(SystemClock.now_us());

@@ -6,6 +6,7 @@ use events::subject::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::receiver::Delivery;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Arouter, Keys, Provider, Receiver, Storage};
 
@@ -304,4 +305,40 @@ async fn a_receiver_that_is_down_for_three_days_is_disabled_and_a_replay_brings_
     })
     .await;
     assert!(events.len() == 4 && ids(&got) == events && got.iter().all(|delivery| delivery.is_signed_with(&secret)));
+}
+
+/// Two projectors share a database. Each event is sent once, whichever of them sends it, and one goes on alone.
+#[tokio::test]
+async fn two_projectors_send_each_event_once() {
+    let (provider, receiver) = (Provider::start().await, Receiver::start(204).await);
+    let master_key = "0123456789abcdef0123456789abcdef";
+    let config =
+        format!("[secrets]\nmaster_key = \"{master_key}\"\n[projector]\nwebhooks_to_private_addresses = true\n{}", provider.config());
+    let mut standalone = Standalone::start(1, &config).await;
+    standalone.run("projector-1");
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
+    let hook = json!({"name": "hook", "url": receiver.url(), "event_types": ["usage"]});
+    let (status, made) = standalone.post("/api/v1/webhooks", &management, hook).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let log = format!("/api/v1/webhooks/{}/deliveries?limit=100", made["data"]["id"].as_str().unwrap());
+    let ask = json!({"model": "test/ok", "messages": [{"role": "user", "content": "hi"}]});
+    for _ in 0..60 {
+        let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    let rows = until("all deliveries", || async {
+        let rows = standalone.get(&log, &management).await?["data"].as_array()?.clone();
+        (rows.len() == 60 && rows.iter().all(|row| row["status"] == json!("delivered"))).then_some(rows)
+    })
+    .await;
+    assert!(rows.iter().all(|row| row["attempts"] == json!(1)), "{rows:?}");
+    let got = receiver.got();
+    assert_eq!((got.len(), ids(&got).len()), (60, 60), "each event came once");
+    standalone.kill("projector");
+    for _ in 0..5 {
+        let (status, answer) = standalone.post("/v1/chat/completions", &key, ask.clone()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    assert_eq!(ids(&receiver.at_least(65).await).len(), 65);
 }

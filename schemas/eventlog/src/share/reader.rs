@@ -114,7 +114,7 @@ impl SharedReader {
         stop: &CancellationToken,
     ) -> Result<(Tail, Checkpoint, Chain), Stop> {
         let read = checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence > 0);
-        let mut tail = self.context.log.tail(self.id.stream, read).await?;
+        let mut tail = self.context.log.tail(self.id.stream, read).await?.shared();
         let (checkpoint, chain) = self.read_archived(member, &mut tail, (checkpoint, chain), sources, stop).await?;
         match checkpoint {
             Some(checkpoint) if !tail.restarted && checkpoint.identity == tail.identity && checkpoint.sequence == tail.read_to => {

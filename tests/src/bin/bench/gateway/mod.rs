@@ -21,6 +21,9 @@ const POSTED_SECONDS: u64 = 60;
 /// The requests per second of that load.
 const POSTED_RATE: f64 = 3_300.0;
 
+/// The requests per second at which the processor time of two programs is compared.
+const SUSTAINED_RATE: f64 = 4_000.0;
+
 /// The number of measurements of each of two programs, in turn; `BENCH_ROUNDS` overrides it.
 const ROUNDS: u64 = 7;
 
@@ -90,43 +93,52 @@ pub fn run() {
 fn compare(before: &Ours, after: &Ours) {
     let length = seconds("BENCH_SECONDS", SECONDS);
     println!("{:<44} {:>12} {:>12}   before = 1, worst and best round", "", "before", "after");
-    let loads = [(32, Request::Plain), (1, Request::Plain), (1, Request::Stream), (16, Request::Stream)];
-    let settled = |ours: &Ours, length, (connections, request)| {
+    let load = |connections, rate, request| Load { connections, rate, length, request };
+    // At a rate that both sustain, all parts keep up, and the processor time is that of whole requests.
+    let loads = [
+        load(32, None, Request::Plain),
+        load(1, None, Request::Plain),
+        load(1, None, Request::Stream),
+        load(16, None, Request::Stream),
+        load(32, Some(SUSTAINED_RATE), Request::Plain),
+    ];
+    let settled = |ours: &Ours, load: &Load| {
         let goal = ours.posted();
-        let result = measured(&ours.target, &Load { connections, rate: None, length, request }).0;
+        let (result, cpu) = measured(&ours.target, load);
         while ours.posted() < goal + result.count() as u64 {
             std::thread::sleep(Duration::from_millis(100));
         }
-        result
+        (result, cpu)
     };
     for ours in [before, after] {
-        settled(ours, Duration::from_secs(1), loads[0]);
+        settled(ours, &Load { length: Duration::from_secs(1), ..loads[0] });
     }
     let round = |number: u64| {
-        loads.map(|load| {
+        loads.each_ref().map(|load| {
             // The order alternates, so that neither program always runs on the warmer machine.
             let order = if number.is_multiple_of(2) { [before, after] } else { [after, before] };
-            let mut results = order.map(|ours| settled(ours, length, load));
+            let mut results = order.map(|ours| settled(ours, load));
             if !number.is_multiple_of(2) {
                 results.reverse();
             }
             results
         })
     };
-    let rounds: Vec<[[Result; 2]; 4]> = (0..number("BENCH_ROUNDS", ROUNDS)).map(round).collect();
-    let compared = |name: &str, which: usize, of: fn(&Result) -> f64| {
+    let rounds: Vec<[[(Result, f64); 2]; 5]> = (0..number("BENCH_ROUNDS", ROUNDS)).map(round).collect();
+    let compared = |name: &str, which: usize, of: fn(&(Result, f64)) -> f64| {
         let of_all = |side: usize| rounds.iter().map(|round| of(&round[which][side])).collect::<Vec<_>>();
         let (before, after) = (of_all(0), of_all(1));
         let ratios: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after / before).collect();
         let (worst, best) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
         println!("{name:<44} {:>12.3} {:>12.3}   {:.3} ({worst:.3} to {best:.3})", median(before), median(after), median(ratios));
     };
-    compared("plain, 32 connections: requests/s", 0, Result::per_second);
-    compared("  p99 ms", 0, |result| result.ms(0.99));
-    compared("plain, 1 connection: p50 ms", 1, |result| result.ms(0.5));
-    compared("stream of 52 frames: first token p50 ms", 2, |result| result.first_ms(0.5));
-    compared("streams, 16 connections: streams/s", 3, Result::per_second);
-    compared("  first token p50 ms", 3, |result| result.first_ms(0.5));
+    compared("plain, 32 connections: requests/s", 0, |(result, _)| result.per_second());
+    compared("  p99 ms", 0, |(result, _)| result.ms(0.99));
+    compared("plain, 1 connection: p50 ms", 1, |(result, _)| result.ms(0.5));
+    compared("stream of 52 frames: first token p50 ms", 2, |(result, _)| result.first_ms(0.5));
+    compared("streams, 16 connections: streams/s", 3, |(result, _)| result.per_second());
+    compared("  first token p50 ms", 3, |(result, _)| result.first_ms(0.5));
+    compared("plain, 4,000 requests/s: CPU us/request", 4, |(_, cpu)| *cpu);
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
