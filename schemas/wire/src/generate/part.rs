@@ -236,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn unknown_parts_keep_their_place_and_their_text() {
+        let parts = raw(r#"[{"text":"a"}, {"x": 1},7,{"text":"b","text":"c"},{"text":"d"}]"#);
+        let mut all = Vec::new();
+        super::all(&parts, &mut Calls::default(), |part| all.push(part)).unwrap();
+        let unknown = |text: &str| Part::Opaque { format: Format::Generate, raw: Json::parse(text).unwrap() };
+        let twice = r#"{"text":"b","text":"c"}"#;
+        assert_eq!(all, [Part::text("a"), unknown(r#"{"x": 1}"#), unknown("7"), unknown(twice), Part::text("d")]);
+        assert!(super::all(&raw("7"), &mut Calls::default(), |_| ()).is_none());
+    }
+
+    #[test]
     fn signatures_stand_on_every_kind_of_part() {
         let signature = Some(Signature { vendor: Vendor::Google, data: "YQ==".into() });
         let read = |text: &str| read(Box::leak(raw(text)), Place::Request, &mut Calls::default());
