@@ -56,7 +56,7 @@ struct Feed {
     busy_since: Option<Instant>,
 }
 
-/// What a follower finds.
+/// The answer to a follower that asks for its next events.
 #[derive(Debug)]
 pub(crate) enum Found {
     Records(Vec<Record>),

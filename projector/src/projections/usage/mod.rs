@@ -273,7 +273,7 @@ async fn count(connection: &mut AnyConnection, charges: &BTreeMap<(i64, String),
     Ok(counted)
 }
 
-/// What charges must have in common to be in the same rows.
+/// The account, the minute and the values of dimensions that charges of the same rows have in common.
 #[derive(PartialEq, Eq, Hash)]
 struct Place<'a> {
     account: &'a str,
