@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tests::arouter::{JsonValue, nanos};
 use tests::endless::{Endless, stream_of};
 use tests::postgres::Postgres;
-use tests::standalone::Standalone;
+use tests::standalone::{Standalone, free_port};
 use tests::wait::until;
 use tests::{Arouter, Keys, Provider, Storage, process, raw};
 use tokio::io::AsyncWriteExt;
@@ -482,7 +482,9 @@ fn long_ask(model: &str, bytes: usize) -> Value {
 async fn bodies_are_bounded(limit: &str, status_expected: StatusCode, kind: &str, is_per_account: bool) {
     let (provider, endless) = (Provider::start().await, Endless::start());
     let model = "[[models]]\nid = \"test/large\"\nprovider = \"test\"\nupstream_model = \"ok\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 2000000\n";
-    let config = format!("[limits]\n{limit} = 1000000\n{}{model}{}", provider.config(), endless.config());
+    let metrics = free_port();
+    let listen = format!("[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n");
+    let config = format!("{listen}[limits]\n{limit} = 1000000\n{}{model}{}", provider.config(), endless.config());
     let arouter = Arouter::start(Storage::Sqlite, &config).await;
     let (hostile, other) = (arouter.tenant(50).await, arouter.tenant(50).await);
     let second = if is_per_account { &hostile } else { &other };
@@ -491,11 +493,14 @@ async fn bodies_are_bounded(limit: &str, status_expected: StatusCode, kind: &str
 
     let mut announced = raw::connect(&arouter.base).await.expect("a connection");
     announced.write_all((raw::chat_head(&hostile.live_key, 800_000) + "{").as_bytes()).await.expect("sent");
-    until("a refusal beside a body that is announced", || async {
-        let answer = send(&arouter, &second.live_key, &large).await;
-        budget(answer, status_expected, kind, "body_bytes_in_flight").await.ok()
+    // Of two bodies that arrive at once, either may be refused.
+    until("the announced body", || async {
+        let text = arouter.http.get(format!("http://127.0.0.1:{metrics}/metrics")).send().await.ok()?.text().await.ok()?;
+        text.contains("arouter_body_bytes_in_flight 800000.0\n").then_some(())
     })
     .await;
+    let answer = send(&arouter, &second.live_key, &large).await;
+    budget(answer, status_expected, kind, "body_bytes_in_flight").await.expect("a refusal beside a body that is announced");
     if is_per_account {
         assert_eq!(status(&arouter, &other.live_key, &large).await, StatusCode::OK, "another account's body");
     }
