@@ -113,6 +113,7 @@ type Figure = Gauge<f64, AtomicU64>;
 struct Figures {
     spool_bytes: Figure,
     oldest_unshipped: Figure,
+    backpressure: Figure,
     open_requests: Figure,
     connections: Figure,
     requests: Figure,
@@ -163,6 +164,7 @@ impl Metrics {
         for (name, help, figure) in [
             ("spool_bytes", "Bytes of the spool's files", &figures.spool_bytes),
             ("spool_oldest_unshipped_seconds", "Age of the oldest event that ledger and projector lack", &figures.oldest_unshipped),
+            ("spool_backpressure_seconds", "Wait of each request, because the spool fills faster than it is read", &figures.backpressure),
             ("spool_open_requests", "Requests whose end is not on the disk yet", &figures.open_requests),
             ("connections", "Open connections", &figures.connections),
             ("requests_in_flight", "Requests in flight", &figures.requests),
@@ -212,6 +214,7 @@ impl Metrics {
         figures.spool_bytes.set(number(bytes));
         figures.open_requests.set(count(open));
         figures.oldest_unshipped.set(sources.spool.oldest_unshipped().as_secs_f64());
+        figures.backpressure.set(sources.spool.backpressure().as_secs_f64());
         figures.connections.set(count(sources.open.len()));
         let (requests, body_bytes) = sources.quotas.in_flight();
         figures.requests.set(count(requests));

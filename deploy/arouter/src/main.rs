@@ -38,10 +38,12 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
+/// The messages that are logged unless `AROUTER_LOG` says otherwise. The text of a slow statement may have tens of thousands of characters.
+const LOG_DEFAULT: &str = "info,async_nats=warn,sqlx=warn,sqlx::query=error,hyper=warn";
 /// The umask: files and folders that the program creates are accessible to their owner only.
 const OTHERS_NOTHING: u32 = 0o077;
 /// The nice value of background threads.
-const BACKGROUND_NICE: i32 = 5;
+const BACKGROUND_NICE: i32 = 10;
 
 #[derive(Parser)]
 #[command(name = "arouter", version, about = "A gateway to many LLM providers, with prepaid credit")]
@@ -92,7 +94,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("AROUTER_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,sqlx=warn,hyper=warn"));
+    let filter = EnvFilter::try_from_env("AROUTER_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");

@@ -99,7 +99,7 @@ fn refused(error: &SpoolError) -> GatewayError {
 }
 
 impl Admission {
-    /// Takes a hold, takes room in the spool and records the start.
+    /// Takes a hold, takes room in the spool and records the start. Waits first if the spool fills faster than it is read.
     ///
     /// The admitted request takes over `slot`.
     ///
@@ -108,6 +108,10 @@ impl Admission {
     pub async fn admit(&self, intent: Intent<'_>, slot: &mut Option<Slot>) -> Result<Admitted, GatewayError> {
         if let Some(slot) = slot.as_mut() {
             self.limit(&intent, slot).await?;
+        }
+        let backpressure = self.spool.backpressure();
+        if !backpressure.is_zero() {
+            tokio::time::sleep(backpressure).await;
         }
         let mut reservation = self.spool.reserve().map_err(|error| refused(&error))?;
         failpoint(Failpoint::RequestReserved);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::backpressure::Backpressure;
 use super::segment::Sequences;
 
 #[derive(Debug, Default)]
@@ -10,4 +11,7 @@ pub(super) struct Delivery {
     pub(super) waiting: Option<(Sequences, Instant)>,
     /// The sequences up to which the ledger and the projector each have everything.
     pub(super) marks: [Sequences; 2],
+    /// The sequences up to which both have everything that they need.
+    pub(super) taken_over: Sequences,
+    pub(super) backpressure: Backpressure,
 }

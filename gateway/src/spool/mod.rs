@@ -10,6 +10,7 @@ pub mod batch;
 pub mod queue;
 pub mod error;
 pub mod writer;
+mod backpressure;
 pub mod delivery;
 pub mod status;
 pub mod reservation;

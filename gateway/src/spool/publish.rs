@@ -28,8 +28,10 @@ const RETRY: Duration = Duration::from_millis(200);
 const GATHER: Duration = Duration::from_millis(20);
 /// The interval between requests for watermarks.
 const WATERMARKS_EVERY: Duration = Duration::from_millis(500);
-/// The interval between requests for watermarks while the spool is more than half full.
+/// The interval between requests for watermarks while the spool fills.
 const WATERMARKS_OFTEN: Duration = Duration::from_millis(50);
+/// The fill level from which watermarks are requested often.
+const OFTEN_FROM: f64 = 0.4;
 /// The longest wait for a sync of the starts that were recorded again.
 const SYNC_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest wait for a reply.
@@ -73,7 +75,7 @@ impl Publisher {
                 () = abandon_flush.cancelled() => return,
                 sent = self.send(&mut cursor, &taken) => sent,
             };
-            let every = if self.spool.is_half_full() { WATERMARKS_OFTEN } else { WATERMARKS_EVERY };
+            let every = if self.spool.fill_level() > OFTEN_FROM { WATERMARKS_OFTEN } else { WATERMARKS_EVERY };
             if asking.is_terminated() && answer.is_none() && asked.elapsed() >= every {
                 asked = Instant::now();
                 asking = self.watermarks().boxed().fuse();

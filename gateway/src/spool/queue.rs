@@ -14,6 +14,8 @@ pub(super) struct Queue {
     pub(super) sequences: Sequences,
     /// The total number of bytes ever recorded.
     pub(super) position: u64,
+    /// The position at which the oldest file begins.
+    pub(super) start: u64,
     /// The bytes that fit into the files allocated so far.
     pub(super) room: u64,
     pub(super) reserved: u64,
@@ -35,6 +37,7 @@ impl Queue {
             pending: Vec::new(),
             sequences,
             position: 0,
+            start: 0,
             room,
             reserved: 0,
             open: BTreeMap::new(),
@@ -43,6 +46,11 @@ impl Queue {
             carried: 0,
             is_stuck: false,
         }
+    }
+
+    /// Returns the bytes of the events in the files, and of reserved room.
+    pub(super) const fn used(&self) -> u64 {
+        self.position.saturating_sub(self.start) + self.reserved
     }
 
     /// Registers a request whose start is recorded at a position; returns its number.

@@ -1,6 +1,7 @@
 //! A request's reservation in the spool: room for its end, taken before the request is sent to a provider.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use events::{Draft, Payload};
 
@@ -51,6 +52,7 @@ impl Spool {
     pub fn reserve(self: &Arc<Self>) -> Result<Reservation, SpoolError> {
         let mut queue = self.room_for(RESERVATION_BYTES)?;
         queue.reserved += RESERVATION_BYTES;
+        self.used.store(queue.used(), Ordering::Relaxed);
         Ok(Reservation { spool: Arc::clone(self), open: None })
     }
 }

@@ -1,11 +1,13 @@
 //! The status of the spool: the progress of the ledger and the projector, and the fill level.
 
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Spool;
 use super::delivery::Delivery;
 use super::segment::{Sequences, length};
+use super::writer::TAIL_BYTES;
 
 impl Spool {
     fn delivery(&self) -> MutexGuard<'_, Delivery> {
@@ -19,6 +21,11 @@ impl Spool {
         let mut delivery = self.delivery();
         if delivery.waiting.as_ref().is_none_or(|(sequences, _)| has(sequences)) {
             delivery.waiting = (!has(&last)).then(|| (last, Instant::now()));
+        }
+        // Readers that have nothing to read are not down.
+        if delivery.taken_over != *taken_over || has(&last) {
+            delivery.taken_over = *taken_over;
+            delivery.backpressure.note_progress(Instant::now());
         }
     }
 
@@ -41,11 +48,32 @@ impl Spool {
         self.delivery().waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
-    /// Returns whether the files take more than half of the allowed bytes.
+    /// Returns the bytes that events and reserved room can take in all files.
+    const fn capacity(&self) -> u64 {
+        let (files, of_each) = (self.config.bytes_max / self.config.segment_bytes, self.config.segment_bytes.saturating_sub(TAIL_BYTES));
+        files * of_each
+    }
+
+    /// Returns the share of the capacity that is in use, from 0 to 1.
     #[must_use]
-    pub fn is_half_full(&self) -> bool {
-        let files = self.files();
-        length(files.segments.len() + files.spares.len()) * self.config.segment_bytes * 2 > self.config.bytes_max
+    pub fn fill_level(&self) -> f64 {
+        real(self.used.load(Ordering::Relaxed)) / real(self.capacity().max(1))
+    }
+
+    /// Adapts the backpressure to the fill level.
+    pub(super) fn adapt_backpressure(&self) {
+        self.used.store(self.queue().used(), Ordering::Relaxed);
+        let share = self.delivery().backpressure.adapt(self.fill_level(), Instant::now());
+        self.unhindered.store(part(self.capacity(), share), Ordering::Relaxed);
+    }
+
+    /// Returns the time that a request waits before its admission, because the spool fills faster than it is read.
+    #[must_use]
+    pub fn backpressure(&self) -> Duration {
+        if self.used.load(Ordering::Relaxed) <= self.unhindered.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.delivery().backpressure.wait(self.fill_level(), Instant::now())
     }
 
     /// Returns the bytes of all files and the number of requests whose end is not synced.
@@ -54,4 +82,14 @@ impl Spool {
         let files = self.files();
         (length(files.segments.len()) * self.config.segment_bytes, self.queue().open.len())
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a level needs no more than three digits")]
+const fn real(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number of bytes")]
+const fn part(of: u64, share: f64) -> u64 {
+    (of as f64 * share) as u64
 }

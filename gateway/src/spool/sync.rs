@@ -1,4 +1,4 @@
-//! The thread that syncs the spool to the disk in groups and does nothing else, so that a slow disk never blocks a request.
+//! The thread that syncs the spool to the disk in groups, so that a slow disk never blocks a request. It also adapts the backpressure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,7 @@ impl Syncer {
             loop {
                 let last = stopped.load(Ordering::Acquire);
                 let mut wait = every;
+                spool.adapt_backpressure();
                 match spool.sync() {
                     Ok(()) => troubles.succeeded(),
                     // The system drops data that it could not write, so the next sync would wrongly report success.

@@ -18,6 +18,7 @@ impl Spool {
         while let Some(oldest) = self.oldest_done(taken_over) {
             self.delete(&oldest)?;
             self.files().segments.pop_front();
+            self.queue().start = oldest.ends_at();
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use super::segment::{Blank, HEADER, Segment, Sequences, length};
 use crate::config::SpoolConfig;
 
 /// The bytes at the end of a file that may stay empty because the next record does not fit.
-const TAIL_BYTES: u64 = RECORD_MAX as u64;
+pub(super) const TAIL_BYTES: u64 = RECORD_MAX as u64;
 
 /// The spool of one boot.
 pub struct Spool {
@@ -40,6 +40,10 @@ pub struct Spool {
     names_synced: AtomicU64,
     /// The progress of the ledger and the projector.
     pub(super) delivery: Mutex<Delivery>,
+    /// The bytes that events and reserved room take.
+    pub(super) used: AtomicU64,
+    /// The used bytes up to which no request waits.
+    pub(super) unhindered: AtomicU64,
 }
 
 pub(super) struct Files {
@@ -117,6 +121,8 @@ impl Spool {
             synced,
             names_synced: AtomicU64::new(0),
             delivery: Mutex::default(),
+            used: AtomicU64::new(0),
+            unhindered: AtomicU64::new(0),
         }))
     }
 

@@ -2,6 +2,7 @@
 
 mod activity;
 mod archive;
+mod backpressure;
 mod bad_input;
 mod byok;
 mod catalog;
