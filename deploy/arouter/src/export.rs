@@ -31,6 +31,8 @@ enum ExportFormat {
     Json,
     Csv,
     Pdf,
+    /// Single requests: with --detail.
+    Parquet,
 }
 
 impl ExportFormat {
@@ -39,6 +41,7 @@ impl ExportFormat {
             Self::Json => "json",
             Self::Csv => "csv",
             Self::Pdf => "pdf",
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -55,7 +58,7 @@ enum Report {
         to: String,
         #[arg(long, value_enum, default_value = "csv")]
         format: ExportFormat,
-        /// One row for each request, of the last 90 days; CSV only.
+        /// One row for each request, of the last 90 days; CSV and Parquet only.
         #[arg(long)]
         detail: bool,
         /// model, api_key, creator, user, provider or app; several with commas between.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -80,11 +82,15 @@ impl World {
     }
 
     async fn text(&self, query: &str) -> String {
+        String::from_utf8(self.bytes(query).await.into()).expect("text")
+    }
+
+    async fn bytes(&self, query: &str) -> bytes::Bytes {
         let url = format!("{}/api/v1/activity?{query}", self.arouter.base);
         let answer = self.arouter.http.get(url).bearer_auth(&self.arouter.keys.live_key).send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::OK, "{query}");
         assert!(answer.headers()["x-as-of"].to_str().is_ok_and(|as_of| as_of.contains("lag_ms=")));
-        answer.text().await.expect("text")
+        answer.bytes().await.expect("a whole answer")
     }
 
     /// Returns the lines of a table.
@@ -282,6 +288,29 @@ async fn a_table_of_details_has_a_row_for_each_request() {
 }
 
 #[tokio::test]
+async fn requests_as_parquet_have_types_and_the_values_of_the_table() {
+    let world = World::start(Storage::Sqlite).await;
+    let file = SerializedFileReader::new(world.bytes("period=1d&format=parquet&detail=true").await).expect("a Parquet file");
+    assert_eq!(file.metadata().file_metadata().created_by(), Some("arouter"));
+    let rows = file.get_row_iter(None).expect("rows").map(|row| row.expect("a row").into_columns().into_iter().collect());
+    let rows: Vec<BTreeMap<String, Field>> = rows.collect();
+    let table = world.csv("period=1d&format=csv&detail=true").await;
+    assert_eq!(rows.len(), table.len() - 1, "{table:?}");
+    for (row, line) in rows.iter().zip(&table[1..]) {
+        let Field::Str(request) = &row["request_id"] else { panic!("{row:?}") };
+        let spend = &row["spend_usd"];
+        assert!(line.contains(request) && line.contains(&format!(",{spend},0.000000000,1,")), "{line} is not {row:?}");
+        assert!(matches!((spend, &row["time"]), (Field::Decimal(_), Field::TimestampMicros(_))), "{row:?}");
+        assert_eq!((&row["status"], &row["creator"]), (&Field::Long(200), &Field::Str(world.arouter.keys.account.clone())));
+    }
+    let of = |field: &str| rows.iter().map(|row| row[field].clone()).collect::<Vec<_>>();
+    assert!(of("user").contains(&Field::Null) && of("user").contains(&Field::Str("carol, \"c\" ä".to_owned())), "{:?}", of("user"));
+    assert!(of("app").contains(&Field::Null) && of("user").contains(&Field::Str("=cmd".to_owned())), "a typed text is no formula");
+    let none = SerializedFileReader::new(world.bytes("period=1d&format=parquet&detail=true&user=nobody").await).expect("a Parquet file");
+    assert_eq!(none.metadata().file_metadata().num_rows(), 0);
+}
+
+#[tokio::test]
 async fn a_wrong_query_is_refused_with_its_field() {
     let world = World::start(Storage::Sqlite).await;
     for (query, field) in [
@@ -293,6 +322,7 @@ async fn a_wrong_query_is_refused_with_its_field() {
         ("limit=0", "limit"),
         ("cursor=x", "cursor"),
         ("format=xml", "format"),
+        ("format=parquet", "format"),
         ("from=2020-01-01T00:00:00Z&format=csv&detail=true", "from"),
         ("date=2020-01-01", "date"),
         ("date=yesterday", "date"),

@@ -87,6 +87,7 @@ async fn reports_of_ended_periods_are_written_once_and_a_store_that_fails_is_rep
     let daily = "report = \"activity\"\nevery = \"day\"\nformat = \"csv\"\ngroup_by = \"api_key,model\"";
     arouter.configure(&scheduled("daily", &account, &folder, daily));
     arouter.configure(&scheduled("rows", &account, &folder, "report = \"requests\"\nevery = \"day\"\nformat = \"csv\""));
+    arouter.configure(&scheduled("lake", &account, &folder, "report = \"requests\"\nevery = \"day\"\nformat = \"parquet\""));
     arouter.configure(&scheduled("paper", &account, &folder, "report = \"activity\"\nevery = \"month\"\nformat = \"pdf\""));
     arouter.configure(&scheduled("books", &account, &folder, "report = \"statement\"\nevery = \"month\"\nformat = \"csv\""));
     let today = rfc3339(SystemClock.now_us())[..10].to_owned();
@@ -94,17 +95,16 @@ async fn reports_of_ended_periods_are_written_once_and_a_store_that_fails_is_rep
     arouter.stop();
     launch_later(&mut arouter, 35).await;
     let month = &today[..7];
+    let day = format!("from={today}T00:00:00Z&to={tomorrow}T00:00:00Z");
     let files = [
-        (
-            format!("daily/{today}.csv"),
-            format!("/api/v1/activity?from={today}T00:00:00Z&to={tomorrow}T00:00:00Z&format=csv&group_by=api_key,model"),
-        ),
-        (format!("rows/{today}.csv"), format!("/api/v1/activity?from={today}T00:00:00Z&to={tomorrow}T00:00:00Z&format=csv&detail=true")),
+        (format!("daily/{today}.csv"), format!("/api/v1/activity?{day}&format=csv&group_by=api_key,model")),
+        (format!("rows/{today}.csv"), format!("/api/v1/activity?{day}&format=csv&detail=true")),
+        (format!("lake/{today}.parquet"), format!("/api/v1/activity?{day}&format=parquet&detail=true")),
         (format!("books/{month}.csv"), format!("/api/v1/statements/{month}?format=csv")),
     ];
     // The last days alone are written after the fact: the day of the request is too long ago.
     until("the monthly files", || async {
-        (folder.join(&files[2].0).exists() && folder.join(format!("paper/{month}.pdf")).exists()).then_some(())
+        (folder.join(&files[3].0).exists() && folder.join(format!("paper/{month}.pdf")).exists()).then_some(())
     })
     .await;
     assert!(!folder.join(&files[0].0).exists(), "35 days are further back than 31");

@@ -55,6 +55,7 @@ pub enum Every {
 pub enum ExportFormat {
     Csv,
     Pdf,
+    Parquet,
 }
 
 impl ExportFormat {
@@ -63,6 +64,7 @@ impl ExportFormat {
         match self {
             Self::Csv => "csv",
             Self::Pdf => "pdf",
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -89,11 +91,14 @@ impl ExportConfig {
                 bail!("configuration: export {name}: a statement is monthly: write every = \"month\"")
             }
             (ExportReport::Requests, _, ExportFormat::Pdf) => {
-                bail!("configuration: export {name}: requests are a table: write format = \"csv\"")
+                bail!("configuration: export {name}: requests are a table: write format = \"csv\" or \"parquet\"")
             }
-            (ExportReport::Statement, Every::Month, _) | (ExportReport::Activity, ..) | (ExportReport::Requests, _, ExportFormat::Csv) => {
-                Ok(())
+            (ExportReport::Activity | ExportReport::Statement, _, ExportFormat::Parquet) => {
+                bail!("configuration: export {name}: Parquet has single requests: write report = \"requests\"")
             }
+            (ExportReport::Statement, Every::Month, ExportFormat::Csv | ExportFormat::Pdf)
+            | (ExportReport::Activity, _, ExportFormat::Csv | ExportFormat::Pdf)
+            | (ExportReport::Requests, _, ExportFormat::Csv | ExportFormat::Parquet) => Ok(()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON, CSV or PDF.
+//! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON, CSV, PDF or Parquet.
 
 pub mod selection;
 pub mod rows;
@@ -81,7 +81,7 @@ enum ActivityAnswer {
         (
             status = 200,
             description = "A row for each bucket and group. A table has its state in `X-As-Of`.",
-            content((ActivityAnswer = "application/json"), (String = "text/csv"), (String = "application/pdf"))
+            content((ActivityAnswer = "application/json"), (String = "text/csv"), (String = "application/pdf"), (String = "application/vnd.apache.parquet"))
         ),
         Refusals
     )
@@ -94,7 +94,7 @@ pub async fn activity(State(http): State<Http>, Signed(caller): Signed, Query(qu
     match asked.output {
         Output::Json => {}
         Output::Csv => return table::respond(http, asked),
-        Output::Detail => return detail::respond(http, asked).await,
+        Output::Detail(format) => return detail::respond(http, asked, format).await,
         Output::Paper(paper) => return paper::respond(&http, asked, paper).await,
     }
     let report = ActivityReport::read(&http, &asked).await?;

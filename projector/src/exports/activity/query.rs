@@ -41,9 +41,9 @@ pub struct ActivityQuery {
     key_hash: Option<String>,
     provider: Option<String>,
     app: Option<String>,
-    /// `json`, the default, `csv` or `pdf`.
+    /// `json`, the default, `csv`, `pdf` or, with `detail=true`, `parquet`.
     format: Option<String>,
-    /// With `format=csv`: one row a request, of the last 90 days.
+    /// With `format=csv` or `parquet`: one row a request, of the last 90 days.
     detail: Option<bool>,
     /// Of a PDF: `a4`, the default, or `letter`.
     paper: Option<String>,
@@ -77,10 +77,17 @@ pub enum Group {
 pub enum Output {
     Json,
     Csv,
-    /// One row a request, as CSV.
-    Detail,
+    /// One row a request.
+    Detail(DetailFormat),
     /// PDF.
     Paper(Paper),
+}
+
+/// The format of a table of single requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailFormat {
+    Csv,
+    Parquet,
 }
 
 /// A valid query of one account.
@@ -186,10 +193,12 @@ impl ActivityQuery {
         let output = match (self.format.as_deref(), self.detail.unwrap_or(false)) {
             (None | Some("json"), false) => Output::Json,
             (Some("csv"), false) => Output::Csv,
-            (Some("csv"), true) => Output::Detail,
+            (Some("csv"), true) => Output::Detail(DetailFormat::Csv),
+            (Some("parquet"), true) => Output::Detail(DetailFormat::Parquet),
+            (Some("parquet"), false) => return Err(ReadError::bad("format", "parquet is a table of single requests: add detail=true")),
             (Some("pdf"), false) => Output::Paper(paper),
-            (None | Some("json" | "pdf"), true) => return Err(ReadError::bad("detail", "it needs format=csv")),
-            (Some(_), _) => return Err(ReadError::bad("format", "it must be json, csv or pdf")),
+            (None | Some("json" | "pdf"), true) => return Err(ReadError::bad("detail", "it needs format=csv or parquet")),
+            (Some(_), _) => return Err(ReadError::bad("format", "it must be json, csv, pdf or parquet")),
         };
         let metric = match self.metric.as_deref() {
             None | Some("all") => None,
