@@ -5,6 +5,7 @@ Usage: openai_chat.py BASE_URL LIVE_KEY MANAGEMENT_KEY
 
 import asyncio
 import sys
+import time
 
 import openai
 
@@ -31,11 +32,13 @@ def with_key(key):
 
 answer = client.chat.completions.create(model="simulated/echo", messages=MESSAGES)
 assert answer.choices[0].message.content == "one two three" and answer.model == "simulated/echo" and answer.id.startswith("gen-")
+assert abs(answer.created - time.time()) < 60, answer.created
 assert answer.usage.total_tokens > 0 and answer.usage.cost > 0
 print("ok  plain")
 
 pieces = list(client.chat.completions.create(model="simulated/echo", messages=MESSAGES, stream=True))
 assert "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices) == "one two three"
+assert all(abs(piece.created - time.time()) < 60 for piece in pieces)
 assert pieces[-1].usage.completion_tokens == 3 and pieces[-1].choices == []
 print("ok  streamed")
 

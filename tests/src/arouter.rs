@@ -386,6 +386,15 @@ impl Arouter {
         self.get("/api/v1/balance").await
     }
 
+    /// Returns the report of a request, once the projector has its end. The ledger may have it before.
+    pub async fn generation(&self, id: &str) -> Value {
+        until("the report of a request", || async {
+            let (status, body) = self.call(Method::GET, &format!("/api/v1/generation?id={id}"), &self.keys.live_key, None).await;
+            (status == StatusCode::OK).then_some(body)
+        })
+        .await
+    }
+
     /// Returns the usage transactions, newest first, once there are `count` of them.
     pub async fn usage(&self, count: usize) -> Vec<Value> {
         until("postings", || async {

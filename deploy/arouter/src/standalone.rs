@@ -164,7 +164,8 @@ pub async fn gateway(settings: &Settings, background: Handle) -> Result<()> {
         seed: standalone.secret.clone(),
         background,
     };
-    let config = gateway_config(&standalone.config, &folder, &standalone.ids, &standalone.tasks, &standalone.stop).await?;
+    let config =
+        gateway_config(&standalone.config, &folder, (&standalone.clock, &standalone.ids), &standalone.tasks, &standalone.stop).await?;
     let gateway = Gateway::start(config, peers, Arc::clone(&standalone.clock), Arc::clone(&standalone.ids)).await?;
     let signals = shutdown::Signals::listen()?;
     let metrics_url = metrics::serve(standalone.config.metrics.listen, gateway.metrics(), &standalone.tasks, &standalone.stop).await?;

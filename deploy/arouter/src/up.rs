@@ -116,7 +116,7 @@ pub async fn up(settings: &Settings, background_runtime: Handle) -> Result<()> {
         seed: folder.seed()?,
         background: background_runtime,
     };
-    let gateway_config = gateway_config(&config, &folder, &ids, &background.tasks, &background.stop_readers).await?;
+    let gateway_config = gateway_config(&config, &folder, (&clock, &ids), &background.tasks, &background.stop_readers).await?;
     let signals = shutdown::Signals::listen()?;
     let gateway = Gateway::start(gateway_config, peers, Arc::clone(&clock), ids).await?;
     let metrics_url = metrics::serve(config.metrics.listen, gateway.metrics(), &background.tasks, &background.stop_readers).await?;
@@ -194,13 +194,13 @@ pub fn projector_config(config: &Config, folder: &DataFolder) -> Result<Projecto
 pub async fn gateway_config(
     config: &Config,
     folder: &DataFolder,
-    ids: &Arc<dyn Ids>,
+    (clock, ids): (&Arc<dyn Clock>, &Arc<dyn Ids>),
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<GatewayConfig> {
     let (mut providers, mut models) = (config.providers.clone(), config.models.clone());
     if providers.is_empty() {
-        let address = simulated::start(config.simulated.clone(), Arc::clone(ids), tasks, stop.clone()).await?;
+        let address = simulated::start(config.simulated.clone(), (Arc::clone(clock), Arc::clone(ids)), tasks, stop.clone()).await?;
         let (provider, served) = simulated::entries(address);
         providers.push(provider);
         models.extend(served);

@@ -8,7 +8,7 @@ use routing::sticky::prefix_hash;
 
 use super::blame;
 use super::error::AttemptError;
-use crate::admission::{Access, Admitted};
+use crate::admission::{Access, Admitted, Served};
 use crate::error::GatewayError;
 use crate::route::own_keys::{OwnKey, OwnKeys};
 use crate::route::provider::Credential;
@@ -83,15 +83,6 @@ impl Turn {
         }
     }
 
-    /// Returns the failure without the account's credential, which a provider may repeat.
-    #[must_use]
-    pub fn cleaned(&self, failure: AttemptError) -> AttemptError {
-        match &self.own {
-            Some(own) => failure.without(own.secret()),
-            None => failure,
-        }
-    }
-
     /// Returns the error that a caller gets for a provider's failure.
     #[must_use]
     pub fn error(&self, failure: &AttemptError, provider: &str) -> GatewayError {
@@ -102,6 +93,17 @@ impl Turn {
                 GatewayError::Upstream(format!("{provider} refused the provider key '{label}' of this account{status}"))
             }
             _ => GatewayError::of_provider(failure, provider),
+        }
+    }
+}
+
+impl Served {
+    /// Returns the endpoint's failure without the credentials, which a provider may repeat.
+    #[must_use]
+    pub fn cleaned(&self, failure: AttemptError) -> AttemptError {
+        match &self.own {
+            Some(own) => failure.without(own.secret()),
+            None => self.endpoint.provider.secrets().fold(failure, AttemptError::without),
         }
     }
 }

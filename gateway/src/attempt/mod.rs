@@ -126,7 +126,7 @@ impl Upstream {
             let headers = provider.request_headers(client_headers, turn.header(provider));
             let address = own_address.as_ref().unwrap_or(&address);
             let upstream_call = UpstreamCall { headers, format, address, egress, body: body.clone(), prompt_tokens, sent: &sent };
-            let result = self.answered(upstream_call, call.head.stream, has_next).await.map_err(|failure| turn.cleaned(failure));
+            let result = self.answered(upstream_call, call.head.stream, has_next).await.map_err(|failure| served.cleaned(failure));
             let failure = result.as_ref().err();
             let next = credentials.judge(&turn, failure, admitted);
             let is_credentials = failure.is_some() && next.is_some();

@@ -42,6 +42,9 @@ pub struct DataPolicy {
     pub region: Option<String>,
 }
 
+/// The text before a credential in `Authorization`.
+const BEARER: &str = "Bearer ";
+
 /// The header that carries a credential.
 pub type Credential = (HeaderName, HeaderValue);
 
@@ -282,6 +285,12 @@ impl Provider {
         self.credentials.get(place)
     }
 
+    /// Returns the texts of the operator's credentials, to remove them from messages.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let texts = self.credentials.iter().filter_map(|(_, value)| value.to_str().ok());
+        texts.map(|text| text.strip_prefix(BEARER).unwrap_or(text))
+    }
+
     /// Returns the headers of a request to the provider with a credential. `client` holds the client's headers if the client speaks the
     /// provider's format.
     #[must_use]
@@ -350,7 +359,7 @@ fn without_root(base: &str) -> &str {
 /// Fails if it has characters that no header can have.
 pub fn credential(format: ProviderFormat, key: &str) -> Result<Credential, InvalidHeaderValue> {
     let (name, mut value) = match format {
-        ProviderFormat::OpenAi => (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))?),
+        ProviderFormat::OpenAi => (AUTHORIZATION, HeaderValue::from_str(&format!("{BEARER}{key}"))?),
         ProviderFormat::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key)?),
         ProviderFormat::Gemini => (HeaderName::from_static("x-goog-api-key"), HeaderValue::from_str(key)?),
     };

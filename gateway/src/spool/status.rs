@@ -49,9 +49,9 @@ impl Spool {
     }
 
     /// Returns the bytes that events and reserved room can take in all files.
-    const fn capacity(&self) -> u64 {
-        let (files, of_each) = (self.config.bytes_max / self.config.segment_bytes, self.config.segment_bytes.saturating_sub(TAIL_BYTES));
-        files * of_each
+    fn capacity(&self) -> u64 {
+        let files = self.config.bytes_max.checked_div(self.config.segment_bytes).unwrap_or(0);
+        files * self.config.segment_bytes.saturating_sub(TAIL_BYTES)
     }
 
     /// Returns the share of the capacity that is in use, from 0 to 1.

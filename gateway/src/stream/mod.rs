@@ -258,7 +258,7 @@ impl Relay {
 
     /// Classifies a stream that breaks off. After a finish reason it is complete, because only the end mark or an odd trailer is wrong.
     fn broken(&self, failure: AttemptError) -> Stopped {
-        if self.upstream.meter.finish_reason.is_some() { Stopped::Completed } else { Stopped::Failed(failure) }
+        if self.upstream.meter.finish_reason.is_some() { Stopped::Completed } else { Stopped::Failed(self.served.cleaned(failure)) }
     }
 
     /// Translates frames for the client. Returns the reason if nothing more follows.

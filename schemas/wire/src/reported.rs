@@ -61,9 +61,9 @@ impl Reported {
 }
 
 impl Reported {
-    /// Removes a secret from all texts.
+    /// Removes a secret from all texts, unless it is so short that it may be a part of any text.
     pub fn remove(&mut self, secret: &str) {
-        if secret.is_empty() {
+        if secret.len() < SECRET_BYTES_MIN {
             return;
         }
         for text in [&mut self.message, &mut self.code, &mut self.param, &mut self.kind].into_iter().flatten() {
@@ -73,6 +73,8 @@ impl Reported {
     }
 }
 
+/// The length from which a credential is a secret. Servers without access control are given words such as `none`.
+const SECRET_BYTES_MIN: usize = 8;
 /// The text in place of a secret.
 const REMOVED: &str = "[removed]";
 

@@ -77,6 +77,11 @@ async fn answer(State(provider): State<ByKey>, headers: HeaderMap, body: Bytes) 
     if key.starts_with("down") {
         return refused(StatusCode::INTERNAL_SERVER_ERROR);
     }
+    if key.starts_with("cut") {
+        let piece = json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "hi"}}]});
+        let text = format!("data: {piece}\n\ndata: {}\n\n", json!({"error": {"message": format!("Lost key {key}"), "code": key}}));
+        return ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response();
+    }
     let usage = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15});
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     if body["stream"] != json!(true) {
@@ -260,7 +265,7 @@ async fn beyond_the_free_requests_of_a_month_the_fee_is_exact_to_the_nano() {
     })
     .await;
     assert_eq!((nanos(&activity["totals"]["byok_spend_est_usd"]), nanos(&activity["totals"]["spend_usd"])), (5 * LIST, 2 * FEE_NANOS));
-    let generation = arouter.get(&format!("/api/v1/generation?id={id}")).await;
+    let generation = arouter.generation(id).await;
     assert_eq!(generation["usage"]["is_byok"], json!(true));
     assert_eq!(nanos(&generation["usage"]["cost_details"]["upstream_inference_cost"]), LIST);
     // The count outlives the process, and a rebuild of the books makes the same one.
@@ -392,7 +397,8 @@ async fn the_credential_stands_in_clear_nowhere() {
     let config = format!("[byok]\nbase_url_at_private_addresses = true\n{}", provider.config());
     let arouter = Arouter::start(Storage::Sqlite, &config).await;
     let keys = &arouter.keys;
-    let canaries = ["bad-canary-4f1c77a0b2", "wrong-canary-9d02be61aa", "down-canary-77e3c4d5f1", "gone-canary-0b6a1d2e3c"];
+    let canaries =
+        ["bad-canary-4f1c77a0b2", "wrong-canary-9d02be61aa", "down-canary-77e3c4d5f1", "gone-canary-0b6a1d2e3c", "cut-canary-61c0f2a9d7"];
     let mut answers = Vec::new();
     for canary in canaries {
         let mut body = json!({"provider": "test", "key": canary, "always_use": true});
@@ -406,6 +412,7 @@ async fn the_credential_stands_in_clear_nowhere() {
         let (status, refused) = chat(&arouter, keys, "test/ok").await;
         assert!(!status.is_success(), "{refused}");
         answers.push(refused.to_string());
+        answers.push(streamed(&arouter, keys).await);
         for (method, path) in [(Method::POST, format!("/{id}/test")), (Method::GET, format!("/{id}")), (Method::GET, String::new())] {
             let (status, answer) = manage(&arouter, keys, method, &path, None).await;
             assert_eq!(status, StatusCode::OK, "{answer}");
@@ -414,7 +421,8 @@ async fn the_credential_stands_in_clear_nowhere() {
         change(&arouter, keys, &id, json!({"disabled": true})).await;
     }
     let tested = answers.iter().filter(|answer| answer.contains("[removed]")).count();
-    assert!(tested >= 3, "what the provider repeats is removed: {answers:?}");
+    assert!(tested >= 4, "what the provider repeats is removed: {answers:?}");
+    assert!(answers.iter().any(|answer| answer.contains("data: ") && answer.contains("[removed]")), "in a stream too: {answers:?}");
     let mut texts = answers.join("\n") + &arouter.log();
     for stream in [Stream::Requests, Stream::Usage, Stream::Control, Stream::Ledger] {
         texts += &serde_json::to_string(&arouter.recorded(stream).await).unwrap();
@@ -424,4 +432,23 @@ async fn the_credential_stands_in_clear_nowhere() {
         assert_absent(&arouter.data(), canary);
     }
     assert!(provider.used().iter().any(|key| key == canaries[0]), "the provider has it");
+}
+
+/// Returns the text of a stream.
+async fn streamed(arouter: &Arouter, keys: &Keys) -> String {
+    let mut body = ask("test/ok");
+    body["stream"] = json!(true);
+    let request = arouter.http.post(format!("{}/v1/chat/completions", arouter.base)).bearer_auth(&keys.live_key);
+    request.body(body.to_string()).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_operators_credential_stands_in_no_error() {
+    for canary in ["wrong-operator-3f9a0c", "down-operator-b81e77", "cut-operator-5be13a"] {
+        let provider = ByKey::start().await;
+        let arouter = Arouter::start(Storage::Sqlite, &provider.config().replace(PLATFORM, canary)).await;
+        let (_, refused) = chat(&arouter, &arouter.keys, "test/ok").await;
+        let text = refused.to_string() + &streamed(&arouter, &arouter.keys).await;
+        assert!(text.contains("[removed]") && !text.contains(canary), "{text}");
+    }
 }

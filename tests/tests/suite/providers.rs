@@ -101,15 +101,6 @@ async fn stream_behind_one<T: AsRef<[u8]>>(provider: &Scripted, arouter: &Aroute
     listener.end().await
 }
 
-/// Returns the report of a request once it has ended.
-async fn generation(arouter: &Arouter, id: &str) -> Value {
-    until("the generation", || async {
-        let (status, body) = arouter.call(Method::GET, &format!("/api/v1/generation?id={id}"), &arouter.keys.live_key, None).await;
-        (status == StatusCode::OK).then_some(body)
-    })
-    .await
-}
-
 /// Asserts that a stream is complete, has this text, and is charged this much.
 fn assert_complete(answer: &Answer, says: &str, cost: i64, case: &str) {
     assert!(answer.is_complete(), "{case}: {} {}", answer.status, answer.text);
@@ -149,12 +140,12 @@ async fn an_empty_finish_reason_is_no_end() {
     let answer = stream_of(&provider, &arouter, [empty("one "), empty("two "), empty("thr")]).await;
     assert_broken_off(&answer, "cut after three pieces");
     assert_eq!(answer.content(), "one two thr");
-    let ended = generation(&arouter, answer.header("x-generation-id")).await;
+    let ended = arouter.generation(answer.header("x-generation-id")).await;
     assert_eq!((&ended["outcome"], &ended["finish_reason"]), (&json!("failed"), &Value::Null), "{ended}");
 
     let answer = stream_of(&provider, &arouter, [empty("one "), empty("two"), stop(), tail(&usage())]).await;
     assert_complete(&answer, "one two", USUAL, "a real reason behind empty ones");
-    let ended = generation(&arouter, answer.header("x-generation-id")).await;
+    let ended = arouter.generation(answer.header("x-generation-id")).await;
     assert_eq!((&ended["outcome"], &ended["finish_reason"]), (&json!("finished"), &json!("stop")), "{ended}");
 
     second.answer(sse().all([say("from the second"), stop(), tail(&usage())]));
@@ -166,7 +157,7 @@ async fn an_empty_finish_reason_is_no_end() {
     unfinished["choices"][0]["finish_reason"] = json!("");
     provider.answer(reply("200 OK", "", unfinished.to_string()));
     let answer = Answer::of(&arouter, &ask()).await;
-    let ended = generation(&arouter, answer.header("x-generation-id")).await;
+    let ended = arouter.generation(answer.header("x-generation-id")).await;
     assert_eq!((answer.cost(), &ended["finish_reason"]), (USUAL, &Value::Null), "a whole answer: {ended}");
     let rows = arouter.usage(4).await;
     assert_eq!(rows.iter().map(|row| -nanos(&row["amount"])).collect::<Vec<_>>(), [USUAL, USUAL, USUAL, 0]);
@@ -896,7 +887,7 @@ async fn leave(provider: &Scripted, arouter: &Arouter, body: &Value) {
 /// Returns the charge and the report of the newest of `count` requests.
 async fn newest(arouter: &Arouter, count: usize) -> (i64, Value) {
     let row = arouter.usage(count).await.remove(0);
-    (-nanos(&row["amount"]), generation(arouter, row["generation_id"].as_str().unwrap()).await)
+    (-nanos(&row["amount"]), arouter.generation(row["generation_id"].as_str().unwrap()).await)
 }
 
 #[tokio::test]

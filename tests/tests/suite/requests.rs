@@ -51,11 +51,7 @@ async fn a_request_is_answered_charged_and_reported(storage: Storage) {
     assert_eq!(nanos(&arouter.balance().await["balance"]), 10_000_000_000 - 20_000);
 
     let id = body["id"].as_str().expect("an id");
-    let generation = until("the generation", || async {
-        let (status, body) = arouter.call(Method::GET, &format!("/api/v1/generation?id={id}"), &arouter.keys.live_key, None).await;
-        (status == StatusCode::OK).then_some(body)
-    })
-    .await;
+    let generation = arouter.generation(id).await;
     assert_eq!((generation["model"].clone(), nanos(&generation["usage"]["cost"])), (json!("test/ok"), 20_000));
     until("the activity", || async {
         let activity = arouter.get("/v1/activity?period=1h&group_by=model").await;
@@ -198,12 +194,8 @@ async fn tools_pass_through_and_missing_usage_is_measured() {
     assert_eq!(provider.asked()[0].body["tools"], tools);
     let (_, body) = arouter.chat(ask("test/no-usage")).await;
     assert!(nanos(&body["usage"]["cost"]) > 0);
-    let id = body["id"].as_str().expect("an id").to_owned();
-    let generation = until("the generation", || async {
-        let (status, body) = arouter.call(Method::GET, &format!("/api/v1/generation?id={id}"), &arouter.keys.live_key, None).await;
-        (status == StatusCode::OK).then_some(body)
-    })
-    .await;
+    let id = body["id"].as_str().expect("an id");
+    let generation = arouter.generation(id).await;
     assert_eq!(generation["usage"]["provenance"], "measured");
     arouter.settle_and_verify().await;
 }

@@ -195,12 +195,7 @@ async fn candidates_are_tried_in_order_and_the_last_error_shows_all_attempts() {
 
 /// Returns the report of a request once it has ended.
 async fn generation(arouter: &Arouter, answer: &Answer) -> Value {
-    let path = format!("/api/v1/generation?id={}", answer.header("x-generation-id"));
-    until("the generation", || async {
-        let (status, body) = arouter.call(Method::GET, &path, &arouter.keys.live_key, None).await;
-        (status == StatusCode::OK).then_some(body)
-    })
-    .await
+    arouter.generation(answer.header("x-generation-id")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,10 @@ impl Simulated {
         self.ids.fill(&mut bytes);
         format!("chatcmpl-{}", hex(&bytes))
     }
+
+    fn created(&self) -> i64 {
+        self.clock.now_us() / 1_000_000
+    }
 }
 
 /// Serves `POST /v1/chat/completions`.
@@ -58,11 +62,12 @@ pub async fn chat(State(simulated): State<Simulated>, Json(body): Json<ChatBody>
     }
     let (script, id) = (body.script(), simulated.id());
     if body.stream {
-        return streamed(&id, &body.model, script, &manner);
+        return streamed((&id, simulated.created()), &body.model, script, &manner);
     }
     let Script { pieces, finish_reason, usage } = script;
     let choices = json!([{"index": 0, "message": message(pieces), "finish_reason": finish_reason}]);
-    Json(json!({"id": id, "object": "chat.completion", "created": 0, "model": body.model, "choices": choices, "usage": usage}))
+    let created = simulated.created();
+    Json(json!({"id": id, "object": "chat.completion", "created": created, "model": body.model, "choices": choices, "usage": usage}))
         .into_response()
 }
 
@@ -98,10 +103,10 @@ fn delta(piece: Piece) -> Value {
     }
 }
 
-fn streamed(id: &str, model: &str, script: Script, manner: &Manner) -> Response {
+fn streamed((id, created): (&str, i64), model: &str, script: Script, manner: &Manner) -> Response {
     let Script { mut pieces, finish_reason, usage } = script;
     let frame = |rest: Value| {
-        let mut chunk = json!({"id": id, "object": "chat.completion.chunk", "created": 0, "model": model});
+        let mut chunk = json!({"id": id, "object": "chat.completion.chunk", "created": created, "model": model});
         if let (Some(chunk), Value::Object(rest)) = (chunk.as_object_mut(), rest) {
             chunk.extend(rest);
         }

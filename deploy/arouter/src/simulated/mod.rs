@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use axum::Router;
 use axum::routing::post;
+use events::Clock;
 use events::ids::Ids;
 use gateway::config::{ModelConfig, ProviderConfig, ServerConfig};
 use gateway::serve;
@@ -43,16 +44,22 @@ impl Default for SimulatedConfig {
 pub struct Simulated {
     config: Arc<SimulatedConfig>,
     ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Starts the provider and returns its address.
-pub async fn start(config: SimulatedConfig, ids: Arc<dyn Ids>, tasks: &TaskTracker, stop: CancellationToken) -> Result<SocketAddr> {
+pub async fn start(
+    config: SimulatedConfig,
+    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<SocketAddr> {
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/v1/chat/completions", post(answer::chat))
         .route("/v1/embeddings", post(embeddings::embeddings))
-        .with_state(Simulated { config: Arc::new(config), ids });
+        .with_state(Simulated { config: Arc::new(config), ids, clock });
     tasks.spawn(serve::serve(listener, router, Timeouts::of(&ServerConfig::default()), stop));
     Ok(address)
 }
