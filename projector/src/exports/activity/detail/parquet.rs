@@ -18,7 +18,7 @@ use read_api::{AsOf, ReadError};
 use super::{Detail, Request};
 
 /// The number of requests in one row group, which is in memory as a whole.
-pub(super) const GROUP_ROWS: usize = 20_000;
+pub(super) const GROUP_ROWS: usize = 10_000;
 
 /// The columns, in the order in which [`write_group`] writes them.
 const SCHEMA: &str = "message requests {
