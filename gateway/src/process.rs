@@ -14,6 +14,7 @@ use events::clock::Clock;
 use events::ids::Ids;
 use events::rpc::Peer;
 use pricing::{Catalog, Fee};
+use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -27,6 +28,7 @@ use crate::admission::in_flight_quota::Quotas;
 use crate::admission::purchases::Purchases;
 use crate::admission::share_renewer::ShareRenewer;
 use crate::attempt::upstream::{Upstream, UpstreamError};
+use crate::auth::announcements::{self, Announcements};
 use crate::auth::{Directory, follow};
 use crate::config::GatewayConfig;
 use crate::forward::{Forward, Reads};
@@ -142,11 +144,13 @@ impl Gateway {
         let quotas = Quotas::new(config.limits.clone(), !peers.ledger.is_local());
         let keepers = Tasks::default();
         let (reports, told) = Reports::new(&spool.source.0);
+        let (announcements, announced) = Announcements::new();
         let admission = admission(&config, &peers, &spool, &keepers, (&clock, &ids, reports))?;
         let own_keys = KeyRing::new(Arc::clone(&directory), Arc::clone(&config.master_keys), config.byok.base_url_at_private_addresses);
         let admin = Admin {
             directory: Arc::clone(&directory),
             spool: Arc::clone(&spool),
+            announcements,
             ledger: peers.ledger.clone(),
             projector: peers.projector.clone(),
             server: Arc::clone(&server),
@@ -193,7 +197,7 @@ impl Gateway {
             abandon_flush: CancellationToken::new(),
         };
         gateway.ship(&peers, &spool, old, &directory);
-        gateway.exchange(&peers, told);
+        gateway.exchange(&peers, told, announced);
         gateway.serve(listener, &routes, &open, &peers)?;
         Ok(gateway)
     }
@@ -287,17 +291,15 @@ impl Gateway {
         self.keepers.running.spawn(refusals::count(Arc::clone(&self.quotas), self.admin.clone(), self.keepers.stop.clone()));
     }
 
-    /// Tells the other gateways the changes of breakers, and applies theirs.
-    fn exchange(&self, peers: &Peers, told: Receiver<Report>) {
-        let (clock, ids) = (Arc::clone(&self.admin.clock), Arc::clone(&self.admin.ids));
-        let exchange = Exchange {
-            routes: Arc::clone(&self.admin.routes),
-            log: peers.log.clone(),
-            signer: Signer { secret: peers.secret.clone(), clock: Arc::clone(&clock), ids },
-            clock,
-            gateway: self.admin.spool.source.0.clone(),
-        };
+    /// Tells the other gateways the changes of breakers and of keys, and applies theirs.
+    fn exchange(&self, peers: &Peers, told: Receiver<Report>, announced: Receiver<Box<RawValue>>) {
+        let (clock, own) = (Arc::clone(&self.admin.clock), self.admin.spool.source.clone());
+        let signer = Signer { secret: peers.secret.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&self.admin.ids) };
+        let (routes, log, gateway) = (Arc::clone(&self.admin.routes), peers.log.clone(), own.0.clone());
+        let changes = (Arc::clone(&self.admin.directory), (log.clone(), signer.clone()));
+        let exchange = Exchange { routes, log, signer, clock, gateway };
         self.keepers.running.spawn_on(exchange.run(told, self.keepers.stop.clone()), &peers.background);
+        self.keepers.running.spawn(announcements::exchange(changes.0, changes.1, own, announced, self.keepers.stop.clone()));
     }
 
     /// Builds the stages of one thread; only the HTTP client for providers is not shared between threads.

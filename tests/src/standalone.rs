@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use eventlog::{Access, Credentials, Log};
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::Pid;
 use serde_json::{Value, json};
@@ -41,6 +42,8 @@ pub fn nats_server() -> PathBuf {
 
 /// The operator's token.
 pub const OPERATOR: &str = "the operator's token";
+/// The secret that the parts share.
+pub const SECRET: &str = "a secret of at least thirty-two characters";
 
 /// The users of `deploy/nats/nats.conf`.
 const NATS_USERS: [&str; 5] = ["gateway", "ledger", "projector", "tools", "reader"];
@@ -74,7 +77,7 @@ impl Standalone {
         let (nats, ledger, projector) = (free_port(), free_port(), free_port());
         let mut settings = vec![
             ("AROUTER_NATS__URL", format!("nats://127.0.0.1:{nats}")),
-            ("AROUTER_INTERNAL__SECRET", "a secret of at least thirty-two characters".to_owned()),
+            ("AROUTER_INTERNAL__SECRET", SECRET.to_owned()),
             ("AROUTER_OPERATOR__TOKEN", OPERATOR.to_owned()),
             ("AROUTER_LEDGER__SIGNING_KEY_FILE", folder.path().join("ledger.signing_key").display().to_string()),
             ("AROUTER_LEDGER__DATABASE_URL", postgres.url("ledger")),
@@ -134,6 +137,14 @@ impl Standalone {
     #[must_use]
     pub fn nats_address(&self, user: &str) -> Address {
         Address { user: Some(user.to_owned()), password: Some(password(user)), host: format!("127.0.0.1:{}", self.nats) }
+    }
+
+    /// Connects to its NATS as a user of `deploy/nats/nats.conf`.
+    pub async fn log(&self, user: &str) -> Log {
+        let address = self.nats_address(user);
+        let credentials = Credentials::Password(address.user.unwrap(), address.password.unwrap());
+        let access = Access { servers: vec![format!("nats://{}", address.host)], credentials, ..Access::default() };
+        Log::connect(&access, user).await.unwrap()
     }
 
     /// Starts a part: `nats`, `ledger`, another `ledger-N`, `projector`, another `projector-N`, `gateway-N`.

@@ -27,6 +27,7 @@ use events::{Draft, Failpoint, Payload, failpoint};
 use crate::admission::Admission;
 use crate::admission::in_flight_quota::Quotas;
 use crate::attempt::upstream::Upstream;
+use crate::auth::announcements::Announcements;
 use crate::auth::{Directory, follow};
 use crate::config::{ByokConfig, ServerConfig};
 use crate::error::GatewayError;
@@ -43,6 +44,8 @@ pub struct Admin {
     pub directory: Arc<Directory>,
     /// The spool that records the commands as events.
     pub spool: Arc<Spool>,
+    /// The place where recorded commands are announced to the other gateways.
+    pub announcements: Announcements,
     /// The client for money and spending.
     pub ledger: rpc::Client,
     /// The client for reports.
@@ -73,7 +76,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Records a control event, waits until it is on the disk, and applies it here. Other gateways read it from the log.
+    /// Records a control event, waits until it is on the disk, applies it here, and announces it to the other gateways, which read it from
+    /// the log too.
     ///
     /// # Errors
     /// Returns 503 if the spool is full, 400 if the event is too large.
@@ -89,6 +93,7 @@ impl Admin {
         draft.write(&self.spool.source, 1, &mut bytes).map_err(|_| GatewayError::Internal)?;
         let envelope = RawEnvelope::parse(&bytes).map_err(|_| GatewayError::Internal)?;
         follow::apply(&self.directory, &envelope).map_err(|_| GatewayError::Internal)?;
+        self.announcements.tell(&bytes);
         // The caller may never see another reply, so the key must still be known after a crash while NATS is unavailable.
         let directory = Arc::clone(&self.directory);
         let saved = tokio::task::spawn_blocking(move || directory.save()).await.map_err(|_| GatewayError::Internal)?;

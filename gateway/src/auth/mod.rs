@@ -5,6 +5,7 @@ pub mod provider_keys;
 pub mod directory;
 pub mod change_log;
 pub mod follow;
+pub mod announcements;
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! Reports of breakers among gateways: a change here is told to the others, and theirs are applied here as hints.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use eventlog::Log;
 use eventlog::rpc::Signer;
@@ -18,8 +17,6 @@ use super::table::Endpoint;
 const NAME: &str = "breaker";
 /// The number of changes that wait to be told; further ones are not told.
 const WAITING_MAX: usize = 256;
-/// The pause before another connection is tried.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A change of an endpoint's breaker at one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,35 +77,7 @@ pub struct Exchange {
 impl Exchange {
     /// Tells changes and applies those of other gateways, until `stop`.
     pub async fn run(self, mut told: mpsc::Receiver<Report>, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let mut notices = match self.log.notices(NAME, self.signer.clone()).await {
-                Ok(notices) => notices,
-                Err(error) => {
-                    tracing::warn!(%error, "breakers of other gateways are unknown: {error}");
-                    stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
-                    continue;
-                }
-            };
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    report = told.recv() => match report {
-                        Some(report) => self.send(&report).await,
-                        None => return,
-                    },
-                    report = notices.next::<Report>() => match report {
-                        Some(report) => self.apply(&report),
-                        None => break,
-                    },
-                }
-            }
-        }
-    }
-
-    async fn send(&self, report: &Report) {
-        if let Err(error) = self.log.notify(NAME, report, &self.signer).await {
-            tracing::debug!(%error, "a change of a breaker is not told: {error}");
-        }
+        self.log.exchange(NAME, &self.signer, &mut told, |report| self.apply(&report), &stop).await;
     }
 
     fn apply(&self, report: &Report) {

@@ -32,7 +32,6 @@ pub use archive::{Archive, Folder};
 pub use connect::{Log, LogError};
 pub use consume::{Pace, Progress, Reader, ReaderContext};
 pub use fold::{Applied, Event, Fold, Rejected};
-pub use notice::Notices;
 pub use reader_id::ReaderId;
 pub use record::{Checkpoint, Record};
 pub use rpc::RpcError;

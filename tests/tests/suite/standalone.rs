@@ -3,15 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eventlog::rpc::Signer;
+use events::KeyHash;
+use events::caller::InternalSecret;
+use events::clock::SystemClock;
+use events::ids::SystemIds;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tests::arouter::{JsonValue, nanos};
 use tests::plain_nats::PlainNats;
 use tests::scripted::{reply, usage, whole};
-use tests::standalone::{OPERATOR, Standalone};
+use tests::standalone::{OPERATOR, SECRET, Standalone};
 use tests::wait::until;
 use tests::{Provider, Scripted};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn three_processes_serve_charge_and_survive_each_other() {
@@ -125,6 +133,57 @@ async fn gateways_tell_each_other_which_endpoint_fails() {
     })
     .await;
     until("the recovery at the first one", || async { (breaker(0).await.0 == json!("closed")).then_some(()) }).await;
+}
+
+/// A change of a key is announced to the other gateways, and takes effect there before it comes from the log. An announcement that is not
+/// signed does nothing.
+#[tokio::test]
+async fn a_disabled_key_is_refused_by_a_gateway_that_only_hears_of_it() {
+    let standalone = Standalone::start(1, "").await;
+    let (_, management) = standalone.account(json!(1)).await;
+    let key = standalone.key(&management, json!({"name": "k"})).await;
+    standalone.knows(&key).await;
+    let status = async || standalone.call(0, Method::GET, "/api/v1/key", &key, None).await.0;
+    let (log, clock) = (standalone.log("gateway").await, Arc::new(SystemClock));
+    let signer =
+        |secret: &str| Signer { secret: InternalSecret(secret.as_bytes().to_vec()), clock: clock.clone(), ids: Arc::new(SystemIds) };
+    // This test is another gateway: what it announces is in no stream.
+    let (tell, mut told) = mpsc::channel::<Box<RawValue>>(1);
+    let (heard, mut all) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let mut exchanges = JoinSet::new();
+    let (own, stopped) = (signer(SECRET), stop.clone());
+    let listening = log.clone();
+    exchanges.spawn(async move {
+        let hear = |event: Box<RawValue>| drop(heard.try_send(event.get().to_owned()));
+        listening.exchange("control", &own, &mut told, hear, &stopped).await;
+    });
+    let updated = async || {
+        let (status, answer) = standalone
+            .call(0, Method::PATCH, &format!("/api/v1/keys/{}", KeyHash::of_secret(&key)), &management, Some(json!({"name": "new"})))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    };
+    updated().await;
+    let event = tokio::time::timeout(Duration::from_secs(10), all.recv()).await.expect("an announcement").expect("an event");
+    let mut event: serde_json::Value = serde_json::from_str(&event).expect("JSON");
+    assert_eq!((&event["type"], &event["data"]["key"]["name"]), (&json!("arouter.key.updated.v1"), &json!("new")));
+    (event["source"], event["data"]["key"]["disabled"]) = (json!("/gateway/other/boot"), json!(true));
+    event["data"]["key"]["revision"] = json!(9);
+    let event = RawValue::from_string(event.to_string()).expect("JSON");
+    let (forge, mut forged) = mpsc::channel(1);
+    let (stranger, stopped, other) = (signer("another secret of thirty-two characters"), stop.clone(), log.clone());
+    forge.send(event.clone()).await.expect("a place");
+    exchanges.spawn(async move { other.exchange("control", &stranger, &mut forged, |_: Box<RawValue>| (), &stopped).await });
+    until("the refusal of the forged announcement", || async {
+        standalone.log_of("gateway-0").contains("arouter.v1.notice.control is refused").then_some(())
+    })
+    .await;
+    assert_eq!(status().await, StatusCode::OK, "a forged announcement has no effect");
+    tell.send(event).await.expect("a place");
+    until("the effect of the announcement", || async { (status().await == StatusCode::UNAUTHORIZED).then_some(()) }).await;
+    stop.cancel();
+    exchanges.join_all().await;
 }
 
 /// Sends 1,000 concurrent requests of 0.10 USD over eight gateways, on 5 USD: 50 of them fit, not one more and hardly one less.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventlog::append::Outgoing;
-use eventlog::{Access, Credentials, Log};
 use events::clock::SystemClock;
 use events::control::{Key, KeyCreated, RateLimit};
 use events::ids::{KeyKind, SystemIds, label, secret_of};
@@ -120,10 +119,7 @@ fn lookup(keys: u64) {
 
 /// Puts the keys into the log, as a gateway would.
 async fn fill(standalone: &Standalone, keys: u64, accounts: &[(String, String)]) {
-    let address = standalone.nats_address("gateway");
-    let credentials = Credentials::Password(address.user.expect("a user"), address.password.expect("a password"));
-    let access = Access { servers: vec![format!("nats://{}", address.host)], credentials, ..Access::default() };
-    let log = Log::connect(&access, "gateway").await.expect("NATS");
+    let log = standalone.log("gateway").await;
     let (ids, clock, source) = (SystemIds, SystemClock, Source::gateway("bench", "boot"));
     let mut batch = Vec::new();
     for (number, (account, _)) in (0..keys).zip(accounts.iter().cycle()) {
