@@ -132,9 +132,22 @@ fn counts(body: &Value) -> BTreeMap<String, i64> {
     by_group(body).into_iter().map(|(group, (requests, _))| (group, requests)).collect()
 }
 
-/// Asserts that histograms have every request once, and plausible times.
+/// Asserts that histograms have every request once, and that their quantiles are the recorded times.
 async fn assert_latencies(world: &World, period: &str) {
     let key = &world.arouter.keys.management_key;
+    let recorded = world.arouter.recorded(events::subject::Stream::Usage).await;
+    let path = format!("/api/v1/activity/latency?period={period}&group_by=provider");
+    let (_, body) = world.arouter.call(Method::GET, &path, key, None).await;
+    for (kind, member) in [("latency_ms", "latency_us"), ("ttft_ms", "ttft_us")] {
+        let mut times: Vec<f64> = recorded.iter().filter_map(|event| event["data"][member].as_f64()).map(|us| us / 1e3).collect();
+        times.sort_by(f64::total_cmp);
+        for (name, percent) in [("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)] {
+            let exact = times[(times.len() * percent).div_ceil(100) - 1];
+            let shown = body["data"][0][kind][name].as_f64().expect("a time");
+            // A bucket is a sixteenth of a power of two wide, and its middle is shown.
+            assert!((shown - exact).abs() <= exact / 32.0 + 0.001, "{period} {kind} {name}: {shown} for {exact}");
+        }
+    }
     let of = async |query: &str| {
         let path = format!("/api/v1/activity/latency?period={period}&{query}");
         let (status, body) = world.arouter.call(Method::GET, &path, key, None).await;
