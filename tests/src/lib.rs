@@ -5,6 +5,7 @@
 pub mod arouter;
 pub mod standalone;
 pub mod postgres;
+pub mod port;
 pub mod provider;
 pub mod scripted;
 pub mod vendor;

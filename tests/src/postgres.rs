@@ -64,7 +64,7 @@ impl Postgres {
             .status()
             .unwrap();
         assert!(made.success(), "initdb");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::port::free();
         let child = serve(folder.path(), port);
         let postgres = Self { child, folder, port };
         for name in ["ledger", "projector"] {

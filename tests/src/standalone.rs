@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::arouter::{JsonValue, program, repository};
 use crate::load::Target;
 use crate::plain_nats::Address;
+use crate::port;
 use crate::postgres::Postgres;
 use crate::wait::until;
 
@@ -56,12 +57,6 @@ fn password(user: &str) -> String {
     format!("the{user}s")
 }
 
-/// Returns a port that is free now.
-#[must_use]
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Standalone {
     /// Starts this number of gateways, one ledger and one projector.
     pub async fn start(gateways: usize, config: &str) -> Self {
@@ -74,7 +69,7 @@ impl Standalone {
         let postgres = Postgres::start();
         let folder = tempfile::Builder::new().prefix("arouter-apart").tempdir().unwrap();
         std::fs::write(folder.path().join("arouter.toml"), config).unwrap();
-        let (nats, ledger, projector) = (free_port(), free_port(), free_port());
+        let (nats, ledger, projector) = (port::free(), port::free(), port::free());
         let mut settings = vec![
             ("AROUTER_NATS__URL", format!("nats://127.0.0.1:{nats}")),
             ("AROUTER_INTERNAL__SECRET", SECRET.to_owned()),
@@ -93,7 +88,7 @@ impl Standalone {
         let ledger = format!("http://127.0.0.1:{ledger}");
         let (children, listen) = (BTreeMap::new(), Vec::new());
         let mut standalone = Self { children, settings, folder, nats, postgres, gateways: listen, ledger, http };
-        standalone.gateways = (0..gateways).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        standalone.gateways = (0..gateways).map(|_| format!("http://127.0.0.1:{}", port::free())).collect();
         for name in ["nats", "ledger", "projector"] {
             standalone.run(name);
         }

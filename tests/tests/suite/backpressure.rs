@@ -10,7 +10,8 @@ use serde_json::json;
 use sqlx::Row;
 use tests::Provider;
 use tests::load::read;
-use tests::standalone::{Standalone, free_port};
+use tests::port;
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tokio::task::JoinSet;
 
@@ -31,7 +32,7 @@ async fn slow_down(pid: Pid, is_over: Arc<AtomicBool>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_wait_for_a_slow_reader_and_none_is_refused() {
-    let (provider, metrics) = (Provider::start().await, free_port());
+    let (provider, metrics) = (Provider::start().await, port::free());
     let listen = format!("[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n");
     let standalone = Standalone::start(1, &format!("{SMALL_SPOOL}{listen}{}", provider.config())).await;
     let target = standalone.target(1).await;

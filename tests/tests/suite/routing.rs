@@ -8,8 +8,8 @@ use std::time::Duration;
 use events::stream::Stream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tests::port;
 use tests::scripted::{DONE, Script, reply, say, sse, stop, tail, usage, whole};
-use tests::standalone::free_port;
 use tests::wait::until;
 use tests::{Answer, Arouter, Scripted, Storage};
 use tokio_util::sync::CancellationToken;
@@ -239,7 +239,7 @@ async fn one_round_is_the_most_if_it_is_so_configured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_sees_an_open_breaker_and_closes_it() {
-    let metrics = free_port();
+    let metrics = port::free();
     let setting = Setting::start(&format!("[metrics]\nlisten = \"127.0.0.1:{metrics}\"")).await;
     let operator = setting.arouter.operator_token();
     let shown = async || {

@@ -16,8 +16,9 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use tests::arouter::{JsonValue, nanos};
 use tests::endless::{Endless, stream_of};
+use tests::port;
 use tests::postgres::Postgres;
-use tests::standalone::{Standalone, free_port};
+use tests::standalone::Standalone;
 use tests::wait::until;
 use tests::{Arouter, Keys, Provider, Storage, process, raw};
 use tokio::io::AsyncWriteExt;
@@ -482,7 +483,7 @@ fn long_ask(model: &str, bytes: usize) -> Value {
 async fn bodies_are_bounded(limit: &str, status_expected: StatusCode, kind: &str, is_per_account: bool) {
     let (provider, endless) = (Provider::start().await, Endless::start());
     let model = "[[models]]\nid = \"test/large\"\nprovider = \"test\"\nupstream_model = \"ok\"\nprompt_usd_per_mtok = \"1\"\ncompletion_usd_per_mtok = \"2\"\ncontext_length = 2000000\n";
-    let metrics = free_port();
+    let metrics = port::free();
     let listen = format!("[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n");
     let config = format!("{listen}[limits]\n{limit} = 1000000\n{}{model}{}", provider.config(), endless.config());
     let arouter = Arouter::start(Storage::Sqlite, &config).await;

@@ -59,7 +59,7 @@ pub async fn run() {
 /// Fills a log, posts it into one database, and rebuilds the books in another.
 async fn measure(name: &str, target: &str, events: u64, database_url: &str, again_url: &str) {
     let folder = tempfile::Builder::new().prefix("arouter-posting-log").tempdir().expect("a folder");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let port = tests::port::free();
     let mut command = Command::new(tests::standalone::nats_server());
     command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.path());
     let _nats = Nats(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server"));

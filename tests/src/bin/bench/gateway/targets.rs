@@ -58,10 +58,6 @@ fn status_mb(pid: u32, field: &str) -> f64 {
     kilobytes.unwrap_or_default() / 1_024.0
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Repeats a call until it returns a value.
 fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let since = Instant::now();
@@ -85,7 +81,7 @@ impl Nginx {
     pub fn start(upstream: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = SocketAddr::from(([127, 0, 0, 1], tests::port::free()));
         let conf = format!(
             "daemon off; master_process on; worker_processes auto; pid {path}/pid; error_log {path}/error.log; user root;
              events {{ worker_connections 8192; }}
