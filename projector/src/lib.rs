@@ -24,4 +24,5 @@ pub const MIGRATIONS: &[Migration] = &[
     (2_042, "latencies", include_str!("../migrations/2042_latencies.sql")),
     (2_043, "clustered", include_str!("../migrations/2043_clustered.sql")),
     (2_044, "user_days", include_str!("../migrations/2044_user_days.sql")),
+    (2_045, "mixes_of", include_str!("../migrations/2045_mixes_of.sql")),
 ];

@@ -190,15 +190,18 @@ fn is_spoiled(error: &sqlx::Error) -> bool {
 /// Brings the tables of a database up to date.
 ///
 /// `COLLATE BYTES` in a migration orders a text column by its bytes. Each database has another name for it. A migration that begins with
-/// `-- SQLite only` does nothing on PostgreSQL.
+/// `-- SQLite only` or `-- PostgreSQL only` does nothing on the other.
 async fn migrate_to(writes: &AnyPool, own: &[Migration], more: &[Migration]) -> Result<(), migrate::MigrateError> {
     const BYTEWISE: &str = "COLLATE BYTES";
     const SQLITE_ONLY: &str = "-- SQLite only";
+    const POSTGRES_ONLY: &str = "-- PostgreSQL only";
     let is_sqlite = writes.connect_options().database_url.scheme() == "sqlite";
-    let of_database = |sql: &str| match (is_sqlite, sql.starts_with(SQLITE_ONLY)) {
-        (true, _) => sql.replace(BYTEWISE, "COLLATE BINARY"),
-        (false, true) => "SELECT 1".to_owned(),
-        (false, false) => sql.replace(BYTEWISE, "COLLATE \"C\""),
+    let of_database = |sql: &str| {
+        let of_other = if is_sqlite { POSTGRES_ONLY } else { SQLITE_ONLY };
+        if sql.starts_with(of_other) {
+            return "SELECT 1".to_owned();
+        }
+        sql.replace(BYTEWISE, if is_sqlite { "COLLATE BINARY" } else { "COLLATE \"C\"" })
     };
     let migrations = own.iter().chain(more).map(|(number, name, sql)| (number, name, of_database(sql))).map(|(number, name, sql)| {
         migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)

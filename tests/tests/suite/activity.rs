@@ -281,8 +281,17 @@ async fn pages_are_the_whole_and_tables_are_the_answer() {
 }
 
 #[tokio::test]
-async fn a_table_of_details_has_a_row_for_each_request() {
-    let world = World::start(Storage::Sqlite).await;
+async fn a_table_of_details_has_a_row_for_each_request_on_sqlite() {
+    a_table_of_details_has_a_row_for_each_request(Storage::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_table_of_details_has_a_row_for_each_request_on_postgresql() {
+    a_table_of_details_has_a_row_for_each_request(Storage::Postgres(Postgres::start())).await;
+}
+
+async fn a_table_of_details_has_a_row_for_each_request(storage: Storage) {
+    let world = World::start(storage).await;
     let detail = world.csv("period=1d&format=csv&detail=true&group_by=user").await;
     assert!(
         detail[0].ends_with(",total_tokens,model,provider,key_label,creator,user,app,request_id,time,status,finish_reason"),

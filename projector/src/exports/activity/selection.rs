@@ -93,13 +93,13 @@ impl Selection {
 
     async fn read(&self, reads: &AnyPool, segment: Segment, reading: &Reading<'_>) -> Result<Vec<AnyRow>, sqlx::Error> {
         let single = self.single();
-        let (table, only) = match (single, segment.width) {
-            (Some(dimension), _) => ("usage_sums", format!(" AND dimension = {}", dimension.code())),
-            (None, Width::Day | Width::Month) if !self.is_of_users() => ("usage_mixes", String::new()),
-            (None, Width::Minute | Width::Hour | Width::Day | Width::Month) => ("usage_details", String::new()),
+        let (table, only, after_start) = match (single, segment.width) {
+            (Some(dimension), _) => ("usage_sums", format!(" AND dimension = {}", dimension.code()), None),
+            (None, Width::Day | Width::Month) if !self.is_of_users() => ("usage_mixes", String::new(), Some(Dimension::Model)),
+            (None, Width::Minute | Width::Hour | Width::Day | Width::Month) => ("usage_details", String::new(), Some(Dimension::User)),
         };
-        // The rows of a user are found by each start. A range of starts would be read with all users.
-        let starts = segment.starts().filter(|_| table == "usage_details" && self.filters.contains_key(&Dimension::User));
+        // The rows of a value that stands after the start in the key are found by each start. A range would be read with all values.
+        let starts = segment.starts().filter(|_| after_start.is_some_and(|dimension| self.filters.contains_key(&dimension)));
         let (within, bounds) = match &starts {
             Some(starts) => (format!("start_us IN ({starts})"), Vec::new()),
             None => ("start_us >= $2 AND start_us < $3".to_owned(), vec![segment.from_us, segment.to_us]),

@@ -28,7 +28,7 @@ const EVENTS: u64 = 1_000_000;
 /// The number of times that each query is repeated.
 const RUNS: usize = 200;
 /// The queries: periods and groupings, then filters, several groups, and tables of one page.
-const QUERIES: [&str; 24] = [
+const QUERIES: [&str; 29] = [
     "period=1h",
     "period=1h&group_by=user",
     "period=1d",
@@ -52,6 +52,11 @@ const QUERIES: [&str; 24] = [
     "period=1mo&user=user-100&group_by=model",
     "period=1y&app=app-7&group_by=model",
     "period=1y&app=app-7&group_by=api_key",
+    "period=1mo&app=app-7&group_by=api_key",
+    "period=1mo&provider=provider-3&group_by=app",
+    "period=1mo&model=author/model-1&app=app-7&group_by=api_key",
+    "period=1y&provider=provider-3&app=app-7&group_by=api_key",
+    "period=1y&user=user-100&model=author/model-1",
     "period=1d&group_by=user,model",
 ];
 
