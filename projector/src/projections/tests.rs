@@ -1,5 +1,7 @@
 //! The folds give the same rows for the same set of events, whatever their order, their batches and their repeats.
 
+use std::collections::BTreeMap;
+
 use eventlog::digest::digest;
 use eventlog::{Event, Fold, Record, Store};
 use events::control::UserErased;
@@ -14,9 +16,13 @@ use sqlx::{Any, Row};
 use super::arrivals::Arrivals;
 use super::erasures::Erasures;
 use super::generations::{Generations, KEPT_US};
-use super::usage::Usage;
+use super::usage::sums::Sums;
 use super::usage::width::{DAY_US, HOUR_US};
+use super::usage::{Dimension, Usage};
 use super::{ALL, Projection};
+use crate::exports::activity::rows::{ActivityRow, Rows};
+use crate::exports::activity::selection::Selection;
+use crate::exports::period::Period;
 use crate::webhook::deliveries::WithDeliveries;
 use crate::webhook::endpoints;
 
@@ -106,16 +112,20 @@ fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
     }
 }
 
-/// Returns events of 200 days, the last of them now; each fifth is late by ten days.
-fn events() -> Vec<Record> {
+/// Returns the usage of 200 days, the last of it now; each fifth is late by ten days.
+fn usages() -> Vec<UsageRecorded> {
     let now_us = SystemClock.now_us();
     let admitted = |number: i64| now_us - (399 - number) * 12 * HOUR_US - if number % 5 == 0 { 10 * DAY_US } else { 0 };
-    (0..400).map(|number| record("/gateway/n/b", number + 1, &usage(number, admitted(number.cast_signed())))).collect()
+    (0..400).map(|number| usage(number, admitted(number.cast_signed()))).collect()
+}
+
+fn recorded(usages: &[UsageRecorded]) -> Vec<Record> {
+    (1..).zip(usages).map(|(sequence, usage)| record("/gateway/n/b", sequence, usage)).collect()
 }
 
 #[tokio::test]
 async fn batches_order_and_erasures_change_no_row() {
-    let (records, clock) = (events(), &SystemClock);
+    let (records, clock) = (recorded(&usages()), &SystemClock);
     let erased = [record("/gateway/n/b", 1, &UserErased::new(ACCOUNT.into(), "user-2"))];
     let (one, other) = (Place::new().await, Place::new().await);
     for fold in [&Usage { clock } as &dyn Fold, &Generations { clock }] {
@@ -153,6 +163,52 @@ async fn batches_order_and_erasures_change_no_row() {
     sqlx::raw_sql(include_str!("../../migrations/2044_user_days.sql")).execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(one.digests().await, before);
+}
+
+#[tokio::test]
+async fn a_report_has_the_sums_of_its_requests_in_pages_of_any_size() {
+    let (place, usages) = (Place::new().await, usages());
+    place.apply(&Usage { clock: &SystemClock }, &recorded(&usages), false).await;
+    let (model, user) = (Dimension::Model, Dimension::User);
+    let of =
+        |usage: &UsageRecorded, dimension| if dimension == model { usage.model.clone() } else { usage.user.clone().unwrap_or_default() };
+    for (groups, filter, name) in [
+        (vec![model, user], None, "1y"),
+        (vec![user], Some((model, "model-1")), "1mo"),
+        (vec![model], Some((user, "user-3")), "1y"),
+        (vec![model], Some((user, "user-3")), "1mo"),
+        (vec![Dimension::App], Some((model, "model-2")), "1y"),
+        (vec![model], None, "1mo"),
+    ] {
+        let filters = filter.into_iter().map(|(dimension, value)| (dimension, value.to_owned())).collect();
+        let selection = Selection { account: ACCOUNT.to_owned(), groups: groups.clone(), filters };
+        let period = Period::try_new(Some(name), None, None, SystemClock.now_us()).unwrap();
+        let mut expected: BTreeMap<(i64, Vec<String>), Sums> = BTreeMap::new();
+        for usage in usages.iter().filter(|usage| filter.is_none_or(|(dimension, value)| of(usage, dimension) == value)) {
+            if (period.bounds().0..period.bounds().1).contains(&usage.admitted_at_us) {
+                let (start_us, _) = period.bucket(period.index(usage.admitted_at_us)).unwrap();
+                let values = groups.iter().map(|group| if *group == Dimension::App { String::new() } else { of(usage, *group) });
+                expected.entry((start_us, values.collect())).or_default().add(&Sums::of(usage));
+            }
+        }
+        let rows = Rows { reads: &place.store.reads, selection: &selection, period: &period };
+        let whole = rows.page(None, 10_000).await.unwrap();
+        let found = whole.iter().filter(|row| row.sums.requests > 0).map(|row| ((row.start_us, row.values.clone()), row.sums));
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), expected, "{selection:?} {name}");
+        assert!(period.buckets().all(|(start_us, _)| whole.iter().any(|row| row.start_us == start_us)), "an empty bucket has a row");
+        for limit in [1, 2, 7, 50] {
+            let mut pages: Vec<ActivityRow> = Vec::new();
+            loop {
+                let page = rows.page(pages.last().map(ActivityRow::place).as_ref(), limit).await.unwrap();
+                assert!(page.len() <= limit);
+                if page.is_empty() {
+                    break;
+                }
+                pages.extend(page);
+            }
+            assert_eq!(pages, whole, "{selection:?} {name} by {limit}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -39,11 +39,13 @@ impl Rows<'_> {
     pub async fn page(&self, after: Option<&Place>, limit: usize) -> Result<Vec<ActivityRow>, sqlx::Error> {
         let mut page: Vec<ActivityRow> = Vec::new();
         let mut next = after.map_or(0, |place| self.period.index(place.start_us));
+        // A page may need one bucket or all of them, and a query costs more than a bucket with few rows: each query reads twice as many.
+        let mut buckets = if self.selection.is_single() { self.period.len() } else { 1 };
         while next < self.period.len() && page.len() < limit {
             let left = limit - page.len();
             // A bucket that the page before has begun is not empty.
             let begun = after.filter(|place| self.period.index(place.start_us) == next);
-            let (read_to, found) = match self.run(next) {
+            let (read_to, found) = match self.run(next, buckets) {
                 Some((segment, to)) => (to, self.run_rows(segment, begun, left).await?),
                 None => (next + 1, self.bucket_rows(next, begun).await?),
             };
@@ -64,13 +66,14 @@ impl Rows<'_> {
                 }
             }
             next = done_to;
+            buckets = buckets.saturating_mul(2);
         }
         page.truncate(limit);
         Ok(page)
     }
 
-    /// Returns whole buckets that one query reads, as a segment, and the index after them.
-    fn run(&self, first: usize) -> Option<(Segment, usize)> {
+    /// Returns up to so many whole buckets that one query reads, as a segment, and the index after them.
+    fn run(&self, first: usize, buckets: usize) -> Option<(Segment, usize)> {
         let width = self.period.width;
         if width > self.selection.widest() {
             return None;
@@ -80,8 +83,8 @@ impl Rows<'_> {
                 .bucket(index)
                 .is_some_and(|(start_us, end_us)| width.end_us(start_us) == end_us && width.floor_us(start_us) == start_us)
         };
-        let most = if self.selection.is_single() { self.period.len() } else { first + 1 };
-        let to = (first..most).find(|index| !is_whole(*index)).unwrap_or(most);
+        let end = self.period.len().min(first.saturating_add(buckets));
+        let to = (first..end).find(|index| !is_whole(*index)).unwrap_or(end);
         let (from_us, to_us) = (self.period.bucket(first)?.0, self.period.bucket(to.checked_sub(1)?)?.1);
         (to > first).then_some((Segment { width, from_us, to_us }, to))
     }
