@@ -179,6 +179,8 @@ async fn a_report_has_the_sums_of_its_requests_in_pages_of_any_size() {
         (vec![model], Some((user, "user-3")), "1mo"),
         (vec![Dimension::App], Some((model, "model-2")), "1y"),
         (vec![model], None, "1mo"),
+        (vec![user], Some((user, "user-5")), "1mo"),
+        (Vec::new(), Some((user, "user-5")), "1y"),
     ] {
         let filters = filter.into_iter().map(|(dimension, value)| (dimension, value.to_owned())).collect();
         let selection = Selection { account: ACCOUNT.to_owned(), groups: groups.clone(), filters };

@@ -94,7 +94,7 @@ impl Selection {
     async fn read(&self, reads: &AnyPool, segment: Segment, reading: &Reading<'_>) -> Result<Vec<AnyRow>, sqlx::Error> {
         let single = self.single();
         let (table, only, after_start) = match (single, segment.width) {
-            (Some(dimension), _) => ("usage_sums", format!(" AND dimension = {}", dimension.code()), None),
+            (Some(dimension), _) => ("usage_sums", format!(" AND dimension = {}", dimension.code()), Some(dimension)),
             (None, Width::Day | Width::Month) if !self.is_of_users() => ("usage_mixes", String::new(), Some(Dimension::Model)),
             (None, Width::Minute | Width::Hour | Width::Day | Width::Month) => ("usage_details", String::new(), Some(Dimension::User)),
         };
