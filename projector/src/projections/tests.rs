@@ -170,8 +170,14 @@ async fn a_report_has_the_sums_of_its_requests_in_pages_of_any_size() {
     let (place, usages) = (Place::new().await, usages());
     place.apply(&Usage { clock: &SystemClock }, &recorded(&usages), false).await;
     let (model, user) = (Dimension::Model, Dimension::User);
-    let of =
-        |usage: &UsageRecorded, dimension| if dimension == model { usage.model.clone() } else { usage.user.clone().unwrap_or_default() };
+    let of = |usage: &UsageRecorded, dimension| match dimension {
+        Dimension::All => String::new(),
+        Dimension::Model => usage.model.clone(),
+        Dimension::Provider => usage.provider.clone(),
+        Dimension::Key => usage.key.to_string(),
+        Dimension::User => usage.user.clone().unwrap_or_default(),
+        Dimension::App => usage.app.clone().unwrap_or_default(),
+    };
     for (groups, filter, name) in [
         (vec![model, user], None, "1y"),
         (vec![user], Some((model, "model-1")), "1mo"),
@@ -179,6 +185,7 @@ async fn a_report_has_the_sums_of_its_requests_in_pages_of_any_size() {
         (vec![model], Some((user, "user-3")), "1mo"),
         (vec![Dimension::App], Some((model, "model-2")), "1y"),
         (vec![model], None, "1mo"),
+        (vec![model], Some((Dimension::Provider, "p")), "1mo"),
         (vec![user], Some((user, "user-5")), "1mo"),
         (Vec::new(), Some((user, "user-5")), "1y"),
     ] {
@@ -189,8 +196,8 @@ async fn a_report_has_the_sums_of_its_requests_in_pages_of_any_size() {
         for usage in usages.iter().filter(|usage| filter.is_none_or(|(dimension, value)| of(usage, dimension) == value)) {
             if (period.bounds().0..period.bounds().1).contains(&usage.admitted_at_us) {
                 let (start_us, _) = period.bucket(period.index(usage.admitted_at_us)).unwrap();
-                let values = groups.iter().map(|group| if *group == Dimension::App { String::new() } else { of(usage, *group) });
-                expected.entry((start_us, values.collect())).or_default().add(&Sums::of(usage));
+                let values = groups.iter().map(|group| of(usage, *group)).collect();
+                expected.entry((start_us, values)).or_default().add(&Sums::of(usage));
             }
         }
         let rows = Rows { reads: &place.store.reads, selection: &selection, period: &period };

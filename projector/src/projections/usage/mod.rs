@@ -5,7 +5,7 @@
 //! a row for each combination of all dimensions is a row for nearly each request; reading a year of them takes seconds. So each single
 //! dimension has rows of its own for minutes, hours, days and months. Combinations without the user are few: they have days and months.
 //! Combinations with the user are found by a short time, or by the user and each of the days or hours: they have minutes, hours and days.
-//! An index by user would be written in as many places as there are users.
+//! An index by user would be written in as many places as there are users. PostgreSQL has indexes of the combinations without the user.
 //!
 //! Sums cannot be inserted twice without harm. An event is counted if its reader has not committed its source and sequence before, and if
 //! `usage_counted` lacks its request, which a ledger may have charged already in the place of a lost gateway.

@@ -73,7 +73,7 @@ impl Text {
     }
 }
 
-/// What is not parsed yet of [`Text::Lengths`].
+/// The part of a [`Text::Lengths`] that is left to parse.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
