@@ -25,4 +25,7 @@ pub const MIGRATIONS: &[Migration] = &[
     (2_043, "clustered", include_str!("../migrations/2043_clustered.sql")),
     (2_044, "user_days", include_str!("../migrations/2044_user_days.sql")),
     (2_045, "mixes_of", include_str!("../migrations/2045_mixes_of.sql")),
+    (2_046, "pairs", include_str!("../migrations/2046_pairs.sql")),
+    (2_047, "mixes_by_key", include_str!("../migrations/2047_mixes_by_key.sql")),
+    (2_048, "mixes_by_key_postgres", include_str!("../migrations/2048_mixes_by_key_postgres.sql")),
 ];

@@ -151,7 +151,8 @@ async fn rename(connection: &mut AnyConnection, account: &str, name: &str, token
         ]
     };
     let update = "UPDATE generations SET end_user = $3 WHERE account = $1 AND end_user = $2".to_owned();
-    let sums = Width::ALL.into_iter().flat_map(|width| moved("usage_sums", SUMS_KEY, "value", &is_user, width));
+    let summed = Width::ALL.into_iter().filter(|width| Dimension::User.has_sums(*width));
+    let sums = summed.flat_map(|width| moved("usage_sums", SUMS_KEY, "value", &is_user, width));
     let details = Width::ALL.into_iter().flat_map(|width| moved("usage_details", DETAILS_KEY, "end_user", "1 = 1", width));
     for sql in [update].into_iter().chain(sums).chain(details) {
         let has_token = sql.contains("$3");

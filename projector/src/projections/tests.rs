@@ -11,7 +11,7 @@ use events::usage_recorded::UsageRecorded;
 use events::webhook::Webhook;
 use events::{Clock, CostStatus, Draft, Nanos, Payload, Provenance, Source, SystemClock, Tokens, UnitPrices};
 use serde_json::json;
-use sqlx::{Any, Row};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use super::arrivals::Arrivals;
 use super::erasures::Erasures;
@@ -82,12 +82,12 @@ fn of_account<P: Payload>(account: &str, sequence: u64, payload: &P, source: &st
 fn usage(number: u64, admitted_at_us: i64) -> UsageRecorded {
     UsageRecorded {
         request: format!("gen-{number}").as_str().into(),
-        key: "key".into(),
+        key: format!("key-{}", number % 5).as_str().into(),
         lease: "lease".into(),
         model: format!("model-{}", number % 3),
-        provider: "p".to_owned(),
+        provider: format!("provider-{}", number % 2),
         user: Some(format!("user-{}", number % 7)),
-        app: None,
+        app: (!number.is_multiple_of(4)).then(|| format!("app-{}", number % 4)),
         experiment: None,
         format: Format::Chat,
         streamed: false,
@@ -142,8 +142,9 @@ async fn batches_order_and_erasures_change_no_row() {
     let spent: i64 = (0..400).map(|number| 1_000 + number).sum();
     for sql in [
         "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_sums WHERE width = 3 AND dimension = 0",
-        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_sums WHERE width = 1 AND dimension = 4",
+        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_sums WHERE width = 2 AND dimension = 4",
         "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_mixes WHERE width = 2",
+        "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_pairs WHERE width = 3 AND pair = 53",
         "SELECT CAST(SUM(spend_nanos) AS BIGINT) FROM usage_details WHERE width = 1",
     ] {
         assert_eq!(one.number(sql).await, spent, "{sql}");
@@ -161,8 +162,65 @@ async fn batches_order_and_erasures_change_no_row() {
     let deleted = sqlx::query::<Any>("DELETE FROM usage_details WHERE width = 2").execute(&mut *transaction).await.unwrap();
     assert_eq!((deleted.rows_affected().cast_signed(), days > 200), (days, true));
     sqlx::raw_sql(include_str!("../../migrations/2044_user_days.sql")).execute(&mut *transaction).await.unwrap();
+    // Those from before the pairs get them from the mixes.
+    sqlx::query::<Any>("DROP TABLE usage_pairs").execute(&mut *transaction).await.unwrap();
+    let pairs = include_str!("../../migrations/2046_pairs.sql").replace("COLLATE BYTES", "");
+    sqlx::raw_sql(AssertSqlSafe(pairs)).execute(&mut *transaction).await.unwrap();
+    let mixes = include_str!("../../migrations/2047_mixes_by_key.sql").replace("COLLATE BYTES", "");
+    sqlx::raw_sql(AssertSqlSafe(mixes)).execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(one.digests().await, before);
+}
+
+const DIMENSIONS: [Dimension; 5] = [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::User, Dimension::App];
+
+fn value(usage: &UsageRecorded, dimension: Dimension) -> String {
+    match dimension {
+        Dimension::All => String::new(),
+        Dimension::Model => usage.model.clone(),
+        Dimension::Provider => usage.provider.clone(),
+        Dimension::Key => usage.key.to_string(),
+        Dimension::User => usage.user.clone().unwrap_or_default(),
+        Dimension::App => usage.app.clone().unwrap_or_default(),
+    }
+}
+
+/// Compares a report with sums over the events themselves, and its pages with the whole.
+async fn assert_report(reads: &AnyPool, usages: &[UsageRecorded], selection: &Selection, period: &Period, limits: &[usize]) {
+    let mut expected: BTreeMap<(i64, Vec<String>), Sums> = BTreeMap::new();
+    for usage in usages.iter().filter(|usage| selection.filters.iter().all(|(dimension, of)| value(usage, *dimension) == *of)) {
+        if (period.bounds().0..period.bounds().1).contains(&usage.admitted_at_us) {
+            let (start_us, _) = period.bucket(period.index(usage.admitted_at_us)).unwrap();
+            let values = selection.groups.iter().map(|group| value(usage, *group)).collect();
+            expected.entry((start_us, values)).or_default().add(&Sums::of(usage));
+        }
+    }
+    let rows = Rows { reads, selection, period };
+    let whole = rows.page(None, 10_000).await.unwrap();
+    let found = whole.iter().filter(|row| row.sums.requests > 0).map(|row| ((row.start_us, row.values.clone()), row.sums));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), expected, "{selection:?} {period:?}");
+    assert!(period.buckets().all(|(start_us, _)| whole.iter().any(|row| row.start_us == start_us)), "an empty bucket has a row");
+    for limit in limits {
+        let mut pages: Vec<ActivityRow> = Vec::new();
+        loop {
+            let page = rows.page(pages.last().map(ActivityRow::place).as_ref(), *limit).await.unwrap();
+            assert!(page.len() <= *limit);
+            if page.is_empty() {
+                break;
+            }
+            pages.extend(page);
+        }
+        assert_eq!(pages, whole, "{selection:?} {period:?} by {limit}");
+    }
+}
+
+fn up_to_now(name: &str) -> Period {
+    Period::try_new(Some(name), None, None, SystemClock.now_us()).unwrap()
+}
+
+fn selection(groups: &[Dimension], filters: &[(Dimension, &str)]) -> Selection {
+    let filters = filters.iter().map(|(dimension, value)| (*dimension, (*value).to_owned())).collect();
+    Selection { account: ACCOUNT.to_owned(), groups: groups.to_vec(), filters }
 }
 
 #[tokio::test]
@@ -170,52 +228,46 @@ async fn a_report_has_the_sums_of_its_requests_in_pages_of_any_size() {
     let (place, usages) = (Place::new().await, usages());
     place.apply(&Usage { clock: &SystemClock }, &recorded(&usages), false).await;
     let (model, user) = (Dimension::Model, Dimension::User);
-    let of = |usage: &UsageRecorded, dimension| match dimension {
-        Dimension::All => String::new(),
-        Dimension::Model => usage.model.clone(),
-        Dimension::Provider => usage.provider.clone(),
-        Dimension::Key => usage.key.to_string(),
-        Dimension::User => usage.user.clone().unwrap_or_default(),
-        Dimension::App => usage.app.clone().unwrap_or_default(),
-    };
-    for (groups, filter, name) in [
-        (vec![model, user], None, "1y"),
-        (vec![user], Some((model, "model-1")), "1mo"),
-        (vec![model], Some((user, "user-3")), "1y"),
-        (vec![model], Some((user, "user-3")), "1mo"),
-        (vec![Dimension::App], Some((model, "model-2")), "1y"),
-        (vec![model], None, "1mo"),
-        (vec![model], Some((Dimension::Provider, "p")), "1mo"),
-        (vec![user], Some((user, "user-5")), "1mo"),
-        (Vec::new(), Some((user, "user-5")), "1y"),
+    for (groups, filters, name) in [
+        (vec![model, user], vec![], "1y"),
+        (vec![user], vec![(model, "model-1")], "1mo"),
+        (vec![model], vec![(user, "user-3")], "1y"),
+        (vec![model], vec![(user, "user-3")], "1mo"),
+        (vec![Dimension::App], vec![(model, "model-2")], "1y"),
+        (vec![model], vec![], "1mo"),
+        (vec![user], vec![(user, "user-5")], "1mo"),
+        (Vec::new(), vec![(user, "user-5")], "1y"),
+        (vec![model, Dimension::Key], vec![(Dimension::App, "app-1")], "1mo"),
     ] {
-        let filters = filter.into_iter().map(|(dimension, value)| (dimension, value.to_owned())).collect();
-        let selection = Selection { account: ACCOUNT.to_owned(), groups: groups.clone(), filters };
-        let period = Period::try_new(Some(name), None, None, SystemClock.now_us()).unwrap();
-        let mut expected: BTreeMap<(i64, Vec<String>), Sums> = BTreeMap::new();
-        for usage in usages.iter().filter(|usage| filter.is_none_or(|(dimension, value)| of(usage, dimension) == value)) {
-            if (period.bounds().0..period.bounds().1).contains(&usage.admitted_at_us) {
-                let (start_us, _) = period.bucket(period.index(usage.admitted_at_us)).unwrap();
-                let values = groups.iter().map(|group| of(usage, *group)).collect();
-                expected.entry((start_us, values)).or_default().add(&Sums::of(usage));
+        assert_report(&place.store.reads, &usages, &selection(&groups, &filters), &up_to_now(name), &[1, 2, 7, 50]).await;
+    }
+}
+
+#[tokio::test]
+async fn every_group_can_have_every_filter() {
+    let (place, usages) = (Place::new().await, usages());
+    place.apply(&Usage { clock: &SystemClock }, &recorded(&usages), false).await;
+    let reads = &place.store.reads;
+    // The newest usage has these values, so each filter finds requests.
+    let newest = usages.last().unwrap();
+    let filter = |dimension| (dimension, value(newest, dimension));
+    // The last one begins and ends within a day.
+    let now_us = SystemClock.now_us();
+    let cut = Period::between(now_us - 20 * DAY_US - 5 * HOUR_US, now_us - 3 * HOUR_US, None).unwrap();
+    let periods = [up_to_now("1mo"), up_to_now("1y"), up_to_now("1d"), cut];
+    for group in DIMENSIONS {
+        for one in DIMENSIONS {
+            for other in DIMENSIONS {
+                let filters = BTreeMap::from([filter(one), filter(other)]);
+                let selection = Selection { account: ACCOUNT.to_owned(), groups: vec![group], filters };
+                for period in &periods {
+                    assert_report(reads, &usages, &selection, period, &[20]).await;
+                }
             }
         }
-        let rows = Rows { reads: &place.store.reads, selection: &selection, period: &period };
-        let whole = rows.page(None, 10_000).await.unwrap();
-        let found = whole.iter().filter(|row| row.sums.requests > 0).map(|row| ((row.start_us, row.values.clone()), row.sums));
-        assert_eq!(found.collect::<BTreeMap<_, _>>(), expected, "{selection:?} {name}");
-        assert!(period.buckets().all(|(start_us, _)| whole.iter().any(|row| row.start_us == start_us)), "an empty bucket has a row");
-        for limit in [1, 2, 7, 50] {
-            let mut pages: Vec<ActivityRow> = Vec::new();
-            loop {
-                let page = rows.page(pages.last().map(ActivityRow::place).as_ref(), limit).await.unwrap();
-                assert!(page.len() <= limit);
-                if page.is_empty() {
-                    break;
-                }
-                pages.extend(page);
-            }
-            assert_eq!(pages, whole, "{selection:?} {name} by {limit}");
+        let two = DIMENSIONS.iter().filter(|other| **other != group).map(|other| selection(&[group, *other], &[]));
+        for selection in two {
+            assert_report(reads, &usages, &selection, &periods[0], &[20]).await;
         }
     }
 }

@@ -189,10 +189,11 @@ fn is_spoiled(error: &sqlx::Error) -> bool {
 
 /// Brings the tables of a database up to date.
 ///
-/// `COLLATE BYTES` in a migration orders a text column by its bytes. Each database has another name for it. A migration that begins with
-/// `-- SQLite only` or `-- PostgreSQL only` does nothing on the other.
+/// `COLLATE BYTES` in a migration orders a text column by its bytes. Each database has another name for it. `WITHOUT ROWID` is said to
+/// SQLite alone. A migration that begins with `-- SQLite only` or `-- PostgreSQL only` does nothing on the other.
 async fn migrate_to(writes: &AnyPool, own: &[Migration], more: &[Migration]) -> Result<(), migrate::MigrateError> {
     const BYTEWISE: &str = "COLLATE BYTES";
+    const CLUSTERED: &str = " WITHOUT ROWID";
     const SQLITE_ONLY: &str = "-- SQLite only";
     const POSTGRES_ONLY: &str = "-- PostgreSQL only";
     let is_sqlite = writes.connect_options().database_url.scheme() == "sqlite";
@@ -201,12 +202,20 @@ async fn migrate_to(writes: &AnyPool, own: &[Migration], more: &[Migration]) -> 
         if sql.starts_with(of_other) {
             return "SELECT 1".to_owned();
         }
-        sql.replace(BYTEWISE, if is_sqlite { "COLLATE BINARY" } else { "COLLATE \"C\"" })
+        if is_sqlite { sql.replace(BYTEWISE, "COLLATE BINARY") } else { sql.replace(BYTEWISE, "COLLATE \"C\"").replace(CLUSTERED, "") }
     };
     let migrations = own.iter().chain(more).map(|(number, name, sql)| (number, name, of_database(sql))).map(|(number, name, sql)| {
         migrate::Migration::new(*number, (*name).into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
     });
-    Migrator::with_migrations(migrations.collect()).run(writes).await
+    let migrator = Migrator::with_migrations(migrations.collect());
+    if !is_sqlite {
+        return migrator.run(writes).await;
+    }
+    // The one connection may sort whole tables: on the disk, not in memory.
+    sqlx::raw_sql("PRAGMA temp_store = FILE").execute(writes).await?;
+    migrator.run(writes).await?;
+    sqlx::raw_sql("PRAGMA temp_store = MEMORY").execute(writes).await?;
+    Ok(())
 }
 
 /// Converts a number for a database, whose integers are signed.

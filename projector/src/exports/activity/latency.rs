@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Any, AssertSqlSafe, Row};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::exports::period::Period;
+use crate::exports::period::{Period, Segment};
 use crate::projections::usage::latencies::{HOURS_KEPT_US, Kind, middle_us};
 use crate::projections::usage::width::Width;
 
@@ -90,16 +90,19 @@ pub async fn latency(State(http): State<Http>, Signed(caller): Signed, Query(que
     let period = Period::try_new(query.period.as_deref(), query.from.as_deref(), query.to.as_deref(), now_us)?;
     let (width, from_us, to_us) = rows_of(&period, now_us);
     let columns = groups.join(", ");
+    // The rows of a model are found by each start. A range would be read with all models.
+    let is_of_model = query.model.as_ref().is_some_and(|model| !model.is_empty());
+    let starts = Segment { width, from_us, to_us }.starts().filter(|_| is_of_model);
+    let within = starts.map_or_else(|| format!("start_us >= {from_us} AND start_us < {to_us}"), |starts| format!("start_us IN ({starts})"));
+    let model = if is_of_model { "AND model = $3" } else { "AND $3 = ''" };
     let sql = format!(
         "SELECT {columns}, kind, bucket, CAST(SUM(requests) AS BIGINT) AS requests FROM usage_latencies
-         WHERE account = $1 AND width = $2 AND start_us >= $3 AND start_us < $4 AND (model = $5 OR $5 = '') AND (provider = $6 OR $6 = '')
+         WHERE account = $1 AND width = $2 AND {within} {model} AND (provider = $4 OR $4 = '')
          GROUP BY {columns}, kind, bucket"
     );
     let rows = sqlx::query::<Any>(AssertSqlSafe(sql))
         .bind(caller.account.to_string())
         .bind(width.code())
-        .bind(from_us)
-        .bind(to_us)
         .bind(query.model.unwrap_or_default())
         .bind(query.provider.unwrap_or_default())
         .fetch_all(&http.store.reads)

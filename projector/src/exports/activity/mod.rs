@@ -1,6 +1,7 @@
 //! `GET /api/v1/activity`: spend, tokens and requests over time, by model, key, user, provider or application; JSON, CSV, PDF or Parquet.
 
 pub mod selection;
+pub mod summed_rows;
 pub mod rows;
 pub mod report;
 pub mod query;

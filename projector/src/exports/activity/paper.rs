@@ -46,13 +46,11 @@ fn document(report: &ActivityReport, asked: &Asked, paper: Paper) -> Document {
     let as_of_us = parse_rfc3339(&report.as_of.time).unwrap_or_default();
     // The page of a period that is over must not change with later events.
     let is_settled = as_of_us >= end_us.saturating_add(SETTLED_US);
-    let event = report.as_of.event.as_deref().unwrap_or("none");
-    let footer = if is_settled {
-        format!("Covers every event of the period, which ended at {}", rfc3339(end_us))
-    } else if report.as_of.lag_ms > 0 {
-        format!("Up to event {event}, {} ms behind the log", report.as_of.lag_ms)
-    } else {
-        format!("Up to event {event}, the newest one")
+    let footer = match report.as_of.event.as_deref() {
+        Some(_) if is_settled => format!("Covers every event of the period, which ended at {}", rfc3339(end_us)),
+        Some(event) if report.as_of.lag_ms > 0 => format!("Up to event {event}, {} ms behind the log", report.as_of.lag_ms),
+        Some(event) => format!("Up to event {event}, the newest one"),
+        None => "No event has been read yet".to_owned(),
     };
     let groups: Vec<&str> = asked.groups.iter().map(|group| group.name()).collect();
     let totals = &report.totals;

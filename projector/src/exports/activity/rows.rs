@@ -40,7 +40,7 @@ impl Rows<'_> {
         let mut page: Vec<ActivityRow> = Vec::new();
         let mut next = after.map_or(0, |place| self.period.index(place.start_us));
         // A page may need one bucket or all of them, and a query costs more than a bucket with few rows: each query reads twice as many.
-        let mut buckets = if self.selection.is_single() { self.period.len() } else { 1 };
+        let mut buckets = if self.selection.is_single(self.period.width) { self.period.len() } else { 1 };
         while next < self.period.len() && page.len() < limit {
             let left = limit - page.len();
             // A bucket that the page before has begun is not empty.

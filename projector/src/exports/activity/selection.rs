@@ -1,10 +1,12 @@
 //! The rows of usage that a report reads: groups, filters, and the table that has them summed already.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
+use super::summed_rows::SummedRows;
 use crate::exports::period::Segment;
 use crate::projections::usage::Dimension;
 use crate::projections::usage::sums::{COLUMNS, Sums};
@@ -35,33 +37,25 @@ impl Selection {
         Self { groups: Vec::new(), ..self.clone() }
     }
 
-    /// Returns the one dimension that the rows need; `None` if they need several.
-    fn single(&self) -> Option<Dimension> {
+    /// Returns the fewest dimensions by which rows must tell requests apart.
+    fn needed(&self) -> Vec<Dimension> {
         let mut needed: Vec<Dimension> = self.groups.iter().chain(self.filters.keys()).copied().collect();
         needed.retain(|dimension| *dimension != Dimension::All);
         needed.sort_unstable();
         needed.dedup();
-        match needed.as_slice() {
-            [] => Some(Dimension::All),
-            [one] => Some(*one),
-            [..] => None,
-        }
+        needed
     }
 
-    /// Returns whether one query over many buckets reads only the rows that it returns.
+    /// Returns whether one query over many buckets of a width reads only the rows that it returns.
     #[must_use]
-    pub fn is_single(&self) -> bool {
-        self.single().is_some()
+    pub fn is_single(&self, width: Width) -> bool {
+        matches!(SummedRows::of(&self.needed(), width), SummedRows::Single(_))
     }
 
     /// Returns the widest rows that are summed for this selection.
     #[must_use]
     pub fn widest(&self) -> Width {
-        if self.is_of_users() && !self.is_single() { Width::Day } else { Width::Month }
-    }
-
-    fn is_of_users(&self) -> bool {
-        self.groups.contains(&Dimension::User) || self.filters.contains_key(&Dimension::User)
+        if matches!(SummedRows::of(&self.needed(), Width::Month), SummedRows::Details) { Width::Day } else { Width::Month }
     }
 
     /// Returns all groups of a segment.
@@ -91,34 +85,42 @@ impl Selection {
         Ok((values, Sums::read(row, first + self.groups.len())?))
     }
 
+    /// Returns the condition that rows are in a segment, and the values of its parameters from `$2` on.
+    ///
+    /// Rows of a filter's value are found by each start, and by each value before it in the key. A range would be read with all values.
+    /// PostgreSQL has indexes for the latter.
+    fn within(&self, rows: SummedRows, segment: Segment, is_sqlite: bool) -> (String, Vec<i64>) {
+        let Segment { width, from_us, to_us } = segment;
+        let is_filtered = |dimension| self.filters.contains_key(&dimension);
+        let leading = rows.leading(is_filtered, is_sqlite);
+        let (Some(leading), Some(starts)) = (leading, segment.starts()) else {
+            return ("start_us >= $2 AND start_us < $3".to_owned(), vec![from_us, to_us]);
+        };
+        let each_value = |dimension: Dimension| {
+            let (column, width, dimension) = (rows.column(dimension), width.code(), dimension.code());
+            let of_segment = format!("width = {width} AND dimension = {dimension} AND start_us >= {from_us} AND start_us < {to_us}");
+            format!("{column} IN (SELECT value FROM usage_sums WHERE account = $1 AND {of_segment})")
+        };
+        let skipped = leading.into_iter().filter(|dimension| !is_filtered(*dimension)).map(each_value);
+        (iter::once(format!("start_us IN ({starts})")).chain(skipped).collect::<Vec<_>>().join(" AND "), Vec::new())
+    }
+
     async fn read(&self, reads: &AnyPool, segment: Segment, reading: &Reading<'_>) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let single = self.single();
-        let (table, only, after_start) = match (single, segment.width) {
-            (Some(dimension), _) => ("usage_sums", format!(" AND dimension = {}", dimension.code()), Some(dimension)),
-            (None, Width::Day | Width::Month) if !self.is_of_users() => ("usage_mixes", String::new(), Some(Dimension::Model)),
-            (None, Width::Minute | Width::Hour | Width::Day | Width::Month) => ("usage_details", String::new(), Some(Dimension::User)),
-        };
-        // The rows of a value that stands after the start in the key are found by each start. A range would be read with all values.
-        let starts = segment.starts().filter(|_| after_start.is_some_and(|dimension| self.filters.contains_key(&dimension)));
-        let (within, bounds) = match &starts {
-            Some(starts) => (format!("start_us IN ({starts})"), Vec::new()),
-            None => ("start_us >= $2 AND start_us < $3".to_owned(), vec![segment.from_us, segment.to_us]),
-        };
-        let column = |dimension: Dimension| match single {
-            Some(one) if one == dimension && one != Dimension::All => "value",
-            Some(_) => "''",
-            None => dimension.column(),
-        };
+        let rows = SummedRows::of(&self.needed(), segment.width);
+        let column = |dimension| rows.column(dimension);
+        let (within, bounds) = self.within(rows, segment, is_sqlite(reads));
         let start = reading.by_start.then_some("start_us");
         let keys: Vec<&str> = start.into_iter().chain(self.groups.iter().map(|group| column(*group))).collect();
-        // One group is one row already, unless groups are added up over time.
-        let is_summed = single.is_none() || !reading.by_start || self.groups.iter().all(|group| *group == Dimension::All);
+        // One group is one row already, unless rows are added up over time or over other dimensions.
+        let is_summed = !(reading.by_start && rows.is_exact());
         let sums = COLUMNS.map(|name| if is_summed { format!("CAST(COALESCE(SUM({name}), 0) AS BIGINT)") } else { name.to_owned() });
         let selected: Vec<String> = keys.iter().map(|key| (*key).to_owned()).chain(sums).collect();
         let mut parts = vec![format!(
-            "SELECT {} FROM {table} WHERE account = $1 AND width = {}{only} AND {within}",
+            "SELECT {} FROM {} WHERE account = $1 AND width = {}{} AND {within}",
             selected.join(", "),
-            segment.width.code()
+            rows.table(),
+            segment.width.code(),
+            rows.only()
         )];
         let mut texts: Vec<String> = Vec::new();
         let before = 1 + bounds.len();
@@ -151,6 +153,11 @@ impl Selection {
         let query = bounds.into_iter().fold(query, sqlx::query::Query::bind);
         texts.into_iter().fold(query, sqlx::query::Query::bind).fetch_all(reads).await
     }
+}
+
+/// Returns whether a pool is of SQLite.
+fn is_sqlite(reads: &AnyPool) -> bool {
+    reads.connect_options().database_url.scheme() == "sqlite"
 }
 
 /// The order and the part of the rows that a query returns.

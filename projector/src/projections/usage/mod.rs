@@ -1,20 +1,25 @@
-//! Sums of usage by account and period: `usage_sums` by one dimension, `usage_mixes` and `usage_details` by several, and
-//! `usage_latencies` with histograms of times.
+//! Sums of usage by account and period: `usage_sums` by one dimension, `usage_pairs` by two, `usage_mixes` and `usage_details` by all,
+//! and `usage_latencies` with histograms of times.
 //!
 //! Reports read rows that are summed already, so their time does not depend on the number of requests. With thousands of end users,
 //! a row for each combination of all dimensions is a row for nearly each request; reading a year of them takes seconds. So each single
-//! dimension has rows of its own for minutes, hours, days and months. Combinations without the user are few: they have days and months.
+//! dimension has rows of its own for minutes, hours, days and months; the user for days and months. Combinations without the user are few: they have days and months,
+//! and so has each pair of dimensions, or a month of one application would be found among the rows of all.
 //! Combinations with the user are found by a short time, or by the user and each of the days or hours: they have minutes, hours and days.
 //! An index by user would be written in as many places as there are users. PostgreSQL has indexes of the combinations without the user.
 //!
 //! Sums cannot be inserted twice without harm. An event is counted if its reader has not committed its source and sequence before, and if
 //! `usage_counted` lacks its request, which a ledger may have charged already in the place of a lost gateway.
 
+pub mod names;
 pub mod latencies;
+pub mod pair;
 pub mod sums;
 pub mod width;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod batch;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use eventlog::digest::Table;
 use eventlog::store::{placeholders, portions};
@@ -29,7 +34,6 @@ use super::erasures::Pseudonyms;
 use super::generations::usage;
 use super::retention::{AccountRetention, Retention};
 use latencies::HOURS_KEPT_US;
-use sums::{Cell, Sums, add};
 use width::{DAY_US, Width};
 
 /// The time for which sums of minutes are kept.
@@ -66,6 +70,26 @@ pub const PROJECTION: Projection = Projection {
             ],
         )
         .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_sums WHERE width = 0) - 259140000000"),
+        Table::new(
+            "usage_pairs",
+            &[
+                "account",
+                "width",
+                "pair",
+                "start_us",
+                "first",
+                "second",
+                "requests",
+                "errors",
+                "spend_nanos",
+                "byok_estimate_nanos",
+                "prompt_tokens",
+                "completion_tokens",
+                "reasoning_tokens",
+                "cached_tokens",
+                "cache_write_tokens",
+            ],
+        ),
         Table::new(
             "usage_mixes",
             &[
@@ -122,7 +146,7 @@ const AGED: [AccountRetention; 3] = [
     AccountRetention {
         table: "usage_sums",
         key: "account, width, dimension, start_us, value",
-        ages: "width = 0 AND dimension IN (0, 1, 2, 3, 4, 5)",
+        ages: "width = 0 AND dimension IN (0, 1, 2, 3, 5)",
         kept_us: MINUTES_KEPT_US,
     },
     AccountRetention {
@@ -165,6 +189,22 @@ impl Dimension {
             Self::Key => 3,
             Self::User => 4,
             Self::App => 5,
+        }
+    }
+
+    /// Returns whether `usage_sums` has rows of this dimension and width. A user has one row in a minute or hour of `usage_details`, as a
+    /// rule: a second one would be no sum.
+    #[must_use]
+    pub fn has_sums(self, width: Width) -> bool {
+        self != Self::User || matches!(width, Width::Day | Width::Month)
+    }
+
+    /// Returns whether an account has dozens of values at most, as a rule.
+    #[must_use]
+    pub const fn has_few_values(self) -> bool {
+        match self {
+            Self::All | Self::Model | Self::Provider | Self::App => true,
+            Self::Key | Self::User => false,
         }
     }
 
@@ -237,7 +277,7 @@ impl Fold for Usage {
             let horizon_us = COUNTED.horizon_us(connection, self.clock, newest_us).await?;
             let minutes_us = horizon_us.saturating_add(COUNTED_KEPT_US - MINUTES_KEPT_US);
             let charges: Vec<Charge<'_>> = charges.into_values().collect();
-            write(connection, &charges, minutes_us).await?;
+            batch::write(connection, &charges, minutes_us).await?;
             COUNTED.trim(connection, horizon_us).await?;
             let accounts: Vec<&str> = charges.iter().map(|charge| charge.account).collect::<BTreeSet<_>>().into_iter().collect();
             // Old events come in batches that cover more time than their rows are deleted with.
@@ -273,59 +313,6 @@ async fn count(connection: &mut AnyConnection, charges: &BTreeMap<(i64, String),
     Ok(counted)
 }
 
-/// The account, the minute and the values of dimensions that charges of the same rows have in common.
-#[derive(PartialEq, Eq, Hash)]
-struct Place<'a> {
-    account: &'a str,
-    minute_us: i64,
-    /// The values in the order of [`Dimension::ALL`].
-    values: [&'a str; 6],
-}
-
-impl<'a> Place<'a> {
-    fn of(charge: &'a Charge<'_>) -> Self {
-        let minute_us = Width::Minute.floor_us(charge.usage.admitted_at_us);
-        Self { account: charge.account, minute_us, values: Dimension::ALL.map(|dimension| charge.value(dimension)) }
-    }
-}
-
-/// Adds charges to all sums; those of minutes only from a time on.
-async fn write(connection: &mut AnyConnection, charges: &[Charge<'_>], minutes_us: i64) -> Result<(), sqlx::Error> {
-    let mut latencies = latencies::Added::default();
-    // A place has dozens of rows, so charges are summed by place first.
-    let mut places: HashMap<Place<'_>, Sums> = HashMap::new();
-    for charge in charges {
-        latencies.count(charge.account, &charge.usage);
-        places.entry(Place::of(charge)).or_default().add(&Sums::of(&charge.usage));
-    }
-    let (mut sums, mut mixes, mut details) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (Place { account, minute_us, values }, added) in &places {
-        let [_, model, provider, key, user, app] = values.map(Cell::Text);
-        let account = Cell::Text(account);
-        for width in Width::ALL {
-            if width == Width::Minute && *minute_us < minutes_us {
-                continue;
-            }
-            let (code, start) = (Cell::Number(width.code()), Cell::Number(width.floor_us(*minute_us)));
-            for (dimension, value) in Dimension::ALL.into_iter().zip(values) {
-                let key = [account, code, Cell::Number(dimension.code()), start, Cell::Text(value)];
-                sums.entry(key).or_insert_with(Sums::default).add(added);
-            }
-            if matches!(width, Width::Day | Width::Month) {
-                mixes.entry([account, code, start, model, provider, key, app]).or_insert_with(Sums::default).add(added);
-            }
-            if matches!(width, Width::Minute | Width::Hour | Width::Day) {
-                details.entry([account, code, start, user, model, provider, key, app]).or_insert_with(Sums::default).add(added);
-            }
-        }
-    }
-    latencies.write(connection, minutes_us + MINUTES_KEPT_US - HOURS_KEPT_US).await?;
-    let (sums, mixes, details) = (Vec::from_iter(sums), Vec::from_iter(mixes), Vec::from_iter(details));
-    add(connection, "usage_sums", ["account", "width", "dimension", "start_us", "value"], &sums).await?;
-    add(connection, "usage_mixes", ["account", "width", "start_us", "model", "provider", "key_hash", "app"], &mixes).await?;
-    add(connection, "usage_details", ["account", "width", "start_us", "end_user", "model", "provider", "key_hash", "app"], &details).await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +323,7 @@ mod tests {
         assert!(kept(0).ends_with(&format!("- {COUNTED_KEPT_US}")));
         // A minute begins up to a minute before its newest request.
         let minutes_us = MINUTES_KEPT_US - 60_000_000;
-        assert!(kept(1).ends_with(&format!("- {minutes_us}")) && kept(3).ends_with(&format!("- {minutes_us}")));
-        assert!(kept(4).ends_with(&format!("- {}", latencies::HOURS_COMPARED_US)));
+        assert!(kept(1).ends_with(&format!("- {minutes_us}")) && kept(4).ends_with(&format!("- {minutes_us}")));
+        assert!(kept(5).ends_with(&format!("- {}", latencies::HOURS_COMPARED_US)));
     }
 }

@@ -7,6 +7,8 @@ use events::usage_recorded::UsageRecorded;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
+use super::names::{Name, Names, Places};
+
 /// The columns of [`Sums`] in every table.
 pub const COLUMNS: [&str; 9] = [
     "requests",
@@ -112,20 +114,28 @@ impl Sums {
 
 /// A value of a key column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cell<'a> {
-    Text(&'a str),
+pub enum Cell {
+    Text(Name),
     Number(i64),
 }
 
-/// Adds sums to the rows of a table, which are made if they are missing. The rows should be sorted by their keys.
+/// Adds sums to the rows of a table, which are made if they are missing, in the order of their keys.
 pub async fn add<const N: usize>(
     connection: &mut AnyConnection,
     table: &str,
     keys: [&str; N],
-    rows: &[([Cell<'_>; N], Sums)],
+    rows: impl IntoIterator<Item = ([Cell; N], Sums)>,
+    (names, places): (&Names<'_>, &Places),
 ) -> Result<(), sqlx::Error> {
+    let mut rows = Vec::from_iter(rows);
+    rows.sort_unstable_by_key(|(cells, _)| {
+        cells.map(|cell| match cell {
+            Cell::Text(name) => places.of(name),
+            Cell::Number(number) => number,
+        })
+    });
     let added = adding(table);
-    for portion in portions(rows) {
+    for portion in portions(&rows) {
         let sql = format!(
             "INSERT INTO {table} ({}, {}) VALUES {} ON CONFLICT ({}) DO UPDATE SET {added}",
             keys.join(", "),
@@ -136,9 +146,9 @@ pub async fn add<const N: usize>(
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         for (cells, sums) in portion {
             for cell in cells {
-                query = match cell {
-                    Cell::Text(text) => query.bind((*text).to_owned()),
-                    Cell::Number(number) => query.bind(*number),
+                query = match *cell {
+                    Cell::Text(name) => query.bind(names.text(name).to_owned()),
+                    Cell::Number(number) => query.bind(number),
                 };
             }
             for value in sums.values() {
