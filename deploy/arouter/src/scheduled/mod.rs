@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use eventlog::Folder;
 use events::Clock;
@@ -124,12 +125,7 @@ impl Exporter {
             let body = axum::body::to_bytes(answer.into_body(), 65_536).await.unwrap_or_default();
             bail!("{}", String::from_utf8_lossy(&body));
         }
-        if let Some(time) = answer.headers().get("x-as-of").and_then(|value| value.to_str().ok()?.split(';').next()) {
-            let time: DateTime<Utc> = time.parse().with_context(|| format!("X-As-Of: {time}"))?;
-            if time < period.end() {
-                bail!("the {} has read the events up to {time} only", process.who.as_str());
-            }
-        }
+        ensure_whole(answer.headers(), process.who, period)?;
         let mut writer = store.create(file);
         let mut parts = answer.into_body().into_data_stream();
         while let Some(part) = parts.next().await {
@@ -145,8 +141,40 @@ impl Exporter {
     }
 }
 
+/// Fails if the process that made a report has not read all events of the period. A statement says so itself, without a header.
+fn ensure_whole(headers: &HeaderMap, process: Peer, period: &Period) -> Result<()> {
+    let Some(as_of) = headers.get("x-as-of") else { return Ok(()) };
+    let as_of = as_of.to_str().context("X-As-Of")?;
+    let time = as_of.split(';').next().unwrap_or_default();
+    let time: DateTime<Utc> = time.parse().with_context(|| format!("X-As-Of: {as_of}"))?;
+    if time < period.end() {
+        bail!("the {} has read the events up to {time} only", process.as_str());
+    }
+    Ok(())
+}
+
 /// Returns path and query of the activity of a period.
 fn activity(export: &ExportConfig, period: &Period) -> String {
     let time = |time: DateTime<Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
     format!("/api/v1/activity?from={}&to={}&format={}", time(period.start()), time(period.end()), export.format.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_waits_for_a_process_that_is_behind() {
+        let now = "2026-03-15T12:00:00Z".parse().unwrap();
+        let february = Period::ended(Every::Month, now, 1).remove(0);
+        let ensure = |as_of: &str| {
+            let headers = HeaderMap::from_iter([("x-as-of".parse().unwrap(), as_of.parse().unwrap())]);
+            ensure_whole(&headers, Peer::Projector, &february)
+        };
+        let behind = ensure("2026-02-28T23:59:59.999999Z; event=none; lag_ms=5").unwrap_err();
+        assert!(behind.to_string().contains("the projector has read the events up to 2026-02-28"), "{behind}");
+        assert!(ensure("2026-03-01T00:00:00Z; event=e; lag_ms=0").is_ok());
+        assert!(ensure("yesterday").is_err());
+        assert!(ensure_whole(&HeaderMap::new(), Peer::Ledger, &february).is_ok());
+    }
 }

@@ -3,8 +3,8 @@
 //!
 //! Reports read rows that are summed already, so their time does not depend on the number of requests. With thousands of end users,
 //! a row for each combination of all dimensions is a row for nearly each request; reading a year of them takes seconds. So each single
-//! dimension has rows of its own for minutes, hours, days and months; the user for days and months. Combinations without the user are few: they have days and months,
-//! and so has each pair of dimensions, or a month of one application would be found among the rows of all.
+//! dimension has rows of its own for minutes, hours, days and months; the user for days and months. Combinations without the user are
+//! few: they have days and months, and so has each pair of dimensions, or an application's month would be found among the rows of all.
 //! Combinations with the user are found by a short time, or by the user and each of the days or hours: they have minutes, hours and days.
 //! An index by user would be written in as many places as there are users. PostgreSQL has indexes of the combinations without the user.
 //!
