@@ -8,7 +8,7 @@ use super::names::{Name, Names};
 use super::pair::Pair;
 use super::sums::{Cell, Sums, add};
 use super::width::Width;
-use super::{Charge, Dimension, MINUTES_KEPT_US};
+use super::{Charge, DETAILS_KEY, Dimension, MINUTES_KEPT_US, MIXES_KEY, PAIRS_KEY, SUMS_KEY};
 
 /// The account, the minute and the values of dimensions that charges of the same rows have in common.
 #[derive(PartialEq, Eq, Hash)]
@@ -81,14 +81,12 @@ impl Rows {
     }
 
     async fn write(self, connection: &mut AnyConnection, names: &Names<'_>) -> Result<(), sqlx::Error> {
-        const MIXES: [&str; 7] = ["account", "width", "start_us", "model", "key_hash", "provider", "app"];
-        const DETAILS: [&str; 8] = ["account", "width", "start_us", "end_user", "model", "provider", "key_hash", "app"];
         let places = names.places();
         let names = (names, &places);
-        add(connection, "usage_sums", ["account", "width", "dimension", "start_us", "value"], self.sums, names).await?;
-        add(connection, "usage_pairs", ["account", "width", "pair", "start_us", "first", "second"], self.pairs, names).await?;
-        add(connection, "usage_mixes", MIXES, self.mixes, names).await?;
-        add(connection, "usage_details", DETAILS, self.details, names).await
+        add(connection, "usage_sums", SUMS_KEY, self.sums, names).await?;
+        add(connection, "usage_pairs", PAIRS_KEY, self.pairs, names).await?;
+        add(connection, "usage_mixes", MIXES_KEY, self.mixes, names).await?;
+        add(connection, "usage_details", DETAILS_KEY, self.details, names).await
     }
 }
 

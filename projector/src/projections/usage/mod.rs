@@ -34,6 +34,7 @@ use super::erasures::Pseudonyms;
 use super::generations::usage;
 use super::retention::{AccountRetention, Retention};
 use latencies::HOURS_KEPT_US;
+use sums::with_sums;
 use width::{DAY_US, Width};
 
 /// The time for which sums of minutes are kept.
@@ -43,6 +44,12 @@ const COUNTED_KEPT_US: i64 = 7 * DAY_US;
 /// Large batches of old events are cheaper, because they share rows.
 const PACE: Pace = Pace { batch_max: 10_000, ..Pace::VISIBLE };
 
+/// The keys of the tables of sums, in the order of their columns.
+const SUMS_KEY: [&str; 5] = ["account", "width", "dimension", "start_us", "value"];
+const PAIRS_KEY: [&str; 6] = ["account", "width", "pair", "start_us", "first", "second"];
+const MIXES_KEY: [&str; 7] = ["account", "width", "start_us", "model", "key_hash", "provider", "app"];
+const DETAILS_KEY: [&str; 8] = ["account", "width", "start_us", "end_user", "model", "provider", "key_hash", "app"];
+
 /// The projection of usage by period.
 pub const PROJECTION: Projection = Projection {
     reader: ReaderId { name: "usage", stream: Stream::Usage },
@@ -50,90 +57,12 @@ pub const PROJECTION: Projection = Projection {
     tables: &[
         Table::new("usage_counted", &["admitted_at_us", "request", "is_kept"])
             .kept("is_kept = 1 OR admitted_at_us >= (SELECT MAX(admitted_at_us) FROM usage_counted WHERE is_kept = 0) - 604800000000"),
-        Table::new(
-            "usage_sums",
-            &[
-                "account",
-                "width",
-                "dimension",
-                "start_us",
-                "value",
-                "requests",
-                "errors",
-                "spend_nanos",
-                "byok_estimate_nanos",
-                "prompt_tokens",
-                "completion_tokens",
-                "reasoning_tokens",
-                "cached_tokens",
-                "cache_write_tokens",
-            ],
-        )
-        .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_sums WHERE width = 0) - 259140000000"),
-        Table::new(
-            "usage_pairs",
-            &[
-                "account",
-                "width",
-                "pair",
-                "start_us",
-                "first",
-                "second",
-                "requests",
-                "errors",
-                "spend_nanos",
-                "byok_estimate_nanos",
-                "prompt_tokens",
-                "completion_tokens",
-                "reasoning_tokens",
-                "cached_tokens",
-                "cache_write_tokens",
-            ],
-        ),
-        Table::new(
-            "usage_mixes",
-            &[
-                "account",
-                "width",
-                "start_us",
-                "model",
-                "provider",
-                "key_hash",
-                "app",
-                "requests",
-                "errors",
-                "spend_nanos",
-                "byok_estimate_nanos",
-                "prompt_tokens",
-                "completion_tokens",
-                "reasoning_tokens",
-                "cached_tokens",
-                "cache_write_tokens",
-            ],
-        ),
-        Table::new(
-            "usage_details",
-            &[
-                "account",
-                "width",
-                "start_us",
-                "end_user",
-                "model",
-                "provider",
-                "key_hash",
-                "app",
-                "requests",
-                "errors",
-                "spend_nanos",
-                "byok_estimate_nanos",
-                "prompt_tokens",
-                "completion_tokens",
-                "reasoning_tokens",
-                "cached_tokens",
-                "cache_write_tokens",
-            ],
-        )
-        .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_details WHERE width = 0) - 259140000000"),
+        Table::new("usage_sums", &with_sums::<5, 14>(SUMS_KEY))
+            .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_sums WHERE width = 0) - 259140000000"),
+        Table::new("usage_pairs", &with_sums::<6, 15>(PAIRS_KEY)),
+        Table::new("usage_mixes", &with_sums::<7, 16>(MIXES_KEY)),
+        Table::new("usage_details", &with_sums::<8, 17>(DETAILS_KEY))
+            .kept("width > 0 OR start_us >= (SELECT MAX(start_us) FROM usage_details WHERE width = 0) - 259140000000"),
         Table::new("usage_latencies", &["account", "width", "start_us", "model", "provider", "kind", "bucket", "requests"])
             .kept("width > 1 OR start_us >= (SELECT MAX(start_us) FROM usage_latencies WHERE width = 1) - 255600000000"),
     ],

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// The number of a text in its batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Name(usize);
 
 /// The different texts of a batch. The key of a row has several texts of dozens of bytes that begin alike, and a charge is in dozens of

@@ -22,6 +22,19 @@ pub const COLUMNS: [&str; 9] = [
     "cache_write_tokens",
 ];
 
+/// Returns the columns of a table: its key, then [`COLUMNS`]. `M` is their number; another one does not compile.
+#[must_use]
+pub const fn with_sums<const N: usize, const M: usize>(key: [&'static str; N]) -> [&'static str; M] {
+    const { assert!(M == N + COLUMNS.len()) };
+    let mut columns = [""; M];
+    let mut place = 0;
+    while place < M {
+        columns[place] = if place < N { key[place] } else { COLUMNS[place - N] };
+        place += 1;
+    }
+    columns
+}
+
 /// The most tokens of one request that enter a sum. Counts come from providers: one that no provider can mean must not break the sum.
 const TOKENS_MAX: i64 = 1 << 40;
 
@@ -113,7 +126,7 @@ impl Sums {
 }
 
 /// A value of a key column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cell {
     Text(Name),
     Number(i64),
